@@ -1,0 +1,1 @@
+"""Builders: one raw row in, records or the reason why not out."""

@@ -1,0 +1,1 @@
+"""Filters: attributes computed in the map pass, verdicts in the plan pass."""

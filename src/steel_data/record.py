@@ -1,0 +1,94 @@
+"""The one row schema: what a builder makes, what every filter sees, what the mixture holds.
+
+A *record* is a plain dict. Builders fill some of its keys (`messages` or `prompt`/`chosen`/`rejected`, `kind`, …), the map
+pass fills the rest (`id`, `source`, `origin_file`, …). The keys are the columns of the mixture (docs/recipes.md).
+"""
+
+from typing import Any
+
+import orjson
+import xxhash
+
+Message = dict[str, Any]
+Record = dict[str, Any]
+
+ROLES = ("system", "user", "assistant", "tool")
+KINDS = ("chat", "exam", "identity", "injected", "preference")
+# What a message may carry besides role and content. Where present they are part of the id.
+EXTRA_KEYS = ("loss", "reasoning_content", "tool_calls")
+
+
+def _parts(messages: list[Message]) -> list[list[Any]]:
+    parts: list[list[Any]] = []
+    for message in messages:
+        part: list[Any] = [message["role"], message["content"]]
+        extras = {key: message[key] for key in EXTRA_KEYS if message.get(key) is not None}
+        parts.append([*part, extras] if extras else part)
+    return parts
+
+
+def conversation_id(messages: list[Message], tools: Any = None) -> str:
+    """Return the id of a conversation: 32 hex digits, xxh3-128 of the compact UTF-8 JSON `[[role, content], …]`.
+
+    A message with extras (`EXTRA_KEYS`) is `[role, content, {extras}]`; the `tools` a conversation was given stand at the
+    end as `{"tools": …}`. The text is hashed untouched: no normalisation. Raises UnicodeEncodeError or orjson's TypeError
+    for text that is not valid Unicode (a lone surrogate).
+    """
+    parts: list[Any] = _parts(messages)
+    if tools:
+        parts.append({"tools": tools})
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(parts))
+
+
+def preference_id(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> str:
+    """Return the id of a preference row: xxh3-128 of the JSON `{"prompt": […], "chosen": […], "rejected": […]}`."""
+    parts = {"prompt": _parts(prompt), "chosen": _parts(chosen), "rejected": _parts(rejected)}
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(parts))
+
+
+def record_id(record: Record) -> str:
+    """Return the id of a record of either form."""
+    if record.get("messages") is not None:
+        return conversation_id(record["messages"], record.get("tools"))
+    return preference_id(record["prompt"], record["chosen"], record["rejected"])
+
+
+def text_view(record: Record) -> str:
+    """Return the text that filters and statistics see: the contents of all turns (reasoning included), one per line.
+
+    Roles, tool schemas and calls are left out: they are form, not language. A preference row shows prompt and chosen.
+    """
+    if record.get("messages") is not None:
+        messages = record["messages"]
+    else:
+        messages = [*(record.get("prompt") or ()), *(record.get("chosen") or ())]
+    return "\n".join(
+        text for message in messages for text in (message.get("reasoning_content"), message["content"]) if text
+    )
+
+
+def conversation_fault(messages: list[Message]) -> str | None:
+    """Return why `messages` cannot be trained on (`empty`, `roles`), or None.
+
+    Right: at most one system message, first; then user; user is answered by assistant; assistant is followed by user or
+    tool; tool by tool, assistant or user; the last turn is the assistant's. A turn without text is `empty`, unless it is an
+    assistant's with tool calls, a tool's, or a system message's.
+    """
+    if not messages:
+        return "empty"
+    after = {
+        None: ("system", "user"),
+        "system": ("user",),
+        "user": ("assistant",),
+        "assistant": ("user", "tool"),
+        "tool": ("tool", "assistant", "user"),
+    }
+    previous = None
+    for message in messages:
+        role = message["role"]
+        if role not in after[previous]:
+            return "roles"
+        if role in ("user", "assistant") and not message["content"].strip() and not message.get("tool_calls"):
+            return "empty"
+        previous = role
+    return None if previous == "assistant" else "roles"

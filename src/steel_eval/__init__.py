@@ -1,0 +1,1 @@
+"""Score checkpoints, compare experiments, detect contamination. Imports steel_data and steel_train."""
