@@ -1,0 +1,81 @@
+"""JSON lines: chunks that end at line ends, read by seeking."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from steel_data.byte_blocks import ByteBlocks, read_ranges, too_long, without_bom
+from steel_data.raw_rows import RECORD_LIMIT, Chunk, FileScan, RawRow, changed, json_row
+
+
+def _count(pieces: list[bytes]) -> int:
+    return sum(1 for piece in pieces if piece and not piece.isspace())
+
+
+class _LineCounter:
+    """Counts lines and non-blank lines over arbitrary pieces of a file, without keeping any."""
+
+    def __init__(self) -> None:
+        self.lines = 0  # finished ones
+        self.records = 0  # non-blank ones among them
+        self.open = False  # the unfinished line holds something
+
+    def feed(self, data: bytes) -> None:
+        pieces = data.split(b"\n")
+        last = pieces.pop()
+        if pieces:
+            self.lines += len(pieces)
+            self.records += _count(pieces[1:]) + (self.open or _count(pieces[:1]) > 0)
+            self.open = False
+        self.open = self.open or _count([last]) > 0
+
+
+def scan_lines(path: Path, blocks: ByteBlocks, chunk_bytes: int) -> tuple[Chunk, ...]:
+    """Return the chunks: each ends with the first line end at or after `chunk_bytes` bytes."""
+    chunks: list[Chunk] = []
+    counter = _LineCounter()
+    start = end = first_row = records = 0
+    line_start = 0
+    for offset, block in without_bom(blocks):
+        if not end:
+            start = line_start = offset
+        end = offset + len(block)
+        at = 0
+        while (border := block.find(b"\n", max(at, start + chunk_bytes - 1 - offset)) + 1) > 0:
+            counter.feed(block[at:border])
+            chunks.append(Chunk(len(chunks), first_row, counter.records - records, start, offset + border))
+            start, first_row, records, at = offset + border, counter.lines, counter.records, border
+        counter.feed(block[at:])
+        last = block.rfind(b"\n") + 1
+        line_start = offset + last if last else line_start
+        if end - line_start > RECORD_LIMIT:
+            raise too_long(path, f"line {counter.lines + 1}")
+    rows = counter.records + counter.open - records
+    if end > start:
+        chunks.append(Chunk(len(chunks), first_row, rows, start, end))
+    return tuple(chunks)
+
+
+def _rows_of_lines(chunk: Chunk, data: bytes) -> list[RawRow]:
+    rows: list[RawRow] = []
+    loads, append = orjson.loads, rows.append
+    for row, line in enumerate(data.split(b"\n"), start=chunk.first_row):
+        try:
+            value = loads(line)
+        except orjson.JSONDecodeError:
+            if line and not line.isspace():
+                append(json_row(row, line, f"line {row + 1}"))
+            continue
+        append(RawRow(row, value, None) if type(value) is dict else json_row(row, line, f"line {row + 1}"))
+    return rows
+
+
+def read_lines(path: Path, scan: FileScan, chunks: list[Chunk]) -> Iterator[tuple[Chunk, list[RawRow]]]:
+    """Yield the wanted chunks (in file order) with their rows."""
+    ranges = [(chunk.start, chunk.end) for chunk in chunks]
+    for chunk, data in zip(chunks, read_ranges(path, scan.compression, ranges), strict=True):
+        rows = _rows_of_lines(chunk, data)
+        if len(rows) != chunk.rows:
+            raise changed(path)
+        yield chunk, rows

@@ -1,0 +1,134 @@
+"""What a reader hands on (raw rows, chunks of them, the findings of a scan), and the parsing of one JSON row."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from steel_data.errors import InputError, excerpt
+
+# The longest single record a file may hold. A file whose "first line" is longer is not what its name says (an array
+# or an object without line breaks), and reading on would only fill the memory.
+RECORD_LIMIT = 256 * 2**20
+
+
+class RawRow(NamedTuple):
+    """One record of a file.
+
+    `row` is the 0-based record number, for JSON lines the 0-based physical line (a blank line is counted, but is no
+    record). Either `value` is the record, made of what `orjson.dumps` takes, or it is None and `error` says in one
+    line why.
+    """
+
+    row: int
+    value: dict[str, Any] | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A run of records of one file, the unit of work.
+
+    `start` and `end` say where it lies: JSON lines and arrays: bytes of the decompressed stream; parquet: row groups;
+    csv: record numbers. `rows` counts its records, unreadable ones included.
+    """
+
+    index: int
+    first_row: int
+    rows: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class FileScan:
+    """What reading a file once found out. `sha256` is that of the bytes on disk; `rows` includes unreadable records."""
+
+    format: str
+    compression: str
+    sha256: str
+    rows: int
+    chunks: tuple[Chunk, ...]
+
+
+def shown(path: Path) -> str:
+    """Return a path as messages show it: forward slashes on every system, no control characters."""
+    return excerpt(path.as_posix(), 300)
+
+
+def changed(path: Path) -> InputError:
+    """Return the error for a file that is not the one that was scanned."""
+    return InputError(f"{shown(path)}: changed since it was scanned. Run again when nothing writes to it.")
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _whole(text: str) -> int | float | None:
+    # what orjson does with a whole number of more than 64 bits: the nearest float
+    if len(text) < 19:
+        return int(text)
+    number = int(text) if len(text) < 25 else None
+    return number if number is not None and -(2**63) <= number < 2**64 else _finite(text)
+
+
+def _missing(_: str) -> None:
+    return None
+
+
+def _slow_parse(data: bytes) -> tuple[Any, str | None]:
+    """Parse JSON that orjson refused: accept NaN and Infinity (as missing), else name the fault."""
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as fault:
+        byte, at = data[fault.start], fault.start
+        if byte == 0xED and data[at + 1 : at + 2] >= b"\xa0":  # the three bytes UTF-8 would use if it could
+            return None, f"a lone surrogate (bytes {data[at : at + 3].hex(' ')} at {at})"
+        return None, f"not UTF-8 (byte 0x{byte:02x} at {at}); {excerpt(data[:60].decode('utf-8', 'replace'))}"
+    try:
+        value = json.loads(text, parse_constant=_missing, parse_float=_finite, parse_int=_whole)
+    except json.JSONDecodeError as fault:
+        near = excerpt(text[max(0, fault.pos - 20) : fault.pos + 20], 40)
+        what = fault.msg[:1].lower() + fault.msg[1:]
+        return None, f"broken JSON ({what} at character {fault.pos}, near {near!r})"
+    except RecursionError:
+        return None, "broken JSON (nested too deeply)"
+    try:
+        orjson.dumps(value)
+    except TypeError as fault:  # nothing else that json.loads makes is refused
+        deep = "recursion" in str(fault).lower()
+        return None, "broken JSON (nested too deeply)" if deep else "a lone surrogate in a string"
+    return value, None
+
+
+def parse_json_row(data: bytes) -> tuple[dict[str, Any] | None, str | None]:
+    """Return (row, None) or (None, why not) of one JSON text.
+
+    NaN, Infinity and numbers too large for a float are read as missing (None). Not UTF-8, a lone surrogate, broken
+    JSON and anything that is not an object are reasons; the excerpts in them are short and free of control
+    characters.
+    """
+    error = None
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        value, error = _slow_parse(data)
+    if type(value) is dict:
+        return value, None
+    if error is None:
+        names = {list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+        error = (
+            f"{names.get(type(value), 'a number')}, not an object; {excerpt(data[:60].decode('utf-8', 'replace'), 40)}"
+        )
+    return None, error
+
+
+def json_row(row: int, data: bytes, where: str) -> RawRow:
+    """Return the raw row of one JSON text; an error begins with `where` (`line 17`)."""
+    value, error = parse_json_row(data)
+    return RawRow(row, value, None if error is None else f"{where}: {error}")
