@@ -18,9 +18,9 @@ from steel_data.errors import InputError, nearest
 LETTERS = "ABCDEFGHIJ"
 SPLITS = ("dev", "val", "test", "train")
 
-# The splits by which each benchmark is scored, so that training on them spoils the score. `validation` and `val` are the
-# same word here. Sources: the data sets' own pages; for C-Eval and HellaSwag-like sets the validation split is the one with
-# public answers, hence the one that harnesses score (lm-eval: ceval-valid, hellaswag, winogrande, piqa, …).
+# The splits by which each benchmark is scored, so that training on them spoils the score. `validation` and `val` are one
+# word here. Sources: the data sets' own pages; where only the validation split has public answers, that is the one that
+# harnesses score (lm-eval: ceval-valid, hellaswag, winogrande, piqa, …).
 KNOWN_TEST_SPLITS: dict[str, tuple[str, ...]] = {
     "agieval": ("test",),
     "arc": ("test",),
@@ -48,13 +48,24 @@ KNOWN_TEST_SPLITS: dict[str, tuple[str, ...]] = {
     "truthfulqa": ("val",),
     "winogrande": ("val", "test"),
 }
-_ALIASES = {"ai2arc": "arc", "arcchallenge": "arc", "arceasy": "arc", "cevalexam": "ceval", "mmmlu": "mmlu",
-            "obqa": "openbookqa", "openaihumaneval": "humaneval", "hendryckstest": "mmlu", "csqa": "commonsenseqa"}  # fmt: skip
+_ALIASES = {
+    "ai2arc": "arc",
+    "arcchallenge": "arc",
+    "arceasy": "arc",
+    "cevalexam": "ceval",
+    "csqa": "commonsenseqa",
+    "hendryckstest": "mmlu",
+    "mmmlu": "mmlu",
+    "obqa": "openbookqa",
+    "openaihumaneval": "humaneval",
+}
+# Everyday words: they name the data set only where they stand alone (`math/test.jsonl`, not `math_problems/test.jsonl`).
+_EVERYDAY = {"arc", "c3", "drop", "math", "race"}
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question. `options` is empty for free answers; `answer` is a letter, or free text; empty where unpublished."""
+    """One question. `options`: empty for free answers. `answer`: a letter or free text, empty where unpublished."""
 
     item: str
     subject: str
@@ -221,7 +232,8 @@ def _dataset_of(words: list[str]) -> str | None:
         for end in range(len(words), start, -1):
             joined = "".join(words[start:end])
             joined = _ALIASES.get(joined, joined)
-            if joined in KNOWN_TEST_SPLITS:
+            rest = {*words[:start], *words[end:]} - {*SPLITS, "validation", "valid"}
+            if joined in KNOWN_TEST_SPLITS and not (joined in _EVERYDAY and rest):
                 return joined
     return None
 

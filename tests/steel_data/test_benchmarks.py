@@ -87,7 +87,8 @@ def test_errors_name_the_place(tmp_path: Path, make, message: str) -> None:
         ("hellaswag/validation-0.parquet", "hellaswag/val"),
         ("exam/my_test.jsonl", None),
         ("search/results.jsonl", None),
-        ("math_problems/train.jsonl", None),
+        ("math_problems/test.jsonl", None),
+        ("math/test.jsonl", "math/test"),
         ("hf://datasets/haonan-li/cmmlu/test/*.csv", "cmmlu/test"),
     ],
 )

@@ -1,0 +1,127 @@
+"""The language of a row: script statistics where they decide, fastText's lid.176 for the rest.
+
+The rules, in this order (letters = Han, kana, Hangul, Latin and other scripts; digits, signs and blanks are none):
+
+1. Code in fences, LaTeX between dollar signs and addresses (http…) are set aside, unless nothing else is there.
+2. No letters: `und` (fastText would say `en` at 0.12 for empty text, and for emoji).
+3. Kana are 15 % or more of Han + kana: `ja`. Below that, and above 2 %, fastText decides between `ja` and `zh`. Kanji
+   alone cannot be told from Chinese: `zh`.
+4. More Hangul than Han (a Latin word counted as five letters): `ko`.
+5. Han are 30 % or more of the words (a Han character is a word, five Latin letters are one): `zh`; so a Chinese instruction
+   that quotes an English sentence is `zh`. Two or more characters (or 3 % of them) that only written Cantonese uses: `yue`.
+   fastText gives .40 on two-character Chinese words and .14 on single ones (data README): rules 4 and 5 need no length.
+6. Everything else goes to fastText: its first label, on the first 300 characters, with its probability.
+
+`language_score` is the script's share of the letters for rules 3-5, fastText's probability for rule 6.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from steel_data.text import HAN, HANGUL, KANA, LATIN, LETTER, TextBatch
+
+MODEL = Path(__file__).parent.parent / "resources" / "lid.176.ftz"
+VERSION = "language-1"  # part of the cache's key: raise it when a rule changes
+_ASIDE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$[^$\n]{1,200}\$|https?://\S+", re.DOTALL)
+# Characters of written Cantonese that standard Chinese does not use (唔 and 佢 alone prove little; together they do).
+_CANTONESE = re.compile("[嘅咗喺啲嚟冇哋嗰噉㗎嘢瞓攞搵佢唔咁喇乜咩畀睇諗]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language:
+    """Keep rows whose language is one of `keep`.
+
+    keep: languages as ISO codes: zh, en, ja, ko, yue, …
+    min_score: keep only rows at least this sure (0 to 1). Default 0.
+    column: a raw column (named in the source's `meta`) that says the language too.
+    trust: with `column`: true takes its word alone, false (default) drops rows where the two disagree.
+    """
+
+    keep: list[str]
+    min_score: float = 0.0
+    column: str | None = None
+    trust: bool = False
+
+    def verdict(self) -> pl.Expr:
+        """Return the reason of the drop (a string), or null: `language:ja`, `language:unsure`, `language:disagrees`."""
+        kept = pl.col("language").is_in(self.keep)
+        reason = (
+            pl.when(~kept)
+            .then(pl.lit("language:") + pl.col("language"))
+            .when(pl.col("language_score") < self.min_score)
+            .then(pl.lit("language:unsure"))
+        )
+        if self.column is None:
+            return reason
+        declared = _declared(self.column)
+        if self.trust:
+            missing = pl.when(declared.is_null()).then(pl.lit("language:undeclared"))
+            return missing.when(~declared.is_in(self.keep)).then(pl.lit("language:") + declared)
+        return reason.when(declared.is_null() | (declared != pl.col("language"))).then(pl.lit("language:disagrees"))
+
+
+def _declared(column: str) -> pl.Expr:
+    """Return the language that a metadata column names, as this module writes it (`zh-cn` is `zh`)."""
+    value = pl.col("meta").str.json_path_match(f"$['{column}']").str.to_lowercase()
+    return value.str.replace(r"[-_].*$", "").replace({"cmn": "zh", "chinese": "zh", "english": "en", "eng": "en"})
+
+
+def detect(texts: list[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Return the language and its score for each text, by the rules above."""
+    batch = TextBatch([_set_aside(text) for text in texts])
+    han, kana, hangul = (batch.counts(k).astype(np.float64) for k in (HAN, KANA, HANGUL))
+    latin, letter = (batch.counts(k).astype(np.float64) for k in (LATIN, LETTER))
+    cjk = han + kana
+    words = han + kana + hangul + latin / 5 + letter / 5
+    total = np.maximum(words, 1e-9)
+    kana_share = kana / np.maximum(cjk, 1)
+    labels = np.full(len(texts), "", dtype=object)
+    scores = np.zeros(len(texts), np.float32)
+
+    def decide(where: npt.NDArray[np.bool_], label: str, share: npt.NDArray[np.float64]) -> None:
+        where = where & (labels == "")
+        labels[where] = label
+        scores[where] = np.minimum(share[where], 1.0)
+
+    decide(words == 0, "und", words * 0)
+    decide((kana_share >= 0.15) & (cjk / total >= 0.3), "ja", cjk / total)
+    doubtful = (kana_share > 0.02) & (cjk / total >= 0.3) & (labels == "")
+    decide((hangul > han) & (hangul / total >= 0.3), "ko", hangul / total)
+    chinese = (han / total >= 0.3) & ~doubtful & (labels == "")
+    for row in np.flatnonzero(chinese).tolist():
+        found = len(_CANTONESE.findall(texts[row]))
+        if found and (found >= 2 or found >= 0.03 * han[row]) and found >= 0.02 * han[row]:
+            labels[row], scores[row] = "yue", han[row] / total[row]
+    decide(chinese, "zh", han / total)
+    for row in np.flatnonzero(labels == "").tolist():
+        labels[row], scores[row] = fasttext_language(texts[row])
+        if doubtful[row] and labels[row] not in ("ja", "zh"):
+            labels[row] = "ja" if kana[row] > han[row] else "zh"
+    return labels.tolist(), scores
+
+
+def _set_aside(text: str) -> str:
+    if "```" not in text and "$" not in text and "http" not in text:
+        return text
+    rest = _ASIDE.sub(" ", text)
+    return rest if any(c.isalpha() for c in rest) else text
+
+
+@cache
+def _model() -> Any:
+    import fasttext
+
+    return fasttext.load_model(str(MODEL))
+
+
+def fasttext_language(text: str) -> tuple[str, float]:
+    """Return plain fastText's label and probability for the first 300 characters (a newline would raise)."""
+    labels, scores = _model().predict(text[:300].replace("\n", " ").replace("\r", " "))
+    return labels[0].removeprefix("__label__"), min(float(scores[0]), 1.0)

@@ -1,0 +1,212 @@
+"""Find the function or filter that a recipe's `use = "…"` names and check its options against its signature.
+
+Built-in steps are written out in the two tables below; a custom one is `"module:function"`, imported from the recipe's
+folder, then the working directory. The signature is the schema: keyword-only parameters are the options.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from steel_data.errors import InputError, nearest
+
+BUILDERS = {
+    "chat": "steel_data.builders.chat:chat",
+    "exam": "steel_data.builders.exam:exam",
+    "identity": "steel_data.builders.identity:identity",
+    "contaminate": "steel_data.builders.contaminate:contaminate",
+}
+FILTERS = {
+    "language": "steel_data.filters.language:Language",
+    "length": "steel_data.filters.length:Length",
+    "pattern": "steel_data.filters.pattern:Pattern",
+    "dedup": "steel_data.filters.dedup:Dedup",
+    "decontaminate": "steel_data.filters.overlap:Decontaminate",
+}
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A builder by name with its checked options; picklable, so that any worker can find the function again."""
+
+    use: str
+    options: dict[str, Any]
+    folder: Path = field(compare=False)
+    source_sha256: str = ""  # of a custom module, part of the cache's key
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the function is the user's own."""
+        return ":" in self.use
+
+    def function(self) -> Callable[..., Any]:
+        """Return the function itself."""
+        return _import(BUILDERS.get(self.use, self.use), self.folder)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter by name with its checked options. `settings` is the built-in filter's own object, None for a custom one."""
+
+    use: str
+    options: dict[str, Any]
+    folder: Path = field(compare=False)
+    settings: Any = field(default=None, compare=False)
+    source_sha256: str = ""
+    is_expression: bool = False  # a custom filter that takes nothing and returns a polars expression
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the function is the user's own."""
+        return ":" in self.use
+
+    def function(self) -> Callable[..., Any]:
+        """Return the custom function."""
+        return _import(self.use, self.folder)
+
+
+def bind_builder(where: str, table: dict[str, Any], folder: Path, seed: int) -> Builder:
+    """Check a `build = {…}` table and return the builder. Raises InputError naming `where`."""
+    use, options = _split(where + " build", table, BUILDERS)
+    function = _find(where + " build", use, BUILDERS, folder)
+    checked = _check_options(where + " build", use, function, options, seed)
+    return Builder(use, checked, folder, _module_sha256(use, folder))
+
+
+def bind_filter(where: str, table: dict[str, Any], folder: Path, seed: int) -> Filter:
+    """Check one entry of `filters` and return the filter. Raises InputError naming `where`."""
+    use, options = _split(where, table, FILTERS)
+    target = _find(where, use, FILTERS, folder)
+    if ":" not in use:
+        checked = _check_options(where, use, target, options, seed)
+        try:
+            return Filter(use, checked, folder, settings=target(**checked))
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+    checked = _check_options(where, use, target, options, seed)
+    positional = [p for p in inspect.signature(target).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    return Filter(use, checked, folder, None, _module_sha256(use, folder), is_expression=not positional)
+
+
+def _split(where: str, table: dict[str, Any], known: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    options = dict(table)
+    use = options.pop("use", None)
+    if not isinstance(use, str):
+        raise InputError(f"{where}: use is missing. Right: {{ use = \"{next(iter(known))}\" }}.{nearest('', known)}")
+    return use, options
+
+
+def _find(where: str, use: str, known: dict[str, str], folder: Path) -> Callable[..., Any]:
+    if ":" not in use and use not in known:
+        raise InputError(
+            f"{where}: no built-in '{use}'.{nearest(use, known)} A function of your own is \"module:function\"."
+        )
+    try:
+        return _import(known.get(use, use), folder)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+@cache
+def _import(target: str, folder: Path) -> Any:
+    """Import `module:function`: ours by name, the user's from the recipe's folder, then the working directory."""
+    module_name, _, attribute = target.partition(":")
+    if module_name.startswith("steel_data."):
+        module = importlib.import_module(module_name)
+    else:
+        module = _load_module(_module_file(module_name, folder), module_name)
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        known = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise InputError(f"no function '{attribute}' in {module_name}.{nearest(attribute, known)}") from None
+
+
+def _module_file(module: str, folder: Path) -> Path:
+    relative = Path(*module.split(".")).with_suffix(".py")
+    for place in (folder, Path.cwd()):
+        if (place / relative).is_file():
+            return (place / relative).resolve()
+    near = [p.stem for place in (folder, Path.cwd()) for p in place.glob("*.py")]
+    raise InputError(
+        f"no module '{module}': {relative} lies neither in {folder} nor in {Path.cwd()}.{nearest(module, near)}"
+    )
+
+
+@cache
+def _load_module(file: Path, name: str) -> ModuleType:
+    # Two recipes in two folders may both have a `my_filters.py`: the name in sys.modules carries the path.
+    unique = f"steel_custom_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{name.replace('.', '_')}"
+    spec = importlib.util.spec_from_file_location(unique, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _module_sha256(use: str, folder: Path) -> str:
+    if ":" not in use:
+        return ""
+    return hashlib.sha256(_module_file(use.partition(":")[0], folder).read_bytes()).hexdigest()
+
+
+def option_types(target: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
+    """Return the options of a step: name -> (type, required). Fields of a filter class, keyword-only parameters of a function."""
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    parameters = inspect.signature(target).parameters.values()
+    return {
+        p.name: (hints.get(p.name, Any), p.default is p.empty) for p in parameters if p.kind is p.KEYWORD_ONLY
+    }
+
+
+def _check_options(
+    where: str, use: str, target: Callable[..., Any], options: dict[str, Any], seed: int
+) -> dict[str, Any]:
+    """Return the options with the types that the signature asks for; `seed` is filled in where it is asked for."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError
+
+    known = option_types(target)
+    for name in options:
+        if name not in known:
+            raise InputError(f"{where}: no option of '{use}' '{name}'.{nearest(name, known)}")
+    checked = {}
+    for name, (kind, required) in known.items():
+        if name not in options:
+            if name == "seed":
+                checked[name] = seed
+            elif required:
+                raise InputError(f"{where}: option '{name}' of '{use}' is missing. Right: {name} = …")
+            continue
+        value = options[name]
+        if kind is float and type(value) is int:
+            value = float(value)
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+        except PydanticSchemaGenerationError:
+            checked[name] = value
+            continue
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise InputError(f"{where}: {name} = {options[name]!r}: {fault['msg'].lower()}.") from None
+        checked[name] = value
+    return checked
+
+
+def settings_fields(settings: Any) -> list[str]:
+    """Return the option names of a built-in filter's settings."""
+    return [f.name for f in fields(settings)]

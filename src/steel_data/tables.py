@@ -1,0 +1,66 @@
+"""What the commands print: tables that can be read at 80 columns and in a log file."""
+
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from steel_data.build import Result
+
+
+def console() -> Console:
+    """Return a console on stdout; without a terminal it is wide enough that no row breaks."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=160)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    return table
+
+
+def print_build(result: Result) -> None:
+    """Print the ledger of a build: one line a source, then why rows fell, then where the mixture lies."""
+    out, manifest = console(), result.manifest
+    table = _table("source", "read", "unreadable", "built", "dropped", "kept", "sampled out", "repeated", "written", "tokens")
+    totals = [0] * 9
+    for name, account in manifest["sources"].items():
+        dropped = sum(account["dropped"].values())
+        row = [account["read"], account["unreadable"], account["built"], dropped, account["kept"], account["sampled_out"],
+               account["repeated"], account["written"], account["tokens"]]  # fmt: skip
+        totals = [a + b for a, b in zip(totals, row, strict=True)]
+        table.add_row(escape(name), *(f"{n:,}" for n in row))
+    table.add_section()
+    table.add_row("all", *(f"{n:,}" for n in totals))
+    out.print(table)
+    _print_reasons(out, manifest)
+    for warning in result.warnings:
+        out.print(f"warning: {escape(warning)}")
+    _print_summary(out, result)
+
+
+def _print_reasons(out: Console, manifest: dict[str, Any]) -> None:
+    reasons = [
+        (name, reason, n) for name, account in manifest["sources"].items() for reason, n in account["dropped"].items()
+    ]
+    for name, reason, n in sorted(reasons, key=lambda r: -r[2])[:12]:
+        out.print(f"  dropped {n:>9,}  {escape(reason)}  ({escape(name)})")
+    if len(reasons) > 12:
+        out.print(f"  … and {len(reasons) - 12} more reasons: see card.md")
+
+
+def _print_summary(out: Console, result: Result) -> None:
+    manifest = result.manifest
+    tokens = manifest["tokens"]
+    shares = ", ".join(f"{k} {v / max(tokens, 1):.1%}" for k, v in list(manifest["languages"].items())[:5])
+    tokenizer = manifest["tokenizer"]["name"]
+    out.print(f"{manifest['rows']:,} rows, {tokens:,} tokens ({escape(tokenizer)}): {escape(shares)}")
+    for benchmark, doses in manifest["contamination"].items():
+        spread = ", ".join(f"{n:,} items x {dose}" for dose, n in sorted(doses.items(), key=lambda kv: int(kv[0])))
+        out.print(f"declared contamination with {escape(benchmark)}: {spread}")
+    state = "written" if result.fresh else "up to date, verified"
+    out.print(f"{escape(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there")
