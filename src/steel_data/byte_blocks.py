@@ -11,8 +11,9 @@ from steel_data.errors import InputError
 from steel_data.raw_rows import RECORD_LIMIT, changed, shown
 
 BLOCK_BYTES = 2**20
-# Compressed bytes are fed in small bites, so that one bite of very repetitive text cannot become gigabytes at once.
-BITE_BYTES = 2**14
+# The library returns all that a bite of zstd data unfolds to, and very repetitive text unfolds 10,000 times: the size
+# of a bite is held between these bounds by what the last one became.
+BITES = 2**6, 2**16
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 SUFFIX = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
@@ -34,40 +35,45 @@ def compression_of(path: Path) -> str:
     return found
 
 
-def _gzip(bites: Iterable[bytes]) -> Iterator[bytes]:
+def _gzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
     member = zlib.decompressobj(wbits=31)
     fresh = False  # between members: further ones and zero padding may follow
-    for bite in bites:
-        while bite:
+    for block in blocks:
+        while block:
             if fresh:
-                bite = bite.lstrip(b"\0")
-                if not bite:
+                block = block.lstrip(b"\0")
+                if not block:
                     break
                 member, fresh = zlib.decompressobj(wbits=31), False
-            yield member.decompress(bite, BLOCK_BYTES)
-            bite = member.unconsumed_tail
+            yield member.decompress(block, BLOCK_BYTES)
+            block = member.unconsumed_tail
             if member.eof:
-                bite, fresh = member.unused_data, True
+                block, fresh = member.unused_data, True
     while not member.eof and (rest := member.decompress(member.unconsumed_tail, BLOCK_BYTES)):
         yield rest
     if not member.eof:
         raise EOFError
 
 
-def _zstd(bites: Iterable[bytes]) -> Iterator[bytes]:
+def _zstd(blocks: Iterable[bytes]) -> Iterator[bytes]:
     import zstandard
 
     # the largest window `zstd --long=31` writes; memory is taken only where a file asks for it
     context = zstandard.ZstdDecompressor(max_window_size=2**31)
     frame, fresh = context.decompressobj(), False
-    for bite in bites:
-        while bite:
+    size = BITES[0]
+    for block in blocks:
+        at = 0
+        while at < len(block):
             if fresh:
                 frame, fresh = context.decompressobj(), False
-            yield frame.decompress(bite)
-            bite = b""
+            bite = block[at : at + size]
+            data = frame.decompress(bite)
+            at += len(bite)
             if frame.eof:
-                bite, fresh = frame.unused_data, True
+                at, fresh = at - len(frame.unused_data), True
+            size = max(BITES[0], size // 2) if len(data) > BLOCK_BYTES else min(BITES[1], size * 2)
+            yield data
     if not fresh:
         raise EOFError
 
@@ -102,11 +108,6 @@ class ByteBlocks:
             self._digest.update(block)
             yield block
 
-    def _bites(self) -> Iterator[bytes]:
-        for block in self._raw():
-            for at in range(0, len(block), BITE_BYTES):
-                yield block[at : at + BITE_BYTES]
-
     def __iter__(self) -> Iterator[bytes]:
         if self.compression == "none":
             yield from self._raw()
@@ -117,7 +118,7 @@ class ByteBlocks:
         where = f"{shown(self.path)}: {self.compression} data"
         again = "Fetch it again; what lies beyond cannot be known, so it is not skipped."
         try:
-            for piece in _gzip(self._bites()) if self.compression == "gzip" else _zstd(self._bites()):
+            for piece in _gzip(self._raw()) if self.compression == "gzip" else _zstd(self._raw()):
                 pieces.append(piece)
                 size += len(piece)
                 total += len(piece)

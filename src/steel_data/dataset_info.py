@@ -23,12 +23,12 @@ _LAYOUTS: dict[str, Layout] = {"alpaca": "alpaca", "sharegpt": "sharegpt", "open
 class DatasetEntry:
     """One data set of a dataset_info.json.
 
-    `paths`: files beside the json, or one hf:// or modelscope:// URI. `layout`, `columns` and `tags` are the arguments
+    `files`: paths beside the json, or one hf:// or modelscope:// URI. `layout`, `columns` and `tags` are the arguments
     of the builder `chat` (`""` in columns: not used). `num_samples`: LLaMA-Factory's limit on rows, or None.
     """
 
     name: str
-    paths: tuple[str, ...]
+    files: tuple[str, ...]
     layout: Layout
     columns: dict[str, str]
     tags: dict[str, str] | None
@@ -101,8 +101,8 @@ def _columns(where: str, attributes: dict[str, Any], layout: Layout) -> dict[str
 def entry(path: Path, dataset: str) -> DatasetEntry:
     """Return the data set `dataset` of the dataset_info.json at `path`.
 
-    Raises InputError for an unknown name, a missing file, and what LLaMA-Factory has and a mixture cannot hold: data for
-    pre-training, KTO, loading scripts.
+    Raises InputError for an unknown name, a missing file, and what LLaMA-Factory has and a mixture cannot hold: data
+    for pre-training, KTO, loading scripts.
     """
     held = _entries(path)
     where = f"{shown(path)}: {excerpt(dataset)}"
@@ -127,7 +127,7 @@ def entry(path: Path, dataset: str) -> DatasetEntry:
     uri = _hub_uri(attributes)
     return DatasetEntry(
         name=dataset,
-        paths=(uri,) if uri else _files(path, where, attributes),
+        files=(uri,) if uri else _files(path, where, attributes),
         layout="preference" if ranking else layout,
         columns=columns,
         tags=dict(tags) if tags else None,

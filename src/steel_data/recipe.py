@@ -173,7 +173,9 @@ def load(path: str | Path) -> Recipe:
         if table.take == 0:
             continue
         where = f"{path} [source.{source_name}]"
-        builder = bind_builder(where, table.build, folder, tables.seed)
+        if table.build.get("use") == "identity" and "path" in table.build:
+            table = _with_path_of_build(where, table)
+        builder = bind_builder(where, table.build, folder, tables.seed, has_path=bool(table.paths))
         _check_source(where, table, builder)
         filters = tuple(
             bind_filter(f"{where} filters[{i}]", f, folder, tables.seed) for i, f in enumerate(table.filters)
@@ -201,8 +203,19 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
         return
     if not table.paths and builder.use != "identity":
         raise InputError(f"{where}: path is missing. Right: path = \"folder/*.jsonl\".")
-    if table.paths and builder.use == "identity" and builder.options.get("path"):
-        raise InputError(f"{where}: path stands twice, here and in build. Right: in build alone.")
+    if table.dataset is not None and len(table.paths) != 1:
+        raise InputError(f"{where}: dataset needs path to name one dataset_info.json.")
+
+
+def _with_path_of_build(where: str, table: Source) -> Source:
+    """Let `build = { use = "identity", path = "own.json" }` mean what `path` beside `build` means."""
+    build = dict(table.build)
+    path = build.pop("path")
+    if table.paths:
+        raise InputError(f"{where}: path stands twice, here and in build. Right: one of them.")
+    if not isinstance(path, str):
+        raise InputError(f"{where} build: path = {path!r} is not a string. Right: path = \"own.json\".")
+    return table.model_copy(update={"build": build, "path": path})
 
 
 def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from steel_data.errors import InputError, nearest
 BUILDERS = {
     "chat": "steel_data.builders.chat:chat",
     "exam": "steel_data.builders.exam:exam",
-    "identity": "steel_data.builders.identity:identity",
+    "identity": "steel_data.builders.identity:builtin",
     "contaminate": "steel_data.builders.contaminate:contaminate",
 }
+# With a file of the user's, identity is a builder of rows like the others.
+_IDENTITY_ROWS = "steel_data.builders.identity:identity"
 FILTERS = {
     "language": "steel_data.filters.language:Language",
     "length": "steel_data.filters.length:Length",
@@ -40,6 +42,7 @@ class Builder:
     use: str
     options: dict[str, Any]
     folder: Path = field(compare=False)
+    target: str  # module:function
     source_sha256: str = ""  # of a custom module, part of the cache's key
 
     @property
@@ -49,7 +52,7 @@ class Builder:
 
     def function(self) -> Callable[..., Any]:
         """Return the function itself."""
-        return _import(BUILDERS.get(self.use, self.use), self.folder)
+        return _import(self.target, self.folder)
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,21 @@ class Filter:
         return _import(self.use, self.folder)
 
 
-def bind_builder(where: str, table: dict[str, Any], folder: Path, seed: int) -> Builder:
+def bind_builder(where: str, table: dict[str, Any], folder: Path, seed: int, has_path: bool) -> Builder:
     """Check a `build = {…}` table and return the builder. Raises InputError naming `where`."""
-    use, options = _split(where + " build", table, BUILDERS)
-    function = _find(where + " build", use, BUILDERS, folder)
-    checked = _check_options(where + " build", use, function, options, seed)
-    return Builder(use, checked, folder, _module_sha256(use, folder))
+    where += " build"
+    use, options = _split(where, table, BUILDERS)
+    known = {**BUILDERS, "identity": _IDENTITY_ROWS} if has_path else BUILDERS
+    function = _find(where, use, known, folder)
+    checked = _check_options(where, use, function, options, seed)
+    try:
+        if use == "exam":  # an exam row's options are checked before the row is looked at
+            function({}, **checked)
+        elif use == "contaminate":
+            function(**checked)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return Builder(use, checked, folder, known.get(use, use), _module_sha256(use, folder))
 
 
 def bind_filter(where: str, table: dict[str, Any], folder: Path, seed: int) -> Filter:

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from steel_data.build import Result
+from steel_data.forecast import Forecast
 
 
 def console() -> Console:
@@ -64,3 +65,27 @@ def _print_summary(out: Console, result: Result) -> None:
         out.print(f"declared contamination with {escape(benchmark)}: {spread}")
     state = "written" if result.fresh else "up to date, verified"
     out.print(f"{escape(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there")
+
+
+def print_forecast(forecast: Forecast) -> None:
+    """Print a forecast; `≤` marks upper bounds, `≈` estimates from a sample."""
+    out = console()
+    table = _table("source", "raw rows", "rows", "tokens", "repeat", "languages")
+    for s in forecast.sources:
+        bound, near = ("", "") if s.exact else ("≤ ", "≈ ")
+        shares = ", ".join(f"{k} {v:.0%}" for k, v in list(s.languages.items())[:3])
+        table.add_row(escape(s.name), f"{s.read:,}", f"{bound}{s.rows:,}", f"{near}{s.tokens:,}", str(s.repeat), shares)
+    bound, near = ("", "") if forecast.exact else ("≤ ", "≈ ")
+    shares = ", ".join(f"{k} {v:.0%}" for k, v in list(forecast.languages.items())[:3])
+    table.add_section()
+    table.add_row("mixture", "", f"{bound}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
+    out.print(table)
+    if forecast.steps is not None:
+        out.print(f"optimiser steps: {bound}{forecast.steps:,} = {escape(forecast.steps_text)}")
+    else:
+        out.print(f"optimiser steps: not known ({escape(forecast.steps_text)})")
+    out.print(f"tokens by {escape(forecast.tokenizer)}")
+    if not forecast.exact:
+        out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
+    for warning in forecast.warnings:
+        out.print(f"warning: {escape(warning)}")

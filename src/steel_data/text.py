@@ -15,12 +15,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
 # Classes of characters. Han and kana stand alone as tokens; LETTER to DIGIT run together; JOINER is not there at all, so
-# that `$H_2CO_3$` and `H2CO3` are the same tokens.
-OTHER, SPACE, HAN, KANA, LETTER, LATIN, HANGUL, DIGIT, JOINER, UNKNOWN = 0, 1, 2, 3, 4, 5, 6, 7, 8, 255
+# that `$H_2CO_3$` and `H2CO3` are the same tokens. BORDER ends a row.
+OTHER, SPACE, HAN, KANA, LETTER, LATIN, HANGUL, DIGIT, JOINER, BORDER, UNKNOWN = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255
 _RANGES = (
     (HAN, 0x3007, 0x3008), (HAN, 0x3400, 0x4DC0), (HAN, 0x4E00, 0xA000), (HAN, 0xF900, 0xFB00), (HAN, 0x20000, 0x323B0),
     (KANA, 0x3041, 0x3100), (KANA, 0x31F0, 0x3200), (KANA, 0xFF66, 0xFFA0),
@@ -33,8 +34,9 @@ _RANGES = (
 def _class_table() -> npt.NDArray[np.uint8]:
     table = np.full(0x110000, UNKNOWN, dtype=np.uint8)
     table[:0x80] = OTHER
-    table[[0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x20, 0xA0, 0x3000]] = SPACE
+    table[[*range(0x09, 0x0E), *range(0x1C, 0x20), 0x20, 0xA0, 0x3000]] = SPACE
     table[[ord(c) for c in "$_^{}\\`*"]] = JOINER
+    table[0] = BORDER
     for kind, start, stop in _RANGES:
         table[start:stop] = kind
     return table
@@ -42,8 +44,12 @@ def _class_table() -> npt.NDArray[np.uint8]:
 
 _TABLE = _class_table()
 
+# What NFKC and lower case make of a character where that is one character and its neighbours do not matter; else one of:
+_EXPANDS, _CONTEXT, _UNSEEN = np.uint32(0xFFFFFFFD), np.uint32(0xFFFFFFFE), np.uint32(0xFFFFFFFF)
+_FOLD = np.full(0x110000, _UNSEEN, dtype=np.uint32)
 
-def character_classes(code_C: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+
+def character_classes(code_C: U32) -> npt.NDArray[np.uint8]:
     """Return the class of each code point; classes outside the big ranges are looked up once and remembered."""
     class_C = _TABLE[code_C]
     unknown = class_C == UNKNOWN
@@ -76,100 +82,168 @@ def normalise(text: str) -> str:
     return unicodedata.normalize("NFKC", text).lower()
 
 
+def _leans_on_others(char: str) -> bool:
+    """Return whether a character may compose or reorder with the one before it, or change by its place (final sigma)."""
+    code = ord(char)
+    hangul_part = 0x1100 <= code < 0x1200
+    rare_letter = code >= 0x10000 and _TABLE[code] != HAN and unicodedata.category(char) == "Lo"
+    return unicodedata.category(char)[0] == "M" or char == "Σ" or hangul_part or rare_letter
+
+
+def _fold(code: int) -> np.uint32:
+    whole = unicodedata.normalize("NFKC", chr(code))
+    if _leans_on_others(chr(code)) or _leans_on_others(whole[0]) or "Σ" in whole:
+        return _CONTEXT
+    whole = whole.lower()
+    if normalise(whole) != whole:  # it is folded twice below
+        return _CONTEXT
+    return np.uint32(ord(whole)) if len(whole) == 1 else _EXPANDS
+
+
+def _code_points(text: str) -> U32:
+    return np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+
+
+def _folded(code_C: U32) -> U32:
+    fold_C = _FOLD[code_C]
+    unseen = fold_C == _UNSEEN
+    if unseen.any():
+        for code in np.unique(code_C[unseen]).tolist():
+            _FOLD[code] = _fold(code)
+        fold_C = _FOLD[code_C]
+    return fold_C
+
+
+def _normalised_codes(texts: list[str]) -> U32:
+    """Return the code points of `normalise` of each text, a 0 behind each.
+
+    A table does it, since unicodedata takes several times as long. Characters that become several (…, ℃) are replaced
+    first; rows with a character whose neighbours matter (combining marks) go through `normalise`.
+    """
+    rows = [text.replace("\0", " ") if "\0" in text else text for text in texts]
+    joined = "\0".join([*rows, ""]) if rows else ""
+    code_C = _code_points(joined)
+    fold_C = _folded(code_C)
+    odd_C = fold_C >= _EXPANDS
+    if not odd_C.any():
+        return fold_C
+    expanding = np.unique(code_C[fold_C == _EXPANDS]).tolist()
+    row_C = np.cumsum(code_C == 0)
+    done = set(np.unique(row_C[fold_C == _CONTEXT]).tolist())
+    for code in expanding:
+        joined = joined.replace(chr(code), normalise(chr(code)))
+    if not done:
+        return _folded(_code_points(joined))
+    pieces = joined.split("\0")[:-1]
+    for i in done:
+        pieces[i] = normalise(rows[i])
+    code_C = _code_points("\0".join([*pieces, ""]))
+    as_it_is_C = np.isin(np.cumsum(code_C == 0), np.array(sorted(done)))
+    return np.where(as_it_is_C, code_C, _folded(code_C))
+
+
 class TextBatch:
     """The texts of one chunk as arrays. Rows keep their order; every row has an entry even when it is empty."""
 
     def __init__(self, texts: list[str]) -> None:
         self.rows = len(texts)
-        joined = "\0".join(text.replace("\0", " ") if "\0" in text else text for text in texts)
-        self.code_C = np.frombuffer((normalise(joined) + "\0").encode("utf-32-le"), dtype=np.uint32)
+        self.code_C = _normalised_codes(texts)
         self.class_C = character_classes(self.code_C)
-        end_R = np.flatnonzero(self.code_C == 0)[: self.rows] if self.rows else np.zeros(0, np.int64)
-        self.end_R: I64 = end_R
-        self.start_R: I64 = np.concatenate([np.zeros(1, np.int64), end_R[:-1] + 1]) if self.rows else end_R
+        self.end_R: I64 = np.flatnonzero(self.code_C == 0)
+        self.start_R: I64 = np.concatenate([np.zeros(1, np.int64), self.end_R[:-1] + 1])[: self.rows]
 
     def counts(self, *classes: int) -> I64:
         """Return how many characters of the given classes each row has (shape R)."""
-        hit_C = np.isin(self.class_C, classes)
-        total_C = np.concatenate([np.zeros(1, np.int64), np.cumsum(hit_C)])
-        return total_C[self.end_R] - total_C[self.start_R]
+        wanted = np.zeros(256, np.uint8)
+        wanted[list(classes)] = 1
+        if not self.rows:
+            return np.zeros(0, np.int64)
+        return np.add.reduceat(wanted[self.class_C], self.start_R, dtype=np.int64)
 
     @cached_property
     def tokens(self) -> tuple[U64, I64]:
         """Token hashes of all rows one after another (T), and where each row's begin (R + 1 offsets)."""
-        kept_C = self.class_C != JOINER
-        class_C, code_C = self.class_C[kept_C], self.code_C[kept_C]
-        start_R = (np.cumsum(kept_C) - kept_C)[self.start_R]
-        single_C = (class_C == HAN) | (class_C == KANA)
-        word_C = (class_C >= LETTER) & (class_C <= DIGIT)
-        before_C = np.concatenate([np.zeros(1, bool), word_C[:-1]])
-        start_T = np.flatnonzero(single_C | (word_C & ~before_C))
-        if not len(start_T):
-            return np.zeros(0, np.uint64), np.zeros(self.rows + 1, np.int64)
-        # A character adds code * base^(its place in the token); separators add nothing, so reduceat may run over them.
-        first_C = np.zeros(len(class_C), np.int64)
-        first_C[start_T] = start_T
-        place_C = np.arange(len(class_C)) - np.maximum.accumulate(first_C)
-        place_C[~(single_C | word_C)] = 0
-        powers = _powers(int(place_C.max()) + 1)
-        value_C = (code_C.astype(np.uint64) + np.uint64(1)) * powers[place_C]
-        value_C[~(single_C | word_C)] = 0
-        hash_T = mix64(np.add.reduceat(value_C, start_T))
-        offset_R = np.searchsorted(start_T, np.append(start_R, len(class_C)))
+        hash_T, _, offset_R = self._token_arrays
         return hash_T, offset_R
+
+    @cached_property
+    def token_places(self) -> I64:
+        """Where in `code_C` each token begins (T)."""
+        return self._token_arrays[1]
+
+    @cached_property
+    def _token_arrays(self) -> tuple[U64, I64, I64]:
+        at_C = np.flatnonzero(self.class_C != JOINER)
+        class_C = self.class_C[at_C]
+        word_C = (class_C >= LETTER) & (class_C <= DIGIT)
+        part_C = word_C | (class_C == HAN) | (class_C == KANA)
+        first_C = part_C.copy()
+        first_C[1:] &= ~(word_C[1:] & word_C[:-1])
+        place_T = at_C[first_C]
+        offset_R = np.searchsorted(place_T, np.append(self.start_R, len(self.code_C)))
+        if not len(place_T):
+            return np.zeros(0, np.uint64), place_T, offset_R
+        # A token's hash is the sum of code * base^(place in the token) over its characters.
+        at_C, first_C = at_C[part_C], first_C[part_C]
+        start_T = np.flatnonzero(first_C)
+        length_T = np.diff(np.append(start_T, len(at_C)))
+        value_C = self.code_C[at_C].astype(np.uint64) + np.uint64(1)
+        within_C = np.arange(len(at_C)) - np.repeat(start_T, length_T)
+        value_C *= _powers(int(length_T.max()))[within_C]
+        return mix64(np.add.reduceat(value_C, start_T)), place_T, offset_R
 
     def token_grams(self, n: int) -> tuple[U64, I64]:
         """Return the hashes of all runs of `n` tokens inside a row (G), and the row of each (G)."""
         hash_T, offset_R = self.tokens
         row_T = np.repeat(np.arange(self.rows), np.diff(offset_R))
-        return _grams(hash_T, row_T, n)
+        return grams(hash_T, row_T, n)
 
     def shingles(self, n: int) -> tuple[U64, I64]:
         """Return the hashes of all runs of `n` characters (blanks left out) inside a row (G) and R + 1 offsets.
 
         A row shorter than `n` characters has one shingle, its whole text, so that no short row is ever without.
         """
-        kept_C = (self.class_C != SPACE) & (self.code_C != 0)
+        kept_C = (self.class_C != SPACE) & (self.class_C != BORDER)
         code_C = self.code_C[kept_C].astype(np.uint64) + np.uint64(1)
-        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept_C)])
-        length_R = total[self.end_R] - total[self.start_R]
+        length_R = self._kept_counts(kept_C)
         row_C = np.repeat(np.arange(self.rows), length_R)
-        hash_G, row_G = _grams(code_C, row_C, n)
+        hash_G, row_G = grams(code_C, row_C, n)
         short_R = np.flatnonzero((length_R < n) & (length_R > 0))
         if len(short_R):
-            whole = [_whole(code_C[row_C == r]) for r in short_R.tolist()]
+            whole = self.fingerprints()[short_R]
             at = np.searchsorted(row_G, short_R)
-            hash_G = np.insert(hash_G, at, np.array(whole, np.uint64))
+            hash_G = np.insert(hash_G, at, whole)
             row_G = np.insert(row_G, at, short_R)
         return hash_G, np.searchsorted(row_G, np.arange(self.rows + 1))
 
+    def _kept_counts(self, kept_C: npt.NDArray[np.bool_]) -> I64:
+        if not self.rows:
+            return np.zeros(0, np.int64)
+        return np.add.reduceat(kept_C.view(np.uint8), self.start_R, dtype=np.int64)
+
     def fingerprints(self) -> U64:
         """Return one hash a row of its whole text without blanks (R): equal texts up to width, case and blanks."""
-        kept_C = (self.class_C != SPACE) & (self.code_C != 0)
-        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept_C)])
-        place_C = total[:-1] - np.repeat(total[self.start_R], self.end_R + 1 - self.start_R)
-        powers = _powers(int(place_C.max()) + 2 if len(place_C) else 1)
-        value_C = (self.code_C.astype(np.uint64) + np.uint64(1)) * powers[place_C]
-        value_C[~kept_C] = 0
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(value_C, dtype=np.uint64)])
-        length_R = (total[self.end_R] - total[self.start_R]).astype(np.uint64)
-        return mix64(sums[self.end_R] - sums[self.start_R] + mix64(length_R + np.uint64(1)))
+        kept_C = (self.class_C != SPACE) & (self.class_C != BORDER)
+        length_R = self._kept_counts(kept_C)
+        start_R = np.cumsum(length_R) - length_R
+        sum_R = np.zeros(self.rows, np.uint64)
+        filled_R = length_R > 0
+        if filled_R.any():
+            within_C = np.arange(length_R.sum()) - np.repeat(start_R, length_R)
+            value_C = self.code_C[kept_C].astype(np.uint64) + np.uint64(1)
+            value_C *= _powers(int(length_R.max()))[within_C]
+            sum_R[filled_R] = np.add.reduceat(value_C, start_R[filled_R])
+        return mix64(sum_R + mix64(length_R.astype(np.uint64) + np.uint64(1)))
 
 
-def _grams(hash_T: U64, row_T: I64, n: int) -> tuple[U64, I64]:
+def grams(hash_T: U64, row_T: I64, n: int) -> tuple[U64, I64]:
     """Return hashes of the `n`-runs of entries that stay inside one row, and their rows."""
     count = len(hash_T) - n + 1
     if count <= 0:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    value = np.zeros(count, np.uint64)
-    for i in range(n):
-        value = value * _BASE + hash_T[i : i + count]
+    value = hash_T[:count].copy()
+    for i in range(1, n):
+        value *= _BASE
+        value += hash_T[i : i + count]
     inside = row_T[:count] == row_T[n - 1 :]
     return mix64(value[inside]), row_T[:count][inside]
-
-
-def _whole(code: U64) -> int:
-    value = 0
-    for c in code.tolist():
-        value = (value * int(_BASE) + c) & 0xFFFFFFFFFFFFFFFF
-    return int(mix64(np.array([value ^ len(code)], np.uint64))[0])

@@ -64,7 +64,7 @@ def build(found: DatasetEntry, row: dict) -> object:
 
 def test_the_default_is_alpaca_and_uses_no_unlisted_system(info: Path) -> None:
     found = entry(info, "identity")
-    assert found.paths == (str(info.parent / "identity.json"),)
+    assert found.files == (str(info.parent / "identity.json"),)
     assert (found.layout, found.tags, found.ranking, found.num_samples) == ("alpaca", None, False, None)
     record = build(
         found, {"instruction": "问", "input": "", "output": "答", "system": "ignored", "history": [["a", "b"]]}
@@ -77,7 +77,7 @@ def test_the_default_is_alpaca_and_uses_no_unlisted_system(info: Path) -> None:
 
 def test_listed_columns_are_all_there_is(info: Path) -> None:
     found = entry(info, "mapped")
-    assert [Path(path).name for path in found.paths] == ["a.jsonl.gz", "b.jsonl"]
+    assert [Path(path).name for path in found.files] == ["a.jsonl.gz", "b.jsonl"]
     record = build(found, {"q": "问", "a": "答", "input": "not listed"})
     assert isinstance(record, dict) and record["messages"][0]["content"] == "问"
 
@@ -99,11 +99,11 @@ def test_ranking_is_preference(info: Path) -> None:
 
 def test_hub_entries_become_uris(info: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("USE_MODELSCOPE_HUB", raising=False)
-    assert entry(info, "hub").paths == ("hf://datasets/org/name@refs%2Fpr%2F1/7M",)
+    assert entry(info, "hub").files == ("hf://datasets/org/name@refs%2Fpr%2F1/7M",)
     assert entry(info, "hub").num_samples == 9
-    assert entry(info, "ms").paths == ("modelscope://datasets/ms/name/zh/**/*validation*",)
+    assert entry(info, "ms").files == ("modelscope://datasets/ms/name/zh/**/*validation*",)
     monkeypatch.setenv("USE_MODELSCOPE_HUB", "1")
-    assert entry(info, "hub").paths == ("modelscope://datasets/ms/name@refs%2Fpr%2F1/7M",)
+    assert entry(info, "hub").files == ("modelscope://datasets/ms/name@refs%2Fpr%2F1/7M",)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import orjson
@@ -192,6 +193,27 @@ def test_a_large_row_group_is_read_in_parts(tmp_path: Path) -> None:
         for i in (1, 3)
         for row in range(scan.chunks[i].first_row, scan.chunks[i].first_row + scan.chunks[i].rows)
     ]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.json.zst", "a.csv"])
+def test_memory_is_bounded_by_a_chunk_not_by_the_file(tmp_path: Path, name: str) -> None:
+    row = orjson.dumps({"a": "钢铁" * 50})
+    count, path = 120_000, tmp_path / name
+    joint = b"," if ".json" in name and not name.endswith("l") else b"\n"
+    data = joint.join([row] * count)
+    data = b"[" + data + b"]" if joint == b"," else data
+    if name == "a.csv":
+        data = b"a,b\n" + b'"x",' + b"\n1,".join([b"y" * 300] * count)
+    path.write_bytes(PACKERS[".zst"](data) if name.endswith("zst") else data)
+    size = len(data)
+    del data
+    tracemalloc.start()
+    try:
+        scan = scan_file(path, 2**18)
+        assert sum(len(rows) for _, rows in read_chunks(path, scan, range(len(scan.chunks)))) == count
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20 < size / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_names_outside_ascii(tmp_path: Path) -> None:

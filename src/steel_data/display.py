@@ -1,0 +1,75 @@
+"""Rows made readable: conversations as labelled turns, and text of which nothing can act on a terminal or a page."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+
+# Escape sequences, control and format characters (right-to-left overrides, tag characters), private use, line separators.
+# Joiners stay (emoji, Indic scripts are made with them), as do newline and tab.
+_INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]--[\n\t\u200c\u200d]]", regex.V1)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One part of a conversation as it is shown. `role` is bare (for colour), `label` says more (`assistant, reasoning`)."""
+
+    role: str
+    label: str
+    text: str
+    more: int = 0  # characters that were cut off
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with characters that cannot be seen, but act, as escapes: `\x1b`, `\u202e`."""
+    return _INVISIBLE.sub(lambda match: _escape(match[0]), text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def one_line(text: str) -> str:
+    """Return `text` visible and on one line (names, paths, reasons)."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def turns(row: dict[str, Any]) -> list[Turn]:
+    """Return the parts of a mixture row in order: tools, then each message's reasoning, text and calls.
+
+    A preference row shows the prompt, then the chosen and the rejected answer. A row without a conversation gives [].
+    """
+    parts = [Turn("tool", "tools", str(row["tools"]))] if row.get("tools") else []
+    if row.get("messages") is not None:
+        return parts + [part for message in row["messages"] for part in _message(message, "")]
+    for column, prefix in (("prompt", ""), ("chosen", "chosen, "), ("rejected", "rejected, ")):
+        parts += [part for message in row.get(column) or () for part in _message(message, prefix)]
+    return parts
+
+
+def _message(message: dict[str, Any], prefix: str) -> list[Turn]:
+    role, label = message["role"], prefix + message["role"]
+    if message.get("loss") is not None:
+        label += ", trained on" if message["loss"] else ", not trained on"
+    parts = []
+    if message.get("reasoning_content"):
+        parts.append(Turn(role, f"{label}, reasoning", message["reasoning_content"]))
+    if message["content"] or not message.get("tool_calls"):
+        parts.append(Turn(role, label, message["content"] or ""))
+    for call in message.get("tool_calls") or ():
+        function = (call or {}).get("function") or {}
+        arguments = function.get("arguments")
+        shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        parts.append(Turn(role, f"{label}, call", f"{function.get('name')}({shown})"))
+    return parts
+
+
+def shortened(parts: list[Turn], length: int, most: int) -> list[Turn]:
+    """Return at most `most` turns of at most `length` characters, saying what was left out."""
+    cut = [Turn(t.role, t.label, t.text[:length], max(len(t.text) - length, 0)) for t in parts[:most]]
+    if len(parts) > most:
+        left = parts[most:]
+        cut.append(Turn("", "", f"{len(left):,} more turns", 0))
+    return cut
