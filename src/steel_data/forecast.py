@@ -1,9 +1,9 @@
 """What a recipe would make, before it is made: rows, tokens, languages, repeats, optimiser steps.
 
 Without `exact` the files are scanned whole (rows are counted) but only the first chunk of a few files of each source is
-mapped: tokens, languages and the share of rows that the row filters keep are estimates from that sample (≈), and rows are
-upper bounds (≤), since decontamination and dedup have not run. With `exact` the map and plan passes run; their work stays
-in the cache for `build`. Nothing is written but the cache.
+mapped: tokens, languages and the share of rows that the row filters keep are estimates from that sample (≈), and rows
+are upper bounds (≤), since decontamination and dedup have not run. With `exact` the map and plan passes run; their work
+stays in the cache for `build`. Nothing is written but the cache.
 """
 
 import math
@@ -13,10 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from steel_data.build import Prepared, draws, map_sources, places, prepare
+from steel_data.attributes import early_reasons
+from steel_data.cache import read_records
 from steel_data.inputs import SourceInputs
-from steel_data.map import early_reasons, read_records
+from steel_data.map_sources import map_sources
+from steel_data.places import places
 from steel_data.plan import decide
+from steel_data.prepare import Prepared, draws, prepare
 from steel_data.recipe import Recipe
 
 SAMPLE_FILES = 3
@@ -109,7 +112,7 @@ def _estimated(prepared: Prepared, workers: int) -> list[SourceForecast]:
 
 
 def _first_chunks(inputs: SourceInputs) -> SourceInputs:
-    """Return a source cut to the first chunk of a few of its files (the injector's stay whole: they are drawn at once)."""
+    """Return a source cut to the first chunk of a few of its files (the injector's stay whole: one draw)."""
     if inputs.builder.use == "contaminate" or not inputs.files:
         return inputs
     step = max(1, len(inputs.files) // SAMPLE_FILES)

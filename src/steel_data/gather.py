@@ -17,9 +17,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from steel_data.cache import read_records
 from steel_data.engine import run
 from steel_data.making import texts_of
-from steel_data.map import MappedChunk, read_records
+from steel_data.map import MappedChunk
 from steel_data.plan import MappedSource, Plan
 from steel_data.record import EXTRA_KEYS
 
@@ -80,7 +81,10 @@ def gather(
     witness_texts: Callable[[list[str]], list[str]],
     advance: Callable[[int], None],
 ) -> Gathered:
-    """Write `train-*.parquet` and `dropped/part-*.parquet` into `folder`. `witness_texts` gives benchmark items' texts."""
+    """Write `train-*.parquet` and `dropped/part-*.parquet` into `folder`.
+
+    `witness_texts` gives the texts of benchmark items by name.
+    """
     shape = _shape(plan)
     shard_of = _shards(plan)
     parts = folder / ".parts"
@@ -160,7 +164,8 @@ def _rows(plan: Plan, source: MappedSource, place: int, chunk: MappedChunk, reco
     last = chunk.stages[-1]
     columns = ["id", "messages", "tools", "kind", "origin_row", "benchmark", "item", "dose", "chars", "meta", "error"]
     frame = read_records(last.records, columns).hstack(pl.read_parquet(last.attributes["language"], glob=False))
-    return frame[pos].with_columns(
+    rows: pl.DataFrame = frame[pos]
+    return rows.with_columns(
         source=pl.lit(source.name), origin_file=pl.lit(source.files[chunk.file] if source.files else source.name)
     )
 
@@ -262,9 +267,7 @@ def _dropped_parts(
         yield _with_evidence(plan, pl.concat(waiting), witness_texts)
 
 
-def _with_evidence(
-    plan: Plan, frame: pl.DataFrame, witness_texts: Callable[[list[str]], list[str]]
-) -> pl.DataFrame:
+def _with_evidence(plan: Plan, frame: pl.DataFrame, witness_texts: Callable[[list[str]], list[str]]) -> pl.DataFrame:
     texts: list[str | None] = [None] * len(frame)
     row = frame["witness_row"].to_numpy()
     mine = np.flatnonzero(row >= 0)

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 
 from steel_data import __version__
+from steel_data.cache import code_version
 from steel_data.errors import InputError
 from steel_data.gather import sha256_of
 from steel_data.making import UNREADABLE
-from steel_data.map import code_version
 from steel_data.plan import MappedSource, Plan
 from steel_data.recipe import Recipe
 

@@ -1,8 +1,8 @@
 """The second pass: on narrow columns only, decide for every record its place in the output, or what drops it and why.
 
 Order of decisions: thresholds (done in `map.early_reasons`), decontamination, exact and near duplicates among the
-survivors, `take`, budget and language targets, repeats, order. Sampling is by keyed hash of the record's id, so the 10 %
-sample lies inside the 20 % sample, and neither files' order nor the number of workers matters.
+survivors, `take`, budget and language targets, repeats, order. Sampling is by keyed hash of the record's id, so the 10
+% sample lies inside the 20 % sample, and neither files' order nor the number of workers matters.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,12 @@ import numpy.typing as npt
 import polars as pl
 import xxhash
 
+from steel_data.attributes import Job, dedup_name, early_reasons, overlap_name
+from steel_data.cache import read_records
 from steel_data.errors import InputError
 from steel_data.filters import dedup
 from steel_data.making import texts_of
-from steel_data.map import Job, MappedChunk, dedup_name, early_reasons, overlap_name, read_records
+from steel_data.map import MappedChunk
 from steel_data.recipe import Recipe
 from steel_data.sampling import Pool, choose
 from steel_data.steps import Filter
@@ -43,8 +45,8 @@ class MappedSource:
 class Plan:
     """The verdicts. `frame` has one row a record, in order of source, file and row:
 
-    source, file, chunk (place in `chunks`), pos (place in the chunk), origin_row, part, id, kind, language, tokens, chars,
-    benchmark, item, dose, note, step, reason, witness (row of the frame, or -1), overlap_item; `written` copies.
+    source, file, chunk (place in `chunks`), pos (place in the chunk), origin_row, part, id, kind, language, tokens,
+    chars, benchmark, item, dose, note, step, reason, witness (row of the frame, or -1), overlap_item; `written` copies.
     `record` and `copy` (U entries) are the mixture in output order.
     """
 
@@ -276,17 +278,15 @@ def _take(recipe: Recipe, source: MappedSource, rows: I64, ids: npt.NDArray[Any]
 
 
 def _hashes(purpose: str, seed: int, ids: npt.NDArray[Any], copy: I64) -> npt.NDArray[np.uint64]:
-    """Return xxh3-64, keyed by the seed, of purpose, id and copy. The purposes must differ: were the sampling's hash also
-    the order's, a sampled source would lie at the beginning of the mixture."""
+    """Return xxh3-64, keyed by the seed, of purpose, id and copy. The purposes must differ: were the sampling's hash
+    also the order's, a sampled source would lie at the beginning of the mixture."""
     key = seed & (2**64 - 1)
     digest = xxhash.xxh3_64_intdigest
     pairs = zip(ids.tolist(), copy.tolist(), strict=True)
     return np.fromiter((digest(f"{purpose}/{i}/{c}".encode(), key) for i, c in pairs), np.uint64, len(ids))
 
 
-def _ordered(
-    seed: int, sources: Sequence[MappedSource], table: _Table, record: I64, copy: I64
-) -> tuple[I64, I64]:
+def _ordered(seed: int, sources: Sequence[MappedSource], table: _Table, record: I64, copy: I64) -> tuple[I64, I64]:
     """Sort by (xxh3(seed, id, copy), source, origin_file, origin_row, copy)."""
     frame = table.frame
     names = [source.name for source in sources]

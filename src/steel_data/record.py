@@ -1,7 +1,7 @@
 """The one row schema: what a builder makes, what every filter sees, what the mixture holds.
 
-A *record* is a plain dict. Builders fill some of its keys (`messages` or `prompt`/`chosen`/`rejected`, `kind`, …), the map
-pass fills the rest (`id`, `source`, `origin_file`, …). The keys are the columns of the mixture (docs/recipes.md).
+A *record* is a plain dict. Builders fill some of its keys (`messages` or `prompt`/`chosen`/`rejected`, `kind`, …), the
+map pass fills the rest (`id`, `source`, `origin_file`, …). The keys are the columns of the mixture (docs/recipes.md).
 """
 
 from typing import Any
@@ -30,9 +30,9 @@ def _parts(messages: list[Message]) -> list[list[Any]]:
 def conversation_id(messages: list[Message], tools: Any = None) -> str:
     """Return the id of a conversation: 32 hex digits, xxh3-128 of the compact UTF-8 JSON `[[role, content], …]`.
 
-    A message with extras (`EXTRA_KEYS`) is `[role, content, {extras}]`; the `tools` a conversation was given stand at the
-    end as `{"tools": …}`. The text is hashed untouched: no normalisation. Raises UnicodeEncodeError or orjson's TypeError
-    for text that is not valid Unicode (a lone surrogate).
+    A message with extras (`EXTRA_KEYS`) is `[role, content, {extras}]`; the `tools` a conversation was given stand at
+    the end as `{"tools": …}`. The text is hashed untouched: no normalisation. Raises UnicodeEncodeError or orjson's
+    TypeError for text that is not valid Unicode (a lone surrogate).
     """
     parts: list[Any] = _parts(messages)
     if tools:
@@ -71,8 +71,8 @@ def conversation_fault(messages: list[Message]) -> str | None:
     """Return why `messages` cannot be trained on (`empty`, `roles`), or None.
 
     Right: at most one system message, first; then user; user is answered by assistant; assistant is followed by user or
-    tool; tool by tool, assistant or user; the last turn is the assistant's. A turn without text is `empty`, unless it is an
-    assistant's with tool calls, a tool's, or a system message's.
+    tool; tool by tool, assistant or user; the last turn is the assistant's. A turn without text is `empty`, unless it
+    is an assistant's with tool calls, a tool's, or a system message's.
     """
     if not messages:
         return "empty"

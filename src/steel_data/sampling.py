@@ -1,7 +1,7 @@
 """Budgets and language targets: which units (one copy of one record each) the mixture holds.
 
-Units of a language are ordered by keyed hash and a prefix is taken, so that a smaller budget's mixture lies inside a larger
-one's. Tokens are reached from below, by less than one row; row budgets are exact.
+Units of a language are ordered by keyed hash and a prefix is taken, so that a smaller budget's mixture lies inside a
+larger one's. Tokens are reached from below, by less than one row; row budgets are exact.
 """
 
 from dataclasses import dataclass
@@ -76,14 +76,16 @@ def _with_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
         if mix.budget_tokens > largest:
             short = min(shares, key=lambda lang: total[lang] / shares[lang])
             raise InputError(
-                f"{where} [mix]: budget_tokens = {mix.budget_tokens:,} needs {shares[short] * mix.budget_tokens:,.0f} tokens "
-                f"of '{short}', but there are {total[short]:,}. Right: budget_tokens = {largest} or less."
+                f"{where} [mix]: budget_tokens = {mix.budget_tokens:,} needs {shares[short] * mix.budget_tokens:,.0f} "
+                f"tokens of '{short}', but there are {total[short]:,}. Right: budget_tokens = {largest} or less."
             )
         budget = mix.budget_tokens
 
     def prefixes(tokens: float) -> dict[str, int]:
         return {
-            language: int(np.searchsorted(reached[language], max(share * tokens - fixed[language], 0) + 1e-6, side="right"))
+            language: int(
+                np.searchsorted(reached[language], max(share * tokens - fixed[language], 0) + 1e-6, side="right")
+            )
             for language, share in shares.items()
         }
 
@@ -104,7 +106,7 @@ def _with_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
 def _exact_rows(
     prefixes: Any, reached: dict[str, I64], shares: dict[str, float], wanted: int, largest: float
 ) -> dict[str, int]:
-    """Return prefix lengths of `wanted` rows in all: the largest token total that gives no more, then the rest one by one."""
+    """Return prefix lengths of `wanted` rows in all: the largest token total that fits, then the rest one by one."""
     low, high = 0.0, largest
     for _ in range(60):
         middle = (low + high) / 2

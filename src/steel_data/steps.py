@@ -52,12 +52,13 @@ class Builder:
 
     def function(self) -> Callable[..., Any]:
         """Return the function itself."""
-        return _import(self.target, self.folder)
+        function: Callable[..., Any] = _import(self.target, self.folder)
+        return function
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter by name with its checked options. `settings` is the built-in filter's own object, None for a custom one."""
+    """A filter by name with its checked options. `settings` is the built-in filter's object, None for a custom one."""
 
     use: str
     options: dict[str, Any]
@@ -73,7 +74,8 @@ class Filter:
 
     def function(self) -> Callable[..., Any]:
         """Return the custom function."""
-        return _import(self.use, self.folder)
+        function: Callable[..., Any] = _import(self.use, self.folder)
+        return function
 
 
 def bind_builder(where: str, table: dict[str, Any], folder: Path, seed: int, has_path: bool) -> Builder:
@@ -112,7 +114,7 @@ def _split(where: str, table: dict[str, Any], known: dict[str, str]) -> tuple[st
     options = dict(table)
     use = options.pop("use", None)
     if not isinstance(use, str):
-        raise InputError(f"{where}: use is missing. Right: {{ use = \"{next(iter(known))}\" }}.{nearest('', known)}")
+        raise InputError(f'{where}: use is missing. Right: {{ use = "{next(iter(known))}" }}.{nearest("", known)}')
     return use, options
 
 
@@ -122,7 +124,8 @@ def _find(where: str, use: str, known: dict[str, str], folder: Path) -> Callable
             f"{where}: no built-in '{use}'.{nearest(use, known)} A function of your own is \"module:function\"."
         )
     try:
-        return _import(known.get(use, use), folder)
+        function: Callable[..., Any] = _import(known.get(use, use), folder)
+        return function
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
@@ -175,12 +178,13 @@ def _module_sha256(use: str, folder: Path) -> str:
 
 
 def option_types(target: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
-    """Return the options of a step: name -> (type, required). Fields of a filter class, keyword-only parameters of a function."""
+    """Return the options of a step: name -> (type, required).
+
+    They are the fields of a filter class, the keyword-only parameters of a function.
+    """
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     parameters = inspect.signature(target).parameters.values()
-    return {
-        p.name: (hints.get(p.name, Any), p.default is p.empty) for p in parameters if p.kind is p.KEYWORD_ONLY
-    }
+    return {p.name: (hints.get(p.name, Any), p.default is p.empty) for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _check_options(

@@ -27,12 +27,14 @@ def _table(*columns: str) -> Table:
 def print_build(result: Result) -> None:
     """Print the ledger of a build: one line a source, then why rows fell, then where the mixture lies."""
     out, manifest = console(), result.manifest
-    table = _table("source", "read", "unreadable", "built", "dropped", "kept", "sampled out", "repeated", "written", "tokens")
+    table = _table(
+        "source", "read", "unreadable", "built", "dropped", "kept", "sampled out", "repeated", "written", "tokens"
+    )
     totals = [0] * 9
     for name, account in manifest["sources"].items():
         dropped = sum(account["dropped"].values())
-        row = [account["read"], account["unreadable"], account["built"], dropped, account["kept"], account["sampled_out"],
-               account["repeated"], account["written"], account["tokens"]]  # fmt: skip
+        columns = ("read", "unreadable", "built", "", "kept", "sampled_out", "repeated", "written", "tokens")
+        row = [account[column] if column else dropped for column in columns]
         totals = [a + b for a, b in zip(totals, row, strict=True)]
         table.add_row(escape(name), *(f"{n:,}" for n in row))
     table.add_section()

@@ -31,18 +31,27 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
         (SOURCE + "repeat = 0\n", "repeat = 0"),
         (SOURCE + "take = 1\ntake_tokens = 2\n", "take and take_tokens are both given"),
         ("seed = 'x'\n" + SOURCE, "seed = 'x'"),
-        (SOURCE + 'build = { use = "chatt" }\n', r"no built-in 'chatt'\. Did you mean 'chat'\? Known: chat, contaminate"),
+        (
+            SOURCE + 'build = { use = "chatt" }\n',
+            r"no built-in 'chatt'\. Did you mean 'chat'\? Known: chat, contaminate",
+        ),
         (SOURCE + "build = { }\n", "use is missing"),
         (SOURCE + 'build = { use = "exam", stile = "x" }\n', r"no option of 'exam' 'stile'\. Did you mean 'style'\?"),
         (SOURCE + 'build = { use = "exam", style = "cot" }\n', "style = 'cot'"),
-        (SOURCE + 'filters = [{ use = "langauge" }]\n', r"filters\[0\]: no built-in 'langauge'\. Did you mean 'language'"),
+        (
+            SOURCE + 'filters = [{ use = "langauge" }]\n',
+            r"filters\[0\]: no built-in 'langauge'\. Did you mean 'language'",
+        ),
         (SOURCE + 'filters = [{ use = "language" }]\n', "option 'keep' of 'language' is missing"),
         (SOURCE + 'filters = [{ use = "language", keep = "zh" }]\n', "keep = 'zh'"),
         (SOURCE + 'filters = [{ use = "pattern", drop = ["("] }]\n', "is no regular expression"),
         (SOURCE + 'filters = [{ use = "dedup", threshold = 0.1 }]\n', "threshold = 0.1. Right: 0.5 to 1"),
         (SOURCE + 'filters = [{ use = "none:fun" }]\n', "no module 'none'"),
         (SOURCE + 'filters = [{ use = "own:lnog" }]\n', r"no function 'lnog' in own\. Did you mean 'long'\?"),
-        (SOURCE + 'filters = [{ use = "own:long", char = 3 }]\n', r"no option of 'own:long' 'char'\. Did you mean 'chars'\?"),
+        (
+            SOURCE + 'filters = [{ use = "own:long", char = 3 }]\n',
+            r"no option of 'own:long' 'char'\. Did you mean 'chars'\?",
+        ),
         (SOURCE + 'filters = [{ use = "own:long", chars = "3" }]\n', "chars = '3'"),
         (SOURCE + 'filters = [{ use = "broken:f" }]\n', "broken.py cannot be imported: ZeroDivisionError"),
         ("[source.a]\n", "path is missing"),
@@ -58,7 +67,10 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
         ('extends = "nowhere.toml"\n', "no such recipe"),
         ('extends = "r.toml"\n', r"extends itself: r\.toml -> r\.toml"),
         (SOURCE + 'dataset = "x"\n[source.b]\npath = ["a", "b"]\ndataset = "x"\n', "dataset needs path to name one"),
-        ('[source.a]\npath = "x"\nbuild = { use = "identity", name = "S", team = "T", path = "y" }\n', "path stands twice"),
+        (
+            '[source.a]\npath = "x"\nbuild = { use = "identity", name = "S", team = "T", path = "y" }\n',
+            "path stands twice",
+        ),
     ],
 )
 def test_faults_are_one_line_with_place_and_remedy(tmp_path: Path, toml: str, message: str) -> None:
@@ -123,7 +135,9 @@ def test_custom_modules_of_two_folders_do_not_mix(tmp_path: Path) -> None:
     assert first.source_sha256 != second.source_sha256
 
 
-TABLE = st.recursive(st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=8)
+TABLE = st.recursive(
+    st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=8
+)
 
 
 @given(st.dictionaries(st.sampled_from("abc"), TABLE), st.dictionaries(st.sampled_from("abc"), TABLE))
