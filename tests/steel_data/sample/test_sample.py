@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -328,3 +329,28 @@ def test_say_keeps_marked_words_and_leaves_given_ones_alone():
     words = {"x": ["甲", "乙", "丙", "丁"]}
     assert all(a == b for a, b in (draw.say("{x:1}-{x:1}", words).split("-") for _ in range(20)))
     assert draw.say("{code}", {}, code="a[i|j] {x}") == "a[i|j] {x}"
+
+
+def test_no_template_is_left_unfilled(folder, chat, exam):
+    """Slots, alternatives and separators of the sentence templates must be gone; code and JSON may have braces."""
+    jokes = json.loads((folder / "ruozhiba/ruozhiba_qa.json").read_text(encoding="utf-8"))
+    texts = [text(row) for row in chat.values() if "```" not in text(row) and "JSON" not in text(row)]
+    texts += [row["instruction"] + row["output"] for row in jokes] + [row["q_main"] for row in exam]
+    texts += [row["Question"] for row in benchmark(folder, "cmmlu").values()]
+    assert [t for t in texts if any(mark in t for mark in ("=>", "{", "}", "⟨", "|", "[", "]"))] == []
+    assert [t for t in texts if re.search(r"\ba [aeio]\w+ (worth|with a few|that few)", t)] == []
+
+
+def test_jokes_differ(folder):
+    """The real set repeats no joke: a near-duplicate filter must not empty the sample's."""
+    jokes = json.loads((folder / "ruozhiba/ruozhiba_qa.json").read_text(encoding="utf-8"))
+    found = [grams(row["instruction"]) for row in jokes]
+    assert len(found) >= 40
+    assert sum(jaccard(a, b) >= 0.6 for i, a in enumerate(found) for b in found[:i]) <= 2
+
+
+def test_word_problems_keep_to_one_thing(folder):
+    for split in ("train", "test"):
+        for row in pq.read_table(folder / f"openbookqa/main/{split}-00000-of-00001.parquet").to_pylist():
+            if found := re.search(r"has \d+ (.+?)\. \d+ friends .* How many (.+) remain", row["question_stem"]):
+                assert found[1] == found[2]
