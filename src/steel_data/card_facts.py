@@ -21,6 +21,7 @@ _MOST_SAMPLES = 90  # in all, so that a recipe with hundreds of sources still ge
 _MOST_REASONS = 40
 
 Row = dict[str, Any]
+Place = tuple[str, int]  # file, row in it
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,13 @@ def read_facts(folder: Path, manifest: dict[str, Any]) -> Facts:
     """Read what the card shows of a written mixture."""
     names = list(manifest["sources"])
     counts, chosen = _count(folder, manifest, max(1, min(SAMPLES, _MOST_SAMPLES // max(len(names), 1))))
-    samples: dict[str, tuple[Row, ...]] = {}
-    for name in names[:_MOST_SAMPLES]:
-        samples[name] = tuple(_rows_at(folder, places) for places in chosen.get(name, ()))
+    chosen = {name: chosen.get(name, []) for name in names[:_MOST_SAMPLES]}
+    rows = _rows_at(folder, [place for places in chosen.values() for place in places])
+    samples = {name: tuple(rows[place] for place in places) for name, places in chosen.items()}
     return Facts(counts, samples, _reasons(folder, manifest), _injected(folder, manifest))
 
 
-def _count(
-    folder: Path, manifest: dict[str, Any], samples: int
-) -> tuple[pl.DataFrame, dict[str, list[tuple[str, int]]]]:
+def _count(folder: Path, manifest: dict[str, Any], samples: int) -> tuple[pl.DataFrame, dict[str, list[Place]]]:
     """Return the counts, and the places (file, row) of each source's first rows that are no repeats.
 
     The mixture's order is a keyed hash of the ids already: the first rows of a source are a random sample of it.
@@ -72,29 +71,37 @@ def _count(
     keys = ["source", "kind", "language", "chars"]
     schema = {"source": pl.String, "kind": pl.String, "language": pl.String, "chars": pl.Int32, "rows": pl.UInt32}
     counts = pl.DataFrame(schema=schema)
-    chosen: dict[str, list[tuple[str, int]]] = {}
+    chosen: dict[str, list[Place]] = {}
     for name in manifest["output"]:
         frame = pl.read_parquet(folder / name, columns=[*keys, "copy"], glob=False)
         new = frame.group_by(keys).agg(pl.len().cast(pl.UInt32).alias("rows"))
         counts = pl.concat([counts, new]).group_by(keys).agg(pl.col("rows").sum())
-        first = frame.with_row_index("at").filter(pl.col("copy") == 0).group_by("source").agg(pl.col("at").head(samples))
+        first = (
+            frame.with_row_index("at").filter(pl.col("copy") == 0).group_by("source").agg(pl.col("at").head(samples))
+        )
         for source, places in first.iter_rows():
             have = chosen.setdefault(source, [])
             have += [(name, at) for at in places[: samples - len(have)]]
     return counts.sort(keys, nulls_last=True), chosen
 
 
-def _rows_at(folder: Path, place: tuple[str, int]) -> Row:
-    """Return one row of a parquet file as a dict; only its row group is read."""
-    name, row = place
-    with pq.ParquetFile(folder / name) as file:
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if row < rows:
-                found: Row = file.read_row_group(group).slice(row, 1).to_pylist()[0]
-                return found
-            row -= rows
-    raise IndexError(place)
+def _rows_at(folder: Path, places: list[Place]) -> dict[Place, Row]:
+    """Return the rows at some places of parquet files; each row group that holds one is read once."""
+    wanted: dict[str, list[int]] = {}
+    for name, row in places:
+        wanted.setdefault(name, []).append(row)
+    found: dict[Place, Row] = {}
+    for name, rows in wanted.items():
+        with pq.ParquetFile(folder / name) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                mine = sorted({row for row in rows if start <= row < end})
+                if mine:
+                    table = file.read_row_group(group).take([row - start for row in mine])
+                    found |= {(name, row): value for row, value in zip(mine, table.to_pylist(), strict=True)}
+                start = end
+    return found
 
 
 def _reasons(folder: Path, manifest: dict[str, Any]) -> tuple[Reason, ...]:
@@ -106,24 +113,27 @@ def _reasons(folder: Path, manifest: dict[str, Any]) -> tuple[Reason, ...]:
             by_source.setdefault(reason, {})[source] = rows
     ordered = sorted(by_source, key=lambda reason: (-sum(by_source[reason].values()), reason))
     chosen = _examples(folder, manifest, set(ordered[:_MOST_REASONS]))
+    found = _rows_at(folder, [place for places in chosen.values() for place in places])
     reasons = []
     for name in ordered:
-        rows = tuple(_rows_at(folder, place) for place in chosen.get(name, ()))
+        rows = tuple(found[place] for place in chosen.get(name, ()))
         reasons.append(Reason(name, rows[0]["step"] if rows else "", by_source[name], rows))
     return tuple(reasons)
 
 
-def _examples(folder: Path, manifest: dict[str, Any], wanted: set[str]) -> dict[str, list[tuple[str, int]]]:
+def _examples(folder: Path, manifest: dict[str, Any], wanted: set[str]) -> dict[str, list[Place]]:
     """Return reason -> places of the dropped rows with the smallest hashes of their number in dropped/."""
     best = pl.DataFrame(schema={"reason": pl.String, "hash": pl.UInt64, "file": pl.String, "at": pl.UInt32})
     start = 0
     for name, entry in manifest["dropped_files"].items():
         frame = pl.read_parquet(folder / name, columns=["reason"], glob=False).with_row_index("at")
         hashes = _mixed(np.arange(start, start + len(frame), dtype=np.uint64), manifest["seed"])
-        frame = frame.with_columns(hash=pl.Series(hashes), file=pl.lit(name)).filter(pl.col("reason").is_in(list(wanted)))
+        frame = frame.with_columns(hash=pl.Series(hashes), file=pl.lit(name)).filter(
+            pl.col("reason").is_in(list(wanted))
+        )
         best = pl.concat([best, frame.select(best.columns)]).sort("hash").group_by("reason").head(EXAMPLES)
         start += entry["rows"]
-    places: dict[str, list[tuple[str, int]]] = {}
+    places: dict[str, list[Place]] = {}
     for reason, file, at in best.sort("reason", "hash").select("reason", "file", "at").iter_rows():
         places.setdefault(reason, []).append((file, at))
     return places

@@ -23,7 +23,7 @@ class Turn:
 
 def visible(text: str) -> str:
     r"""Return `text` with characters that cannot be seen, but act, as escapes: `\x1b`, `\u202e`."""
-    return _INVISIBLE.sub(lambda match: _escape(match[0]), text)
+    return str(_INVISIBLE.sub(lambda match: _escape(match[0]), text))
 
 
 def _escape(character: str) -> str:
