@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from steel_data.cache import read_records
 from steel_data.engine import run
+from steel_data.errors import InputError
 from steel_data.making import texts_of
 from steel_data.map import MappedChunk
 from steel_data.plan import MappedSource, Plan
@@ -133,6 +134,12 @@ def _chunk_starts(plan: Plan) -> npt.NDArray[np.int64]:
 def _shape(plan: Plan) -> Shape:
     """Look through the conversations for what the schema must hold."""
     kinds = set(plan.frame["kind"].unique().drop_nulls().to_list())
+    if "preference" in kinds and len(kinds) > 1:
+        others = ", ".join(sorted(kinds - {"preference"}))
+        raise InputError(
+            f"this recipe makes preference rows and {others} rows, which no trainer takes together. "
+            "Right: one recipe for each."
+        )
     found: set[str] = set()
     tools = False
     for _, chunk in plan.chunks:
@@ -237,6 +244,10 @@ def _write_dropped(
         target = folder / f"part-{number:05d}.parquet"
         pq.write_table(to_arrow(frame, schema), target, compression="zstd", row_group_size=ROW_GROUP)
         written[f"dropped/{target.name}"] = {"rows": len(frame), "sha256": sha256_of(target)}
+    if not written:  # a reader of dropped/*.parquet finds the columns even so
+        target = folder / "part-00000.parquet"
+        pq.write_table(schema.empty_table(), target, compression="zstd")
+        written[f"dropped/{target.name}"] = {"rows": 0, "sha256": sha256_of(target)}
     return written
 
 
