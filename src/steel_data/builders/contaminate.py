@@ -59,6 +59,7 @@ def contaminate(
     doses: a list of doses, over which the drawn items are split evenly (default [1]); or a table dose = items.
     style: the form of the rows, or a table of shares over forms (drawn per item).
     preset: the exam builder's wording.
+    seed: of the draw; by default the recipe's.
     """
     if isinstance(doses, dict) == (share is not None):
         raise InputError(

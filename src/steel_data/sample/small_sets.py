@@ -7,7 +7,7 @@ from steel_data.sample.chat_zh import ChineseChat, Turns
 from steel_data.sample.draw import Draw, Lexicon
 from steel_data.sample.exam import Row, scaled
 
-JOKES, PAIRS = 220, 300
+JOKES, PAIRS = 110, 300
 
 
 def ruozhiba(seed: int, scale: float, lexicon: Lexicon) -> list[Row]:
