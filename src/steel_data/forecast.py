@@ -130,10 +130,11 @@ def _from_sample(prepared: Prepared, inputs: SourceInputs, repeat: int, seen: pl
         doses = [d.dose for d in draws(prepared, inputs)[0]]
         tokens = int((kept["tokens"].cast(pl.Int64) * kept["dose"]).sum())
         return SourceForecast(name, len(doses), sum(doses), tokens, shares, 1, True)
-    made_whole = not inputs.files
+    # Where the sample is the whole source, what its row filters leave is known; else any unseen row may pass.
+    made_whole = not inputs.files or len(seen) >= inputs.rows
     bound = len(kept) if made_whole else inputs.rows
     rate = len(kept) / max(len(seen), 1)
-    rows = bound if rate else 0
+    rows = bound
     if table.take is not None:
         rows = min(rows, table.take)
     tokens = round(rows * mean * (1 if made_whole or table.take is not None else rate))

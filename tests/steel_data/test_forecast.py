@@ -61,6 +61,18 @@ def test_exact_is_what_build_makes_and_the_estimate_bounds_it(recipe: Path, tmp_
     assert abs(sum(exact.languages.values()) - 1) < 1e-9
 
 
+def test_a_sample_without_a_row_that_passes_proves_nothing(tmp_path: Path) -> None:
+    english = [{"instruction": f"Say {i}.", "output": "This is an English answer of some length."} for i in range(30)]
+    for i in range(3):
+        write_jsonl(tmp_path / f"a{i}.jsonl", english[i * 10 : i * 10 + 10])
+    write_jsonl(tmp_path / "b.jsonl", chat_rows(20))
+    toml = '[source.a]\npath = "PATH"\nfilters = [{ use = "language", keep = ["zh"] }]\n'
+    options = {"data_root": None, "cache": tmp_path / "cache"}
+    for path, rows in (("*.jsonl", 50), ("a?.jsonl", 0)):  # three files are looked at: the fourth may hold anything
+        (tmp_path / "r.toml").write_text(toml.replace("PATH", path), encoding="utf-8")
+        assert forecast(load(tmp_path / "r.toml"), **options).rows == rows
+
+
 def test_plan_writes_no_mixture(recipe: Path, tmp_path: Path) -> None:
     forecast(load(recipe), data_root=None, cache=tmp_path / "cache")
     assert not (tmp_path / "runs").exists()
