@@ -20,7 +20,7 @@ from steel_data.map_sources import map_sources
 from steel_data.places import places
 from steel_data.plan import decide
 from steel_data.prepare import Prepared, draws, prepare
-from steel_data.recipe import Recipe
+from steel_data.recipe import Mix, Recipe
 
 SAMPLE_FILES = 3
 
@@ -40,13 +40,17 @@ class SourceForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The whole recipe. `steps` is None where [train] does not say enough."""
+    """The whole recipe. `steps` is None where [train] does not say enough.
+
+    `sign` stands before rows and steps: nothing where they are exact, `≤` for upper bounds, `≈` where [mix] cuts the
+    rows by a share of tokens, which is known from the sample only.
+    """
 
     sources: tuple[SourceForecast, ...]
     rows: int
     tokens: int
     languages: dict[str, float]
-    exact: bool
+    sign: str
     tokenizer: str
     steps: int | None
     steps_text: str
@@ -65,11 +69,13 @@ def forecast(
         for language, share in s.languages.items():
             shares[language] = shares.get(language, 0.0) + share * s.tokens
     languages = {k: v / max(tokens, 1) for k, v in sorted(shares.items(), key=lambda kv: -kv[1])}
-    if not exact:
+    sign = "" if exact else "≤ "
+    if not exact and recipe.mix != Mix():
         rows, tokens, languages = _with_targets(recipe, rows, tokens, languages)
+        sign = "≈ "
     steps, text = optimiser_steps(recipe.train, rows, tokens)
     return Forecast(
-        tuple(sources), rows, tokens, languages, exact, prepared.tokenizer.name, steps, text, prepared.warnings
+        tuple(sources), rows, tokens, languages, sign, prepared.tokenizer.name, steps, text, prepared.warnings
     )
 
 

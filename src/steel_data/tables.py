@@ -77,17 +77,17 @@ def print_forecast(forecast: Forecast) -> None:
         bound, near = ("", "") if s.exact else ("≤ ", "≈ ")
         shares = ", ".join(f"{k} {v:.0%}" for k, v in list(s.languages.items())[:3])
         table.add_row(escape(s.name), f"{s.read:,}", f"{bound}{s.rows:,}", f"{near}{s.tokens:,}", str(s.repeat), shares)
-    bound, near = ("", "") if forecast.exact else ("≤ ", "≈ ")
+    near = "≈ " if forecast.sign else ""
     shares = ", ".join(f"{k} {v:.0%}" for k, v in list(forecast.languages.items())[:3])
     table.add_section()
-    table.add_row("mixture", "", f"{bound}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
+    table.add_row("mixture", "", f"{forecast.sign}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
     out.print(table)
     if forecast.steps is not None:
-        out.print(f"optimiser steps: {bound}{forecast.steps:,} = {escape(forecast.steps_text)}")
+        out.print(f"optimiser steps: {forecast.sign}{forecast.steps:,} = {escape(forecast.steps_text)}")
     else:
         out.print(f"optimiser steps: not known ({escape(forecast.steps_text)})")
     out.print(f"tokens by {escape(forecast.tokenizer)}")
-    if not forecast.exact:
+    if forecast.sign:
         out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
     for warning in forecast.warnings:
         out.print(f"warning: {escape(warning)}")
