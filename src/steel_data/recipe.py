@@ -260,9 +260,12 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one table over another: tables merge key by key, anything else is replaced. Neither is changed."""
     out = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        # A step is replaced whole: the options of one builder mean nothing to another.
-        out[key] = merge(out[key], value) if both and not ("use" in value and "use" in out[key]) else value
+        below = out.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            # The options of one builder mean nothing to another: another `use` replaces the step whole.
+            other_step = "use" in value and "use" in below and value["use"] != below["use"]
+            value = value if other_step else merge(below, value)
+        out[key] = value
     return out
 
 

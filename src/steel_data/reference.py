@@ -115,7 +115,7 @@ How the parts act together:
 - Sampling is by keyed hash of the row's id: the 10 % sample is inside the 20 % sample, and a new source changes only
   rows that duplicate it.
 - With `extends`, tables merge key by key and anything else (numbers, lists) is replaced. A builder (`build`) is
-  replaced whole when it names its own `use`. `take = 0` turns an inherited source off. `name` is never inherited.
+  replaced whole when it names another `use`. `take = 0` turns an inherited source off. `name` is never inherited.
 - A recipe may name Python functions (`"module:function"`): building somebody's recipe runs their code.
 """
 

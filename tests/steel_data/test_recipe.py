@@ -113,6 +113,20 @@ def test_extends_merges_tables_and_replaces_the_rest(tmp_path: Path) -> None:
     assert recipe.source("a").table.path == "a.jsonl"
 
 
+def test_a_builder_is_merged_with_its_like_and_replaced_by_another(tmp_path: Path) -> None:
+    base = '[source.a]\npath = "a.jsonl"\nbuild = { use = "exam", style = "answer-only", preset = "plain" }\n'
+    write(tmp_path, base, "base.toml")
+    for build, options in (
+        ('{ style = "explain-first" }', {"style": "explain-first", "preset": "plain"}),
+        ('{ use = "exam", style = "explain-first" }', {"style": "explain-first", "preset": "plain"}),
+        ('{ use = "chat" }', {}),
+    ):
+        child = write(tmp_path, f'extends = "base.toml"\n[source.a]\nbuild = {build}\n')
+        bound = load(child).source("a").builder.options
+        assert {key: bound[key] for key in options} == options
+        assert options or "preset" not in bound
+
+
 def test_another_builder_inherits_no_options(tmp_path: Path) -> None:
     write(tmp_path, '[source.a]\npath = "a"\nbuild = { use = "exam", style = "answer-only" }\n', "base.toml")
     child = write(tmp_path, 'extends = "base.toml"\n[source.a]\nbuild = { use = "chat" }\n')
