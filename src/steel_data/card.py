@@ -1,8 +1,8 @@
 """The data card: card.md and card.html, two forms of the same view of a written mixture.
 
-card.html is one file that needs nothing else: no script, no font, no picture from anywhere; a content security policy in
-it forbids the browser to fetch or run anything, should a text from the data ever slip through the escaping. Both are
-functions of the mixture alone: the same mixture has the same cards, byte for byte.
+card.html is one file that needs nothing else: no script, no font, no picture from anywhere; a content security policy
+in it forbids the browser to fetch or run anything, should a text from the data ever slip through the escaping. Both
+are functions of the mixture alone: the same mixture has the same cards, byte for byte.
 """
 
 import re
@@ -53,10 +53,11 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float) -> str:
-    """Return a share as people read it: `80 %`, `3.4 %`, `< 0.1 %`."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    return f"{share:.0%}".replace("%", " %") if share >= 0.0995 or share == 0 else f"{share:.1%}".replace("%", " %")
+    """Return a share as people read it: `80 %`, `3.4 %`, `< 0.1 %`; nothing but all is `100 %`."""
+    if 0 < share < 0.001 or 0.999 < share < 1:
+        return "< 0.1 %" if share < 0.5 else "> 99.9 %"
+    whole = share in (0, 1) or 0.0995 <= share <= 0.995
+    return f"{100 * share:.{0 if whole else 1}f} %"
 
 
 def _bar(share: float) -> str:

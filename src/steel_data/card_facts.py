@@ -1,7 +1,7 @@
 """What a data card says, read from a mixture folder: counts from narrow columns, and the few rows that are shown.
 
-Files are read one at a time and only the columns that are asked for, so memory does not grow with the mixture. Everything
-is chosen by keyed hash or by place, so that the same mixture gives the same card.
+Files are read one at a time and only the columns that are asked for, so memory does not grow with the mixture.
+Everything is chosen by keyed hash or by place, so that the same mixture gives the same card.
 """
 
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ class Reason:
 class Facts:
     """What was counted and chosen.
 
-    counts: source, kind, language, chars, rows (one line each that occurs); injected: benchmark, dose, form, items (dose 0:
-    unseen); reasons: the largest first.
+    counts: source, kind, language, chars, rows (one line each that occurs); injected: benchmark, source, dose, form,
+    items (dose 0: unseen); reasons: the largest first.
     """
 
     counts: pl.DataFrame
@@ -140,7 +140,7 @@ def _examples(folder: Path, manifest: dict[str, Any], wanted: set[str]) -> dict[
 
 
 def _mixed(numbers: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
-    """Return a hash of each number (the finaliser of splitmix64, Steele, Lea and Flood 2014); wraps around by design."""
+    """Return a hash of each number (the finaliser of splitmix64, Steele, Lea and Flood 2014); it wraps around."""
     z = numbers + np.uint64(seed & (2**64 - 1)) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -148,12 +148,11 @@ def _mixed(numbers: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]
 
 
 def _injected(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:
-    schema = {"benchmark": pl.String, "dose": pl.Int32, "form": pl.String, "items": pl.UInt32}
-    frame = pl.DataFrame(schema=schema)
-    for name in manifest.get("truth", {}):
-        truth = pl.read_parquet(folder / name, columns=["benchmark", "dose", "form"], glob=False)
-        frame = pl.concat([frame, truth.group_by("benchmark", "dose", "form").agg(items=pl.len().cast(pl.UInt32))])
-    return frame.sort("benchmark", "dose", "form")
+    keys = ["benchmark", "source", "dose", "form"]
+    frames = [pl.read_parquet(folder / name, columns=keys, glob=False) for name in manifest["truth"]]
+    if not frames:
+        return pl.DataFrame(schema=[*keys, "items"])
+    return pl.concat(frames).group_by(keys).agg(items=pl.len()).sort(keys, nulls_last=True)
 
 
 def quantiles(frame: pl.DataFrame, shares: tuple[float, ...]) -> list[int]:

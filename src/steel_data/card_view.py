@@ -1,9 +1,10 @@
 """What the card's templates print: every figure named, every bar with its place; no text is escaped here.
 
-The picture of a source is a *waterfall*: it starts at the rows that were read, each reason takes its piece off the end of
-the bar before, and what is left is what stands in the mixture.
+The picture of a source is a *waterfall*: it starts at the rows that were read, each reason takes its piece off the end
+of the bar before, and what is left is what stands in the mixture.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Share:
-    """One line of a table of shares. `target` is the share that the recipe asks for; a count is None where not known."""
+    """One line of a table of shares. `target` is the share that the recipe asks for; counts not known are None."""
 
     name: str
     rows: int
@@ -45,7 +46,7 @@ class Share:
     tokens: int | None = None
     token_share: float | None = None
     target: float | None = None
-    note: str = ""
+    spoken: tuple[tuple[str, float], ...] = ()  # languages of a source's rows, the most frequent first
 
 
 def view(manifest: dict[str, Any], facts: Facts) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def view(manifest: dict[str, Any], facts: Facts) -> dict[str, Any]:
         "warnings": manifest.get("warnings", []),
         "contamination": _contamination(manifest, facts),
         "waterfalls": {name: waterfall(a) for name, a in account.items()},
+        "waterfall_of_all": waterfall(_sum(account)) if len(account) > 1 else [],
+        "allowed": _allowed(manifest, facts),
         "about": {name: _about(manifest["recipe"].get("source", {}).get(name, {})) for name in account},
         "notes": {name: a["notes"] for name, a in account.items() if a.get("notes")},
         "by_source": _by_source(manifest, facts.counts),
@@ -101,6 +104,17 @@ def waterfall(account: dict[str, Any]) -> list[Bar]:
     return bars
 
 
+def _sum(accounts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the account of all sources together."""
+    dropped: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for account in accounts.values():
+        dropped.update(account["dropped"])
+        total.update({key: n for key, n in account.items() if isinstance(n, int)})
+    return {**{key: total[key] for key in ("read", "unreadable", "made", "kept", "sampled_out", "repeated", "written")},
+            "dropped": dict(dropped)}  # fmt: skip
+
+
 def _percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 2)
 
@@ -128,7 +142,6 @@ def _by_source(manifest: dict[str, Any], counts: pl.DataFrame) -> list[Share]:
     for name, account in manifest["sources"].items():
         mine = counts.filter(pl.col("source") == name)
         spoken = list(_rows_by(mine, "language").items())
-        note = ", ".join(f"{language or 'unknown'} {_share(n, account['written']):.0%}" for language, n in spoken[:3])
         table.append(
             Share(
                 name,
@@ -136,8 +149,8 @@ def _by_source(manifest: dict[str, Any], counts: pl.DataFrame) -> list[Share]:
                 _share(account["written"], manifest["rows"]),
                 account["tokens"],
                 _share(account["tokens"], manifest["tokens"]),
-                note=note,
-            )  # fmt: skip
+                spoken=tuple((language or "unknown", _share(n, account["written"])) for language, n in spoken[:4]),
+            )
         )
     return table
 
@@ -153,7 +166,7 @@ def _by_kind(manifest: dict[str, Any], counts: pl.DataFrame) -> list[Share]:
         table.append(
             Share(kind, rows, _share(rows, manifest["rows"]), tokens if pure else None, share if pure else None)
         )
-    return table
+    return sorted(table, key=lambda line: -(line.tokens or 0))
 
 
 def _by_language(manifest: dict[str, Any], counts: pl.DataFrame) -> list[Share]:
@@ -200,19 +213,28 @@ def _contamination(manifest: dict[str, Any], facts: Facts) -> list[dict[str, Any
     for benchmark, doses in manifest["contamination"].items():
         mine = facts.injected.filter(pl.col("benchmark") == benchmark)
         by_dose = sorted((int(dose), items) for dose, items in doses.items())
-        most = max(items for _, items in by_dose)
+        most = max(dose * items for dose, items in by_dose)
         forms = mine.filter(pl.col("dose") > 0).group_by("form").agg(pl.col("items").sum()).sort("form")
         table.append(
             {
                 "benchmark": benchmark,
-                "doses": [(dose, items, dose * items, _percent(items, most)) for dose, items in by_dose],
+                "doses": [(dose, items, dose * items, _percent(dose * items, most)) for dose, items in by_dose],
                 "drawn": sum(items for _, items in by_dose),
                 "rows": sum(dose * items for dose, items in by_dose),
                 "unseen": int(mine.filter(pl.col("dose") == 0)["items"].sum()),
                 "forms": dict(forms.iter_rows()),
+                "reasons": {
+                    s: manifest["test_splits"][s] for s in sorted(set(mine["source"])) if s in manifest["test_splits"]
+                },
             }
         )
     return table
+
+
+def _allowed(manifest: dict[str, Any], facts: Facts) -> dict[str, str]:
+    """Return source -> reason of the test splits that are trained on without the injector's marks."""
+    injecting = set(facts.injected["source"])
+    return {source: reason for source, reason in manifest["test_splits"].items() if source not in injecting}
 
 
 def shown(row: Row) -> dict[str, Any]:
@@ -233,6 +255,8 @@ def _reason(reason: Reason) -> dict[str, Any]:
     for row in reason.examples:
         text = row.get("witness_text")
         witness = shortened([Turn("", "", text)], _WITNESS, 1)[0] if text is not None else None
+        if not (witness or row.get("error") or turns(row)):
+            continue  # an item that was not drawn, say: its place is all there is to it
         examples.append(
             {**shown(row), "witness_id": row.get("witness_id"), "witness": witness, "error": row.get("error")}
         )

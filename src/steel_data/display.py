@@ -6,14 +6,14 @@ from typing import Any
 
 import regex
 
-# Escape sequences, control and format characters (right-to-left overrides, tag characters), private use, line separators.
-# Joiners stay (emoji, Indic scripts are made with them), as do newline and tab.
+# Escape sequences, control and format characters (right-to-left overrides, tag characters), private use, line
+# separators. Joiners stay (emoji, Indic scripts are made with them), as do newline and tab.
 _INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]--[\n\t\u200c\u200d]]", regex.V1)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One part of a conversation as it is shown. `role` is bare (for colour), `label` says more (`assistant, reasoning`)."""
+    """One part of a conversation as shown. `role` is bare (for colour), `label` says more (`assistant, reasoning`)."""
 
     role: str
     label: str

@@ -9,7 +9,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
 
 def to_toml(table: dict[str, Any]) -> str:
-    """Return a table of plain values (str, bool, int, float, list, dict) as TOML text that `tomllib` reads back as it was.
+    """Return a table of plain values (str, bool, int, float, list, dict) as TOML that `tomllib` reads back as it was.
 
     Keys without a value (None) are left out: TOML has no null.
     """
