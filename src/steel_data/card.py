@@ -55,9 +55,9 @@ def _number(value: int) -> str:
 def _percent(share: float) -> str:
     """Return a share as people read it: `80 %`, `3.4 %`, `< 0.1 %`; nothing but all is `100 %`."""
     if 0 < share < 0.001 or 0.999 < share < 1:
-        return "< 0.1 %" if share < 0.5 else "> 99.9 %"
+        return "<\u00a00.1\u00a0%" if share < 0.5 else ">\u00a099.9\u00a0%"
     whole = share in (0, 1) or 0.0995 <= share <= 0.995
-    return f"{100 * share:.{0 if whole else 1}f} %"
+    return f"{100 * share:.{0 if whole else 1}f}\u00a0%"
 
 
 def _bar(share: float) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steel_data.gather import Shape, sha256_of
+from steel_data.gather import sha256_of
 from steel_data.record import EXTRA_KEYS
+from steel_data.schema import Shape
 
 _BESIDE = ("manifest.json", "card.md", "card.html")
 _TRUTH = {"benchmark": "string", "item": "string", "dose": "int32", "form": "string", "subject": "string"}

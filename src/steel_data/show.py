@@ -193,7 +193,7 @@ def _wrapped(text: Text, width: int) -> Text:
             if at > start and _may_break(plain[at - 1], character):
                 last = at
             cells += cell_len(character)
-            if cells > max(width, 2):
+            if cells > max(width, 2) and character != " ":  # a blank may hang over the edge
                 start = last if last > start else at
                 breaks.append(start)
                 cells = cell_len(plain[start : at + 1])
