@@ -14,9 +14,10 @@ from steel_data.errors import InputError
 from steel_data.filters import overlap
 from steel_data.gather import Gathered, gather, sha256_of
 from steel_data.manifest import contamination, damaged, ledger, read_manifest
+from steel_data.map import MappedSource
 from steel_data.map_sources import map_sources
 from steel_data.places import locked, places, refuse_foreign_folder
-from steel_data.plan import MappedSource, Plan, decide
+from steel_data.plan import Plan, decide
 from steel_data.prepare import Prepared, draws, manifest_head, prepare
 from steel_data.recipe import Recipe
 
@@ -151,16 +152,15 @@ def _write_truth(prepared: Prepared, folder: Path) -> dict[str, dict[str, Any]]:
 def _manifest(
     head: dict[str, Any], plan: Plan, accounts: dict[str, Any], gathered: Gathered, truth: dict[str, Any]
 ) -> dict[str, Any]:
-    languages: dict[str, int] = {}
-    tokens = plan.frame["tokens"].fill_null(0).to_numpy()[plan.record]
-    for language, n in zip(plan.frame["language"].to_numpy()[plan.record].tolist(), tokens.tolist(), strict=True):
-        languages[language] = languages.get(language, 0) + n
+    weighted = plan.frame.select("language", tokens=pl.col("tokens").fill_null(0).cast(pl.Int64) * pl.col("written"))
+    by_language = weighted.group_by("language").agg(pl.col("tokens").sum()).filter(pl.col("tokens") > 0)
+    languages = dict(by_language.sort(["tokens", "language"], descending=[True, False]).iter_rows())
     return {
         **head,
         "sources": accounts,
         "contamination": contamination(plan),
-        "languages": dict(sorted(languages.items(), key=lambda kv: -kv[1])),
-        "tokens": int(tokens.sum()),
+        "languages": languages,
+        "tokens": sum(languages.values()),
         "output": gathered.train,
         "dropped_files": gathered.dropped,
         "truth": truth,

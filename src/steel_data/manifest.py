@@ -14,7 +14,8 @@ from steel_data.cache import code_version
 from steel_data.errors import InputError
 from steel_data.gather import sha256_of
 from steel_data.making import UNREADABLE
-from steel_data.plan import MappedSource, Plan
+from steel_data.map import MappedSource
+from steel_data.plan import Plan
 from steel_data.recipe import Recipe
 
 FORMAT = 1

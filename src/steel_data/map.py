@@ -31,6 +31,19 @@ class MappedChunk:
 
 
 @dataclass(frozen=True)
+class MappedSource:
+    """A source after the map pass: its job, its files' names, its chunks in order of file and place."""
+
+    name: str
+    job: Job
+    files: tuple[str, ...]
+    chunks: tuple[MappedChunk, ...]
+    take: int | None = None
+    take_tokens: int | None = None
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
 class Task:
     """Some chunks of one file, for one worker."""
 

@@ -10,8 +10,7 @@ from steel_data.engine import progress, run
 from steel_data.errors import InputError
 from steel_data.inputs import SourceInputs
 from steel_data.making import table
-from steel_data.map import MappedChunk, map_whole, run_task, tasks_of
-from steel_data.plan import MappedSource
+from steel_data.map import MappedChunk, MappedSource, map_whole, run_task, tasks_of
 from steel_data.prepare import Prepared, draws
 
 

@@ -23,7 +23,8 @@ class Pool:
     key: npt.NDArray[np.uint64]
     record: I64
     tokens: I64
-    language: npt.NDArray[Any]
+    languages: list[str]
+    language: I64  # place in `languages`, -1 for none
     fixed_rows: int
     fixed_tokens: dict[str, int]
 
@@ -62,14 +63,14 @@ def _with_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
     """Take a prefix of each language's units so that tokens are in the wanted shares."""
     assert mix.languages is not None
     shares = {language: share for language, share in mix.languages.items() if share > 0}
-    units = {language: order[pool.language[order] == language] for language in shares}
+    code = {language: i for i, language in enumerate(pool.languages)}
+    units = {language: order[pool.language[order] == code.get(language, -2)] for language in shares}
     fixed = {language: pool.fixed_tokens.get(language, 0) for language in shares}
     reached = {language: np.cumsum(pool.tokens[u]) for language, u in units.items()}
     total = {language: (int(r[-1]) if len(r) else 0) + fixed[language] for language, r in reached.items()}
     for language in shares:
         if not total[language]:
-            there = {str(v) for v in pool.language.tolist() if v}
-            raise InputError(f"{where} [mix]: languages: no row is '{language}'.{nearest(language, there)}")
+            raise InputError(f"{where} [mix]: languages: no row is '{language}'.{nearest(language, pool.languages)}")
     largest = min(int(total[language] / share) for language, share in shares.items())
     budget: float = largest
     if mix.budget_tokens is not None:

@@ -11,7 +11,8 @@ from steel_data.errors import InputError
 from steel_data.recipe import Mix
 from steel_data.sampling import Pool, choose
 
-UNIT = st.tuples(st.integers(1, 50), st.sampled_from(["zh", "en", "ja"]))
+LANGUAGES = ["zh", "en", "ja"]
+UNIT = st.tuples(st.integers(1, 50), st.sampled_from(LANGUAGES))
 
 
 def pool(units: list[tuple[int, str]], fixed: dict[str, int] | None = None, fixed_rows: int = 0) -> Pool:
@@ -20,14 +21,15 @@ def pool(units: list[tuple[int, str]], fixed: dict[str, int] | None = None, fixe
         key=rng.integers(0, 2**63, len(units), dtype=np.uint64),
         record=np.arange(len(units)),
         tokens=np.array([tokens for tokens, _ in units], np.int64),
-        language=np.array([language for _, language in units], object),
+        languages=LANGUAGES,
+        language=np.array([LANGUAGES.index(language) for _, language in units], np.int64),
         fixed_rows=fixed_rows,
         fixed_tokens=fixed or {},
     )
 
 
 def tokens_of(p: Pool, chosen: np.ndarray) -> dict[str, int]:
-    return {lang: int(p.tokens[chosen][p.language[chosen] == lang].sum()) for lang in ("zh", "en", "ja")}
+    return {lang: int(p.tokens[chosen][p.language[chosen] == i].sum()) for i, lang in enumerate(LANGUAGES)}
 
 
 @given(st.lists(UNIT, min_size=1, max_size=60), st.data())
