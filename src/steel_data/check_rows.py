@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import xxhash
 
+from steel_data.engine import progress
 from steel_data.making import UNREADABLE
 from steel_data.record import conversation_fault, record_id, text_view
 
@@ -43,7 +44,7 @@ def check_rows(folder: Path, manifest: dict[str, Any]) -> list[str]:
     written: Counter[tuple[str, bool]] = Counter()  # (source, is a repeat)
     digest, before = hashlib.sha256(), None
     key = manifest["seed"] & (2**64 - 1)
-    for where, row in _rows(folder, manifest["output"]):
+    for where, row in _rows(folder, manifest["output"], "check rows"):
         _check_row(where, row, faults)
         order = xxhash.xxh3_64_intdigest(f"order/{row['id']}/{row['copy']}".encode(), key)
         now = (order, row["source"], row["origin_file"], row["origin_row"], row["copy"])
@@ -59,14 +60,17 @@ def check_rows(folder: Path, manifest: dict[str, Any]) -> list[str]:
     return lines + _written(manifest, written) + marks.lines() + _dropped(folder, manifest)
 
 
-def _rows(folder: Path, files: dict[str, Any]) -> Iterator[tuple[str, Row]]:
-    for name in files:
-        number = 0
-        with pq.ParquetFile(folder / name) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist():
-                    yield f"{name} row {number}", row
-                    number += 1
+def _rows(folder: Path, files: dict[str, Any], label: str) -> Iterator[tuple[str, Row]]:
+    """Yield (place, row) of all rows, with a progress bar where somebody can see it."""
+    with progress(label, sum(entry["rows"] for entry in files.values())) as advance:
+        for name in files:
+            number = 0
+            with pq.ParquetFile(folder / name) as file:
+                for batch in file.iter_batches(batch_size=_BATCH):
+                    for row in batch.to_pylist():
+                        yield f"{name} row {number}", row
+                        number += 1
+                    advance(batch.num_rows)
 
 
 def _check_row(where: str, row: Row, faults: _Faults) -> None:
@@ -127,7 +131,7 @@ def _dropped(folder: Path, manifest: dict[str, Any]) -> list[str]:
     """Compare dropped/ with the ledger, reason by reason; and recompute the ids of what was dropped."""
     faults: _Faults = _Faults()
     found: Counter[tuple[str, str]] = Counter()
-    for where, row in _rows(folder, manifest["dropped_files"]):
+    for where, row in _rows(folder, manifest["dropped_files"], "check dropped rows"):
         found[row["source"], row["reason"]] += 1
         record = _record(row)
         if not row["step"] or not row["reason"]:

@@ -6,12 +6,14 @@ millions of rows shows its first ten at once.
 
 import contextlib
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import regex
 from rich.cells import cell_len
@@ -114,14 +116,16 @@ def _of_group(file: pq.ParquetFile, group: int, wish: Wish) -> Iterator[Row]:
     mine = narrow["at"].to_list()
     if not mine:
         return
-    wanted, start = set(mine), 0
+    start, taken = 0, 0
     for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group]):
-        for at in range(batch.num_rows):
-            if start + at in wanted:
-                row: Row = batch.slice(at, 1).to_pylist()[0]
-                if wish.pattern is None or any(wish.pattern.search(text) for text in _texts(row)):
-                    yield row
-        start += batch.num_rows
+        end = start + batch.num_rows
+        here = bisect_left(mine, end, taken)
+        places = pa.array([at - start for at in mine[taken:here]], pa.int64())
+        rows: list[Row] = batch.take(places).to_pylist()
+        for row in rows:
+            if wish.pattern is None or any(wish.pattern.search(text) for text in _texts(row)):
+                yield row
+        start, taken = end, here
 
 
 def _texts(row: Row) -> Iterator[str]:

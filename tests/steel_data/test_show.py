@@ -139,3 +139,14 @@ def test_reading_stops_when_enough_is_found(mixture: Result) -> None:
     shutil.rmtree(folder / "dropped")
     with pytest.raises(InputError, match="part-00000"):
         _shown(folder, dropped=True)
+
+
+def test_rare_rows_are_found_in_a_large_file(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"instruction": f"第{i}个问题", "output": f"第{i}个回答"} for i in range(1500)])
+    write_jsonl(tmp_path / "b.jsonl", chat_rows(3))
+    folder = make('[source.a]\npath = "a.jsonl"\n[source.b]\npath = "b.jsonl"\n').folder
+    train = read_train(folder)
+    for options in ({"source": "b"}, {"grep": "^第2号|^第1号|^第0号"}):
+        expected = train.filter(train["source"] == "b")["id"].to_list()
+        assert _ids(_shown(folder, number=9, **options)) == expected
+    assert _ids(_shown(folder, number=1500, source="a")) == train.filter(train["source"] == "a")["id"].to_list()
