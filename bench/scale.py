@@ -2,10 +2,10 @@
 
     python bench/scale.py [--rows 5_000_000] [--workers 2] [--folder DIR]
 
-Writes generated Chinese chat rows (5 % near copies, 2 % exact copies, a benchmark of 2,000 items of which some are quoted)
-as JSON lines, builds language + length + decontaminate + dedup, and prints the peak memory of the whole process tree (PSS
-is not to be had everywhere, so resident sizes are summed: pages that processes share count twice), CPU seconds, and what a
-second build with other thresholds adds to the cache.
+Writes generated Chinese chat rows (5 % near copies, 2 % exact copies, a benchmark of 2,000 items of which some are
+quoted) as JSON lines, builds language + length + decontaminate + dedup, and prints the peak memory of the whole process
+tree (PSS is not to be had everywhere, so resident sizes are summed: pages that processes share count twice), CPU
+seconds, and what a second build with other thresholds adds to the cache.
 """
 
 import argparse

@@ -103,16 +103,13 @@ def _read(job: Job, source: int, place: int, chunk: MappedChunk) -> pl.DataFrame
             )
     assert first is not None
     # Few words, many rows: as categories they take 4 bytes a row instead of 16.
-    words = {name: pl.Categorical for name in ("kind", "language", "benchmark", "note", "step", "reason")}
-    return (
-        frame.hstack(first)
-        .cast(words)
-        .with_columns(  # type: ignore[arg-type]
-            source=pl.lit(source, pl.UInt16),
-            file=pl.lit(chunk.file, pl.UInt32),
-            chunk=pl.lit(place, pl.UInt32),
-            pos=pl.int_range(pl.len(), dtype=pl.UInt32),
-        )
+    words = pl.col("kind", "language", "benchmark", "note", "step", "reason").cast(pl.Categorical)
+    return frame.hstack(first).with_columns(
+        words,
+        source=pl.lit(source, pl.UInt16),
+        file=pl.lit(chunk.file, pl.UInt32),
+        chunk=pl.lit(place, pl.UInt32),
+        pos=pl.int_range(pl.len(), dtype=pl.UInt32),
     )
 
 
