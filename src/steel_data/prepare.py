@@ -90,5 +90,6 @@ def manifest_head(prepared: Prepared) -> dict[str, Any]:
             for i in prepared.inputs
             if i.source.table.allow_test_split is not None
         },
+        **({"warnings": list(prepared.warnings)} if prepared.warnings else {}),  # for the card
     }
     return json.loads(json.dumps(head))  # type: ignore[no-any-return]

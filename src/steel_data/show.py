@@ -149,7 +149,7 @@ def _print(out: Console, row: Row, number: int, pattern: regex.Pattern[str] | No
     lines = [f"── {head} · {place}"]
     for label, _, text in parts:
         lines += [f"{one_line(label)}:", *("  " + line for line in visible(text.rstrip("\n")).split("\n"))]
-    out.print(Text("\n".join([*lines, ""])), soft_wrap=True)
+    out.file.write("\n".join([*lines, "", ""]))  # not by rich, which turns tabs into blanks
 
 
 def _head(row: Row, number: int) -> str:

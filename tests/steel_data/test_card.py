@@ -160,6 +160,14 @@ def test_same_mixture_same_card_and_no_machine_in_it(make: Make, tmp_path: Path)
         assert b"Damaged" not in content
 
 
+def test_warnings_of_the_build_are_on_the_card(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "my_test.jsonl", chat_rows(5))
+    result = make('[source.a]\npath = "my_test.jsonl"\n')
+    assert result.warnings
+    for name in ("card.md", "card.html"):
+        assert "my_test.jsonl: the name says test" in (result.folder / name).read_text(encoding="utf-8")
+
+
 def test_the_mixture_that_lost_every_row_has_a_card(make: Make, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", chat_rows(3))
     result = make('[source.a]\npath = "a.jsonl"\nfilters = [{ use = "length", min_chars = 99999 }]\n')

@@ -36,6 +36,7 @@ def mixture(make: Make, tmp_path: Path) -> Result:
         chat_rows(1)[0],
         {"instruction": "What is the capital of France?", "output": "It is Paris."},
     ]
+    rows.append({"instruction": "制表\t符", "output": "a\tb"})
     rows.append({"instruction": "换行与控制符", "output": f"甲\x1b[31m乙\u202e丙[bold]丁[/bold]\n{LONG}"})
     write_jsonl(tmp_path / "a.jsonl", rows)
     with (tmp_path / "a.jsonl").open("a", encoding="utf-8") as file:
@@ -91,6 +92,7 @@ def test_nothing_acts_on_the_terminal(mixture: Result, terminal: bool) -> None:
 
 def test_piped_text_is_not_broken_and_terminal_text_fits(mixture: Result) -> None:
     assert LONG in _shown(mixture.folder, grep="控制符", width=40)
+    assert "  制表\t符\n" in _shown(mixture.folder, grep="制表")
     for line in re.sub(r"\x1b\[[0-9;]*m", "", _shown(mixture.folder, True, 40, grep="控制符")).splitlines():
         assert cell_len(line) <= 40
 
@@ -123,7 +125,7 @@ def test_unknown_names_are_errors_with_the_nearest(mixture: Result) -> None:
 
 def test_no_row_fits_is_said(mixture: Result, capsys: pytest.CaptureFixture[str]) -> None:
     assert _shown(mixture.folder, grep="这样的话没有") == ""
-    assert "none of 31 rows fits" in capsys.readouterr().err
+    assert "none of 32 rows fits" in capsys.readouterr().err
 
 
 def test_reading_stops_when_enough_is_found(mixture: Result) -> None:
@@ -133,7 +135,7 @@ def test_reading_stops_when_enough_is_found(mixture: Result) -> None:
     manifest["output"]["train-00001.parquet"] = {"rows": 200_000, "sha256": ""}
     (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     (folder / "train-00001.parquet").write_bytes(b"PAR1 garbage")
-    assert len(_ids(_shown(folder, number=31 - 1))) == 30
+    assert len(_ids(_shown(folder, number=32 - 1))) == 31
     with pytest.raises(InputError, match=r"train-00001\.parquet: .* `check`"):
         _shown(folder, number=100)
     shutil.rmtree(folder / "dropped")
