@@ -230,3 +230,36 @@ def test_tool_and_preference_rows_pass_and_load_for_training(make: Make, tmp_pat
     assert len(loaded) == 2
     conversational = {"messages"} if row is TOOLS else {"prompt", "chosen", "rejected"}
     assert conversational <= set(loaded.column_names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [TOOLS, PREFERENCE], ids=["tools", "preference"])
+def test_trl_takes_the_files_as_they_are(make: Make, tmp_path: Path, row: dict[str, Any]) -> None:
+    """TRL's own preparation (chat template, tokens) runs over a loaded mixture, without a column renamed or removed."""
+    datasets = pytest.importorskip("datasets", reason="`datasets` comes with the dev extra")
+    data_utils = pytest.importorskip("trl.data_utils", reason="TRL comes with the train extra")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    write_jsonl(tmp_path / "a.jsonl", [row])
+    folder = make('[source.a]\npath = "a.jsonl"\nrepeat = 2\n').folder
+    files = str(folder / "train-*.parquet")
+    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "hf"))
+    bytes_only = Tokenizer(
+        models.BPE(vocab={c: i for i, c in enumerate(pre_tokenizers.ByteLevel.alphabet())}, merges=[])
+    )
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments }}{% endfor %};{% endfor %}"
+    )
+    example = loaded[0]
+    assert data_utils.is_conversational(example)
+    texts = data_utils.apply_chat_template(example, tokenizer)
+    if row is TOOLS:
+        assert 'weather{"city":"北京"}' in texts["text"]
+        assert texts["text"].endswith("<assistant>今天北京晴。;")
+    else:
+        assert texts["chosen"].endswith("你好！有什么可以帮你？;")
+        assert texts["rejected"].endswith("嗯;")
