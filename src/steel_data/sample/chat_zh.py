@@ -53,7 +53,7 @@ class ChineseChat:
         """All that is known of a thing, as a paragraph or a list."""
         kind, name, facts = self._whole()
         ask = self._say("{intro}", kind=kind, n=name)
-        head = self._say("{intro_open}", kind=kind, n=name)
+        head = self._say("{intro_open}", kind=kind, n=name, measure=facts[0].thing.kind.measure)
         said = [fact.state(self.draw) for fact in facts]
         if "列" in ask or "条" in ask or head.endswith("\n"):
             mark = self.draw.pick(["-", "•", "*"])
