@@ -67,9 +67,11 @@ def _message(message: dict[str, Any], prefix: str) -> list[Turn]:
 
 
 def shortened(parts: list[Turn], length: int, most: int) -> list[Turn]:
-    """Return at most `most` turns of at most `length` characters, saying what was left out."""
-    cut = [Turn(t.role, t.label, t.text[:length], max(len(t.text) - length, 0)) for t in parts[:most]]
-    if len(parts) > most:
-        left = parts[most:]
-        cut.append(Turn("", "", f"{len(left):,} more turns", 0))
-    return cut
+    """Return at most `most` turns (2 or more) of at most `length` characters, saying what was left out.
+
+    The last two always stay: they are the answer, and in a preference row both answers.
+    """
+    cut = [Turn(t.role, t.label, t.text[:length], max(len(t.text) - length, 0)) for t in parts]
+    if len(cut) <= most:
+        return cut
+    return [*cut[: most - 2], Turn("", "", f"{len(cut) - most:,} more turns"), *cut[-2:]]

@@ -49,9 +49,10 @@ def test_turns_of_a_preference_row() -> None:
 
 
 def test_shortened_says_what_is_left_out() -> None:
-    row = {"messages": [{"role": "user", "content": "字" * 12}] * 5}
-    cut = shortened(turns(row), 10, 2)
-    assert [(t.text, t.more) for t in cut] == [("字" * 10, 2), ("字" * 10, 2), ("3 more turns", 0)]
+    row = {"messages": [{"role": "user", "content": f"{i}" * 12} for i in range(6)]}
+    cut = [(t.text, t.more) for t in shortened(turns(row), 10, 3)]
+    assert cut == [("0" * 10, 2), ("3 more turns", 0), ("4" * 10, 2), ("5" * 10, 2)]
+    assert [t.more for t in shortened(turns(row), 99, 6)] == [0] * 6
 
 
 def test_a_row_without_conversation_has_no_turns() -> None:
