@@ -50,7 +50,6 @@ def show_rows(
     dropped: bool = False,
     grep: str | None = None,
     number: int = 10,
-    console: Console | None = None,
 ) -> None:
     """Print the first `number` rows that fit; the mixture's order is random, so they are a fair sample.
 
@@ -60,7 +59,7 @@ def show_rows(
     """
     manifest = read_manifest(folder)
     wish = _wish(folder, manifest, source, kind, grep)
-    out = console or _console()
+    out = _console()
     files = manifest["dropped_files" if dropped else "output"]
     total = sum(entry["rows"] for entry in files.values())
     count = 0

@@ -47,7 +47,9 @@ def mixture(make: Make, tmp_path: Path) -> Result:
 def _shown(folder: Path, terminal: bool = False, width: int = 60, **options: object) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=width, highlight=False, color_system="truecolor")
-    show_rows(folder, console=console, **options)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steel_data.show._console", lambda: console)
+        show_rows(folder, **options)  # type: ignore[arg-type]
     return out.getvalue()
 
 
