@@ -11,12 +11,13 @@ The rules, in this order (letters = Han, kana, Hangul, Latin and other scripts; 
    instruction that quotes an English sentence is `zh`. Characters that only written Cantonese uses are 2 % of the Han
    ones, and two or more (or 3 %): `yue`. fastText gives .40 on two-character Chinese words and .14 on single ones:
    rules 4 and 5 need no length.
-6. Everything else goes to fastText: its first label, on the first 300 characters, with its probability.
+6. Everything else goes to fastText: its first label, on the first 300 characters (NFKC), with its probability.
 
 `language_score` is the script's share of the letters for rules 3-5, fastText's probability for rule 6.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ import polars as pl
 
 from steel_data.text import HAN, HANGUL, KANA, LATIN, LETTER, TextBatch
 
+SEEN = 300  # characters of a text that fastText is shown: its cost is in proportion
 MODEL = Path(__file__).parent.parent / "resources" / "lid.176.ftz"
 VERSION = "language-2"  # part of the cache's key: raise it when a rule changes
 _ASIDE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$[^$\n]{1,200}\$|https?://\S+", re.DOTALL)
@@ -100,7 +102,7 @@ def detect(texts: list[str], batch: TextBatch | None = None) -> tuple[list[str],
             labels[row], scores[row] = "yue", han[row] / total[row]
     decide(chinese, "zh", han / total)
     for row in np.flatnonzero(labels == "").tolist():
-        labels[row], scores[row] = fasttext_language(texts[row])
+        labels[row], scores[row] = fasttext_language(_plain_width(texts[row][:SEEN]))
         if doubtful[row] and labels[row] not in ("ja", "zh"):
             labels[row] = "ja" if kana[row] > han[row] else "zh"
     return labels.tolist(), scores
@@ -123,6 +125,11 @@ def _set_aside(text: str) -> str:
     return rest if any(c.isalpha() for c in rest) else text
 
 
+def _plain_width(text: str) -> str:
+    """Return the text as fastText knows its script: full-width Latin letters it takes for Kannada."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
 @cache
 def _model() -> Any:
     import fasttext
@@ -132,5 +139,5 @@ def _model() -> Any:
 
 def fasttext_language(text: str) -> tuple[str, float]:
     """Return plain fastText's label and probability for the first 300 characters (a newline would raise)."""
-    labels, scores = _model().predict(text[:300].replace("\n", " ").replace("\r", " "))
+    labels, scores = _model().predict(text[:SEEN].replace("\n", " ").replace("\r", " "))
     return labels[0].removeprefix("__label__"), min(float(scores[0]), 1.0)
