@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.steel_train.kernels.live_bytes import LiveBytes
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from steel_data.errors import InputError
@@ -11,7 +12,6 @@ from steel_train.kernels import head_gradients, head_loss
 from steel_train.kernels.backend import relative_error
 from steel_train.kernels.head_loss import HeadSettings, token_log_probs
 from steel_train.kernels.head_plan import HeadShape, fewest_rows, floor_bytes, floor_flops, moved_bytes, plan_head
-from tests.steel_train.kernels.live_bytes import LiveBytes
 
 STEEL = {"vocabulary": 151_936, "hidden": 1792}
 
