@@ -20,6 +20,7 @@ try:
 except ImportError:  # no wheel for this platform
     triton = None
 
+INSTALLED = triton is not None
 log = logging.getLogger(__name__)
 
 # Largest relative RMS difference from the float32 definition that rounding alone explains, with a margin of ten.
