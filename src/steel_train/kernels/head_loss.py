@@ -154,7 +154,7 @@ class _HeadLoss(torch.autograd.Function):
         x_MH = job.compact(hidden_NH.detach())
         if job.plan.in_forward:
             stats_7M = gradients_with_statistics(x_MH, weight_VH, job)
-        elif job.triton:
+        elif job.triton and job.shape.rows:
             stats_7M = head_tiles.project_fold_triton(x_MH.to(job.shape.compute_dtype), weight_VH, job.labels)
         else:
             stats_7M = statistics(x_MH, weight_VH, job)

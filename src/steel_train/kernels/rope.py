@@ -81,12 +81,13 @@ def rope(
     float32 or bfloat16; other cases run in torch and are counted in `calls`.
     """
     calls = calls or Calls()
-    inv_freq_F, turns_F, scaling = frequencies.inv_freq, frequencies.turns, frequencies.scaling
+    inv_freq_F, scaling = frequencies.inv_freq, frequencies.scaling
     if use_triton(calls, OP, _why_not(q_BATD, k_BATD, positions_BT, inv_freq_F)):
         positions_BT = positions_BT.expand(q_BATD.shape[0], -1)
 
         def fast(q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return _Rope.apply(q, positions_BT, turns_F, scaling), _Rope.apply(k, positions_BT, turns_F, scaling)
+            q_out, k_out = _Rope.apply(q, k, positions_BT, frequencies)
+            return q_out, k_out
 
         def slow(q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return reference(q, k, positions_BT, inv_freq_F, scaling)
@@ -103,7 +104,9 @@ def _why_not(q: torch.Tensor, k: torch.Tensor, positions_BT: torch.Tensor, inv_f
         return "partial rotation"
     if positions_BT.dim() != 2 or positions_BT.shape[-1] != q.shape[2] or positions_BT.dtype != torch.int64:
         return "position ids are not int64 [B, T]"
-    return "no tokens" if not q.numel() else why_not_triton((q, k))
+    if q.dtype != k.dtype or not q.numel():
+        return "dtypes differ" if q.numel() else "no tokens"
+    return why_not_triton((q, k))
 
 
 @jit
@@ -128,66 +131,82 @@ def cos_sin_of_turns(phase):
 
 
 @jit
-def rope_kernel(
-    x_ptr, x_stride_b, x_stride_a, x_stride_t, y_ptr, positions_ptr, positions_stride, turns_ptr, scaling,
-    n_heads, n_tokens, n_frequencies, SIGN: tl.constexpr, HEADS: tl.constexpr, HALF: tl.constexpr,
-):  # fmt: skip
-    """One program a token: its cos and sin serve all heads. y is [B, A, T, D] in memory order [B, T, A, D]."""
-    token = tl.program_id(0)
-    b = (token // n_tokens).to(tl.int64)
-    t = (token % n_tokens).to(tl.int64)
-    f = tl.arange(0, HALF)
-    inside = f < n_frequencies
-    position = tl.load(positions_ptr + b * positions_stride + t)
-    turns = tl.load(turns_ptr + f, mask=inside, other=0)
-    cos, sin = cos_sin_of_turns(position * turns)
-    cos *= scaling
-    sin *= SIGN * scaling
-    x_ptr += b * x_stride_b + t * x_stride_t
-    y_ptr += token.to(tl.int64) * n_heads * n_frequencies * 2
+def rotate_heads(
+    x_ptr, y_ptr, cos, sin, f, n_heads, STRIDE: tl.constexpr, FREQUENCIES: tl.constexpr, HEADS: tl.constexpr
+):
+    """Rotate the heads of one token; `x_ptr` and `y_ptr` point to its first head."""
+    inside = f < FREQUENCIES
     for first in range(0, n_heads, HEADS):
         a = first + tl.arange(0, HEADS)
         mask = (a < n_heads)[:, None] & inside[None, :]
-        x = x_ptr + a.to(tl.int64)[:, None] * x_stride_a + f[None, :]
-        y = y_ptr + a[:, None] * n_frequencies * 2 + f[None, :]
+        x = x_ptr + a.to(tl.int64)[:, None] * STRIDE + f[None, :]
+        y = y_ptr + a[:, None] * FREQUENCIES * 2 + f[None, :]
         x1 = tl.load(x, mask=mask, other=0.0).to(tl.float32)
-        x2 = tl.load(x + n_frequencies, mask=mask, other=0.0).to(tl.float32)
+        x2 = tl.load(x + FREQUENCIES, mask=mask, other=0.0).to(tl.float32)
         tl.store(y, (x1 * cos[None, :] - x2 * sin[None, :]).to(y_ptr.dtype.element_ty), mask=mask)
-        tl.store(y + n_frequencies, (x2 * cos[None, :] + x1 * sin[None, :]).to(y_ptr.dtype.element_ty), mask=mask)
+        tl.store(y + FREQUENCIES, (x2 * cos[None, :] + x1 * sin[None, :]).to(y_ptr.dtype.element_ty), mask=mask)
+
+
+@jit
+def rope_kernel(
+    q_ptr, q_stride_b, q_stride_t, q_out_ptr, k_ptr, k_stride_b, k_stride_t, k_out_ptr,
+    positions_ptr, positions_stride, turns_ptr, scaling, n_q, n_k, n_tokens,
+    Q_STRIDE: tl.constexpr, K_STRIDE: tl.constexpr, FREQUENCIES: tl.constexpr, SIGN: tl.constexpr,
+    HEADS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    """One program a token: its cos and sin serve all its heads. Outputs lie in memory as [B, T, A, D].
+
+    The head's size and stride are constants: 56 is no multiple of 16, and only constants let loads be wide then.
+    """
+    token = tl.program_id(0).to(tl.int64)
+    b = token // n_tokens
+    t = token % n_tokens
+    f = tl.arange(0, HALF)
+    position = tl.load(positions_ptr + b * positions_stride + t)
+    turns = tl.load(turns_ptr + f, mask=f < FREQUENCIES, other=0)
+    cos, sin = cos_sin_of_turns(position * turns)
+    cos *= scaling
+    sin *= SIGN * scaling
+    q = q_ptr + b * q_stride_b + t * q_stride_t
+    k = k_ptr + b * k_stride_b + t * k_stride_t
+    rotate_heads(q, q_out_ptr + token * n_q * FREQUENCIES * 2, cos, sin, f, n_q, Q_STRIDE, FREQUENCIES, HEADS)
+    rotate_heads(k, k_out_ptr + token * n_k * FREQUENCIES * 2, cos, sin, f, n_k, K_STRIDE, FREQUENCIES, HEADS)
 
 
 class _Rope(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x_BATD: torch.Tensor, positions_BT: torch.Tensor, turns_F: torch.Tensor, scaling: float
-    ) -> torch.Tensor:
-        ctx.save_for_backward(positions_BT, turns_F)
-        ctx.scaling = scaling
-        return _rotate(x_BATD, positions_BT, turns_F, scaling, 1)
+        ctx: Any, q_BATD: torch.Tensor, k_BATD: torch.Tensor, positions_BT: torch.Tensor, frequencies: Frequencies
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.save_for_backward(positions_BT)
+        ctx.frequencies = frequencies
+        return _rotate(q_BATD, k_BATD, positions_BT, frequencies, 1)
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        positions_BT, turns_F = ctx.saved_tensors
-        dy = upstream[0] if upstream[0].stride(-1) == 1 else upstream[0].contiguous()
-        return _rotate(dy, positions_BT, turns_F, ctx.scaling, -1), None, None, None
+        (positions_BT,) = ctx.saved_tensors
+        dq, dk = (x if x.stride(-1) == 1 else x.contiguous() for x in upstream)
+        return *_rotate(dq, dk, positions_BT, ctx.frequencies, -1), None, None
 
 
 def _rotate(
-    x_BATD: torch.Tensor, positions_BT: torch.Tensor, turns_F: torch.Tensor, scaling: float, sign: int
-) -> torch.Tensor:
-    batch, heads, tokens, size = x_BATD.shape
+    q_BATD: torch.Tensor, k_BATD: torch.Tensor, positions_BT: torch.Tensor, frequencies: Frequencies, sign: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    batch, n_q, tokens, size = q_BATD.shape
+    n_k = k_BATD.shape[1]
     # the memory order that the projection wrote and attention kernels like: heads of a token side by side
-    y_BATD = x_BATD.new_empty(batch, tokens, heads, size).transpose(1, 2)
+    q_out, k_out = (x.new_empty(batch, tokens, x.shape[1], size).transpose(1, 2) for x in (q_BATD, k_BATD))
     half = triton.next_power_of_2(size // 2)
     rope_kernel[(batch * tokens,)](
-        x_BATD, x_BATD.stride(0), x_BATD.stride(1), x_BATD.stride(2), y_BATD, positions_BT, positions_BT.stride(0),
-        turns_F, scaling, heads, tokens, size // 2,
-        SIGN=sign, HEADS=max(1, min(triton.next_power_of_2(heads), 1024 // half)), HALF=half, num_warps=4,
+        q_BATD, q_BATD.stride(0), q_BATD.stride(2), q_out, k_BATD, k_BATD.stride(0), k_BATD.stride(2), k_out,
+        positions_BT, positions_BT.stride(0), frequencies.turns, frequencies.scaling, n_q, n_k, tokens,
+        Q_STRIDE=q_BATD.stride(1), K_STRIDE=k_BATD.stride(1), FREQUENCIES=size // 2, SIGN=sign,
+        HEADS=max(1, min(triton.next_power_of_2(n_q), 1024 // half)), HALF=half, num_warps=4,
     )  # fmt: skip
-    return y_BATD
+    return q_out, k_out
 
 
 def floor_bytes(tokens: int, heads: int, head_size: int, itemsize: int) -> tuple[int, int]:
-    """Return the fewest bytes (forward, backward) for q and k together (`heads`: their sum)."""
+    """Return the fewest bytes (forward, backward) for q and k together; `heads`: of both."""
     one = 2 * tokens * heads * head_size * itemsize + 8 * tokens
     return one, one
