@@ -26,7 +26,9 @@ def score(
     model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Checkpoint or adapter folder, hub id, or run.")],
     tasks: Annotated[str, typer.Option(help="cmmlu,ceval, ceval-test, cmmlu/agronomy, or any lm-eval task.")],
     data: Data = Path("data"),
-    shots: Annotated[int, typer.Option(min=0, help="Worked examples before each question.")] = 5,
+    shots: Annotated[
+        int | None, typer.Option(min=0, help="Worked examples: by default 5 (lm-eval tasks: their own).")
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="Prompt preset; several with commas show how much is protocol.")
     ] = "lm-eval",

@@ -141,7 +141,7 @@ def _load_model(folder: Path, device: str, dtype: str) -> Any:
     if kind is None:
         raise InputError(f"--dtype {dtype}: unknown.{nearest(dtype, ['auto', 'float32', 'bfloat16', 'float16'])}")
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind)
     except (SafetensorError, EOFError, RuntimeError) as error:
         raise InputError(
             f"{folder}: its weights cannot be read: {str(error).splitlines()[0]}. Right: copy it again."

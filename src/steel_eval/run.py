@@ -20,7 +20,7 @@ def score_command(
     *,
     tasks: str,
     data: Path,
-    shots: int,
+    shots: int | None,
     presets: str,
     out: Path | None,
     store: Path | None,
@@ -42,8 +42,8 @@ def score_command(
     target = out or (Path(place) / "scores" if is_run else Path("scores") / Path(place).name)
     chosen = (devices or default_device()).split(",")
     settings = Settings(
-        tasks=local, presets=wanted, shots=shots, out=target, store=store or target / "store.jsonl", device=chosen[0],
-        dtype=dtype, rotate=rotate, generator=generator,
+        tasks=local, presets=wanted, shots=5 if shots is None else shots, out=target,
+        store=store or target / "store.jsonl", device=chosen[0], dtype=dtype, rotate=rotate, generator=generator,
     )  # fmt: skip
     _report_missing(local)
     if len(chosen) > 1:
