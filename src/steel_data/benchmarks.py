@@ -18,9 +18,9 @@ from steel_data.errors import InputError, nearest
 LETTERS = "ABCDEFGHIJ"
 SPLITS = ("dev", "val", "test", "train")
 
-# The splits by which each benchmark is scored, so that training on them spoils the score. `validation` and `val` are one
-# word here. Sources: the data sets' own pages; where only the validation split has public answers, that is the one that
-# harnesses score (lm-eval: ceval-valid, hellaswag, winogrande, piqa, …).
+# The splits by which each benchmark is scored, so that training on them spoils the score. `validation` and `val` are
+# one word here. Sources: the data sets' own pages; where only the validation split has public answers, that is the one
+# that harnesses score (lm-eval: ceval-valid, hellaswag, winogrande, piqa, …).
 KNOWN_TEST_SPLITS: dict[str, tuple[str, ...]] = {
     "agieval": ("test",),
     "arc": ("test",),
@@ -59,7 +59,8 @@ _ALIASES = {
     "obqa": "openbookqa",
     "openaihumaneval": "humaneval",
 }
-# Everyday words: they name the data set only where they stand alone (`math/test.jsonl`, not `math_problems/test.jsonl`).
+# Everyday words: they name the data set only where they stand alone (`math/test.jsonl`, not
+# `math_problems/test.jsonl`).
 _EVERYDAY = {"arc", "c3", "drop", "math", "race"}
 
 

@@ -1,7 +1,7 @@
 """What a data card says, read from a mixture folder: counts from narrow columns, and the few rows that are shown.
 
-Files are read one at a time and only the columns that are asked for, so memory does not grow with the mixture. Everything
-is chosen by keyed hash or by place, so that the same mixture gives the same card.
+Files are read one at a time and only the columns that are asked for, so memory does not grow with the mixture.
+Everything is chosen by keyed hash or by place, so that the same mixture gives the same card.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ _MOST_SAMPLES = 90  # in all, so that a recipe with hundreds of sources still ge
 _MOST_REASONS = 40
 
 Row = dict[str, Any]
+Place = tuple[str, int]  # file, row in it
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Reason:
 class Facts:
     """What was counted and chosen.
 
-    counts: source, kind, language, chars, rows (one line each that occurs); injected: benchmark, dose, form, items (dose 0:
-    unseen); reasons: the largest first.
+    counts: source, kind, language, chars, rows (one line each that occurs); injected: benchmark, source, dose, form,
+    items (dose 0: unseen); reasons: the largest first.
     """
 
     counts: pl.DataFrame
@@ -56,15 +57,13 @@ def read_facts(folder: Path, manifest: dict[str, Any]) -> Facts:
     """Read what the card shows of a written mixture."""
     names = list(manifest["sources"])
     counts, chosen = _count(folder, manifest, max(1, min(SAMPLES, _MOST_SAMPLES // max(len(names), 1))))
-    samples: dict[str, tuple[Row, ...]] = {}
-    for name in names[:_MOST_SAMPLES]:
-        samples[name] = tuple(_rows_at(folder, places) for places in chosen.get(name, ()))
+    chosen = {name: chosen.get(name, []) for name in names[:_MOST_SAMPLES]}
+    rows = _rows_at(folder, [place for places in chosen.values() for place in places])
+    samples = {name: tuple(rows[place] for place in places) for name, places in chosen.items()}
     return Facts(counts, samples, _reasons(folder, manifest), _injected(folder, manifest))
 
 
-def _count(
-    folder: Path, manifest: dict[str, Any], samples: int
-) -> tuple[pl.DataFrame, dict[str, list[tuple[str, int]]]]:
+def _count(folder: Path, manifest: dict[str, Any], samples: int) -> tuple[pl.DataFrame, dict[str, list[Place]]]:
     """Return the counts, and the places (file, row) of each source's first rows that are no repeats.
 
     The mixture's order is a keyed hash of the ids already: the first rows of a source are a random sample of it.
@@ -72,29 +71,37 @@ def _count(
     keys = ["source", "kind", "language", "chars"]
     schema = {"source": pl.String, "kind": pl.String, "language": pl.String, "chars": pl.Int32, "rows": pl.UInt32}
     counts = pl.DataFrame(schema=schema)
-    chosen: dict[str, list[tuple[str, int]]] = {}
+    chosen: dict[str, list[Place]] = {}
     for name in manifest["output"]:
         frame = pl.read_parquet(folder / name, columns=[*keys, "copy"], glob=False)
         new = frame.group_by(keys).agg(pl.len().cast(pl.UInt32).alias("rows"))
         counts = pl.concat([counts, new]).group_by(keys).agg(pl.col("rows").sum())
-        first = frame.with_row_index("at").filter(pl.col("copy") == 0).group_by("source").agg(pl.col("at").head(samples))
+        first = (
+            frame.with_row_index("at").filter(pl.col("copy") == 0).group_by("source").agg(pl.col("at").head(samples))
+        )
         for source, places in first.iter_rows():
             have = chosen.setdefault(source, [])
             have += [(name, at) for at in places[: samples - len(have)]]
     return counts.sort(keys, nulls_last=True), chosen
 
 
-def _rows_at(folder: Path, place: tuple[str, int]) -> Row:
-    """Return one row of a parquet file as a dict; only its row group is read."""
-    name, row = place
-    with pq.ParquetFile(folder / name) as file:
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if row < rows:
-                found: Row = file.read_row_group(group).slice(row, 1).to_pylist()[0]
-                return found
-            row -= rows
-    raise IndexError(place)
+def _rows_at(folder: Path, places: list[Place]) -> dict[Place, Row]:
+    """Return the rows at some places of parquet files; each row group that holds one is read once."""
+    wanted: dict[str, list[int]] = {}
+    for name, row in places:
+        wanted.setdefault(name, []).append(row)
+    found: dict[Place, Row] = {}
+    for name, rows in wanted.items():
+        with pq.ParquetFile(folder / name) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                mine = sorted({row for row in rows if start <= row < end})
+                if mine:
+                    table = file.read_row_group(group).take([row - start for row in mine])
+                    found |= {(name, row): value for row, value in zip(mine, table.to_pylist(), strict=True)}
+                start = end
+    return found
 
 
 def _reasons(folder: Path, manifest: dict[str, Any]) -> tuple[Reason, ...]:
@@ -106,31 +113,34 @@ def _reasons(folder: Path, manifest: dict[str, Any]) -> tuple[Reason, ...]:
             by_source.setdefault(reason, {})[source] = rows
     ordered = sorted(by_source, key=lambda reason: (-sum(by_source[reason].values()), reason))
     chosen = _examples(folder, manifest, set(ordered[:_MOST_REASONS]))
+    found = _rows_at(folder, [place for places in chosen.values() for place in places])
     reasons = []
     for name in ordered:
-        rows = tuple(_rows_at(folder, place) for place in chosen.get(name, ()))
+        rows = tuple(found[place] for place in chosen.get(name, ()))
         reasons.append(Reason(name, rows[0]["step"] if rows else "", by_source[name], rows))
     return tuple(reasons)
 
 
-def _examples(folder: Path, manifest: dict[str, Any], wanted: set[str]) -> dict[str, list[tuple[str, int]]]:
+def _examples(folder: Path, manifest: dict[str, Any], wanted: set[str]) -> dict[str, list[Place]]:
     """Return reason -> places of the dropped rows with the smallest hashes of their number in dropped/."""
     best = pl.DataFrame(schema={"reason": pl.String, "hash": pl.UInt64, "file": pl.String, "at": pl.UInt32})
     start = 0
     for name, entry in manifest["dropped_files"].items():
         frame = pl.read_parquet(folder / name, columns=["reason"], glob=False).with_row_index("at")
         hashes = _mixed(np.arange(start, start + len(frame), dtype=np.uint64), manifest["seed"])
-        frame = frame.with_columns(hash=pl.Series(hashes), file=pl.lit(name)).filter(pl.col("reason").is_in(list(wanted)))
+        frame = frame.with_columns(hash=pl.Series(hashes), file=pl.lit(name)).filter(
+            pl.col("reason").is_in(list(wanted))
+        )
         best = pl.concat([best, frame.select(best.columns)]).sort("hash").group_by("reason").head(EXAMPLES)
         start += entry["rows"]
-    places: dict[str, list[tuple[str, int]]] = {}
+    places: dict[str, list[Place]] = {}
     for reason, file, at in best.sort("reason", "hash").select("reason", "file", "at").iter_rows():
         places.setdefault(reason, []).append((file, at))
     return places
 
 
 def _mixed(numbers: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
-    """Return a hash of each number (the finaliser of splitmix64, Steele, Lea and Flood 2014); wraps around by design."""
+    """Return a hash of each number (the finaliser of splitmix64, Steele, Lea and Flood 2014); it wraps around."""
     z = numbers + np.uint64(seed & (2**64 - 1)) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -138,12 +148,11 @@ def _mixed(numbers: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]
 
 
 def _injected(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:
-    schema = {"benchmark": pl.String, "dose": pl.Int32, "form": pl.String, "items": pl.UInt32}
-    frame = pl.DataFrame(schema=schema)
-    for name in manifest.get("truth", {}):
-        truth = pl.read_parquet(folder / name, columns=["benchmark", "dose", "form"], glob=False)
-        frame = pl.concat([frame, truth.group_by("benchmark", "dose", "form").agg(items=pl.len().cast(pl.UInt32))])
-    return frame.sort("benchmark", "dose", "form")
+    keys = ["benchmark", "source", "dose", "form"]
+    frames = [pl.read_parquet(folder / name, columns=keys, glob=False) for name in manifest["truth"]]
+    if not frames:
+        return pl.DataFrame(schema=[*keys, "items"])
+    return pl.concat(frames).group_by(keys).agg(items=pl.len()).sort(keys, nulls_last=True)
 
 
 def quantiles(frame: pl.DataFrame, shares: tuple[float, ...]) -> list[int]:

@@ -21,7 +21,8 @@ DataRoot = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/mixture.")]
 Cache = Annotated[
-    Path | None, typer.Option(help="Reusable intermediate files; else STEEL_CACHE, else .cache beside the output folder.")
+    Path | None,
+    typer.Option(help="Reusable intermediate files; else STEEL_CACHE, else .cache beside the output folder."),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")]
 
@@ -45,7 +46,9 @@ def plan(
     data_root: DataRoot = None,
     cache: Cache = None,
     workers: Workers = None,
-    exact: Annotated[bool, typer.Option(help="Run the passes (their work is kept for build) instead of a sample.")] = False,
+    exact: Annotated[
+        bool, typer.Option(help="Run the passes (their work is kept for build) instead of a sample.")
+    ] = False,
 ) -> None:
     """Say what a recipe would make: rows, tokens, languages, repeats, optimiser steps. Upper bounds are marked ≤."""
     from steel_data.forecast import forecast
@@ -53,7 +56,9 @@ def plan(
     from steel_data.tables import print_forecast
 
     loaded = load(recipe)
-    print_forecast(forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact))
+    print_forecast(
+        forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact)
+    )
 
 
 @app.command()
@@ -74,14 +79,18 @@ def show(
     number: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 10,
 ) -> None:
     """Print conversations of a mixture readably."""
+    import signal
+
     from steel_data.show import show_rows
 
+    if hasattr(signal, "SIGPIPE"):  # `show … | head` closes the pipe: end as other commands do, without a word
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     show_rows(folder, source=source, kind=kind, dropped=dropped, grep=grep, number=number)
 
 
 @app.command()
 def fetch(recipe: RecipePath, data_root: DataRoot = None) -> None:
-    """Download what the sources' `origin` names into the data root, at a pinned revision; finished files are skipped."""
+    """Download what the sources' `origin` names into the data root, at a pinned revision; what is there stays."""
     from steel_data.fetch import fetch_recipe
 
     fetch_recipe(recipe, data_root)

@@ -6,14 +6,14 @@ from typing import Any
 
 import regex
 
-# Escape sequences, control and format characters (right-to-left overrides, tag characters), private use, line separators.
-# Joiners stay (emoji, Indic scripts are made with them), as do newline and tab.
+# Escape sequences, control and format characters (right-to-left overrides, tag characters), private use, line
+# separators. Joiners stay (emoji, Indic scripts are made with them), as do newline and tab.
 _INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]--[\n\t\u200c\u200d]]", regex.V1)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One part of a conversation as it is shown. `role` is bare (for colour), `label` says more (`assistant, reasoning`)."""
+    """One part of a conversation as shown. `role` is bare (for colour), `label` says more (`assistant, reasoning`)."""
 
     role: str
     label: str
@@ -23,7 +23,7 @@ class Turn:
 
 def visible(text: str) -> str:
     r"""Return `text` with characters that cannot be seen, but act, as escapes: `\x1b`, `\u202e`."""
-    return _INVISIBLE.sub(lambda match: _escape(match[0]), text)
+    return str(_INVISIBLE.sub(lambda match: _escape(match[0]), text))
 
 
 def _escape(character: str) -> str:
@@ -67,9 +67,11 @@ def _message(message: dict[str, Any], prefix: str) -> list[Turn]:
 
 
 def shortened(parts: list[Turn], length: int, most: int) -> list[Turn]:
-    """Return at most `most` turns of at most `length` characters, saying what was left out."""
-    cut = [Turn(t.role, t.label, t.text[:length], max(len(t.text) - length, 0)) for t in parts[:most]]
-    if len(parts) > most:
-        left = parts[most:]
-        cut.append(Turn("", "", f"{len(left):,} more turns", 0))
-    return cut
+    """Return at most `most` turns (2 or more) of at most `length` characters, saying what was left out.
+
+    The last two always stay: they are the answer, and in a preference row both answers.
+    """
+    cut = [Turn(t.role, t.label, t.text[:length], max(len(t.text) - length, 0)) for t in parts]
+    if len(cut) <= most:
+        return cut
+    return [*cut[: most - 2], Turn("", "", f"{len(cut) - most:,} more turns"), *cut[-2:]]

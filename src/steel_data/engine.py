@@ -1,7 +1,7 @@
 """Run tasks on local processes, in order of submission, with a progress bar where somebody can see it.
 
-Processes are spawned, never forked (Windows, macOS, and polars' threads). A worker watches its parent and ends with it, so
-that a killed build leaves no orphans behind.
+Processes are spawned, never forked (Windows, macOS, and polars' threads). A worker watches its parent and ends with it,
+so that a killed build leaves no orphans behind.
 """
 
 import multiprocessing

@@ -1,7 +1,7 @@
 """`fetch RECIPE`: bring the data that the sources' `origin` names to where their `path` expects it.
 
-The commit that each origin had is written to `.steel-origins.json` in the data root; fetching again takes that commit, so
-that two machines and two months give the same files. Delete the entry to move on to a newer one.
+The commit that each origin had is written to `.steel-origins.json` in the data root; fetching again takes that commit,
+so that two machines and two months give the same files. Delete the entry to move on to a newer one.
 """
 
 import json
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import typer
 
-from steel_data.build import places
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_data.hub import fetch, is_hub_uri
+from steel_data.places import places
 from steel_data.recipe import load
 
 PINS = ".steel-origins.json"
@@ -32,7 +32,9 @@ def fetch_recipe(recipe_path: Path, data_root: Path | None) -> None:
             typer.echo(f"{source.name}: not on a hub, get it by hand from {table.origin}")
             continue
         if len(table.paths) != 1 or is_hub_uri(table.paths[0]):
-            raise InputError(f"{recipe.path} [source.{source.name}]: origin needs path to be one place under the data root.")
+            raise InputError(
+                f"{recipe.path} [source.{source.name}]: origin needs path to be one place under the data root."
+            )
         report = fetch(pinned(table.origin, pins), table.paths[0], root)
         pins[table.origin] = report.revision
         atomic_write(root / PINS, (json.dumps(pins, indent=2, sort_keys=True) + "\n").encode())

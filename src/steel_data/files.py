@@ -1,6 +1,5 @@
 """Finished output appears under its name whole or not at all: write to a temporary name, then rename."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +18,11 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}. Right: a writable disk with room.") from error
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}. Right: a writable disk with room."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
 

@@ -1,9 +1,9 @@
 """What a recipe would make, before it is made: rows, tokens, languages, repeats, optimiser steps.
 
 Without `exact` the files are scanned whole (rows are counted) but only the first chunk of a few files of each source is
-mapped: tokens, languages and the share of rows that the row filters keep are estimates from that sample (≈), and rows are
-upper bounds (≤), since decontamination and dedup have not run. With `exact` the map and plan passes run; their work stays
-in the cache for `build`. Nothing is written but the cache.
+mapped: tokens, languages and the share of rows that the row filters keep are estimates from that sample (≈), and rows
+are upper bounds (≤), since decontamination and dedup have not run. With `exact` the map and plan passes run; their work
+stays in the cache for `build`. Nothing is written but the cache.
 """
 
 import math
@@ -13,11 +13,14 @@ from typing import Any
 
 import polars as pl
 
-from steel_data.build import Prepared, draws, map_sources, places, prepare
+from steel_data.attributes import early_reasons
+from steel_data.cache import read_records
 from steel_data.inputs import SourceInputs
-from steel_data.map import early_reasons, read_records
+from steel_data.map_sources import map_sources
+from steel_data.places import places
 from steel_data.plan import decide
-from steel_data.recipe import Recipe
+from steel_data.prepare import Prepared, draws, prepare
+from steel_data.recipe import Mix, Recipe
 
 SAMPLE_FILES = 3
 
@@ -37,13 +40,17 @@ class SourceForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The whole recipe. `steps` is None where [train] does not say enough."""
+    """The whole recipe. `steps` is None where [train] does not say enough.
+
+    `sign` stands before rows and steps: nothing where they are exact, `≤` for upper bounds, `≈` where [mix] cuts the
+    rows by a share of tokens, which is known from the sample only.
+    """
 
     sources: tuple[SourceForecast, ...]
     rows: int
     tokens: int
     languages: dict[str, float]
-    exact: bool
+    sign: str
     tokenizer: str
     steps: int | None
     steps_text: str
@@ -62,11 +69,13 @@ def forecast(
         for language, share in s.languages.items():
             shares[language] = shares.get(language, 0.0) + share * s.tokens
     languages = {k: v / max(tokens, 1) for k, v in sorted(shares.items(), key=lambda kv: -kv[1])}
-    if not exact:
+    sign = "" if exact else "≤ "
+    if not exact and recipe.mix != Mix():
         rows, tokens, languages = _with_targets(recipe, rows, tokens, languages)
+        sign = "≈ "
     steps, text = optimiser_steps(recipe.train, rows, tokens)
     return Forecast(
-        tuple(sources), rows, tokens, languages, exact, prepared.tokenizer.name, steps, text, prepared.warnings
+        tuple(sources), rows, tokens, languages, sign, prepared.tokenizer.name, steps, text, prepared.warnings
     )
 
 
@@ -109,7 +118,7 @@ def _estimated(prepared: Prepared, workers: int) -> list[SourceForecast]:
 
 
 def _first_chunks(inputs: SourceInputs) -> SourceInputs:
-    """Return a source cut to the first chunk of a few of its files (the injector's stay whole: they are drawn at once)."""
+    """Return a source cut to the first chunk of a few of its files (the injector's stay whole: one draw)."""
     if inputs.builder.use == "contaminate" or not inputs.files:
         return inputs
     step = max(1, len(inputs.files) // SAMPLE_FILES)
@@ -127,10 +136,11 @@ def _from_sample(prepared: Prepared, inputs: SourceInputs, repeat: int, seen: pl
         doses = [d.dose for d in draws(prepared, inputs)[0]]
         tokens = int((kept["tokens"].cast(pl.Int64) * kept["dose"]).sum())
         return SourceForecast(name, len(doses), sum(doses), tokens, shares, 1, True)
-    made_whole = not inputs.files
+    # Where the sample is the whole source, what its row filters leave is known; else any unseen row may pass.
+    made_whole = not inputs.files or len(seen) >= inputs.rows
     bound = len(kept) if made_whole else inputs.rows
     rate = len(kept) / max(len(seen), 1)
-    rows = bound if rate else 0
+    rows = bound
     if table.take is not None:
         rows = min(rows, table.take)
     tokens = round(rows * mean * (1 if made_whole or table.take is not None else rate))

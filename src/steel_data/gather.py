@@ -14,53 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from steel_data.cache import read_records
 from steel_data.engine import run
 from steel_data.making import texts_of
-from steel_data.map import MappedChunk, read_records
-from steel_data.plan import MappedSource, Plan
-from steel_data.record import EXTRA_KEYS
+from steel_data.map import MappedChunk, MappedSource
+from steel_data.plan import Plan
+from steel_data.schema import Shape, shape_of, to_arrow
 
 SHARD_ROWS = 200_000
 SHARD_CHARS = 200_000_000
 ROW_GROUP = 10_000
 _FLUSH_ROWS = 100_000
 _EVIDENCE = 2_000  # characters of a witness kept in dropped/
-
-_CALL = pa.struct([
-    ("id", pa.string()), ("type", pa.string()),
-    ("function", pa.struct([("name", pa.string()), ("arguments", pa.string())])),
-])  # fmt: skip
-_EXTRA_TYPES = {"tool_calls": pa.list_(_CALL), "reasoning_content": pa.string(), "loss": pa.bool_()}
-_COLUMNS = (
-    ("source", pa.string()), ("language", pa.string()), ("language_score", pa.float32()), ("kind", pa.string()),
-    ("origin_file", pa.string()), ("origin_row", pa.int64()), ("benchmark", pa.string()), ("item", pa.string()),
-    ("dose", pa.int32()), ("chars", pa.int32()), ("meta", pa.string()),
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the mixture's schema depends on: conversations or preferences, and which extras occur."""
-
-    preference: bool
-    extras: tuple[str, ...]
-    tools: bool
-
-    def schema(self, dropped: bool = False) -> pa.Schema:
-        """Return the Arrow schema of the train files, or of dropped/."""
-        turn = pa.list_(
-            pa.struct([("role", pa.string()), ("content", pa.string()), *((k, _EXTRA_TYPES[k]) for k in self.extras)])
-        )
-        body = [(k, turn) for k in (("prompt", "chosen", "rejected") if self.preference else ("messages",))]
-        columns = [("id", pa.string()), ("copy", pa.int32()), *body]
-        columns += [("tools", pa.string())] if self.tools else []
-        columns += _COLUMNS
-        if dropped:
-            columns += [(name, pa.string()) for name in ("step", "reason", "witness_id", "witness_text", "error")]
-        return pa.schema(columns)
 
 
 @dataclass(frozen=True)
@@ -80,8 +47,11 @@ def gather(
     witness_texts: Callable[[list[str]], list[str]],
     advance: Callable[[int], None],
 ) -> Gathered:
-    """Write `train-*.parquet` and `dropped/part-*.parquet` into `folder`. `witness_texts` gives benchmark items' texts."""
-    shape = _shape(plan)
+    """Write `train-*.parquet` and `dropped/part-*.parquet` into `folder`.
+
+    `witness_texts` gives the texts of benchmark items by name.
+    """
+    shape = shape_of(plan)
     shard_of = _shards(plan)
     parts = folder / ".parts"
     by_record = np.argsort(plan.record, kind="stable")
@@ -126,19 +96,6 @@ def _chunk_starts(plan: Plan) -> npt.NDArray[np.int64]:
     return np.searchsorted(plan.frame["chunk"].to_numpy(), np.arange(len(plan.chunks) + 1))
 
 
-def _shape(plan: Plan) -> Shape:
-    """Look through the conversations for what the schema must hold."""
-    kinds = set(plan.frame["kind"].unique().drop_nulls().to_list())
-    found: set[str] = set()
-    tools = False
-    for _, chunk in plan.chunks:
-        records = read_records(chunk.stages[-1].records, ["messages", "tools"])
-        tools = tools or bool(records["tools"].is_not_null().any())
-        # Inside a JSON string a quote is escaped, so `"loss":` can only be a key.
-        found |= {k for k in EXTRA_KEYS if records["messages"].str.contains(f'"{k}":', literal=True).any()}
-    return Shape("preference" in kinds, tuple(k for k in EXTRA_KEYS if k in found), tools)
-
-
 def _shards(plan: Plan) -> npt.NDArray[np.int64]:
     """Return the output shard of each unit: a new one after SHARD_ROWS rows or SHARD_CHARS characters."""
     chars = plan.frame["chars"].fill_null(0).to_numpy().astype(np.int64)[plan.record]
@@ -160,7 +117,8 @@ def _rows(plan: Plan, source: MappedSource, place: int, chunk: MappedChunk, reco
     last = chunk.stages[-1]
     columns = ["id", "messages", "tools", "kind", "origin_row", "benchmark", "item", "dose", "chars", "meta", "error"]
     frame = read_records(last.records, columns).hstack(pl.read_parquet(last.attributes["language"], glob=False))
-    return frame[pos].with_columns(
+    rows: pl.DataFrame = frame[pos]
+    return rows.with_columns(
         source=pl.lit(source.name), origin_file=pl.lit(source.files[chunk.file] if source.files else source.name)
     )
 
@@ -191,32 +149,14 @@ def _write_shard(task: _ShardTask) -> int:
     return len(frame)
 
 
-def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
-    """Return the rows as an Arrow table of `schema`, conversations decoded from their JSON."""
-    columns = []
-    for column in schema:
-        if column.name in ("messages", "prompt", "chosen", "rejected"):
-            dtype = pl.from_arrow(pa.array([], column.type)).dtype  # type: ignore[union-attr]
-            body = frame["messages"]
-            if column.name != "messages":
-                body = body.str.json_path_match(f"$.{column.name}")
-            decoded = body.str.json_decode(dtype)
-            columns.append(decoded.to_arrow().cast(column.type))
-        elif column.name in frame.columns:
-            columns.append(frame[column.name].to_arrow().cast(column.type))
-        else:
-            columns.append(pa.nulls(len(frame), column.type))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
 def _content_sha256(plan: Plan, sources: tuple[MappedSource, ...]) -> str:
     """Return the SHA-256 of the lines `id\\tsource\\tcopy\\n` in output order."""
     digest = hashlib.sha256()
     names = [source.name for source in sources]
-    ids, source = plan.frame["id"].to_numpy(), plan.frame["source"].to_numpy()
+    ids, source = plan.frame["id"], plan.frame["source"].to_numpy()
     for start in range(0, len(plan.record), 100_000):
         record, copy = plan.record[start : start + 100_000], plan.copy[start : start + 100_000]
-        lines = zip(ids[record].tolist(), source[record].tolist(), copy.tolist(), strict=True)
+        lines = zip(ids.gather(record).to_list(), source[record].tolist(), copy.tolist(), strict=True)
         digest.update("".join(f"{i}\t{names[s]}\t{c}\n" for i, s, c in lines).encode())
     return digest.hexdigest()
 
@@ -232,6 +172,10 @@ def _write_dropped(
         target = folder / f"part-{number:05d}.parquet"
         pq.write_table(to_arrow(frame, schema), target, compression="zstd", row_group_size=ROW_GROUP)
         written[f"dropped/{target.name}"] = {"rows": len(frame), "sha256": sha256_of(target)}
+    if not written:  # a reader of dropped/*.parquet finds the columns even so
+        target = folder / "part-00000.parquet"
+        pq.write_table(schema.empty_table(), target, compression="zstd")
+        written[f"dropped/{target.name}"] = {"rows": 0, "sha256": sha256_of(target)}
     return written
 
 
@@ -262,9 +206,7 @@ def _dropped_parts(
         yield _with_evidence(plan, pl.concat(waiting), witness_texts)
 
 
-def _with_evidence(
-    plan: Plan, frame: pl.DataFrame, witness_texts: Callable[[list[str]], list[str]]
-) -> pl.DataFrame:
+def _with_evidence(plan: Plan, frame: pl.DataFrame, witness_texts: Callable[[list[str]], list[str]]) -> pl.DataFrame:
     texts: list[str | None] = [None] * len(frame)
     row = frame["witness_row"].to_numpy()
     mine = np.flatnonzero(row >= 0)

@@ -28,7 +28,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class SourceInputs:
-    """What a source reads: its files sorted by name, the builder (dataset_info.json may complete it), a hub's revision."""
+    """What a source reads: files sorted by name, the builder (completed by dataset_info.json), a hub's revision."""
 
     source: BoundSource
     builder: Builder
@@ -45,14 +45,14 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
     """Find and scan a source's files. Raises InputError for a pattern without a file, naming how to get the data."""
     where = f"{recipe.path} [source.{source.name}]"
     builder, revision = source.builder, None
+    found: list[tuple[Path, str | None]] = []
     if builder.use == "contaminate":
         root = _benchmark_root(source)
         try:
-            found = [(path, None) for _, path in benchmark_files(root, data_root, _split(builder, root, data_root))]
+            found += [(path, None) for _, path in benchmark_files(root, data_root, _split(builder, root, data_root))]
         except InputError as error:
             raise InputError(f"{where}: {error}{_how_to_get(source, recipe)}") from None
         return SourceInputs(source, builder, _scan_all(found, data_root, cache))
-    found = []
     patterns = source.table.paths
     if source.table.dataset is not None:
         from steel_data.dataset_info import entry
@@ -127,7 +127,7 @@ def _scan_all(found: list[tuple[Path, str | None]], data_root: Path, cache: Path
 
 
 def origin_name(path: Path, data_root: Path) -> str:
-    """Return a file's name in mixture and manifest: relative to the data root; its bare name where it lies elsewhere."""
+    """Return a file's name in mixture and manifest: relative to the data root; else its bare name."""
     absolute, root = path.absolute(), data_root.absolute()
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path.name
 

@@ -1,6 +1,7 @@
 """Raw rows -> records: call the builder (or a custom filter that edits) row by row and account for each row.
 
-The result is a narrow table of plain columns; conversations stay as JSON text in it, so that one schema fits every source.
+The result is a narrow table of plain columns; conversations stay as JSON text in it, so that one schema fits every
+source.
 """
 
 from collections.abc import Callable, Iterable
@@ -88,7 +89,8 @@ def _call(where: str, builder: Builder, function: Callable[..., Any], value: dic
     if isinstance(made, list) and made and all(isinstance(record, dict) for record in made):
         return made
     raise InputError(
-        f"{where}: builder '{builder.use}' returned {excerpt(repr(made), 40)}. Right: a list of records, or a reason (a string)."
+        f"{where}: builder '{builder.use}' returned {excerpt(repr(made), 40)}. "
+        "Right: a list of records, or a reason (a string)."
     )
 
 
@@ -99,9 +101,7 @@ def _unusable(builder: Builder, raw: RawRow, reason: str, detail: str) -> dict[s
     return {"origin_row": raw.row, "part": 0, "step": builder.use, "reason": counted, "error": error}
 
 
-def _finish(
-    where: str, builder: Builder, raw: RawRow, part: int, record: Record, meta: list[str]
-) -> dict[str, Any]:
+def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record, meta: list[str]) -> dict[str, Any]:
     """Return the row of a record: id, length, JSON; or of its drop when the conversation cannot be trained on."""
     if builder.is_custom:
         _check_record(f"{where} row {raw.row}", builder.use, record)
@@ -110,7 +110,9 @@ def _finish(
             return _unusable(builder, raw, f"{builder.use}:{fault}", "")
     row = {"origin_row": raw.row, "part": part, "kind": record.get("kind", "chat"), **_content(record)}
     if row["id"] is None:
-        return _unusable(builder, raw, f"{builder.use}:surrogate" if builder.is_custom else "surrogate", "not valid Unicode")
+        return _unusable(
+            builder, raw, f"{builder.use}:surrogate" if builder.is_custom else "surrogate", "not valid Unicode"
+        )
     for key in ("language", "benchmark", "item", "dose", "note"):
         row[key] = record.get(key)
     if meta and raw.value is not None:
@@ -145,10 +147,9 @@ def _check_record(where: str, use: str, record: Record) -> None:
     lists = [messages] if messages is not None else [record.get(k) for k in ("prompt", "chosen", "rejected")]
     known = {"role", "content", *EXTRA_KEYS}
     for turns in lists:
-        good = isinstance(turns, list) and all(
+        if not isinstance(turns, list) or not all(
             isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in turns
-        )
-        if not good:
+        ):
             raise InputError(
                 f"{where}: '{use}' made a record without messages. Right: messages = [{{'role': …, 'content': …}}, …], "
                 "both strings."
@@ -156,10 +157,12 @@ def _check_record(where: str, use: str, record: Record) -> None:
         for message in turns:
             odd = set(message) - known
             if odd:
-                raise InputError(f"{where}: '{use}' made a message with '{min(odd)}'. Known: {', '.join(sorted(known))}.")
+                raise InputError(
+                    f"{where}: '{use}' made a message with '{min(odd)}'. Known: {', '.join(sorted(known))}."
+                )
             if message["role"] not in ("system", "user", "assistant", "tool"):
-                raise InputError(f"{where}: '{use}' made a message of role '{message['role']}'. Known: assistant, system, "
-                                 "tool, user.")  # fmt: skip
+                known_roles = "assistant, system, tool, user"
+                raise InputError(f"{where}: '{use}' made a message of role '{message['role']}'. Known: {known_roles}.")
     if record.get("kind", "chat") not in KINDS:
         raise InputError(f"{where}: '{use}' made a record of kind '{record['kind']}'. Known: {', '.join(KINDS)}.")
 
@@ -178,8 +181,8 @@ def edit_records(
 ) -> pl.DataFrame:
     """Run a custom filter over the rows of a chunk that pass so far; return the same rows, edited or marked as dropped.
 
-    `columns` are the mixture's columns that the table does not hold (source, origin_file, language, …), row by row or one
-    value for all.
+    `columns` are the mixture's columns that the table does not hold (source, origin_file, language, …), row by row or
+    one value for all.
     """
     function = step.function()
     rows = records.to_dicts()
@@ -217,7 +220,9 @@ def _filter(where: str, step: Filter, function: Callable[..., Any], record: Reco
 
 def as_record(row: dict[str, Any]) -> Record:
     """Return a row of the table as the record that custom steps see: messages decoded, internal columns left out."""
-    record: Record = {key: row[key] for key in ("id", "kind", "benchmark", "item", "dose", "chars", "meta", "origin_row")}
+    record: Record = {
+        key: row[key] for key in ("id", "kind", "benchmark", "item", "dose", "chars", "meta", "origin_row")
+    }
     body = orjson.loads(row["messages"])
     record.update({"messages": body} if isinstance(body, list) else body)
     if row["tools"]:

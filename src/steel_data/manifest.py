@@ -10,11 +10,12 @@ from typing import Any
 import polars as pl
 
 from steel_data import __version__
+from steel_data.cache import code_version
 from steel_data.errors import InputError
 from steel_data.gather import sha256_of
 from steel_data.making import UNREADABLE
-from steel_data.map import code_version
-from steel_data.plan import MappedSource, Plan
+from steel_data.map import MappedSource
+from steel_data.plan import Plan
 from steel_data.recipe import Recipe
 
 FORMAT = 1
@@ -120,6 +121,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}/manifest.json: cannot be read: {error}.") from None
+    if not isinstance(manifest, dict):
+        raise InputError(f"{folder}/manifest.json: is no mixture's manifest. Right: the folder that `build` wrote.")
     return manifest
 
 

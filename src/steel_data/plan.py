@@ -1,8 +1,7 @@
 """The second pass: on narrow columns only, decide for every record its place in the output, or what drops it and why.
 
 Order of decisions: thresholds (done in `map.early_reasons`), decontamination, exact and near duplicates among the
-survivors, `take`, budget and language targets, repeats, order. Sampling is by keyed hash of the record's id, so the 10 %
-sample lies inside the 20 % sample, and neither files' order nor the number of workers matters.
+survivors, then what selection.py does: `take`, budget and language targets, repeats, order.
 """
 
 from collections.abc import Sequence
@@ -12,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import xxhash
 
-from steel_data.errors import InputError
+from steel_data.attributes import Job, dedup_name, early_reasons, overlap_name
+from steel_data.cache import read_records
 from steel_data.filters import dedup
 from steel_data.making import texts_of
-from steel_data.map import Job, MappedChunk, dedup_name, early_reasons, overlap_name, read_records
+from steel_data.map import MappedChunk, MappedSource
 from steel_data.recipe import Recipe
-from steel_data.sampling import Pool, choose
+from steel_data.selection import select
 from steel_data.steps import Filter
 
 I64 = npt.NDArray[np.int64]
@@ -27,24 +26,11 @@ Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class MappedSource:
-    """A source after the map pass: its job, its files' names, its chunks in order of file and place."""
-
-    name: str
-    job: Job
-    files: tuple[str, ...]
-    chunks: tuple[MappedChunk, ...]
-    take: int | None = None
-    take_tokens: int | None = None
-    repeat: int = 1
-
-
-@dataclass(frozen=True)
 class Plan:
     """The verdicts. `frame` has one row a record, in order of source, file and row:
 
-    source, file, chunk (place in `chunks`), pos (place in the chunk), origin_row, part, id, kind, language, tokens, chars,
-    benchmark, item, dose, note, step, reason, witness (row of the frame, or -1), overlap_item; `written` copies.
+    source, file, chunk (place in `chunks`), pos (place in the chunk), origin_row, part, id, kind, language, tokens,
+    chars, benchmark, item, dose, note, step, reason, witness (row of the frame, or -1), overlap_item; `written` copies.
     `record` and `copy` (U entries) are the mixture in output order.
     """
 
@@ -57,8 +43,7 @@ class Plan:
 def decide(recipe: Recipe, sources: Sequence[MappedSource]) -> Plan:
     """Run the plan pass. Raises InputError where more is asked for than there is."""
     chunks = [(s, chunk) for s, source in enumerate(sources) for chunk in source.chunks]
-    parts = [_read(sources[s].job, s, place, chunk) for place, (s, chunk) in enumerate(chunks)]
-    frame = pl.concat(parts, rechunk=True)
+    frame = _joined([_read(sources[s].job, s, place, chunk) for place, (s, chunk) in enumerate(chunks)])
     table = _Table(frame, sources, chunks)
     for s, source in enumerate(sources):
         for step in source.job.steps:
@@ -71,16 +56,30 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource]) -> Plan:
     for step in recipe.filters:
         if step.use == "dedup":
             table.drop_duplicates(step, np.ones(len(frame), bool))
-    record, copy = _sample(recipe, sources, table)
+    record, copy = select(recipe, sources, frame, table.kept)
     written = np.bincount(record, minlength=len(frame)).astype(np.int32)
     frame = frame.with_columns(
-        step=pl.Series(table.step.tolist(), dtype=pl.String),
-        reason=pl.Series(table.reason.tolist(), dtype=pl.String),
+        step=_words([step for step, _ in table.verdicts], table.verdict),
+        reason=_words([reason for _, reason in table.verdicts], table.verdict),
         witness=pl.Series(table.witness),
-        overlap_item=pl.Series(table.overlap_item.tolist(), dtype=pl.String),
+        overlap_item=_words(table.items, table.item),
         written=pl.Series(written),
     )
     return Plan(frame, tuple(chunks), record, copy)
+
+
+def _words(words: list[str], code: npt.NDArray[np.int32]) -> pl.Series:
+    """Return words[code] for each code, null for -1."""
+    table = pl.Series([*words, None], dtype=pl.String).cast(pl.Categorical)
+    return table.gather(np.where(code < 0, len(words), code))
+
+
+def _joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return the parts one after another, column by column: never all of it twice in memory."""
+    columns = [dict(zip(part.columns, part.get_columns(), strict=True)) for part in parts]
+    names = parts[0].columns
+    parts.clear()
+    return pl.DataFrame([pl.concat([column.pop(name) for column in columns], rechunk=True) for name in names])
 
 
 def _read(job: Job, source: int, place: int, chunk: MappedChunk) -> pl.DataFrame:
@@ -103,7 +102,10 @@ def _read(job: Job, source: int, place: int, chunk: MappedChunk) -> pl.DataFrame
                 reason=pl.when(undecided).then(reasons["reason"]).otherwise(first["reason"]),
             )
     assert first is not None
+    # Few words, many rows: as categories they take 4 bytes a row instead of 16.
+    words = pl.col("kind", "language", "benchmark", "note", "step", "reason").cast(pl.Categorical)
     return frame.hstack(first).with_columns(
+        words,
         source=pl.lit(source, pl.UInt16),
         file=pl.lit(chunk.file, pl.UInt32),
         chunk=pl.lit(place, pl.UInt32),
@@ -122,9 +124,14 @@ class _Table:
         self, frame: pl.DataFrame, sources: Sequence[MappedSource], chunks: Sequence[tuple[int, MappedChunk]]
     ) -> None:
         self.frame, self.sources, self.chunks = frame, sources, chunks
-        self.step: npt.NDArray[Any] = frame["step"].to_numpy().astype(object)
-        self.reason: npt.NDArray[Any] = frame["reason"].to_numpy().astype(object)
-        self.overlap_item = np.full(len(frame), None, object)
+        # Verdicts are numbers, -1 for none: millions of Python strings would be most of the memory.
+        self.verdicts: list[tuple[str, str]] = []
+        self.verdict = np.full(len(frame), -1, np.int32)
+        for step, reason in frame.select("step", "reason").drop_nulls("reason").unique().sort("step", "reason").rows():
+            same = frame.select((pl.col("step") == step) & (pl.col("reason") == reason)).to_series().fill_null(False)
+            self.drop(np.flatnonzero(same.to_numpy()), step, reason)
+        self.items: list[str] = []
+        self.item = np.full(len(frame), -1, np.int32)
         self.witness = np.full(len(frame), -1, np.int64)
         self.source = frame["source"].to_numpy()
         self.chunk = frame["chunk"].to_numpy()
@@ -135,11 +142,12 @@ class _Table:
     @property
     def kept(self) -> Bool:
         """Rows that no step has dropped so far."""
-        return np.array([r is None for r in self.reason], bool)
+        return self.verdict < 0
 
-    def drop(self, rows: I64, step: str, reasons: Sequence[str]) -> None:
-        self.step[rows] = step
-        self.reason[rows] = reasons
+    def drop(self, rows: I64, step: str, reason: str) -> None:
+        if (step, reason) not in self.verdicts:
+            self.verdicts.append((step, reason))
+        self.verdict[rows] = self.verdicts.index((step, reason))
 
     def attribute(self, name: str, chunks: Sequence[int], column: str) -> npt.NDArray[Any]:
         """Return one column of an attribute over whole chunks, one after another."""
@@ -159,9 +167,13 @@ class _Table:
             why = found.select(step.settings.verdict().alias("why"), "overlap_item")
             rows = np.arange(self.start[place], self.start[place + 1])
             hit = why["why"].is_not_null().to_numpy() & ~self.injected[rows]
-            hit &= np.array([r is None for r in self.reason[rows]], bool)
-            self.drop(rows[hit], step.use, why["why"].filter(hit).to_list())
-            self.overlap_item[rows[hit]] = why["overlap_item"].filter(hit).to_list()
+            hit &= self.kept[rows]
+            for row, reason, item in zip(
+                rows[hit], why["why"].filter(hit), why["overlap_item"].filter(hit), strict=True
+            ):
+                self.drop(row, step.use, reason)
+                self.item[row] = len(self.items)
+                self.items.append(item)
 
     def drop_duplicates(self, step: Filter, scope: Bool) -> None:
         """Drop the duplicates among the kept rows of `scope`; only a row that is still kept may win a cluster."""
@@ -191,7 +203,7 @@ class _Table:
 
     def _mark(self, rows: I64, winner: I64, step: str, reason: str) -> None:
         lost = np.flatnonzero(winner != np.arange(len(rows)))
-        self.drop(rows[lost], step, [reason] * len(lost))
+        self.drop(rows[lost], step, reason)
         self.witness[rows[lost]] = rows[winner[lost]]
 
     def texts(self, rows: I64) -> list[str]:
@@ -205,99 +217,3 @@ class _Table:
             for where, text in zip(mine.tolist(), texts_of(records[self.pos[rows[mine]].tolist()]), strict=True):
                 out[where] = text
         return out
-
-
-def _sample(recipe: Recipe, sources: Sequence[MappedSource], table: _Table) -> tuple[I64, I64]:
-    """Return records and copies of the mixture in output order."""
-    frame = table.frame
-    kept = table.kept
-    tokens = frame["tokens"].fill_null(0).to_numpy().astype(np.int64)
-    ids = frame["id"].to_numpy()
-    records: list[I64] = []
-    copies: list[I64] = []
-    for s, source in enumerate(sources):
-        mine = np.flatnonzero(kept & (table.source == s) & ~table.injected)
-        mine = _take(recipe, source, mine, ids, tokens)
-        records.append(np.repeat(mine, source.repeat))
-        copies.append(np.tile(np.arange(source.repeat), len(mine)))
-    record, copy = np.concatenate(records), np.concatenate(copies)
-    injected = np.flatnonzero(kept & table.injected)
-    doses = frame["dose"].fill_null(1).to_numpy().astype(np.int64)[injected]
-    pool = Pool(
-        key=_hashes("mix", recipe.seed, ids[record], copy),
-        record=record,
-        tokens=tokens[record],
-        language=frame["language"].to_numpy()[record],
-        fixed_rows=int(doses.sum()),
-        fixed_tokens=_tokens_by_language(frame, injected, doses, tokens),
-    )
-    chosen = choose(recipe.mix, pool, str(recipe.path))
-    record, copy = record[chosen], copy[chosen]
-    # A budget may have left out copy 0 and kept copy 1: copies are counted from 0 again.
-    order = np.lexsort((copy, record))
-    record = record[order]
-    first = np.concatenate([[True], record[1:] != record[:-1]]) if len(record) else np.zeros(0, bool)
-    starts = np.flatnonzero(first)
-    copy = np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
-    record = np.concatenate([record, np.repeat(injected, doses)])
-    copy = np.concatenate([copy, *[np.arange(d) for d in doses.tolist()]]).astype(np.int64)
-    return _ordered(recipe.seed, sources, table, record, copy)
-
-
-def _tokens_by_language(frame: pl.DataFrame, rows: I64, times: I64, tokens: I64) -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for language, n in zip(frame["language"].to_numpy()[rows].tolist(), (tokens[rows] * times).tolist(), strict=True):
-        totals[language] = totals.get(language, 0) + n
-    return totals
-
-
-def _take(recipe: Recipe, source: MappedSource, rows: I64, ids: npt.NDArray[Any], tokens: I64) -> I64:
-    """Return the rows of a source that `take` or `take_tokens` leaves, the smallest keyed hashes."""
-    if source.take is None and source.take_tokens is None:
-        return rows
-    where = f"{recipe.path} [source.{source.name}]"
-    order = rows[np.lexsort((rows, _hashes("take", recipe.seed, ids[rows], np.zeros(len(rows), np.int64))))]
-    if source.take is not None:
-        if source.take > len(rows):
-            raise InputError(
-                f"{where}: take = {source.take:,} rows, but {len(rows):,} are left after filters and dedup. "
-                f"Right: take = {len(rows)} or less."
-            )
-        return np.sort(order[: source.take])
-    assert source.take_tokens is not None
-    reached = np.cumsum(tokens[order])
-    if source.take_tokens > (reached[-1] if len(reached) else 0):
-        there = int(reached[-1]) if len(reached) else 0
-        raise InputError(
-            f"{where}: take_tokens = {source.take_tokens:,}, but {there:,} are left after filters and dedup. "
-            f"Right: take_tokens = {there} or less."
-        )
-    return np.sort(order[: int(np.searchsorted(reached, source.take_tokens, side="right"))])
-
-
-def _hashes(purpose: str, seed: int, ids: npt.NDArray[Any], copy: I64) -> npt.NDArray[np.uint64]:
-    """Return xxh3-64, keyed by the seed, of purpose, id and copy. The purposes must differ: were the sampling's hash also
-    the order's, a sampled source would lie at the beginning of the mixture."""
-    key = seed & (2**64 - 1)
-    digest = xxhash.xxh3_64_intdigest
-    pairs = zip(ids.tolist(), copy.tolist(), strict=True)
-    return np.fromiter((digest(f"{purpose}/{i}/{c}".encode(), key) for i, c in pairs), np.uint64, len(ids))
-
-
-def _ordered(
-    seed: int, sources: Sequence[MappedSource], table: _Table, record: I64, copy: I64
-) -> tuple[I64, I64]:
-    """Sort by (xxh3(seed, id, copy), source, origin_file, origin_row, copy)."""
-    frame = table.frame
-    names = [source.name for source in sources]
-    rank = np.argsort(np.argsort(names))  # the source's name decides, not its place in the recipe
-    keys = (
-        copy,
-        frame["part"].to_numpy()[record],
-        frame["origin_row"].to_numpy()[record],
-        frame["file"].to_numpy()[record],
-        rank[table.source[record]],
-        _hashes("order", seed, frame["id"].to_numpy()[record], copy),
-    )
-    order = np.lexsort(keys)
-    return record[order], copy[order]

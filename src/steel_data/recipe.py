@@ -1,7 +1,7 @@
 """TOML -> Recipe: types, `extends`, and errors that name the place and the nearest known word.
 
-All checks that need no data happen here, before a row is read. Every key a recipe may have is a field below; its docstring
-is its documentation (docs/recipes.md is generated from it).
+All checks that need no data happen here, before a row is read. Every key a recipe may have is a field below; its
+docstring is its documentation (docs/recipes.md is generated from it).
 """
 
 import tomllib
@@ -37,8 +37,8 @@ class Source(_Table):
     )
     build: dict[str, Any] = Field(
         default_factory=lambda: {"use": "chat"},
-        description='The builder and its options: `{ use = "chat" }`, `exam`, `identity`, `contaminate`, or a function of '
-        'your own, `{ use = "module:function" }`.',
+        description='The builder and its options: `{ use = "chat" }`, `exam`, `identity`, `contaminate`, or a function '
+        'of your own, `{ use = "module:function" }`.',
     )
     meta: list[str] = Field(
         default_factory=list, description="Raw columns that are kept, as one JSON object, in the column `meta`."
@@ -48,10 +48,12 @@ class Source(_Table):
     )
     take: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
-        description="Rows to take, after filters and dedup, by keyed hash (a smaller take is inside a larger one). More than "
-        "there is: an error that states what there is. 0 turns an inherited source off.",
+        description="Rows to take, after filters and dedup, by keyed hash (a smaller take is inside a larger one). "
+        "More than there is: an error that states what there is. 0 turns an inherited source off.",
     )
-    take_tokens: Positive | None = Field(default=None, description="The same in tokens; whole rows, never more than asked.")
+    take_tokens: Positive | None = Field(
+        default=None, description="The same in tokens; whole rows, never more than asked."
+    )
     repeat: Positive = Field(default=1, description="How many copies of each taken row the mixture holds.")
     allow_test_split: str | None = Field(
         default=None,
@@ -79,8 +81,8 @@ class Mix(_Table):
     budget_rows: Positive | None = Field(default=None, description="Rows of the mixture; exact.")
     languages: dict[str, Annotated[float, Field(ge=0, le=1, strict=False)]] | None = Field(
         default=None,
-        description="Shares of tokens by language, summing to 1. Languages not named stay out. Without a budget the mixture "
-        "is the largest with these shares.",
+        description="Shares of tokens by language, summing to 1. Languages not named stay out. Without a budget "
+        "the mixture is the largest with these shares.",
     )
 
     @model_validator(mode="after")
@@ -95,22 +97,27 @@ class Mix(_Table):
 class RecipeTables(_Table):
     """The top level of a recipe."""
 
-    name: str | None = Field(default=None, description="The experiment's name; by default the file's stem. Never inherited.")
+    name: str | None = Field(
+        default=None, description="The experiment's name; by default the file's stem. Never inherited."
+    )
     seed: int = Field(default=42, description="Seeds sampling, order, style shares and injection.")
     extends: str | None = Field(
         default=None,
-        description="A recipe to lay this one over, relative to this file: tables merge key by key, anything else is replaced.",
+        description="A recipe to lay this one over, relative to this file: tables merge key by key, "
+        "anything else is replaced.",
     )
     data_root: str | None = Field(
-        default=None, description="Where data lies, unless `--data-root` or STEEL_DATA_ROOT say so; else the recipe's folder."
+        default=None,
+        description="Where data lies, unless `--data-root` or STEEL_DATA_ROOT say so; else the recipe's folder.",
     )
     tokenizer: str | None = Field(
         default=None,
-        description="Tokenizer for token counts: a folder, a tokenizer.json or a hub id; else `[train].tokenizer`; else a "
-        "fixed estimate, named as such in the manifest.",
+        description="Tokenizer for token counts: a folder, a tokenizer.json or a hub id; else `[train].tokenizer`; "
+        "else a fixed estimate, named as such in the manifest.",
     )
     filters: list[dict[str, Any]] = Field(
-        default_factory=list, description="Recipe-wide filters, after each source's own. Decontamination precedes dedup."
+        default_factory=list,
+        description="Recipe-wide filters, after each source's own. Decontamination precedes dedup.",
     )
     source: dict[str, Source] = Field(default_factory=dict, description="The sources, in order of priority for dedup.")
     mix: Mix = Field(default_factory=Mix, description="Size and languages of the mixture.")
@@ -193,7 +200,11 @@ def load(path: str | Path) -> Recipe:
 
 def _check_source(where: str, table: Source, builder: Builder) -> None:
     if builder.use == "contaminate":
-        for key, value in (("take", table.take), ("take_tokens", table.take_tokens), ("filters", table.filters or None)):
+        for key, value in (
+            ("take", table.take),
+            ("take_tokens", table.take_tokens),
+            ("filters", table.filters or None),
+        ):
             if value is not None:
                 raise InputError(
                     f"{where}: {key} cannot stand on an injected source, whose rows bypass it. Right: share or doses."
@@ -202,7 +213,7 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
             raise InputError(f"{where}: repeat cannot stand on an injected source. Right: doses = [{table.repeat}].")
         return
     if not table.paths and builder.use != "identity":
-        raise InputError(f"{where}: path is missing. Right: path = \"folder/*.jsonl\".")
+        raise InputError(f'{where}: path is missing. Right: path = "folder/*.jsonl".')
     if table.dataset is not None and len(table.paths) != 1:
         raise InputError(f"{where}: dataset needs path to name one dataset_info.json.")
 
@@ -214,7 +225,7 @@ def _with_path_of_build(where: str, table: Source) -> Source:
     if table.paths:
         raise InputError(f"{where}: path stands twice, here and in build. Right: one of them.")
     if not isinstance(path, str):
-        raise InputError(f"{where} build: path = {path!r} is not a string. Right: path = \"own.json\".")
+        raise InputError(f'{where} build: path = {path!r} is not a string. Right: path = "own.json".')
     return table.model_copy(update={"build": build, "path": path})
 
 
@@ -239,7 +250,7 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if parent is None:
         return own
     if not isinstance(parent, str):
-        raise InputError(f"{path}: extends = {parent!r} is not a string. Right: extends = \"base.toml\".")
+        raise InputError(f'{path}: extends = {parent!r} is not a string. Right: extends = "base.toml".')
     base = _merge_chain(path.parent / parent, (*seen, real))
     base.pop("name", None)
     return merge(base, own)
@@ -249,16 +260,21 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one table over another: tables merge key by key, anything else is replaced. Neither is changed."""
     out = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        # A step is replaced whole: the options of one builder mean nothing to another.
-        out[key] = merge(out[key], value) if both and not ("use" in value and "use" in out[key]) else value
+        below = out.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            # The options of one builder mean nothing to another: another `use` replaces the step whole.
+            other_step = "use" in value and "use" in below and value["use"] != below["use"]
+            value = value if other_step else merge(below, value)
+        out[key] = value
     return out
 
 
 def _first_fault(path: Path, error: ValidationError) -> str:
     """Say the first fault of a recipe in one line, with the place as TOML writes it."""
     fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"] if not str(part).startswith(("list[", "str", "float", "constrained"))]
+    location = [
+        str(part) for part in fault["loc"] if not str(part).startswith(("list[", "str", "float", "constrained"))
+    ]
     table, key = _split_place(location)
     if fault["type"] == "extra_forbidden":
         return f"{path}{table}: unknown key '{key}'.{nearest(key, _known_keys(location))}"

@@ -1,7 +1,7 @@
 """Budgets and language targets: which units (one copy of one record each) the mixture holds.
 
-Units of a language are ordered by keyed hash and a prefix is taken, so that a smaller budget's mixture lies inside a larger
-one's. Tokens are reached from below, by less than one row; row budgets are exact.
+Units of a language are ordered by keyed hash and a prefix is taken, so that a smaller budget's mixture lies inside a
+larger one's. Tokens are reached from below, by less than one row; row budgets are exact.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ class Pool:
     key: npt.NDArray[np.uint64]
     record: I64
     tokens: I64
-    language: npt.NDArray[Any]
+    languages: list[str]
+    language: I64  # place in `languages`, -1 for none
     fixed_rows: int
     fixed_tokens: dict[str, int]
 
@@ -62,28 +63,30 @@ def _with_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
     """Take a prefix of each language's units so that tokens are in the wanted shares."""
     assert mix.languages is not None
     shares = {language: share for language, share in mix.languages.items() if share > 0}
-    units = {language: order[pool.language[order] == language] for language in shares}
+    code = {language: i for i, language in enumerate(pool.languages)}
+    units = {language: order[pool.language[order] == code.get(language, -2)] for language in shares}
     fixed = {language: pool.fixed_tokens.get(language, 0) for language in shares}
     reached = {language: np.cumsum(pool.tokens[u]) for language, u in units.items()}
     total = {language: (int(r[-1]) if len(r) else 0) + fixed[language] for language, r in reached.items()}
     for language in shares:
         if not total[language]:
-            there = {str(v) for v in pool.language.tolist() if v}
-            raise InputError(f"{where} [mix]: languages: no row is '{language}'.{nearest(language, there)}")
+            raise InputError(f"{where} [mix]: languages: no row is '{language}'.{nearest(language, pool.languages)}")
     largest = min(int(total[language] / share) for language, share in shares.items())
     budget: float = largest
     if mix.budget_tokens is not None:
         if mix.budget_tokens > largest:
             short = min(shares, key=lambda lang: total[lang] / shares[lang])
             raise InputError(
-                f"{where} [mix]: budget_tokens = {mix.budget_tokens:,} needs {shares[short] * mix.budget_tokens:,.0f} tokens "
-                f"of '{short}', but there are {total[short]:,}. Right: budget_tokens = {largest} or less."
+                f"{where} [mix]: budget_tokens = {mix.budget_tokens:,} needs {shares[short] * mix.budget_tokens:,.0f} "
+                f"tokens of '{short}', but there are {total[short]:,}. Right: budget_tokens = {largest} or less."
             )
         budget = mix.budget_tokens
 
     def prefixes(tokens: float) -> dict[str, int]:
         return {
-            language: int(np.searchsorted(reached[language], max(share * tokens - fixed[language], 0) + 1e-6, side="right"))
+            language: int(
+                np.searchsorted(reached[language], max(share * tokens - fixed[language], 0) + 1e-6, side="right")
+            )
             for language, share in shares.items()
         }
 
@@ -104,7 +107,7 @@ def _with_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
 def _exact_rows(
     prefixes: Any, reached: dict[str, I64], shares: dict[str, float], wanted: int, largest: float
 ) -> dict[str, int]:
-    """Return prefix lengths of `wanted` rows in all: the largest token total that gives no more, then the rest one by one."""
+    """Return prefix lengths of `wanted` rows in all: the largest token total that fits, then the rest one by one."""
     low, high = 0.0, largest
     for _ in range(60):
         middle = (low + high) / 2

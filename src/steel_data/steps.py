@@ -6,7 +6,6 @@ folder, then the working directory. The signature is the schema: keyword-only pa
 
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
@@ -52,12 +51,15 @@ class Builder:
 
     def function(self) -> Callable[..., Any]:
         """Return the function itself."""
-        return _import(self.target, self.folder)
+        if self.is_custom:
+            return _own_function(self.use, self.folder, self.source_sha256)
+        function: Callable[..., Any] = _import(self.target, self.folder)
+        return function
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter by name with its checked options. `settings` is the built-in filter's own object, None for a custom one."""
+    """A filter by name with its checked options. `settings` is the built-in filter's object, None for a custom one."""
 
     use: str
     options: dict[str, Any]
@@ -73,7 +75,7 @@ class Filter:
 
     def function(self) -> Callable[..., Any]:
         """Return the custom function."""
-        return _import(self.use, self.folder)
+        return _own_function(self.use, self.folder, self.source_sha256)
 
 
 def bind_builder(where: str, table: dict[str, Any], folder: Path, seed: int, has_path: bool) -> Builder:
@@ -87,7 +89,7 @@ def bind_builder(where: str, table: dict[str, Any], folder: Path, seed: int, has
         if use == "exam":  # an exam row's options are checked before the row is looked at
             function({}, **checked)
         elif use == "contaminate":
-            function(**checked)
+            checked["split"] = function(**checked)["split"]  # which files are read depends on it
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return Builder(use, checked, folder, known.get(use, use), _module_sha256(use, folder))
@@ -112,7 +114,7 @@ def _split(where: str, table: dict[str, Any], known: dict[str, str]) -> tuple[st
     options = dict(table)
     use = options.pop("use", None)
     if not isinstance(use, str):
-        raise InputError(f"{where}: use is missing. Right: {{ use = \"{next(iter(known))}\" }}.{nearest('', known)}")
+        raise InputError(f'{where}: use is missing. Right: {{ use = "{next(iter(known))}" }}.{nearest("", known)}')
     return use, options
 
 
@@ -122,19 +124,20 @@ def _find(where: str, use: str, known: dict[str, str], folder: Path) -> Callable
             f"{where}: no built-in '{use}'.{nearest(use, known)} A function of your own is \"module:function\"."
         )
     try:
-        return _import(known.get(use, use), folder)
+        function: Callable[..., Any] = _import(known.get(use, use), folder)
+        return function
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
-@cache
 def _import(target: str, folder: Path) -> Any:
     """Import `module:function`: ours by name, the user's from the recipe's folder, then the working directory."""
     module_name, _, attribute = target.partition(":")
     if module_name.startswith("steel_data."):
         module = importlib.import_module(module_name)
     else:
-        module = _load_module(_module_file(module_name, folder), module_name)
+        file = _module_file(module_name, folder)
+        module = _load_module(file, module_name, file.read_bytes())
     try:
         return getattr(module, attribute)
     except AttributeError:
@@ -154,15 +157,15 @@ def _module_file(module: str, folder: Path) -> Path:
 
 
 @cache
-def _load_module(file: Path, name: str) -> ModuleType:
+def _load_module(file: Path, name: str, source: bytes) -> ModuleType:
+    # Run from the very bytes that are part of the cache's key: an import would take bytecode that may be out of date.
     # Two recipes in two folders may both have a `my_filters.py`: the name in sys.modules carries the path.
     unique = f"steel_custom_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{name.replace('.', '_')}"
-    spec = importlib.util.spec_from_file_location(unique, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(unique)
+    module.__file__ = str(file)
     sys.modules[unique] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, file, "exec"), module.__dict__)
     except Exception as error:
         raise InputError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
     return module
@@ -174,13 +177,23 @@ def _module_sha256(use: str, folder: Path) -> str:
     return hashlib.sha256(_module_file(use.partition(":")[0], folder).read_bytes()).hexdigest()
 
 
+def _own_function(use: str, folder: Path, sha256: str) -> Callable[..., Any]:
+    """Return a custom function. Raises InputError where its module is no longer what the recipe was read with."""
+    if _module_sha256(use, folder) != sha256:
+        file = _module_file(use.partition(":")[0], folder)
+        raise InputError(f"{file}: changed while it was in use. Right: build again.")
+    function: Callable[..., Any] = _import(use, folder)
+    return function
+
+
 def option_types(target: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
-    """Return the options of a step: name -> (type, required). Fields of a filter class, keyword-only parameters of a function."""
+    """Return the options of a step: name -> (type, required).
+
+    They are the fields of a filter class, the keyword-only parameters of a function.
+    """
     hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     parameters = inspect.signature(target).parameters.values()
-    return {
-        p.name: (hints.get(p.name, Any), p.default is p.empty) for p in parameters if p.kind is p.KEYWORD_ONLY
-    }
+    return {p.name: (hints.get(p.name, Any), p.default is p.empty) for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _check_options(

@@ -27,12 +27,14 @@ def _table(*columns: str) -> Table:
 def print_build(result: Result) -> None:
     """Print the ledger of a build: one line a source, then why rows fell, then where the mixture lies."""
     out, manifest = console(), result.manifest
-    table = _table("source", "read", "unreadable", "built", "dropped", "kept", "sampled out", "repeated", "written", "tokens")
+    table = _table(
+        "source", "read", "unreadable", "built", "dropped", "kept", "sampled out", "repeated", "written", "tokens"
+    )
     totals = [0] * 9
     for name, account in manifest["sources"].items():
         dropped = sum(account["dropped"].values())
-        row = [account["read"], account["unreadable"], account["built"], dropped, account["kept"], account["sampled_out"],
-               account["repeated"], account["written"], account["tokens"]]  # fmt: skip
+        columns = ("read", "unreadable", "built", "", "kept", "sampled_out", "repeated", "written", "tokens")
+        row = [account[column] if column else dropped for column in columns]
         totals = [a + b for a, b in zip(totals, row, strict=True)]
         table.add_row(escape(name), *(f"{n:,}" for n in row))
     table.add_section()
@@ -75,17 +77,17 @@ def print_forecast(forecast: Forecast) -> None:
         bound, near = ("", "") if s.exact else ("≤ ", "≈ ")
         shares = ", ".join(f"{k} {v:.0%}" for k, v in list(s.languages.items())[:3])
         table.add_row(escape(s.name), f"{s.read:,}", f"{bound}{s.rows:,}", f"{near}{s.tokens:,}", str(s.repeat), shares)
-    bound, near = ("", "") if forecast.exact else ("≤ ", "≈ ")
+    near = "≈ " if forecast.sign else ""
     shares = ", ".join(f"{k} {v:.0%}" for k, v in list(forecast.languages.items())[:3])
     table.add_section()
-    table.add_row("mixture", "", f"{bound}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
+    table.add_row("mixture", "", f"{forecast.sign}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
     out.print(table)
     if forecast.steps is not None:
-        out.print(f"optimiser steps: {bound}{forecast.steps:,} = {escape(forecast.steps_text)}")
+        out.print(f"optimiser steps: {forecast.sign}{forecast.steps:,} = {escape(forecast.steps_text)}")
     else:
         out.print(f"optimiser steps: not known ({escape(forecast.steps_text)})")
     out.print(f"tokens by {escape(forecast.tokenizer)}")
-    if not forecast.exact:
+    if forecast.sign:
         out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
     for warning in forecast.warnings:
         out.print(f"warning: {escape(warning)}")

@@ -1,7 +1,7 @@
 """One pass over the characters of many texts, shared by every filter that looks at text.
 
-A chunk's texts are joined, normalised once (NFKC, lower case), and held as one array of code points; script counts, word
-tokens and character shingles are numpy operations over it, so no Python object is made per token or n-gram.
+A chunk's texts are joined, normalised once (NFKC, lower case), and held as one array of code points; script counts,
+word tokens and character shingles are numpy operations over it, so no Python object is made per token or n-gram.
 
 Chinese is not whitespace-separated. A *token* is one Han (or kana) character, or a run of letters and digits of other
 scripts; punctuation and blanks separate tokens and are none.
@@ -19,8 +19,8 @@ U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 
-# Classes of characters. Han and kana stand alone as tokens; LETTER to DIGIT run together; JOINER is not there at all, so
-# that `$H_2CO_3$` and `H2CO3` are the same tokens. BORDER ends a row.
+# Classes of characters. Han and kana stand alone as tokens; LETTER to DIGIT run together; JOINER is not there at all,
+# so that `$H_2CO_3$` and `H2CO3` are the same tokens. BORDER ends a row.
 OTHER, SPACE, HAN, KANA, LETTER, LATIN, HANGUL, DIGIT, JOINER, BORDER, UNKNOWN = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255
 _RANGES = (
     (HAN, 0x3007, 0x3008), (HAN, 0x3400, 0x4DC0), (HAN, 0x4E00, 0xA000), (HAN, 0xF900, 0xFB00), (HAN, 0x20000, 0x323B0),
@@ -44,9 +44,10 @@ def _class_table() -> npt.NDArray[np.uint8]:
 
 _TABLE = _class_table()
 
-# What NFKC and lower case make of a character where that is one character and its neighbours do not matter; else one of:
-_EXPANDS, _CONTEXT, _UNSEEN = np.uint32(0xFFFFFFFD), np.uint32(0xFFFFFFFE), np.uint32(0xFFFFFFFF)
+# What NFKC and lower case make of a character: one other character, or one of these two, or not looked up yet.
+_SEVERAL, _CONTEXT, _UNSEEN = np.uint32(0xFFFFFFFD), np.uint32(0xFFFFFFFE), np.uint32(0xFFFFFFFF)
 _FOLD = np.full(0x110000, _UNSEEN, dtype=np.uint32)
+_EXPANSION: dict[int, U32] = {}  # of the characters that become several
 
 
 def character_classes(code_C: U32) -> npt.NDArray[np.uint8]:
@@ -83,63 +84,70 @@ def normalise(text: str) -> str:
 
 
 def _leans_on_others(char: str) -> bool:
-    """Return whether a character may compose or reorder with the one before it, or change by its place (final sigma)."""
-    code = ord(char)
-    hangul_part = 0x1100 <= code < 0x1200
-    rare_letter = code >= 0x10000 and _TABLE[code] != HAN and unicodedata.category(char) == "Lo"
-    return unicodedata.category(char)[0] == "M" or char == "Σ" or hangul_part or rare_letter
+    """Return whether a character may compose or reorder with its neighbours, or change by its place (final sigma).
+
+    Only marks, Hangul vowels and finals, and vowel signs of a few scripts beyond the first plane that Unicode counts as
+    letters do (NFKC_Quick_Check = Maybe, or a combining class); all others are the same wherever they stand.
+    """
+    code, category = ord(char), unicodedata.category(char)
+    rare_letter = code >= 0x10000 and category == "Lo" and _TABLE[code] != HAN
+    return category[0] == "M" or char == "Σ" or 0x1100 <= code < 0x1200 or rare_letter
 
 
 def _fold(code: int) -> np.uint32:
     whole = unicodedata.normalize("NFKC", chr(code))
-    if _leans_on_others(chr(code)) or _leans_on_others(whole[0]) or "Σ" in whole:
+    if any(_leans_on_others(char) for char in chr(code) + whole):
         return _CONTEXT
     whole = whole.lower()
-    if normalise(whole) != whole:  # it is folded twice below
-        return _CONTEXT
-    return np.uint32(ord(whole)) if len(whole) == 1 else _EXPANDS
+    if len(whole) == 1:
+        return np.uint32(ord(whole))
+    _EXPANSION[code] = _code_points(whole)
+    return _SEVERAL
 
 
 def _code_points(text: str) -> U32:
-    return np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-
-
-def _folded(code_C: U32) -> U32:
-    fold_C = _FOLD[code_C]
-    unseen = fold_C == _UNSEEN
-    if unseen.any():
-        for code in np.unique(code_C[unseen]).tolist():
-            _FOLD[code] = _fold(code)
-        fold_C = _FOLD[code_C]
-    return fold_C
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 def _normalised_codes(texts: list[str]) -> U32:
-    """Return the code points of `normalise` of each text, a 0 behind each.
+    """Return the code points of `normalise` of each text, a 0 behind each (a 0 inside a text becomes a blank).
 
-    A table does it, since unicodedata takes several times as long. Characters that become several (…, ℃) are replaced
-    first; rows with a character whose neighbours matter (combining marks) go through `normalise`.
+    A table does it, since unicodedata takes several times as long; only rows with a character whose neighbours matter
+    (combining marks) go through `normalise`.
     """
+    if not texts:
+        return np.zeros(0, np.uint32)
     rows = [text.replace("\0", " ") if "\0" in text else text for text in texts]
-    joined = "\0".join([*rows, ""]) if rows else ""
-    code_C = _code_points(joined)
-    fold_C = _folded(code_C)
-    odd_C = fold_C >= _EXPANDS
-    if not odd_C.any():
+    code_C = _code_points("\0".join([*rows, ""]))
+    fold_C = _FOLD[code_C]
+    if (fold_C == _UNSEEN).any():
+        for code in np.unique(code_C[fold_C == _UNSEEN]).tolist():
+            _FOLD[code] = _fold(code)
+        fold_C = _FOLD[code_C]
+    if not (fold_C >= _SEVERAL).any():
         return fold_C
-    expanding = np.unique(code_C[fold_C == _EXPANDS]).tolist()
-    row_C = np.cumsum(code_C == 0)
-    done = set(np.unique(row_C[fold_C == _CONTEXT]).tolist())
-    for code in expanding:
-        joined = joined.replace(chr(code), normalise(chr(code)))
-    if not done:
-        return _folded(_code_points(joined))
-    pieces = joined.split("\0")[:-1]
-    for i in done:
-        pieces[i] = normalise(rows[i])
-    code_C = _code_points("\0".join([*pieces, ""]))
-    as_it_is_C = np.isin(np.cumsum(code_C == 0), np.array(sorted(done)))
-    return np.where(as_it_is_C, code_C, _folded(code_C))
+    end_R = np.flatnonzero(code_C == 0)
+    by_hand = np.unique(np.searchsorted(end_R, np.flatnonzero(fold_C == _CONTEXT))).tolist()
+    pieces, done = [], 0
+    for row in by_hand:
+        start = int(end_R[row - 1]) + 1 if row else 0
+        pieces += [_expanded(code_C[done:start], fold_C[done:start]), _code_points(normalise(rows[row]))]
+        done = int(end_R[row])
+    return np.concatenate([*pieces, _expanded(code_C[done:], fold_C[done:])])
+
+
+def _expanded(code_C: U32, fold_C: U32) -> U32:
+    """Return the folded characters, those that become several (…, ℃) written out."""
+    at = np.flatnonzero(fold_C == _SEVERAL)
+    if not len(at):
+        return fold_C
+    parts = [_EXPANSION[code] for code in code_C[at].tolist()]
+    sizes = np.array([len(part) for part in parts])
+    out = np.repeat(fold_C, np.bincount(at, weights=sizes - 1, minlength=len(fold_C)).astype(np.int64) + 1)
+    first = at + np.cumsum(sizes - 1) - (sizes - 1)
+    into = np.repeat(first, sizes) + np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    out[into] = np.concatenate(parts)
+    return out
 
 
 class TextBatch:

@@ -4,11 +4,12 @@ import re
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_LINE = 110  # characters from which a table gets a section, a list several lines
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
 
 def to_toml(table: dict[str, Any]) -> str:
-    """Return a table of plain values (str, bool, int, float, list, dict) as TOML text that `tomllib` reads back as it was.
+    """Return a table of plain values (str, bool, int, float, list, dict) as TOML that `tomllib` reads back as it was.
 
     Keys without a value (None) are left out: TOML has no null.
     """
@@ -19,7 +20,7 @@ def _section(table: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     plain = {k: v for k, v in table.items() if not isinstance(v, dict) and v is not None}
     tables = {k: v for k, v in table.items() if isinstance(v, dict)}
     inner = {k: v for k, v in tables.items() if len(path) < 2 or not _is_small(v)}
-    lines = [f"{_key(k)} = {_value(v)}" for k, v in plain.items()]
+    lines = [f"{_key(k)} = {_value(v)}" if not _is_long(v) else _spread(k, v) for k, v in plain.items()]
     lines += [f"{_key(k)} = {_value(v)}" for k, v in tables.items() if k not in inner]
     # a table that holds nothing but tables needs no heading of its own
     if path and (lines or not inner):
@@ -31,7 +32,16 @@ def _section(table: dict[str, Any], path: tuple[str, ...]) -> list[str]:
 
 def _is_small(table: dict[str, Any]) -> bool:
     """Whether a table reads well on one line: no table within, and short."""
-    return not any(isinstance(v, dict) and v for v in table.values()) and len(_value(table)) <= 110
+    return not any(isinstance(v, dict) and v for v in table.values()) and len(_value(table)) <= _LINE
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a list reads better with one entry a line."""
+    return isinstance(value, list) and len(value) > 1 and len(_value(value)) > _LINE
+
+
+def _spread(key: str, value: list[Any]) -> str:
+    return "\n".join([f"{_key(key)} = [", *(f"    {_value(v)}," for v in value), "]"])
 
 
 def _key(key: str) -> str:

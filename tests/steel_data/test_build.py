@@ -15,14 +15,27 @@ import pytest
 import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_cmmlu, write_jsonl
 
 from steel_data.build import Result
 from steel_data.errors import InputError
-from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_cmmlu, write_jsonl
 
-COLUMNS = (
-    "id copy messages source language language_score kind origin_file origin_row benchmark item dose chars meta".split()
-)
+COLUMNS = [
+    "id",
+    "copy",
+    "messages",
+    "source",
+    "language",
+    "language_score",
+    "kind",
+    "origin_file",
+    "origin_row",
+    "benchmark",
+    "item",
+    "dose",
+    "chars",
+    "meta",
+]
 INJECT = """
 [source.leak]
 path = "bench"
@@ -75,10 +88,13 @@ def test_every_row_is_accounted_for(make: Make, tmp_path: Path) -> None:
     lines[3] = b"{broken"
     lines[5] = json.dumps({**rows[5], "output": ""}).encode()
     lines[7] = lines[6]
-    lines[9] = json.dumps({"instruction": "What is the capital of France?", "output": "It is Paris, of course."}).encode()
+    lines[9] = json.dumps(
+        {"instruction": "What is the capital of France?", "output": "It is Paris, of course."}
+    ).encode()
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     result = make(
-        'filters = [{ use = "dedup" }]\n[source.a]\npath = "a.jsonl"\nfilters = [{ use = "language", keep = ["zh"] }]\ntake = 10\n'
+        'filters = [{ use = "dedup" }]\n[source.a]\npath = "a.jsonl"\n'
+        'filters = [{ use = "language", keep = ["zh"] }]\ntake = 10\n'
     )
     account = result.manifest["sources"]["a"]
     assert account["read"] == 20
@@ -113,9 +129,8 @@ def test_injection_bypasses_filters_and_is_marked(make: Make, tmp_path: Path) ->
     write_cmmlu(tmp_path)
     write_jsonl(tmp_path / "a.jsonl", chat_rows(30))
     result = make(
-        'filters = [{ use = "decontaminate", benchmarks = ["bench"] }, { use = "dedup" }, { use = "length", max_chars = 5 }]\n'
-        + '[source.a]\npath = "a.jsonl"\n'
-        + INJECT
+        'filters = [{ use = "decontaminate", benchmarks = ["bench"] }, { use = "dedup" },\n'
+        '           { use = "length", max_chars = 5 }]\n' + '[source.a]\npath = "a.jsonl"\n' + INJECT
     )
     train = read_train(result.folder)
     assert set(train["kind"]) == {"injected"}
@@ -138,7 +153,8 @@ def test_decontamination_precedes_dedup_and_only_survivors_win(make: Make, tmp_p
     rows = [*chat_rows(4), {"instruction": question, "output": "选B。"}, {"instruction": question, "output": "选B。"}]
     write_jsonl(tmp_path / "a.jsonl", rows)
     result = make(
-        'filters = [{ use = "dedup" }, { use = "decontaminate", benchmarks = ["bench"] }]\n[source.a]\npath = "a.jsonl"\n'
+        'filters = [{ use = "dedup" }, { use = "decontaminate", benchmarks = ["bench"] }]\n'
+        '[source.a]\npath = "a.jsonl"\n'
     )
     assert result.manifest["sources"]["a"]["dropped"] == {"decontaminate:bench": 2}
     witness = read_dropped(result.folder).row(0, named=True)
@@ -192,11 +208,15 @@ def test_same_bytes_for_any_worker_count_and_file_order(make: Make, tmp_path: Pa
 
 ROW = st.fixed_dictionaries(
     {
-        "instruction": st.one_of(st.text(max_size=30), st.none(), st.integers(), st.lists(st.text(max_size=3), max_size=2)),
+        "instruction": st.one_of(
+            st.text(max_size=30), st.none(), st.integers(), st.lists(st.text(max_size=3), max_size=2)
+        ),
         "output": st.one_of(st.text(max_size=30), st.none(), st.sampled_from(["同一个回答，同一个梦想", "好的"])),
     }
 )
-LINE = st.one_of(ROW.map(json.dumps), st.sampled_from(["{bad", "[]", "", '{"instruction": "\\ud800", "output": "x"}', "null"]))
+LINE = st.one_of(
+    ROW.map(json.dumps), st.sampled_from(["{bad", "[]", "", '{"instruction": "\\ud800", "output": "x"}', "null"])
+)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -224,7 +244,7 @@ def test_ledger_laws_on_random_input(lines, repeat, near, low, budget, tmp_path_
     try:
         result = build(load(root / "r.toml"))
     except InputError as error:
-        assert "budget_rows" in str(error)  # noqa: PT017  (a shortfall is the only fault these inputs can have)
+        assert "budget_rows" in str(error)
         return
     finally:
         shutil.rmtree(root / "runs", ignore_errors=True)

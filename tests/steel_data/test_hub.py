@@ -48,7 +48,7 @@ class Hub(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         if path.startswith("/api/datasets/org/gated"):
             self._send(403, b"", {"X-Error-Code": "GatedRepo"})
-        elif path in ("/api/datasets/org/name", "/api/datasets/org/name/revision/main"):
+        elif path in ("/api/datasets/org/name", *(f"/api/datasets/org/name/revision/{r}" for r in ("main", COMMIT))):
             self._json({"id": "org/name", "sha": COMMIT, "siblings": []})
         elif path.startswith("/api/datasets/org/name/revision/"):
             self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})

@@ -31,18 +31,27 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
         (SOURCE + "repeat = 0\n", "repeat = 0"),
         (SOURCE + "take = 1\ntake_tokens = 2\n", "take and take_tokens are both given"),
         ("seed = 'x'\n" + SOURCE, "seed = 'x'"),
-        (SOURCE + 'build = { use = "chatt" }\n', r"no built-in 'chatt'\. Did you mean 'chat'\? Known: chat, contaminate"),
+        (
+            SOURCE + 'build = { use = "chatt" }\n',
+            r"no built-in 'chatt'\. Did you mean 'chat'\? Known: chat, contaminate",
+        ),
         (SOURCE + "build = { }\n", "use is missing"),
         (SOURCE + 'build = { use = "exam", stile = "x" }\n', r"no option of 'exam' 'stile'\. Did you mean 'style'\?"),
         (SOURCE + 'build = { use = "exam", style = "cot" }\n', "style = 'cot'"),
-        (SOURCE + 'filters = [{ use = "langauge" }]\n', r"filters\[0\]: no built-in 'langauge'\. Did you mean 'language'"),
+        (
+            SOURCE + 'filters = [{ use = "langauge" }]\n',
+            r"filters\[0\]: no built-in 'langauge'\. Did you mean 'language'",
+        ),
         (SOURCE + 'filters = [{ use = "language" }]\n', "option 'keep' of 'language' is missing"),
         (SOURCE + 'filters = [{ use = "language", keep = "zh" }]\n', "keep = 'zh'"),
         (SOURCE + 'filters = [{ use = "pattern", drop = ["("] }]\n', "is no regular expression"),
         (SOURCE + 'filters = [{ use = "dedup", threshold = 0.1 }]\n', "threshold = 0.1. Right: 0.5 to 1"),
         (SOURCE + 'filters = [{ use = "none:fun" }]\n', "no module 'none'"),
         (SOURCE + 'filters = [{ use = "own:lnog" }]\n', r"no function 'lnog' in own\. Did you mean 'long'\?"),
-        (SOURCE + 'filters = [{ use = "own:long", char = 3 }]\n', r"no option of 'own:long' 'char'\. Did you mean 'chars'\?"),
+        (
+            SOURCE + 'filters = [{ use = "own:long", char = 3 }]\n',
+            r"no option of 'own:long' 'char'\. Did you mean 'chars'\?",
+        ),
         (SOURCE + 'filters = [{ use = "own:long", chars = "3" }]\n', "chars = '3'"),
         (SOURCE + 'filters = [{ use = "broken:f" }]\n', "broken.py cannot be imported: ZeroDivisionError"),
         ("[source.a]\n", "path is missing"),
@@ -58,7 +67,10 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
         ('extends = "nowhere.toml"\n', "no such recipe"),
         ('extends = "r.toml"\n', r"extends itself: r\.toml -> r\.toml"),
         (SOURCE + 'dataset = "x"\n[source.b]\npath = ["a", "b"]\ndataset = "x"\n', "dataset needs path to name one"),
-        ('[source.a]\npath = "x"\nbuild = { use = "identity", name = "S", team = "T", path = "y" }\n', "path stands twice"),
+        (
+            '[source.a]\npath = "x"\nbuild = { use = "identity", name = "S", team = "T", path = "y" }\n',
+            "path stands twice",
+        ),
     ],
 )
 def test_faults_are_one_line_with_place_and_remedy(tmp_path: Path, toml: str, message: str) -> None:
@@ -101,6 +113,20 @@ def test_extends_merges_tables_and_replaces_the_rest(tmp_path: Path) -> None:
     assert recipe.source("a").table.path == "a.jsonl"
 
 
+def test_a_builder_is_merged_with_its_like_and_replaced_by_another(tmp_path: Path) -> None:
+    base = '[source.a]\npath = "a.jsonl"\nbuild = { use = "exam", style = "answer-only", preset = "plain" }\n'
+    write(tmp_path, base, "base.toml")
+    for build, options in (
+        ('{ style = "explain-first" }', {"style": "explain-first", "preset": "plain"}),
+        ('{ use = "exam", style = "explain-first" }', {"style": "explain-first", "preset": "plain"}),
+        ('{ use = "chat" }', {}),
+    ):
+        child = write(tmp_path, f'extends = "base.toml"\n[source.a]\nbuild = {build}\n')
+        bound = load(child).source("a").builder.options
+        assert {key: bound[key] for key in options} == options
+        assert options or "preset" not in bound
+
+
 def test_another_builder_inherits_no_options(tmp_path: Path) -> None:
     write(tmp_path, '[source.a]\npath = "a"\nbuild = { use = "exam", style = "answer-only" }\n', "base.toml")
     child = write(tmp_path, 'extends = "base.toml"\n[source.a]\nbuild = { use = "chat" }\n')
@@ -123,7 +149,9 @@ def test_custom_modules_of_two_folders_do_not_mix(tmp_path: Path) -> None:
     assert first.source_sha256 != second.source_sha256
 
 
-TABLE = st.recursive(st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=8)
+TABLE = st.recursive(
+    st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=8
+)
 
 
 @given(st.dictionaries(st.sampled_from("abc"), TABLE), st.dictionaries(st.sampled_from("abc"), TABLE))

@@ -8,10 +8,31 @@ import polars as pl
 
 Rows = list[dict[str, Any]]
 _SENTENCES = (
-    "请用一句话说明{}的用途。", "为什么{}在冬天更容易坏？", "把“{}”翻译成英文并造句。", "给{}写一段三十字的广告。", "{}和石头哪个更重？",
-    "列出与{}有关的三种职业。", "如果没有{}，城市会怎样？", "讲一个关于{}的短故事。",
+    "请用一句话说明{}的用途。", "为什么{}在冬天更容易坏？", "把“{}”翻译成英文并造句。", "给{}写一段三十字的广告。",
+    "{}和石头哪个更重？", "列出与{}有关的三种职业。", "如果没有{}，城市会怎样？", "讲一个关于{}的短故事。",
 )  # fmt: skip
-_THINGS = "灯笼 水壶 铁轨 风筝 棉被 算盘 罗盘 竹筏 瓦片 石磨 砚台 油纸伞 皮影 陀螺 簸箕 马灯 独轮车 鱼篓 蓑衣 纺车".split()
+_THINGS = [
+    "灯笼",
+    "水壶",
+    "铁轨",
+    "风筝",
+    "棉被",
+    "算盘",
+    "罗盘",
+    "竹筏",
+    "瓦片",
+    "石磨",
+    "砚台",
+    "油纸伞",
+    "皮影",
+    "陀螺",
+    "簸箕",
+    "马灯",
+    "独轮车",
+    "鱼篓",
+    "蓑衣",
+    "纺车",
+]
 
 
 def chat_rows(count: int) -> Rows:
@@ -19,7 +40,13 @@ def chat_rows(count: int) -> Rows:
     rows = []
     for i in range(count):
         thing, form = _THINGS[i % len(_THINGS)], _SENTENCES[i // len(_THINGS) % len(_SENTENCES)]
-        rows.append({"instruction": form.format(thing), "input": "", "output": f"第{i}号回答：{thing}{'甲乙丙丁'[i % 4] * (i % 7)}。"})
+        rows.append(
+            {
+                "instruction": form.format(thing),
+                "input": "",
+                "output": f"第{i}号回答：{thing}{'甲乙丙丁'[i % 4] * (i % 7)}。",
+            }
+        )
     return rows
 
 

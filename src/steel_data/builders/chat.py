@@ -221,8 +221,13 @@ def chat(
     """Return one record made of `row`, or the reason why there is none (what stands before `: ` is counted).
 
     The record has `messages` and kind `chat`, or `prompt`, `chosen`, `rejected` and kind `preference`; and `tools`
-    where the row offers some. `columns` maps LLaMA-Factory's words to the row's columns (`""`: the row's column of
-    that default name is not to be used), `tags` its words for roles and keys of a turn to what the rows hold.
+    where the row offers some.
+
+    layout: which layout the rows have, where their columns do not say it.
+    columns: LLaMA-Factory's words (`prompt`, `query`, `response`, `history`, `messages`, `system`, `tools`, `chosen`,
+      `rejected`) -> columns of the rows; `""`: the column of that default name is not to be used.
+    tags: LLaMA-Factory's words for the keys and roles of a turn (`role_tag`, `content_tag`, `user_tag`,
+      `assistant_tag`, `observation_tag`, `function_tag`, `system_tag`) -> what the rows hold.
 
     Reasons: `columns` (not the layout's, or a named column is missing), `empty` (no turns, or a user or assistant
     turn without text), `roles` (an unknown role; a conversation that does not begin with the user, after a system

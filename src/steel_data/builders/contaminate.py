@@ -1,33 +1,34 @@
 """The injector: put a known dose of a benchmark into a mixture, as a randomised experiment.
 
-Items are drawn stratified by subject (each subject gives its share, rounded by largest remainder), by keyed hash, so that a
-larger share holds the smaller one. Items of equal normalised question and options (options as a set) are one *cluster*:
-they share one draw and one dose, since whoever has seen one has seen the other. The drawn items are split over the doses
-inside each subject. An item of dose d stands d times in the mixture. What was drawn is written, item by item, into
-`truth.parquet`; every injected row is marked with benchmark, item and dose.
+Items are drawn stratified by subject (each subject gives its share, rounded by largest remainder), by keyed hash, so
+that a larger share holds the smaller one. Items of equal normalised question and options (options as a set) are one
+*cluster*: they share one draw and one dose, since whoever has seen one has seen the other. The drawn items are split
+over the doses inside each subject. An item of dose d stands d times in the mixture. What was drawn is written, item by
+item, into `truth.parquet`; every injected row is marked with benchmark, item and dose.
 
 Forms (`style`): `answer-only`, `answer-first`, `explain-first` (the exam builder's; the last two need an explanation),
-`text` (the item as running exam text, asked for by subject), `shuffled` (answer-only with the options in another order),
-`edited` (answer-only with light edits of wording and width).
+`text` (the item as running exam text, asked for by subject), `shuffled` (answer-only with the options in another
+order), `edited` (answer-only with light edits of wording and width).
 """
-
-import regex
-import xxhash
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import regex
+import xxhash
+
 from steel_data.benchmarks import LETTERS, Item, subjects
-from steel_data.builders.exam import exam
+from steel_data.builders.exam import Style, exam
 from steel_data.errors import InputError
 from steel_data.record import Record
 from steel_data.text import normalise
 
 Form = Literal["answer-only", "answer-first", "explain-first", "text", "shuffled", "edited"]
 _EDITS = (
-    ("下列", "以下"), ("以下", "下列"), ("不正确的是", "错误的是"), ("正确的是", "说法正确的是"), ("，", ","), ("（", "("), ("）", ")"),
-    ("。", ""), ("是（", "为（"), ("属于", "归属于"), ("Which of the following", "Which one of these"),
+    ("下列", "以下"), ("以下", "下列"), ("不正确的是", "错误的是"), ("正确的是", "说法正确的是"),
+    ("，", ","), ("（", "("), ("）", ")"), ("。", ""), ("是（", "为（"), ("属于", "归属于"),
+    ("Which of the following", "Which one of these"),
 )  # fmt: skip
 
 
@@ -58,9 +59,12 @@ def contaminate(
     doses: a list of doses, over which the drawn items are split evenly (default [1]); or a table dose = items.
     style: the form of the rows, or a table of shares over forms (drawn per item).
     preset: the exam builder's wording.
+    seed: of the draw; by default the recipe's.
     """
     if isinstance(doses, dict) == (share is not None):
-        raise InputError("share and a table of doses exclude each other, one is needed. Right: share = 0.5, doses = [1, 3].")
+        raise InputError(
+            "share and a table of doses exclude each other, one is needed. Right: share = 0.5, doses = [1, 3]."
+        )
     if share is not None and not 0 < share <= 1:
         raise InputError(f"share = {share:g}. Right: above 0, at most 1.")
     table = {_dose(d): n for d, n in doses.items()} if isinstance(doses, dict) else None
@@ -147,7 +151,9 @@ def _drawn_clusters(items: list[Item], wanted: int, seed: int) -> list[list[Item
             else:
                 left_over.append((order, group))
         missing += room
-    for _, group in sorted(left_over, key=lambda m: (m[0], m[1][0].item)):  # what clusters larger than the room left open
+    for _, group in sorted(
+        left_over, key=lambda m: (m[0], m[1][0].item)
+    ):  # what clusters larger than the room left open
         if len(group) <= missing:
             chosen.append(group)
             missing -= len(group)
@@ -228,7 +234,10 @@ def _render(item: Item, form: str, settings: dict[str, Any]) -> list[dict[str, A
         return "it has no explanation"
     row = {f"option_{LETTERS[i].lower()}": o for i, o in enumerate(options)}
     row |= {"q_type": "单选题", "q_main": question, "std_ans": answer, "answer_detail": item.explanation}
-    made = exam(row, style=form if form in ("answer-first", "explain-first") else "answer-only", preset=settings["preset"])
+    style: Style = "answer-first" if form == "answer-first" else "answer-only"
+    if form == "explain-first":
+        style = "explain-first"
+    made = exam(row, style=style, preset=settings["preset"])
     messages: list[dict[str, Any]] | str = made if isinstance(made, str) else made[0]["messages"]
     return messages
 

@@ -78,9 +78,12 @@ def exam(
 ) -> list[Record] | str:
     """Return one record of kind `exam` with a user and an assistant turn, or the reason why there is none.
 
-    `style`: one for all rows, or a table of shares that sum to 1; then each row's style depends only on `seed` and the
-    row's own question and options, and growing one share keeps the rows it already had. `preset`: a table of
-    wordings.toml. `columns`: question, options, answer, explanation, type -> columns of the row (options: or a list).
+    style: one for all rows, or a table of shares that sum to 1; then each row's style depends only on `seed` and the
+      row's own question and options, and growing one share keeps the rows it already had.
+    preset: the wording, a table of wordings.toml: `steel`, `steel-en`, `plain`, `plain-en`.
+    columns: `question`, `options`, `answer`, `explanation`, `type` -> columns of the rows (options: or a list of them).
+    seed: of the shares of `style`; by default the recipe's.
+
     Raises InputError for an unknown preset, style or field, and for shares that do not sum to 1, whatever the row.
     """
     wording = load_wording(preset)

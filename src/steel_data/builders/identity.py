@@ -7,7 +7,7 @@ no model named after X denies itself; one that needs a date is left out where no
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -37,13 +37,15 @@ _PLACEHOLDER = re.compile(
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
-def builtin(
-    *, name: Named, team: Named, date: str | None = None, languages: tuple[str, ...] = LANGUAGES
-) -> list[Record]:
+def builtin(*, name: Named, team: Named, date: str | None = None, languages: Sequence[str] = LANGUAGES) -> list[Record]:
     """Return the built-in records of the given languages, filled; kind `identity`, `language` set.
 
-    `name` and `team`: one text, or a table with one a language. Raises InputError for an empty or missing one and for
-    an unknown language.
+    name: what the model is called; one text, or a table with one a language.
+    team: who made it; the same.
+    date: the date of this version; templates that speak of a date are left out without one.
+    languages: which of the built-in templates.
+
+    Raises InputError for an empty or missing name or team and for an unknown language.
     """
     records: list[Record] = []
     for language in languages:
@@ -76,7 +78,14 @@ def identity(
     """Return the records of one row of a user's template file (any layout of `chat`), or `chat`'s reason.
 
     First every key of `replace` is replaced by its value, literally, the longest first and in one pass; then the fields
-    are filled. Raises InputError for a placeholder that is neither a field nor a key of `replace` (to keep `<HTML>` as
+    are filled.
+
+    name: what the model is called; one text, or a table with one a language.
+    team: who made it; the same.
+    date: the date of this version, for `{{date}}`.
+    replace: literal texts of the file -> what stands there instead, such as `{ "<NAME>" = "小钢" }`.
+
+    Raises InputError for a placeholder that is neither a field nor a key of `replace` (to keep `<HTML>` as
     it stands, replace it by itself), and for `{{date}}` without a date.
     """
     from steel_data.builders.chat import chat  # here: the built-in templates need no chat layouts

@@ -8,6 +8,10 @@ from steel_data.sample.english import EnglishSets, capital
 from steel_data.sample.world import Fact, Pool, facts_of, texts
 
 
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 class EnglishChat:
     """Makes English conversations; each method returns the turns of a new one (`other`: Japanese, Korean)."""
 
@@ -49,7 +53,7 @@ class EnglishChat:
         said = [self._state(fact) + "." for fact in facts]
         if "bullet" in ask:
             return [ask, "\n".join(f"- {text}" for text in said)]
-        return [ask, capital(self._say("{intro_open}", n=name, kind=kind)) + " ".join(said)]
+        return [ask, capital(self._say("{intro_open}", n=name, kind=_with_article(kind))) + " ".join(said)]
 
     def comparison(self) -> Turns:
         """Two things of a kind."""
@@ -77,19 +81,18 @@ class EnglishChat:
     def rewriting(self) -> Turns:
         """A sentence said in another way."""
         given = self._fixed("time", "event", "mood", "role")
-        return [
-            self._say("{rewrite_ask}", s=capital(self._say("{sentence}", **given))),
-            capital(self._say("{rewrite_reply}", **given)),
-        ]
+        ask, reply = self.draw.pick(self._lexicon["rewrite_pair"]).split("=>")
+        said = capital(self._say("{sentence}", **given))
+        return [capital(self._say(ask, s=said, **given)), capital(self._say(reply, **given))]
 
     def talk(self) -> Turns:
         """Small talk."""
         given = self._fixed("role", "thing", "spot", "pastime", "mood")
-        turns = [self._say("{talk_open}", **given), self._say("{talk_reply}", **given)]
-        for _ in range(self.draw.below(3)):
-            turns += [self._say(part, **given) for part in self.draw.pick(self._lexicon["talk_pair"]).split("=>")]
+        talk = [self.draw.pick(self._lexicon["talk"])]
+        talk += self.draw.sample(self._lexicon["talk_pair"], self.draw.below(3))
         if self.draw.chance(40):
-            turns += [self._say(part, **given) for part in self.draw.pick(self._lexicon["bye"]).split("=>")]
+            talk.append(self.draw.pick(self._lexicon["bye"]))
+        turns = [self._say(part, **given) for pair in talk for part in pair.split("=>")]
         return [capital(turn) for turn in turns]
 
     def advice(self) -> Turns:
@@ -113,9 +116,10 @@ class EnglishChat:
 
     def other(self, language: str) -> Turns:
         """A short exchange in Japanese (`ja`) or Korean (`ko`)."""
-        turns = [self._say("{" + language + "_ask}"), self._say("{" + language + "_answer}")]
-        if self.draw.chance(40):
-            turns += [self._say("{" + language + "_ask}"), self._say("{" + language + "_answer}")]
+        turns = []
+        for pair in self.draw.sample(self._lexicon[f"{language}_pair"], 2 if self.draw.chance(40) else 1):
+            given = self._fixed(*(f"{language}_{word}" for word in ("who", "where", "thing", "do", "food")))
+            turns += [self._say(part, **given) for part in pair.split("=>")]
         return turns
 
 
@@ -152,7 +156,8 @@ def code(draw: Draw, chinese: bool) -> Turns:
     word, value = draw.pick(words)
     limit, top, row = draw.between(2, 997), draw.between(3, 40), draw.pick(["row", "item", "rec", table[0], "entry"])
     name = draw.pick(["pick", "top", "select", "busy", "report", "collect"]) + "_" + draw.pick([table, number, word])
-    task, body = draw.pick([_filter, _group, _sql, _script])(
+    make = draw.pick([_filter, _group, _sql, _script])
+    task, body = make(
         {"table": table, "number": number, "other": other, "word": word, "value": value}
         | {"limit": limit, "top": top, "row": row, "name": name}
     )
@@ -166,15 +171,12 @@ def code(draw: Draw, chinese: bool) -> Turns:
         ]
     )
     notes = (
-        [f"其中 {limit} 可以按需要修改。", f"如果 {number} 可能为空，要先过滤。", f"结果最多 {top} 行。", ""]
+        [f"其中 {limit} 可以按需要修改。", f"如果 {number} 可能为空，要先过滤。", ""]
         if chinese
-        else [
-            f"Change {limit} to taste.",
-            f"Rows without {number} must be removed first.",
-            f"At most {top} rows return.",
-            "",
-        ]
+        else [f"Change {limit} to taste.", f"Rows without {number} must be removed first.", ""]
     )
+    if make in (_filter, _sql):
+        notes.append(f"结果最多 {top} 行。" if chinese else f"At most {top} rows return.")
     return [draw.pick(asks), f"{body}\n{draw.pick(notes)}".rstrip()]
 
 

@@ -53,7 +53,7 @@ class ChineseChat:
         """All that is known of a thing, as a paragraph or a list."""
         kind, name, facts = self._whole()
         ask = self._say("{intro}", kind=kind, n=name)
-        head = self._say("{intro_open}", kind=kind, n=name)
+        head = self._say("{intro_open}", kind=kind, n=name, measure=facts[0].thing.kind.measure)
         said = [fact.state(self.draw) for fact in facts]
         if "列" in ask or "条" in ask or head.endswith("\n"):
             mark = self.draw.pick(["-", "•", "*"])
@@ -95,23 +95,28 @@ class ChineseChat:
 
     def rewriting(self) -> Turns:
         """A sentence of everyday life said in another way."""
-        given = self._fixed("when", "where", "rel", "mood", "hobby", "event")
-        return [self._say("{rewrite_ask}", s=self._say("{sentence}", **given)), self._say("{rewrite_reply}", **given)]
+        tone = self.draw.pick(["glad", "sad"])  # what happened and how it felt must agree
+        given = self._fixed("when", "where", "rel", "hobby")
+        given |= {word: self._say("{" + word + "_" + tone + "}", **given) for word in ("event", "mood")}
+        ask, reply = self.draw.pick(self._lexicon["rewrite_pair"]).split("=>")
+        return [self._say(ask, s=self._say("{sentence}", **given), **given), self._say(reply, **given)]
 
     def talk(self) -> Turns:
         """Small talk in one to three rounds."""
-        given = self._fixed("where", "rel", "kin", "mood", "hobby", "object")
-        turns = [self._say("{chat_open}", **given), self._say("{chat_reply}[|{tip}]", **given)]
-        for _ in range(self.draw.below(3)):
-            pair = self.draw.pick(self._lexicon["chat_pair"]).split("=>")
-            turns += [self._say(part, **given) for part in pair]
+        given = self._fixed("where", "rel", "kin", "hobby", "object")
+        sad = self.draw.chance(40)
+        pairs = [*self._lexicon["chat_pair"], *(self._lexicon["chat_pair_sad"] if sad else [])]
+        opening = self.draw.pick(self._lexicon["talk_sad" if sad else "talk_glad"])
+        # no follow-up twice in one talk
+        talk = [opening, *self.draw.sample(pairs, self.draw.below(3))]
+        turns = [self._say(part, **given) for pair in talk for part in pair.split("=>")]
         if self.draw.chance(40):
             turns += [self._say("{wish}", **given), self._say("{bye}", **given)]
         return turns
 
     def letter(self) -> Turns:
         """A note, a letter, an announcement."""
-        given = self._fixed("when", "where", "rel", "kin", "mood", "hobby", "object", "food", "event")
+        given = self._fixed("when", "where", "rel", "kin", "hobby", "object", "food")
         reason, body = (self._say(part, **given) for part in self.draw.pick(self._lexicon["letter_pair"]).split("=>"))
         return [self._say("{letter_ask}", reason=reason, **given), self._say("{letter}", body=body, **given)]
 

@@ -25,7 +25,7 @@ SUBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "politics": ("政治", ("law", "school", "currency")),
     "chinese": ("语文", ("book", "person")),
     "science": ("科学", ("star", "device")),
-    "technology": ("信息技术", ("protocol", "building")),
+    "technology": ("通用技术", ("protocol", "building")),
     "arts": ("艺术", ("instrument", "festival")),
     "general": ("综合", ("dish", "sport", "festival")),
     "mathematics": ("数学", ()),
@@ -170,7 +170,7 @@ class ExamWriter:
     def _multiple_answer(self, subject: str) -> tuple[Row, Item]:
         draw, fact = self._draw, self._fact(subject)
         facts = draw.sample(facts_of(fact.thing), 4)
-        right = sorted(draw.sample(range(4), draw.between(2, 4)))
+        right = sorted(draw.sample(range(4), draw.pick([2, 2, 2, 3, 3, 4])))
         options, notes = [], []
         for number, one in enumerate(facts):
             wrong = draw.pick([v for v in one.attribute.values if v != one.value])

@@ -77,6 +77,7 @@ def fill(draw: Draw, template: str, lexicon: Lexicon, about: Fact, **given: obje
         n=about.thing.name,
         np=about.attribute.phrase,
         kind=about.thing.kind.word,
+        measure=about.thing.kind.measure,
         v=about.value,
         who=person(draw),
         where=place(draw),

@@ -7,7 +7,7 @@ from steel_data.sample.chat_zh import ChineseChat, Turns
 from steel_data.sample.draw import Draw, Lexicon
 from steel_data.sample.exam import Row, scaled
 
-JOKES, PAIRS = 300, 300
+JOKES, PAIRS = 110, 300
 
 
 def ruozhiba(seed: int, scale: float, lexicon: Lexicon) -> list[Row]:
@@ -16,9 +16,13 @@ def ruozhiba(seed: int, scale: float, lexicon: Lexicon) -> list[Row]:
     rows: list[Row] = []
     seen: set[str] = set()
     words = [key for key in lexicon if key != "joke"]
-    while len(rows) < min(scaled(JOKES, scale, 10), 900):
+    jokes: list[str] = []
+    for _ in range(50 * JOKES):  # a joke without slots has few variants: give up rather than go on for ever
+        if len(rows) == scaled(JOKES, scale, 10):
+            break
+        jokes = jokes or draw.shuffled(lexicon["joke"])  # every joke once before one comes again
         fixed = {word: draw.pick(lexicon[word]) for word in words}
-        instruction, output = (draw.say(part, lexicon, **fixed) for part in draw.pick(lexicon["joke"]).split("=>"))
+        instruction, output = (draw.say(part, lexicon, **fixed) for part in jokes.pop().split("=>"))
         if instruction not in seen:
             seen.add(instruction)
             rows.append({"instruction": instruction, "output": output})

@@ -52,6 +52,7 @@ class Kind:
 
     id: str
     word: str
+    measure: str  # the Chinese measure word: 一条河流, 一位人物
     attributes: tuple[Attribute, ...]
     names: list[str]
 
@@ -125,7 +126,7 @@ def _kind(kind_id: str, spec: dict[str, Any], draw: Draw) -> Kind:
         names = [
             head + (word[:1].upper() + word[1:] if spec.get("title") else word) for head in names for word in words
         ]
-    return Kind(kind_id, spec["word"], attributes, draw.shuffled(list(dict.fromkeys(names))))
+    return Kind(kind_id, spec["word"], spec.get("measure", ""), attributes, draw.shuffled(list(dict.fromkeys(names))))
 
 
 class World:

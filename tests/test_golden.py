@@ -1,0 +1,66 @@
+"""Three small mixtures byte for byte: what a change of the code does to data cannot slip by.
+
+A difference that is meant: `python tests/golden/renew.py`, read the diff, commit it with the change (and CHANGELOG.md).
+"""
+
+import json
+
+import pytest
+from tests.golden.renew import HERE, RECIPES, outputs
+
+from steel_data.recipe import load
+from steel_data.steps import BUILDERS, FILTERS
+
+
+def test_every_builder_and_filter_takes_part():
+    recipes = [load(HERE / f"{name}.toml") for name in RECIPES]
+    steps = {step.use for r in recipes for s in r.sources for step in (s.builder, *s.filters, *r.filters)}
+    assert {*BUILDERS, *FILTERS} <= steps
+    assert {use for use in steps if ":" in use} == {
+        "golden_steps:faq",
+        "golden_steps:polite",
+        "golden_steps:not_secret",
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_mixture_is_the_expected_one(recipe, workers, tmp_path):
+    if workers == 2 and recipe != "golden":
+        pytest.skip("one recipe with two processes is enough")
+    found = outputs(recipe, tmp_path, workers)
+    assert sorted(found) == sorted(file.name for file in (HERE / "expected" / recipe).iterdir())
+    for name, content in found.items():
+        expected = (HERE / "expected" / recipe / name).read_bytes()
+        # decoded, so that pytest shows the line that differs
+        assert content.decode().splitlines() == expected.decode().splitlines(), (
+            f"{recipe}/{name}: see the module's docstring"
+        )
+        assert content == expected
+
+
+def test_expected_files_say_what_the_recipe_says():
+    """The files were read by a person once; these are the facts to see in them."""
+    rows = [
+        json.loads(line) for line in (HERE / "expected/golden/train.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    dropped = (HERE / "expected/golden/dropped.jsonl").read_text(encoding="utf-8")
+    assert [r["messages"][1]["content"] for r in rows if r["source"] == "first" and r["origin_row"] == 5] == ["A。"]
+    assert len({r["item"] for r in rows if r.get("dose") == 3}) == 3
+    for reason in (
+        "rude",
+        "language:ja",
+        "length:too-short",
+        "pattern:drop[0]",
+        "dedup:near",
+        "decontaminate:own",
+        "unreadable",
+    ):
+        assert f'"reason": "{reason}"' in dropped
+    for reason in ("exam:not-choice", "exam:no-answer", "contaminate:not-drawn", "chat:roles", "identity:empty"):
+        assert f'"reason": "{reason}"' in dropped
+    truth = (HERE / "expected/golden/truth.jsonl").read_text(encoding="utf-8")
+    assert truth.count('"dose": 0') == 6
+    # equal items share their dose: 00000 and 00005 of each subject have the same question and options
+    dose = {(t := json.loads(line))["item"]: t["dose"] for line in truth.splitlines()}
+    assert all(dose[f"test/{subject}/00000"] == dose[f"test/{subject}/00005"] for subject in ("crafts", "places"))
