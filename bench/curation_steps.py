@@ -28,19 +28,10 @@ build = { use = "chat", layout = "alpaca", columns = { prompt = "question", resp
 
 def real_rows(data: Path) -> list[str]:
     """Return the text views of all instruct files of the real data, turns separated by TURN."""
-    return [text for texts in rows_by_file(data).values() for text in texts]
-
-
-def rows_by_file(data: Path) -> dict[str, list[str]]:
-    """Return the text views of the real instruct files by file, turns separated by TURN."""
-    rows: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "real.toml"
         file.write_text(REAL, encoding="utf-8")
         recipe = load(file)
         where = places(recipe, data, Path(folder) / "out", Path(folder) / "cache")
-        for source in map_sources(prepare(recipe, where), 1):
-            for chunk in source.chunks:
-                texts = texts_of(pl.read_parquet(chunk.stages[-1].records), TURN)
-                rows.setdefault(source.files[chunk.file].rpartition("/")[2], []).extend(texts)
-    return rows
+        chunks = [chunk for source in map_sources(prepare(recipe, where), 1) for chunk in source.chunks]
+        return [text for c in chunks for text in texts_of(pl.read_parquet(c.stages[-1].records), TURN)]

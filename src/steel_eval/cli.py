@@ -53,3 +53,38 @@ def score(
         model, tasks=tasks, data=data, shots=shots, presets=preset, out=out, store=store, devices=device, dtype=dtype,
         rotate=rotate, generator=generator, watch=watch,
     )  # fmt: skip
+
+
+@app.command()
+def compare(
+    arms: Annotated[list[str], typer.Argument(metavar="A B [C...]", help="Runs or groups: exp2=runs/exp2/seed-*.")],
+    tasks: Annotated[str, typer.Option(help="Only these tasks; by default all that every arm was scored on.")] = "",
+    metric: Annotated[str, typer.Option(help="accuracy, macro or gold_probability.")] = "accuracy",
+    checkpoint: Annotated[str, typer.Option(help="last, first, or a step.")] = "last",
+    groups: Annotated[bool, typer.Option("--groups", help="Also show the published groups of subjects.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON, for `report`.")] = None,
+) -> None:
+    """Say which arm is better, how sure that is, and what the data cannot say."""
+    from steel_eval.compare import compare_arms, write_tests
+    from steel_eval.tables import print_tests
+
+    tests = compare_arms(arms, [t.strip() for t in tasks.split(",") if t.strip()], metric, checkpoint)
+    print_tests(tests, groups)
+    if out is not None:
+        write_tests(out, tests)
+
+
+@app.command()
+def power(
+    effect: Annotated[float, typer.Option(help="The true difference to find, in percentage points.")] = 2.0,
+    sets: Annotated[str, typer.Option(help="Question sets: ceval-val, ceval-test, cmmlu, mmlu, or a number.")] = (
+        "ceval-val,cmmlu"
+    ),
+    discordance: Annotated[float, typer.Option(help="Share of questions that one alone answers right.")] = 0.3,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds an arm.")] = 1,
+    seed_spread: Annotated[float, typer.Option(help="Standard deviation between seeds, points; 0: not known.")] = 0.0,
+) -> None:
+    """Say what a comparison can find, before training for it."""
+    from steel_eval.tables import print_power
+
+    print_power(effect, [s.strip() for s in sets.split(",")], discordance, seeds, seed_spread)

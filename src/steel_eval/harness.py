@@ -110,9 +110,9 @@ def _scores(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
     n = results.get("n-samples", {}).get(name, {}).get("effective")
     return {
         "accuracy": row.get(first) if first else None, "stderr": row.get(f"{head}_stderr,{tail}"), "n": n,
-        "macro": None, "invalid": None, "accuracy_on_valid": None, "expected_if_guessed": None, "gold_probability": None,
-        "gold_bits_per_byte": None, "subjects": {}, "groups": {}, "metrics": row, "by": "lm-eval",
-        "version": results.get("versions", {}).get(name),
+        "macro": None, "invalid": None, "accuracy_on_valid": None, "expected_if_guessed": None,
+        "gold_probability": None, "gold_bits_per_byte": None, "subjects": {}, "groups": {}, "metrics": row,
+        "by": "lm-eval", "version": results.get("versions", {}).get(name),
     }  # fmt: skip
 
 

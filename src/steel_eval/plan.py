@@ -1,4 +1,3 @@
-# ruff: noqa: N815 (fields carry shape suffixes)
 """Plan the cheapest set of forward passes for many token sequences: each shared prefix is computed once.
 
 All requests of a unit (a subject, a task) are put into one trie of tokens, laid out in preorder. Preorder has two

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (tables of cases are one line each)
 """The four numbers of an accuracy, and the rest of the accounting, on answers counted by hand."""
 
 import math

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (tables of cases are one line each)
 """Continuation ids come from the full string; what cannot be encoded faithfully is refused or counted."""
 
 import pytest

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (golden texts are one line each)
 """Presets byte for byte: golden texts, and lm-eval's against lm-eval itself."""
 
 from dataclasses import replace

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (tables of cases are one line each)
 """`score` on checkpoints: equal to lm-eval, complete, resumable, and clear about bad models."""
 
 import json

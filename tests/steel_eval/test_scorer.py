@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (tables of cases are one line each)
 """Shared prefixes change the cost and nothing else; what cannot share is found out and scored plainly."""
 
 import numpy as np
