@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
 # Keys of config.json that say nothing about what the model computes.
 _VOLATILE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "base_model_name_or_path"}
-_CODE = ("plan.py", "scorer.py", "encode.py", "prompts.py", "generate.py", "answers.py")
+_CODE = ("plan.py", "scorer.py", "encode.py", "prompts.py", "generate.py")
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -39,6 +39,7 @@ class Loaded:
     tokenizer: "PreTrainedTokenizerBase"
     fingerprint: str
     max_length: int
+    folder: Path
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -103,7 +104,7 @@ def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:
 
         model = PeftModel.from_pretrained(model, str(folder)).to(device).eval()
     tokenizer = load_tokenizer(folder, base)
-    return Loaded(model, tokenizer, fingerprint, context_length(model, tokenizer))
+    return Loaded(model, tokenizer, fingerprint, context_length(model, tokenizer), folder)
 
 
 def load_tokenizer(*folders: Path) -> "PreTrainedTokenizerBase":

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -138,6 +139,9 @@ def write_results(
     extra = [c for c in frame.columns if c.startswith("logprob_") and c not in ANSWER_COLUMNS]
     with atomic(folder / "answers.parquet") as path:
         frame.select(*ANSWER_COLUMNS[:-1], *extra, "raw").write_parquet(path)
+    if "rule" in frame.columns:
+        with atomic(folder / "generations.parquet") as path:
+            frame.select("task", "subject", "item", "outcome", "rule", "order").write_parquet(path)
     with atomic(folder / "prompts.parquet") as path:
         prompt_frame(units).write_parquet(path)
     atomic_write(folder / "scores.json", orjson.dumps(scores, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
@@ -148,6 +152,10 @@ def _total(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     counted = ("forwarded_tokens", "plain_tokens", "truncated", "shots_dropped", "merged", "nan")
     total: dict[str, Any] = {name: sum(n.get(name, 0) for n in notes) for name in counted}
     first = notes[0] if notes else {}
+    if any("outcomes" in n for n in notes):
+        for name in ("outcomes", "rules", "order"):
+            total[name] = dict(sum((Counter(n.get(name, {})) for n in notes), Counter()))
+        total["order_followed"] = sum(n.get("order_followed", 0) for n in notes)
     return total | {
         "shared": all(n.get("shared", True) for n in notes),
         "letter_tokens": first.get("letter_tokens"),

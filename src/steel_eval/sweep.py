@@ -66,6 +66,7 @@ class Sweep:
         fits = self.loaded is not None and weights is not None and weights[1] is not None and config == self.config
         if fits and swap(self.loaded, weights[1]):  # type: ignore[index, arg-type]
             self.loaded.fingerprint = weights[0]  # type: ignore[index, union-attr]
+            self.loaded.folder = checkpoint.folder  # type: ignore[union-attr]
             self.swapped += 1
             return self.loaded  # type: ignore[return-value]
         self.loaded = None  # frees the old module before the new one is made
@@ -86,9 +87,7 @@ class Sweep:
             scored: list[Scored] = []
             for unit in units:
                 if unit.preset.kind == "generation":
-                    from steel_eval.generate import generate_unit
-
-                    scored.append(generate_unit(unit, self.loaded, self.tokenised, self.store, self.settings))
+                    scored.append(self._generated(unit))
                 else:
                     scored.append(
                         score_unit(unit, self.loaded, self.tokenised, self.store, self.settings.shots, self.sharing)
@@ -101,6 +100,15 @@ class Sweep:
             target = folder / preset if len(self.units) > 1 else folder
             results[preset] = write_results(target, units, scored, about)
         return results
+
+    def _generated(self, unit: Unit) -> Scored:
+        from steel_eval.generate import generate_unit
+
+        assert self.loaded is not None and self.tokenised is not None and self.sharing is not None
+        how = self.settings
+        return generate_unit(
+            unit, self.loaded, self.tokenised, self.store, how.shots, how.generator, padding=self.sharing.ok
+        )
 
     def _about(self, checkpoint: Checkpoint, preset: str) -> dict[str, Any]:
         assert self.loaded is not None and self.tokenised is not None and self.sharing is not None
