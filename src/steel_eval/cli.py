@@ -42,6 +42,9 @@ def score(
     ] = "auto",
     rotate: Annotated[bool, typer.Option("--rotate", help="Also score all rotations of the options.")] = False,
     generator: Annotated[str, typer.Option(help="Who writes, generation presets: hf, vllm or openai:URL.")] = "hf",
+    showcase: Annotated[
+        bool, typer.Option("--showcase", help="Also let it answer fixed prompts, for the report.")
+    ] = False,
     watch: Annotated[
         float | None, typer.Option(help="Wait for new checkpoints; end after so many idle seconds.")
     ] = None,
@@ -51,7 +54,7 @@ def score(
 
     score_command(
         model, tasks=tasks, data=data, shots=shots, presets=preset, out=out, store=store, devices=device, dtype=dtype,
-        rotate=rotate, generator=generator, watch=watch,
+        rotate=rotate, generator=generator, showcase=showcase, watch=watch,
     )  # fmt: skip
 
 
@@ -88,3 +91,17 @@ def power(
     from steel_eval.tables import print_power
 
     print_power(effect, [s.strip() for s in sets.split(",")], discordance, seeds, seed_spread)
+
+
+@app.command()
+def report(
+    places: Annotated[
+        list[str], typer.Argument(metavar="DIR...", help="Score folders, runs or NAME=runs/exp2/seed-*.")
+    ],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    tests: Annotated[Path | None, typer.Option(help="Comparisons that `compare --out` wrote; else made here.")] = None,
+) -> None:
+    """Write one self-contained HTML page: curves, groups, differences, every question, provenance, flaws."""
+    from steel_eval.report import write_report
+
+    typer.echo(write_report(places, out, tests))

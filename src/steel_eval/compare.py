@@ -180,6 +180,8 @@ def verdict(test: Test) -> str:
         if shown:
             return f"The mixtures differ: {test.b} - {test.a} = {value}, {kind} {level:.2g}, seeds included."
         return f"No difference of the mixtures is shown: {value}, {kind} {level:.2g}."
+    if test.difference == 0 and test.low == test.high:
+        return "These checkpoints answer every question alike."
     what = "These checkpoints differ" if shown else "These checkpoints are not shown to differ"
     proxy = ""
     if test.neighbour_spread is not None:

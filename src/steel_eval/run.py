@@ -28,6 +28,7 @@ def score_command(
     dtype: str,
     rotate: bool,
     generator: str,
+    showcase: bool,
     watch: float | None,
 ) -> None:
     """Run `score` as the command line describes it; prints one table a checkpoint."""
@@ -43,7 +44,8 @@ def score_command(
     chosen = (devices or default_device()).split(",")
     settings = Settings(
         tasks=local, presets=wanted, shots=5 if shots is None else shots, out=target,
-        store=store or target / "store.jsonl", device=chosen[0], dtype=dtype, rotate=rotate, generator=generator,
+        store=store or target / "store.jsonl", device=chosen[0], dtype=dtype,
+        rotate=rotate, generator=generator, showcase=showcase,
     )  # fmt: skip
     _report_missing(local)
     if len(chosen) > 1:

@@ -37,6 +37,7 @@ class Settings:
     dtype: str = "auto"
     rotate: bool = False
     generator: str = "hf"
+    showcase: bool = False
 
 
 @dataclass
@@ -99,6 +100,10 @@ class Sweep:
                 about["rotation"] = rotation_scores(units, scored, self)
             target = folder / preset if len(self.units) > 1 else folder
             results[preset] = write_results(target, units, scored, about)
+        if self.settings.showcase:
+            from steel_eval.showcase import write_showcase
+
+            write_showcase(folder, self.loaded, self.settings.generator, self.sharing.ok)
         return results
 
     def _generated(self, unit: Unit) -> Scored:
