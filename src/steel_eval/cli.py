@@ -50,12 +50,13 @@ def score(
     ] = None,
 ) -> None:
     """Score a checkpoint, or every checkpoint of a run."""
-    from steel_eval.run import score_command
+    from steel_eval.run import Options, score_command
 
-    score_command(
-        model, tasks=tasks, data=data, shots=shots, presets=preset, out=out, store=store, devices=device, dtype=dtype,
+    options = Options(
+        tasks=tasks, data=data, shots=shots, preset=preset, out=out, store=store, device=device, dtype=dtype,
         rotate=rotate, generator=generator, showcase=showcase, watch=watch,
     )  # fmt: skip
+    score_command(model, options)
 
 
 @app.command()

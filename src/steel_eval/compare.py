@@ -1,7 +1,7 @@
 """`compare`: which of two or more arms is better, how sure that is, and what the data cannot say."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,9 @@ def compare_arms(
         for task in _tasks(chosen, tasks):
             confirms = primary is not None and primary == {"task": task, "metric": metric, "checkpoint": checkpoint}
             values = values_of(chosen, task, metric)
-            tests.append(_test(a, b, task, "", metric, values, confirms, seed))
-            tests += _group_tests(a, b, task, metric, values, seed)
+            about = _About(a, b, task, "", metric, confirms, seed)
+            tests.append(_test(about, values))
+            tests += _group_tests(about, values)
     exploratory = [t for t in tests if not t.confirmatory]
     for test, q in zip(exploratory, stats.benjamini_hochberg([t.p for t in exploratory]), strict=True):
         test.q = q
@@ -103,8 +104,21 @@ def _declared(arms: Sequence[Arm]) -> dict[str, str] | None:
     return found[0] if found and all(f == found[0] for f in found) else None
 
 
-def _group_tests(a: Arm, b: Arm, task: str, metric: str, values: Values, seed: int) -> list[Test]:
-    table = subject_table().get(task.split("/")[0].split("-")[0], {})
+@dataclass(frozen=True)
+class _About:
+    """What a test is of."""
+
+    a: Arm
+    b: Arm
+    task: str
+    group: str
+    metric: str
+    confirms: bool
+    seed: int
+
+
+def _group_tests(about: _About, values: Values) -> list[Test]:
+    table = subject_table().get(about.task.split("/")[0].split("-")[0], {})
     groups: dict[str, list[int]] = {}
     for number, subject in enumerate(values.subjects):
         for group in table.get(subject, {}).get("groups", ()):
@@ -115,11 +129,12 @@ def _group_tests(a: Arm, b: Arm, task: str, metric: str, values: Values, seed: i
     for group, members in sorted(groups.items()):
         mask = np.isin(values.subject_Q, members)
         part = Values([x[:, mask] for x in values.arms], values.subject_Q[mask], values.subjects, [])
-        tests.append(_test(a, b, task, group, metric, part, False, seed))
+        tests.append(_test(replace(about, group=group, confirms=False), part))
     return tests
 
 
-def _test(a: Arm, b: Arm, task: str, group: str, metric: str, values: Values, confirms: bool, seed: int) -> Test:
+def _test(about: _About, values: Values) -> Test:
+    a, b, task, metric, seed = about.a, about.b, about.task, about.metric, about.seed
     a_SQ, b_SQ = values.arms
     macro = metric == "macro"
     weight_Q = stats.question_weights(values.subject_Q, macro)
@@ -140,12 +155,12 @@ def _test(a: Arm, b: Arm, task: str, group: str, metric: str, values: Values, co
     discordance = float(np.mean(change_Q**2))
     neighbours = [s for arm in (a, b) if (s := neighbour_spread(arm, task, metric)) is not None]
     return Test(
-        a=a.name, b=b.name, task=task, group=group, metric=metric, value_a=float(a_SQ.mean(0) @ weight_Q),
+        a=a.name, b=b.name, task=task, group=about.group, metric=metric, value_a=float(a_SQ.mean(0) @ weight_Q),
         value_b=float(b_SQ.mean(0) @ weight_Q), difference=found.value, low=found.low, high=found.high,
         cluster_low=cluster[0], cluster_high=cluster[1], p=found.p, q=None, only_a=only_a, only_b=only_b,
         n=len(change_Q), seeds_a=len(a_SQ), seeds_b=len(b_SQ),
         detectable=stats.minimum_detectable(len(change_Q), max(discordance, 1e-9)),
-        neighbour_spread=max(neighbours) if neighbours and not group else None, confirmatory=confirms,
+        neighbour_spread=max(neighbours) if neighbours and not about.group else None, confirmatory=about.confirms,
     )  # fmt: skip
 
 

@@ -112,11 +112,7 @@ def make_plan(requests: Sequence[Request]) -> Plan:
 
     Raises ValueError where a request has no context or no continuation.
     """
-    for request in requests:
-        if not 1 <= request.start < len(request.tokens):
-            raise ValueError(
-                f"a request needs context and continuation; start {request.start} of {len(request.tokens)}"
-            )
+    _check(requests)
     inputs_Q = [list(request.tokens[:-1]) for request in requests]
     token: list[int] = []
     position: list[int] = []
@@ -159,6 +155,14 @@ def make_plan(requests: Sequence[Request]) -> Plan:
         n_requests=len(requests),
         plain_tokens=plain,
     )
+
+
+def _check(requests: Sequence[Request]) -> None:
+    for request in requests:
+        if not 1 <= request.start < len(request.tokens):
+            raise ValueError(
+                f"a request needs context and continuation; start {request.start} of {len(request.tokens)}"
+            )
 
 
 def _common(a: list[int], b: list[int]) -> int:

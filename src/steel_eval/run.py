@@ -1,7 +1,7 @@
 """The `score` command: split local benchmarks from lm-eval tasks, spread a run over devices, print what came out."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +15,59 @@ from steel_eval.sweep import Settings, run_sweep
 from steel_eval.tasks import is_local, load_task
 
 
-def score_command(
-    place: str,
-    *,
-    tasks: str,
-    data: Path,
-    shots: int | None,
-    presets: str,
-    out: Path | None,
-    store: Path | None,
-    devices: str | None,
-    dtype: str,
-    rotate: bool,
-    generator: str,
-    showcase: bool,
-    watch: float | None,
-) -> None:
-    """Run `score` as the command line describes it; prints one table a checkpoint."""
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
-    wanted = [name.strip() for name in presets.split(",") if name.strip()]
-    for name in wanted:
-        if name not in preset_names():
-            raise InputError(f"--preset {name}: no such preset.{nearest(name, preset_names())}")
-    local = [load_task(name, data) for name in names if is_local(name, data)]
-    foreign = [name for name in names if not is_local(name, data)]
-    is_run = watch is not None or find_checkpoints(place)[1]
-    target = out or (Path(place) / "scores" if is_run else Path("scores") / Path(place).name)
-    chosen = (devices or default_device()).split(",")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `score` as given on the command line (cli.py explains them)."""
+
+    tasks: str
+    data: Path
+    shots: int | None
+    preset: str
+    out: Path | None
+    store: Path | None
+    device: str | None
+    dtype: str
+    rotate: bool
+    generator: str
+    showcase: bool
+    watch: float | None
+
+
+def score_command(place: str, options: Options) -> None:
+    """Run `score`: prints one table a checkpoint. `place`: a checkpoint, an adapter, a hub id or a run."""
+    names = [name.strip() for name in options.tasks.split(",") if name.strip()]
+    local = [load_task(name, options.data) for name in names if is_local(name, options.data)]
+    foreign = [name for name in names if not is_local(name, options.data)]
+    is_run = options.watch is not None or find_checkpoints(place)[1]
+    out = options.out or (Path(place) / "scores" if is_run else Path("scores") / Path(place).name)
+    devices = (options.device or default_device()).split(",")
     settings = Settings(
-        tasks=local, presets=wanted, shots=5 if shots is None else shots, out=target,
-        store=store or target / "store.jsonl", device=chosen[0], dtype=dtype,
-        rotate=rotate, generator=generator, showcase=showcase,
+        tasks=local, presets=_presets(options.preset), shots=5 if options.shots is None else options.shots, out=out,
+        store=options.store or out / "store.jsonl", device=devices[0], dtype=options.dtype, rotate=options.rotate,
+        generator=options.generator, showcase=options.showcase,
     )  # fmt: skip
     _report_missing(local)
-    if len(chosen) > 1:
-        _on_devices(place, settings, chosen)
+    if len(devices) > 1:
+        _on_devices(place, settings, devices)
     if local:
-        for checkpoint, results in run_sweep(place, settings, watch):
+        for checkpoint, results in run_sweep(place, settings, options.watch):
             print_scores(checkpoint, results)
     if foreign:
         from steel_eval.harness import score_foreign
 
         for checkpoint in find_checkpoints(place)[0]:
-            folder = target / checkpoint.name if is_run else target
-            print_foreign(checkpoint, score_foreign(checkpoint, foreign, shots, folder, chosen[0], dtype))
+            folder = out / checkpoint.name if is_run else out
+            print_foreign(
+                checkpoint, score_foreign(checkpoint, foreign, options.shots, folder, devices[0], options.dtype)
+            )
+
+
+def _presets(names: str) -> list[str]:
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in preset_names():
+            raise InputError(f"--preset {name}: no such preset.{nearest(name, preset_names())}")
+    return wanted
 
 
 def default_device() -> str:

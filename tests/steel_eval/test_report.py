@@ -79,8 +79,10 @@ def test_nothing_from_data_is_markup_and_nothing_is_loaded_from_elsewhere(two, t
     assert "\u202e" not in page
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
-    assert data["tasks"]["cmmlu"]["prompts"][0].count("<script>") == 1  # the text itself is all there
-    assert "\\u202e" in data["tasks"]["cmmlu"]["prompts"][0]
+    task = data["tasks"]["cmmlu"]
+    whole = task["starts"][task["subjects"][0]] + task["prompts"][0]
+    assert whole.count("<script>") == 1  # the text itself is all there
+    assert "\\u202e" in whole
 
 
 def test_the_drill_down_holds_every_question_and_the_shared_beginning_once(two, tmp_path):

@@ -229,6 +229,7 @@ def test_several_presets_show_how_much_is_protocol(toy_checkpoint, toy_data, tmp
     assert {p.parent.name for p in tmp_path.glob("*/scores.json")} == {"lm-eval", "cmmlu", "cloze"}
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_run(toy_data, tmp_path):
     run = run_folder(tmp_path)
     arguments = [
