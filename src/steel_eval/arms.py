@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import LETTERS
-from steel_data.errors import InputError
+from steel_data.errors import InputError, nearest
 from steel_eval.accounting import gold_probability
 
 Floats = NDArray[np.float64]
@@ -66,24 +66,29 @@ class Arm:
         return out
 
 
-def load_results(place: Path) -> list[Result]:
-    """Return the scored checkpoints below a place, in order of steps:
+def load_results(place: Path, preset: str | None = None) -> list[Result]:
+    """Return the scored checkpoints below a place (a score folder, a sweep's output, a run with scores/) by step.
 
-    a score folder, a sweep's output, a run with scores/.
+    Where several presets were scored, `preset` says which one is meant; without it that is an InputError.
     """
     for root in (place, place / "scores"):
-        files = [root / "scores.json"] if (root / "scores.json").is_file() else sorted(root.glob("*/scores.json"))
+        files = [f for depth in ("", "*/", "*/*/") for f in sorted(root.glob(f"{depth}scores.json"))]
         found = [
             Result(f.parent, orjson.loads(f.read_bytes())) for f in files if (f.parent / "answers.parquet").is_file()
         ]
+        presets = sorted({str(r.scores.get("preset")) for r in found})
+        if preset is not None:
+            found = [r for r in found if r.scores.get("preset") == preset]
+            if presets and not found:
+                raise InputError(f"--preset {preset}: {root} was not scored so.{nearest(preset, presets)}")
+        elif len(presets) > 1:
+            raise InputError(f"{root}: scored under several presets. Right: --preset {presets[0]}, or {presets[1]}.")
         if found:
-            return sorted(found, key=lambda r: (r.step, r.folder.name))
-    raise InputError(
-        f"{place}: no scores here. Right: the output folder of `python -m steel_eval score`, or a run with scores/."
-    )
+            return sorted(found, key=lambda r: (r.step, r.folder.as_posix()))
+    raise InputError(f"{place}: no scores here. Right: the output folder of `steel_eval score`, or a run with scores/.")
 
 
-def load_arm(text: str) -> Arm:
+def load_arm(text: str, preset: str | None = None) -> Arm:
     """Read `NAME=PATTERN` or `PATTERN`; a pattern is a folder or a glob such as `runs/exp2/seed-*`, one run each.
 
     A run of several seeds scored by one command (`scores/seed-1/step-…`) is split into its seeds.
@@ -96,7 +101,7 @@ def load_arm(text: str) -> Arm:
     for place in places:
         scores = place / "scores" if (place / "scores").is_dir() else place
         seeds = sorted(p for p in scores.glob("seed-*") if p.is_dir())
-        runs += [load_results(p) for p in seeds] if seeds else [load_results(place)]
+        runs += [load_results(p, preset) for p in seeds] if seeds else [load_results(place, preset)]
     return Arm(name or Path(pattern).name.replace("*", ""), runs)
 
 

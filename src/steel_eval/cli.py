@@ -65,6 +65,7 @@ def compare(
     tasks: Annotated[str, typer.Option(help="Only these tasks; by default all that every arm was scored on.")] = "",
     metric: Annotated[str, typer.Option(help="accuracy, macro or gold_probability.")] = "accuracy",
     checkpoint: Annotated[str, typer.Option(help="last, first, or a step.")] = "last",
+    preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
     groups: Annotated[bool, typer.Option("--groups", help="Also show the published groups of subjects.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON, for `report`.")] = None,
 ) -> None:
@@ -72,7 +73,7 @@ def compare(
     from steel_eval.compare import compare_arms, write_tests
     from steel_eval.tables import print_tests
 
-    tests = compare_arms(arms, [t.strip() for t in tasks.split(",") if t.strip()], metric, checkpoint)
+    tests = compare_arms(arms, [t.strip() for t in tasks.split(",") if t.strip()], metric, checkpoint, preset)
     print_tests(tests, groups)
     if out is not None:
         write_tests(out, tests)
@@ -100,9 +101,10 @@ def report(
         list[str], typer.Argument(metavar="DIR...", help="Score folders, runs or NAME=runs/exp2/seed-*.")
     ],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
     tests: Annotated[Path | None, typer.Option(help="Comparisons that `compare --out` wrote; else made here.")] = None,
 ) -> None:
     """Write one self-contained HTML page: curves, groups, differences, every question, provenance, flaws."""
     from steel_eval.report import write_report
 
-    typer.echo(write_report(places, out, tests))
+    typer.echo(write_report(places, out, tests, preset))

@@ -47,14 +47,15 @@ class Test:
 
 
 def compare_arms(
-    names: Sequence[str], tasks: Sequence[str] = (), metric: str = "accuracy", checkpoint: str = "last", seed: int = 0
-) -> list[Test]:
+    names: Sequence[str], tasks: Sequence[str] = (), metric: str = "accuracy", checkpoint: str = "last",
+    preset: str | None = None, seed: int = 0,
+) -> list[Test]:  # fmt: skip
     """Compare arms pair by pair on every task that all have been scored on, and on the published groups of subjects.
 
     `[eval] primary = {task, metric, checkpoint}` in the recipes, if all arms declare the same, is the one confirmatory
     test; every other one is exploratory and gets a false discovery rate.
     """
-    arms = [load_arm(name) for name in names]
+    arms = [load_arm(name, preset) for name in names]
     if len(arms) < 2:
         raise InputError("compare: two arms or more are needed. Right: compare A=runs/exp2 B=runs/exp4.")
     primary = _declared(arms)

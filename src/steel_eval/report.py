@@ -26,12 +26,12 @@ from steel_eval.tables import reference_results
 MOST_RESULTS = 24  # checkpoints with single questions in the page: the last ones of each run
 
 
-def write_report(places: Sequence[str], out: Path, tests: Path | None = None) -> Path:
+def write_report(places: Sequence[str], out: Path, tests: Path | None = None, preset: str | None = None) -> Path:
     """Write the page. `places`: score folders, runs or `NAME=pattern`; `tests`: a file that `compare --out` wrote."""
-    arms = [load_arm(place) for place in places]
+    arms = [load_arm(place, preset) for place in places]
     results = [(arm, run, result) for arm in arms for run in arm.runs for result in run]
     tasks = sorted({task for _, _, r in results for task in r.scores["tasks"]})
-    compared = orjson.loads(tests.read_bytes()) if tests else _compared(places)
+    compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
     page = (
         _environment()
         .get_template("report.html.j2")
@@ -62,11 +62,11 @@ def _environment() -> Any:
     return environment
 
 
-def _compared(places: Sequence[str]) -> list[dict[str, Any]]:
+def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]:
     if len(places) < 2:
         return []
     try:
-        return [asdict(test) for test in compare_arms(places)]
+        return [asdict(test) for test in compare_arms(places, preset=preset)]
     except InputError:
         return []  # nothing to compare alike: the page says so among the flaws
 
@@ -126,8 +126,11 @@ def _showcase(results: Sequence[tuple[Arm, list[Result], Result]]) -> list[dict[
     """Return fixed prompts with the answer of each run's last checkpoint that has one."""
     prompts: dict[str, dict[str, Any]] = {}
     for arm, run, result in results:
-        file = result.folder / "showcase.json"
-        if result is not run[-1] or not file.is_file():
+        # under several presets the showcase stands once, above their folders
+        file = next(
+            (f for f in (result.folder / "showcase.json", result.folder.parent / "showcase.json") if f.is_file()), None
+        )
+        if result is not run[-1] or file is None:
             continue
         for row in orjson.loads(file.read_bytes()):
             entry = prompts.setdefault(row["prompt"], {"kind": row["kind"], "prompt": row["prompt"], "answers": []})

@@ -207,7 +207,9 @@ def _training(folder: Path) -> Any:
 
 
 def _contamination(folder: Path) -> Any:
-    """Return what the run's mixture declares (benchmark -> dose -> items); None where no manifest is near."""
+    """Return what the run's mixture declares (benchmark -> dose -> items); None where nothing says so."""
+    if "contamination" in (said := _training(folder) or {}):
+        return said["contamination"]
     for parent in list(folder.resolve().parents)[:4]:
         manifest = parent / "mixture" / "manifest.json"
         if manifest.is_file():
