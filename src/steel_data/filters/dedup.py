@@ -36,6 +36,7 @@ MINIMA = BANDS * BAND_ROWS
 VERSION = "dedup-2"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
 WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
+_PART = 1000  # rows whose minima are made at once
 _BATCH = 200_000  # rows whose shingles are held at once while pairs are verified (about 220 MB)
 
 
@@ -68,20 +69,26 @@ def near_keys(batch: TextBatch) -> dict[str, Any]:
 
     Rows that share an entry of a band may be near-duplicates; the bits are the lowest ones of the minima.
     """
-    from rensa import RMinHash
-
-    matrix = np.zeros((0, BANDS, BAND_ROWS), np.uint64)
-    if batch.rows:
-        hash_G, offset_R = batch.shingles(SHINGLE)
-        digest = RMinHash.digest_matrix_from_flat_token_hashes(hash_G, offset_R.astype(np.uint64), MINIMA, _SEED)
-        matrix = np.array(digest.to_rows(), dtype=np.uint64).reshape(batch.rows, BANDS, BAND_ROWS)
+    hash_G, offset_R = batch.shingles(SHINGLE)
+    parts = [_minima(hash_G, offset_R[start : start + _PART + 1]) for start in range(0, batch.rows, _PART)]
+    matrix = np.concatenate([np.zeros((0, MINIMA), np.uint32), *parts])
     folded = np.zeros((batch.rows, BANDS), np.uint64)
     for i in range(BAND_ROWS):
-        folded = mix64(folded * np.uint64(0x9E3779B97F4A7C15) + matrix[:, :, i] + np.uint64(1))
-    bits = np.packbits((matrix.reshape(batch.rows, MINIMA) & np.uint64(1)).astype(np.uint8), axis=1)  # filled up with 0
+        folded = mix64(folded * np.uint64(0x9E3779B97F4A7C15) + matrix[:, i::BAND_ROWS] + np.uint64(1))
+    bits = np.packbits((matrix & np.uint32(1)).astype(np.uint8), axis=1)  # filled up with 0 to 128
     words = np.ascontiguousarray(bits).view("<u8").astype(np.uint64)
     keys: dict[str, Any] = {f"band_{i:02d}": folded[:, i].astype(np.uint32) for i in range(BANDS)}
     return keys | {f"bits_{i}": np.ascontiguousarray(words[:, i]) for i in range(2)}
+
+
+def _minima(hash_G: U64, offset_R: I64) -> U32:
+    """Return the minima of some rows, shape (rows, MINIMA): of a few, since rensa hands them out as Python integers."""
+    from rensa import RMinHash
+
+    mine = hash_G[offset_R[0] : offset_R[-1]]
+    own = (offset_R - offset_R[0]).astype(np.uint64)
+    digest = RMinHash.digest_matrix_from_flat_token_hashes(mine, own, MINIMA, _SEED)
+    return np.array(digest.to_rows(), dtype=np.uint32).reshape(len(own) - 1, MINIMA)
 
 
 def exact_winners(exact: U64) -> I64:
