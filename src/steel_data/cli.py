@@ -29,13 +29,27 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default 
 
 @app.command()
 def build(
-    recipe: RecipePath, data_root: DataRoot = None, out: Out = None, cache: Cache = None, workers: Workers = None
+    recipe: RecipePath,
+    data_root: DataRoot = None,
+    out: Out = None,
+    cache: Cache = None,
+    workers: Workers = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Build nothing: fail, naming what differs, unless this mixture is there.")
+    ] = False,
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
+    from steel_data.build import Result
     from steel_data.build import build as run_build
     from steel_data.recipe import load
     from steel_data.tables import print_build
 
+    if locked:
+        from steel_data.lock import verify_lock
+
+        folder, manifest, warnings = verify_lock(load(recipe), data_root=data_root, out=out, cache=cache)
+        print_build(Result(folder, manifest, fresh=False, warnings=warnings))
+        return
     result = run_build(load(recipe), data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1)
     print_build(result)
 
