@@ -99,6 +99,19 @@ def show(
 
 
 @app.command()
+def export(
+    folder: Folder,
+    to: Annotated[str, typer.Option(help="llamafactory, sharegpt, alpaca or messages (TRL, ms-swift, OpenAI).")],
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default DIR-<to> beside the mixture.")] = None,
+) -> None:
+    """Write a mixture in another tool's format; rows it cannot hold are put aside with the reason."""
+    from steel_data.export import export as run_export
+    from steel_data.tables import print_export
+
+    print_export(run_export(folder, to, out))
+
+
+@app.command()
 def fetch(recipe: RecipePath, data_root: DataRoot = None) -> None:
     """Download what the sources' `origin` names into the data root, at a pinned revision; what is there stays."""
     from steel_data.fetch import fetch_recipe

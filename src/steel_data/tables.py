@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from steel_data.build import Result
+from steel_data.export import Exported
 from steel_data.forecast import Forecast
 
 
@@ -91,3 +92,16 @@ def print_forecast(forecast: Forecast) -> None:
         out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
     for warning in forecast.warnings:
         out.print(f"warning: {escape(warning)}")
+
+
+def print_export(done: Exported) -> None:
+    """Print what an export wrote, what it left out, and what the rows carry that the format does not show."""
+    out = console()
+    out.print(f"{escape(str(done.folder))}: {done.rows:,} rows written as {done.to} (train.jsonl)")
+    for note, n in done.notes.items():
+        out.print(f"  {n:,} rows: {escape(note)}")
+    for reason, n in done.left_out.items():
+        out.print(f"  {n:,} rows left out, {escape(reason)}: see left_out.jsonl")
+    for benchmark, doses in done.contamination.items():
+        items = sum(doses.values())
+        out.print(f"warning: {items:,} items of {escape(benchmark)} are injected, and no longer marked row by row")
