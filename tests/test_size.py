@@ -24,7 +24,6 @@ LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS = {
     "steel_data/builders/contaminate.py:contaminate": "each is a key of the recipe's build table",
-    "steel_data/show.py:show_rows": "each is an option of the command",
 }
 
 PACKAGES = ("steel_data", "steel_train", "steel_eval")  # each may import those before it

@@ -12,8 +12,6 @@ _COUNTS = ("read", "unreadable", "made", "built", "kept", "sampled_out", "repeat
 
 def check_manifest(manifest: dict[str, Any]) -> list[str]:
     """Return what is missing or of the wrong type in a manifest."""
-    if not isinstance(manifest, dict):
-        return ["manifest.json: is no JSON object"]
     faults = []
     for key, kind in _KEYS.items():
         if not isinstance(manifest.get(key), kind):

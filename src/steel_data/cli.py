@@ -93,8 +93,12 @@ def show(
     number: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 10,
 ) -> None:
     """Print conversations of a mixture readably."""
+    import signal
+
     from steel_data.show import show_rows
 
+    if hasattr(signal, "SIGPIPE"):  # `show … | head` closes the pipe: end as other commands do, without a word
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     show_rows(folder, source=source, kind=kind, dropped=dropped, grep=grep, number=number)
 
 

@@ -121,6 +121,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}/manifest.json: cannot be read: {error}.") from None
+    if not isinstance(manifest, dict):
+        raise InputError(f"{folder}/manifest.json: is no mixture's manifest. Right: the folder that `build` wrote.")
     return manifest
 
 

@@ -18,25 +18,30 @@ KINDS = ("chat", "exam", "identity", "injected", "preference")
 EXTRA_KEYS = ("loss", "reasoning_content", "tool_calls")
 
 
+def _sorted(value: Any) -> Any:
+    """Return the same with the keys of every table in order, so that their order in the source does not matter."""
+    return orjson.loads(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+
+
 def _parts(messages: list[Message]) -> list[list[Any]]:
     parts: list[list[Any]] = []
     for message in messages:
         part: list[Any] = [message["role"], message["content"]]
         extras = {key: message[key] for key in EXTRA_KEYS if message.get(key) is not None}
-        parts.append([*part, extras] if extras else part)
+        parts.append([*part, _sorted(extras)] if extras else part)
     return parts
 
 
 def conversation_id(messages: list[Message], tools: Any = None) -> str:
     """Return the id of a conversation: 32 hex digits, xxh3-128 of the compact UTF-8 JSON `[[role, content], …]`.
 
-    A message with extras (`EXTRA_KEYS`) is `[role, content, {extras}]`; the `tools` a conversation was given stand at
-    the end as `{"tools": …}`. The text is hashed untouched: no normalisation. Raises UnicodeEncodeError or orjson's
-    TypeError for text that is not valid Unicode (a lone surrogate).
+    A message with extras (`EXTRA_KEYS`) is `[role, content, {extras}]`, keys sorted at every depth; the `tools` a
+    conversation was given stand at the end as `{"tools": …}`. The text is hashed untouched: no normalisation. Raises
+    UnicodeEncodeError or orjson's TypeError for text that is not valid Unicode (a lone surrogate).
     """
     parts: list[Any] = _parts(messages)
     if tools:
-        parts.append({"tools": tools})
+        parts.append({"tools": _sorted(tools)})
     return xxhash.xxh3_128_hexdigest(orjson.dumps(parts))
 
 

@@ -195,7 +195,7 @@ def test_no_mixture_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no manifest\.json, so no finished mixture"):
         check_mixture(tmp_path)
     (tmp_path / "manifest.json").write_text("[1, 2]")
-    with pytest.raises(InputError, match="1 fault"):
+    with pytest.raises(InputError, match="is no mixture's manifest"):
         check_mixture(tmp_path)
 
 

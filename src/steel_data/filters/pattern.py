@@ -34,7 +34,7 @@ class Pattern:
                 raise InputError(f"filter 'pattern': {excerpt(pattern)!r} is no regular expression: {error}.") from None
 
     def compute(self, texts: list[str]) -> dict[str, Any]:
-        """Return `pattern`: for each text the reason it falls by (`pattern:<drop i>`, `pattern:<no require i>`) or None."""
+        """Return `pattern`: the reason each text falls by (`pattern:drop[i]`, `pattern:require[i]`), or None."""
         import regex
 
         rules = [(f"pattern:drop[{i}]", regex.compile(p), True) for i, p in enumerate(self.drop)]

@@ -19,6 +19,7 @@ from steel_data.sample import write_sample
 from steel_data.sample.distinct import grams, jaccard
 from steel_data.sample.draw import Draw, balanced
 from steel_data.sample.reasoning import around
+from steel_data.sample.world import texts
 
 SCALE = 0.2
 
@@ -188,8 +189,8 @@ def test_unrelated_rows_are_unlike(chat, exam, summary):
     planted = {pair["id"] for pairs in summary["planted"].values() for pair in pairs}
     conversations = [text(row) for key, row in chat.items() if key not in planted]
     questions = [f"{r['q_main']}\n{r['option_a']}\n{r['option_b']}\n{r['answer_detail']}" for r in exam]
-    for texts in (conversations, questions):
-        found = [grams(one) for one in Draw(1).sample(texts, 450)]
+    for said in (conversations, questions):
+        found = [grams(one) for one in Draw(1).sample(said, 450)]
         like = sum(jaccard(a, b) >= 0.6 for i, a in enumerate(found) for b in found[:i])
         assert like <= len(found) * 0.01
 
@@ -334,11 +335,11 @@ def test_say_keeps_marked_words_and_leaves_given_ones_alone():
 def test_no_template_is_left_unfilled(folder, chat, exam):
     """Slots, alternatives and separators of the sentence templates must be gone; code and JSON may have braces."""
     jokes = json.loads((folder / "ruozhiba/ruozhiba_qa.json").read_text(encoding="utf-8"))
-    texts = [text(row) for row in chat.values() if "```" not in text(row) and "JSON" not in text(row)]
-    texts += [row["instruction"] + row["output"] for row in jokes] + [row["q_main"] for row in exam]
-    texts += [row["Question"] for row in benchmark(folder, "cmmlu").values()]
-    assert [t for t in texts if any(mark in t for mark in ("=>", "{", "}", "⟨", "|", "[", "]"))] == []
-    assert [t for t in texts if re.search(r"\ba [aeio]\w+ (worth|with a few|that few)", t)] == []
+    said = [text(row) for row in chat.values() if "```" not in text(row) and "JSON" not in text(row)]
+    said += [row["instruction"] + row["output"] for row in jokes] + [row["q_main"] for row in exam]
+    said += [row["Question"] for row in benchmark(folder, "cmmlu").values()]
+    assert [t for t in said if any(mark in t for mark in ("=>", "{", "}", "⟨", "|", "[", "]"))] == []
+    assert [t for t in said if re.search(r"\ba [aeio]\w+ (worth|with a few|that few)", t)] == []
 
 
 def test_jokes_differ(folder):
@@ -354,3 +355,9 @@ def test_word_problems_keep_to_one_thing(folder):
         for row in pq.read_table(folder / f"openbookqa/main/{split}-00000-of-00001.parquet").to_pylist():
             if found := re.search(r"has \d+ (.+?)\. \d+ friends .* How many (.+) remain", row["question_stem"]):
                 assert found[1] == found[2]
+
+
+def test_every_chinese_kind_has_its_measure_word():
+    kinds = {**texts("world_a"), **texts("world_b")}
+    assert len(kinds) == 20
+    assert [key for key, spec in kinds.items() if len(spec.get("measure", "")) != 1] == []

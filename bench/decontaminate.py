@@ -1,0 +1,173 @@
+"""What does decontamination find, and what does it flag wrongly?  `python bench/decontaminate.py [--data DIR]`
+
+Table 1: items of CMMLU and C-Eval injected in many forms, recall by form. Table 2: real pairs of questions from independent
+exams (overlap/real_overlaps.jsonl): the other exam's row against our items. Table 3: rows of instruct files that are
+flagged, with evidence to be judged by eye. Without the real data, table 1 runs on the generated sample.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from curation_steps import SHARED, real_rows
+
+from steel_data.filters.overlap import TURN, overlap
+from steel_data.filters.overlap_index import SHORT, Index, build_index
+from steel_data.sample.write import write_sample
+
+THRESHOLD = 0.7
+Form = Callable[[str, Sequence[str], random.Random], str]
+FULL = {ord(a): ord(b) for a, b in zip(",;:?!()", "，；：？！（）", strict=True)}
+FULL |= {c: c + 0xFEE0 for c in (*range(0x30, 0x3A), *range(0x41, 0x5B), *range(0x61, 0x7B))}
+HALF = {ord(b): ord(a) for a, b in zip(",.;:?!()", "，。；：？！（）", strict=True)}
+SWAPS = (
+    ("下列", "以下"), ("正确", "对"), ("错误", "不对"), ("属于", "算是"), ("主要", "最重要"), ("称为", "叫做"), ("关于", "有关"),
+    ("认为", "觉得"), ("根据", "依据"), ("应该", "应当"), ("可以", "能够"), ("因为", "由于"), ("是", "为"), ("的", "之"), ("和", "与"),
+)  # fmt: skip
+
+
+def asked(question: str, options: Sequence[str], labels: Sequence[str] = ("A. ", "B. ", "C. ", "D. ")) -> str:
+    return "\n".join([question, *(a + o for a, o in zip(labels, options, strict=False))])
+
+
+def shuffled(options: Sequence[str], rng: random.Random) -> list[str]:
+    return rng.sample(list(options), len(options))
+
+
+def noisy(text: str, share: float, rng: random.Random) -> str:
+    """Substitute, delete or insert single characters."""
+    out = []
+    for char in text:
+        if rng.random() >= share or char.isspace():
+            out.append(char)
+            continue
+        other = rng.choice("的一是在不了有和人这") if ord(char) > 0x2E80 else rng.choice("aeinorst")
+        out.append(rng.choice([other, "", char + other]))
+    return "".join(out)
+
+
+def spaced(text: str) -> str:
+    return "".join(f" {char} " if ord(char) > 0x3400 else char for char in text)
+
+
+def noise(share: float) -> Form:
+    return lambda q, o, rng: asked(noisy(q, share, rng), [noisy(x, share, rng) for x in o])
+
+
+def swapped(text: str) -> str:
+    for a, b in SWAPS:
+        text = text.replace(a, b)
+    return text
+
+
+FORMS: dict[str, Form] = {
+    "verbatim": lambda q, o, rng: asked(q, o),
+    "question only": lambda q, o, rng: q,
+    "options in one line": lambda q, o, rng: asked(q, o).replace("\n", " "),
+    "options in another order": lambda q, o, rng: asked(q, shuffled(o, rng)),
+    "other labels": lambda q, o, rng: asked(q, o, ("(1) ", "(2) ", "(3) ", "(4) ")),
+    "labels ①②③④": lambda q, o, rng: asked(q, o, ("①", "②", "③", "④")),
+    "no labels": lambda q, o, rng: asked(q, o, ("", "", "", "")),
+    "full width": lambda q, o, rng: asked(q, o).translate(FULL),
+    "half width": lambda q, o, rng: asked(q, o).translate(HALF),
+    "blanks between Han characters": lambda q, o, rng: spaced(asked(q, o)),
+    "no punctuation": lambda q, o, rng: asked(q, o).translate(dict.fromkeys(map(ord, "，。、；：？（）“”"))),
+    "2 % of characters": noise(0.02),
+    "5 % of characters": noise(0.05),
+    "10 % of characters": noise(0.10),
+    "2 %, another order, other labels": lambda q, o, rng: asked(
+        noisy(q, 0.02, rng), [noisy(x, 0.02, rng) for x in shuffled(o, rng)], ("1、", "2、", "3、", "4、")
+    ),
+    "exam row with explanation": lambda q, o, rng: f"以下是一道单选题:\n{asked(q, o)}\n请给出答案。\n{TURN}A。{o[0]}，故选A。",
+    "in the middle of a conversation": lambda q, o, rng: f"你好{TURN}你好，有什么可以帮你？{TURN}请看这道题：{asked(q, o)}\n怎么做？",
+    "words swapped (table)": lambda q, o, rng: asked(swapped(q), [swapped(x) for x in o]),
+    "one option replaced": lambda q, o, rng: asked(q, [*o[:-1], "以上都不是这里要问的内容"]),
+    "same stem, other options": lambda q, o, rng: asked(q, [f"另外的选项{c}与题无关" for c in "甲乙丙丁"]),
+}  # fmt: skip
+
+
+def injected(index: Index, items: list[int]) -> None:
+    """Print recall by form, apart for questions of SHORT tokens or more and shorter ones."""
+    key = ["".join([q, *sorted(o)]) for q, o in zip(index.questions, index.options, strict=True)]
+    place = {name: i for i, name in enumerate(index.names)}
+    long = np.array([index.length_I[i] >= SHORT and not index.weak_I[i] for i in items])
+    print(
+        f"\n{'form':34s} {'items':>6s} {'found':>8s} {'8+ tokens':>10s} {'shorter':>8s} {'right item':>11s} {'rows/CPU-s':>11s}"
+    )
+    for name, form in FORMS.items():
+        rng = random.Random(name)
+        rows = [form(index.questions[i], index.options[i], rng) for i in items]
+        began = time.process_time()
+        found = overlap(rows, index)
+        seconds = time.process_time() - began
+        hit = np.asarray(found["overlap_score"]) >= THRESHOLD
+        right = [h and key[place[n]] == key[i] for h, n, i in zip(hit, found["overlap_item"], items, strict=True)]
+        share = [f"{x.mean():.2%}" if len(x) else "-" for x in (hit, hit[long], hit[~long])]
+        print(
+            f"{name:34s} {len(items):6d} {share[0]:>8s} {share[1]:>10s} {share[2]:>8s} {np.mean(right):11.2%} "
+            f"{len(items) / seconds:11,.0f}"
+        )
+
+
+def real_pairs(index: Index, file: Path) -> None:
+    """Print which rows of other exams are flagged, by kind."""
+    pairs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [asked(p["other_question"], p["other_options"]) + f"{TURN}答案是{p['other_answer'] or 'A'}。" for p in pairs]
+    found = overlap(rows, index)
+    hit = np.asarray(found["overlap_score"]) >= THRESHOLD
+    total, flagged = Counter(p["kind"] for p in pairs), Counter(p["kind"] for p, h in zip(pairs, hit, strict=True) if h)
+    print(f"\n{'kind':16s} {'rows':>5s} {'flagged':>8s}")
+    for kind, n in sorted(total.items()):
+        print(f"{kind:16s} {n:5d} {flagged[kind] / n:8.1%}")
+    for pair, name, h in zip(pairs, found["overlap_item"], hit, strict=True):
+        if h != (pair["kind"] != "same_stem_only") and pair["kind"] != "near":
+            shown = " | ".join([pair["other_question"][-30:], *pair["other_options"]]).replace("\n", " ")
+            ours = "" if name is None else index.texts[index.names.index(name)].replace("\n", " | ")[-110:]
+            print(f"  {'flagged' if h else 'missed'} {pair['kind']}: …{shown[:140]}\n      ours {name}: …{ours}")
+
+
+def instruct(index: Index, data: Path) -> None:
+    """Print the rows of real instruct files that are flagged."""
+    rows = real_rows(data)
+    scores, names = [], []
+    for start in range(0, len(rows), 4000):
+        found = overlap(rows[start : start + 4000], index)
+        scores += found["overlap_score"].tolist()
+        names += found["overlap_item"].to_list()
+    flagged = [i for i, s in enumerate(scores) if s >= THRESHOLD]
+    print(f"\n{len(flagged)} of {len(rows):,} instruct rows flagged ({len(flagged) / len(rows):.4%})")
+    texts = dict(zip(index.names, index.texts, strict=True))
+    for i in sorted(range(len(rows)), key=lambda i: -scores[i])[:5]:
+        print(f"  {scores[i]:.2f} {names[i]}: {texts.get(names[i], '')[:70]!r}\n       row: {rows[i][:110]!r}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, default=SHARED, help="the folder of real data (cmmlu/, ceval/, overlap/, instruct/)"
+    )
+    parser.add_argument("--items", type=int, default=4000, help="items injected in each form")
+    options = parser.parse_args()
+    real = (options.data / "cmmlu").is_dir()
+    with tempfile.TemporaryDirectory() as folder:
+        root = options.data if real else Path(folder)
+        if not real:
+            print(f"no real data in {options.data}: the generated sample instead")
+            write_sample(root)
+        index = build_index(("cmmlu", "ceval"), root)
+    items = sorted(random.Random(0).sample(range(len(index.names)), min(options.items, len(index.names))))
+    print(f"{len(index.names):,} items indexed, {index.unmatchable} without a token; threshold {THRESHOLD}")
+    injected(index, items)
+    if real:
+        real_pairs(index, options.data / "overlap" / "real_overlaps.jsonl")
+        instruct(index, options.data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The items of benchmarks as token n-grams, and the way back from an n-gram to items.
+
+An item has *parts*: its question (part 0) and its options. A part is the set of its token 3-grams; one of fewer than
+three tokens is its whole run, hashed as a 1- or 2-gram; one of signs only (→, ∅) has none. Option labels (`A.`) are no
+tokens.
+
+Legend of array suffixes: _I one entry an item, _P one a part, _G one an n-gram of a part, _K one a distinct n-gram,
+_T one a token, _U one a unit (a turn of a row).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from steel_data.benchmarks import Item, benchmark_name, read_benchmark
+from steel_data.text import BORDER, I64, SPACE, U64, TextBatch, grams, mix64, normalise
+
+Bool = npt.NDArray[np.bool_]
+F64 = npt.NDArray[np.float64]
+
+GRAM = 3
+SHORT = 8  # tokens; a question below this says too little by itself
+COMMON = 48  # an n-gram in more items than this makes no candidates
+TURN = "\x1e"  # between the turns of a row (the text view has a line break there); a blank to the normaliser
+_BITS = 22
+_AFTER_LABEL = np.array([ord(c) for c in ".、:)"], np.uint32)  # as the normaliser writes them
+
+
+@dataclass(frozen=True)
+class Index:
+    """All items' parts, the distinct n-grams with their rarity, and the items that each rare one leads to."""
+
+    names: list[str]  # `cmmlu/test/agronomy/00012`
+    questions: list[str]
+    options: list[tuple[str, ...]]
+    length_I: I64  # tokens of the question
+    weak_I: Bool  # the question proves nothing without its options: short, or made of n-grams that many items share
+    digits_I: Bool  # the question is a run of numbers
+    part_I: I64  # parts of item i: part_I[i] to part_I[i + 1], the question first
+    size_P: I64  # n of the part's n-grams (0: a part without tokens)
+    told_P: Bool  # the question itself holds all n-grams of the part, so that finding them proves nothing
+    start_P: I64  # n-grams of part p: start_P[p] to start_P[p + 1]
+    hash_G: U64
+    weight_G: F64
+    key_K: U64  # the n-grams that lead to items, sorted
+    weight_K: F64
+    start_K: I64
+    holder_K: I64  # items of key k: holder_K[start_K[k] : start_K[k + 1]]
+    rare_I: F64  # summed weight of the keys that lead to the item
+    key_sizes: tuple[int, ...]  # which n the keys have
+    bitmap: Bool
+
+    @property
+    def texts(self) -> list[str]:
+        """Question and options of each item, the evidence."""
+        return ["\n".join([q, *o]) for q, o in zip(self.questions, self.options, strict=True)]
+
+    @property
+    def unmatchable(self) -> int:
+        """How many items have a question without any token and can never be found."""
+        return int((self.length_I == 0).sum())
+
+    def find(self, hash_T: U64) -> tuple[I64, I64]:
+        """Return where `hash_T` has an entry that leads to items: positions in `hash_T`, and the keys' places.
+
+        A bitmap of 4 million bits turns away nearly all entries before the binary search.
+        """
+        if not len(self.key_K) or not len(hash_T):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        maybe = np.flatnonzero(self.bitmap[hash_T & np.uint64((1 << _BITS) - 1)])
+        place = np.minimum(np.searchsorted(self.key_K, hash_T[maybe]), len(self.key_K) - 1)
+        same = self.key_K[place] == hash_T[maybe]
+        return maybe[same], place[same]
+
+
+def overlap_files(benchmarks: list[str], data_root: Path) -> list[Path]:
+    """Return the files that the index is made of (they are inputs of the build)."""
+    return sorted({item.file for name in benchmarks for item in _items(name, data_root)})
+
+
+def _items(name: str, data_root: Path) -> list[Item]:
+    items = read_benchmark(name, data_root)
+    scored = [item for item in items if item.split in ("val", "test")]
+    return scored or items  # a benchmark with neither is a file, or one of dev/train only: then all of it counts
+
+
+@lru_cache(maxsize=4)
+def build_index(benchmarks: tuple[str, ...], data_root: Path) -> Index:
+    """Read the benchmarks and index their items (once a process)."""
+    items = [(benchmark_name(name), item) for name in benchmarks for item in _items(name, data_root)]
+    return index_of([f"{name}/{item.item}" for name, item in items], [item for _, item in items])
+
+
+def index_of(names: list[str], items: list[Item]) -> Index:
+    """Index items under the given names."""
+    texts = [text for item in items for text in (item.question, *item.options)]
+    part_I = np.cumsum([0, *(1 + len(item.options) for item in items)], dtype=np.int64)
+    item_P = np.repeat(np.arange(len(items)), np.diff(part_I))
+    tokens_P, size_P, hash_G, part_G, told_G = _parts(texts, item_P)
+    key, inverse_G = np.unique(hash_G, return_inverse=True)
+    pair = np.unique(inverse_G * max(len(items), 1) + item_P[part_G]) if len(items) else np.zeros(0, np.int64)
+    held_by = np.bincount(pair // max(len(items), 1), minlength=len(key))
+    weight = np.log((len(items) + 1) / np.maximum(held_by, 1)) + 1e-3
+    length_I = tokens_P[part_I[:-1]]
+    rare_G = held_by[inverse_G] <= COMMON
+    question_G = part_G == part_I[item_P[part_G]]
+    any_rare_I = np.bincount(item_P[part_G], weights=question_G & rare_G, minlength=len(items)) > 0
+    weak_I = (length_I < SHORT) | ~any_rare_I
+    leads_G = rare_G & (question_G | ~any_rare_I[item_P[part_G]])
+    lead = np.unique(inverse_G[leads_G] * max(len(items), 1) + item_P[part_G][leads_G])
+    place, holder = (lead // max(len(items), 1), lead % max(len(items), 1))
+    used = np.unique(place)
+    bitmap = np.zeros(1 << _BITS, bool)
+    bitmap[key[used] & np.uint64((1 << _BITS) - 1)] = True
+    return Index(
+        names=names,
+        questions=[item.question for item in items],
+        options=[item.options for item in items],
+        length_I=length_I,
+        weak_I=weak_I,
+        digits_I=np.array([_is_digits(item.question) for item in items], bool),
+        part_I=part_I,
+        size_P=size_P,
+        told_P=np.bincount(part_G, weights=~told_G, minlength=len(texts)) == 0,
+        start_P=np.searchsorted(part_G, np.arange(len(texts) + 1)),
+        hash_G=hash_G,
+        weight_G=weight[inverse_G],
+        key_K=key[used],
+        weight_K=weight[used],
+        start_K=np.searchsorted(place, np.append(used, len(key))),
+        holder_K=holder,
+        rare_I=np.bincount(holder, weights=weight[place], minlength=len(items)).astype(np.float64),
+        key_sizes=tuple(np.unique(size_P[part_G[leads_G]]).tolist()),
+        bitmap=bitmap,
+    )
+
+
+def _parts(texts: list[str], item_P: I64) -> tuple[I64, I64, U64, I64, Bool]:
+    """Return each part's tokens and size; the distinct n-grams of all parts, the part of each, and whether the item's
+    question holds it, in order of parts.
+    """
+    batch = TextBatch(texts)
+    hash_T, unit_T = unit_tokens(batch, end_U=batch.end_R)
+    tokens_P = np.bincount(unit_T, minlength=len(texts))
+    size_P = np.minimum(tokens_P, GRAM)
+    is_question_P = np.concatenate([[True], item_P[1:] != item_P[:-1]]) if len(item_P) else np.zeros(0, bool)
+    hashes, parts, told = [], [], []
+    for n in range(1, GRAM + 1):
+        hash_G, part_G = grams(hash_T, unit_T, n)
+        whole_G = keyed(hash_G, item_P[part_G])
+        mine = size_P[part_G] == n
+        hashes.append(hash_G[mine])
+        parts.append(part_G[mine])
+        told.append(np.isin(whole_G[mine], whole_G[is_question_P[part_G]]))
+    hash_G, part_G, told_G = np.concatenate(hashes), np.concatenate(parts), np.concatenate(told)
+    order = np.lexsort((hash_G, part_G))
+    hash_G, part_G, told_G = hash_G[order], part_G[order], told_G[order]
+    new = np.ones(len(hash_G), bool)
+    new[1:] = (hash_G[1:] != hash_G[:-1]) | (part_G[1:] != part_G[:-1])
+    return tokens_P, size_P, hash_G[new], part_G[new], told_G[new]
+
+
+def _is_digits(question: str) -> bool:
+    """Return whether a question is numbers and signs, but for three letters or characters at most."""
+    text = normalise(question)
+    return any(c.isdigit() for c in text) and sum(c.isalpha() for c in text) <= 3
+
+
+def units(batch: TextBatch) -> tuple[I64, I64]:
+    """Return where each unit (turn) of a batch ends in `code_C`, and its row."""
+    end_U = np.flatnonzero((batch.code_C == 0) | (batch.code_C == ord(TURN)))
+    return end_U, np.searchsorted(batch.end_R, end_U)
+
+
+def unit_tokens(batch: TextBatch, end_U: I64) -> tuple[U64, I64]:
+    """Return the hashes of a batch's tokens without option labels (A. B、 (C)), and the unit of each.
+
+    A label would else stand for an option of one letter, and the same options under other labels would differ.
+    """
+    hash_T, _ = batch.tokens
+    place_T = batch.token_places
+    code_C, class_C = batch.code_C, batch.class_C
+    letter_T = (code_C[place_T] >= ord("a")) & (code_C[place_T] <= ord("j"))
+    at = np.flatnonzero(letter_T)
+    place = place_T[at]
+    before, after = class_C[place - 1], code_C[np.minimum(place + 1, len(code_C) - 1)]
+    free = (place == 0) | (before == SPACE) | (before == BORDER) | (code_C[place - 1] == ord("("))
+    blank = class_C[np.minimum(place + 1, len(code_C) - 1)] == SPACE
+    after = np.where(blank, code_C[np.minimum(place + 2, len(code_C) - 1)], after)
+    kept_T = np.ones(len(hash_T), bool)
+    kept_T[at[free & np.isin(after, _AFTER_LABEL)]] = False
+    place_T = place_T[kept_T]
+    start_U = np.searchsorted(place_T, np.concatenate([[0], end_U]))
+    return hash_T[kept_T], np.repeat(np.arange(len(end_U)), np.diff(start_U))
+
+
+def keyed(hash_G: U64, owner_G: I64) -> U64:
+    """Return hashes of (owner, n-gram) pairs: two owners' equal n-grams differ."""
+    return mix64(hash_G + (owner_G.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def spans(start: I64, stop: I64) -> tuple[I64, I64]:
+    """Return all integers of the half-open ranges one after another, and the range of each."""
+    size = stop - start
+    owner = np.repeat(np.arange(len(size)), size)
+    return np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size) + start[owner], owner
