@@ -103,6 +103,25 @@ def show(
 
 
 @app.command()
+def why(
+    folder: Folder,
+    row: Annotated[str, typer.Argument(metavar="ROW_OR_TEXT", help="file:row, an id, a benchmark's item, or text.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="The recipe, where a sampled-out row's needs its own code.")
+    ] = None,
+    data_root: DataRoot = None,
+    cache: Cache = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="How many records are shown.")] = 5,
+) -> None:
+    """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
+    from steel_data.why import Again, ask
+    from steel_data.why_print import print_answer
+
+    again = Again(recipe, data_root, cache, os.cpu_count() or 1)
+    print_answer(ask(folder, row, again, number))
+
+
+@app.command()
 def export(
     folder: Folder,
     to: Annotated[str, typer.Option(help="llamafactory, sharegpt, alpaca or messages (TRL, ms-swift, OpenAI).")],
