@@ -122,6 +122,23 @@ def why(
 
 
 @app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A mixture folder or a recipe.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    data_root: DataRoot = None,
+    cache: Cache = None,
+    workers: Workers = None,
+    number: Annotated[int, typer.Option("-n", min=0, help="Examples of each change.")] = 2,
+) -> None:
+    """Say what changed from A to B: recipe keys, rows by source, language and kind, tokens, optimiser steps."""
+    from steel_data.diff import Where
+    from steel_data.diff import diff as run_diff
+    from steel_data.diff_print import print_diff
+
+    print_diff(run_diff(a, b, Where(data_root, cache, workers or os.cpu_count() or 1), number))
+
+
+@app.command()
 def export(
     folder: Folder,
     to: Annotated[str, typer.Option(help="llamafactory, sharegpt, alpaca or messages (TRL, ms-swift, OpenAI).")],

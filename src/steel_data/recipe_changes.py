@@ -64,7 +64,7 @@ def _compare(path: tuple[str, ...], old: Any, new: Any, changes: list[Change]) -
         old = _default(path)
     if new is None:
         new = _default(path)
-    if old == new:
+    if old == new or (old in (None, []) and new in (None, [])):
         return
     if isinstance(old, dict) and isinstance(new, dict) and old.get("use") == new.get("use"):
         for key in [*old, *(k for k in new if k not in old)]:

@@ -18,7 +18,8 @@ def console() -> Console:
     return out if out.is_terminal else Console(highlight=False, width=160)
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """Return a table without lines: names to the left, numbers to the right."""
     table = Table(box=SIMPLE, pad_edge=False)
     for i, name in enumerate(columns):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
@@ -28,7 +29,7 @@ def _table(*columns: str) -> Table:
 def print_build(result: Result) -> None:
     """Print the ledger of a build: one line a source, then why rows fell, then where the mixture lies."""
     out, manifest = console(), result.manifest
-    table = _table(
+    table = plain_table(
         "source", "read", "unreadable", "built", "dropped", "kept", "sampled out", "repeated", "written", "tokens"
     )
     totals = [0] * 9
@@ -73,7 +74,7 @@ def _print_summary(out: Console, result: Result) -> None:
 def print_forecast(forecast: Forecast) -> None:
     """Print a forecast; `≤` marks upper bounds, `≈` estimates from a sample."""
     out = console()
-    table = _table("source", "raw rows", "rows", "tokens", "repeat", "languages")
+    table = plain_table("source", "raw rows", "rows", "tokens", "repeat", "languages")
     for s in forecast.sources:
         bound, near = ("", "") if s.exact else ("≤ ", "≈ ")
         shares = ", ".join(f"{k} {v:.0%}" for k, v in list(s.languages.items())[:3])
