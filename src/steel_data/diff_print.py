@@ -36,7 +36,7 @@ def print_diff(found: Diff, out: Console | None = None) -> None:
     for change, title in _WORDS.items():
         mine = [example for example in found.examples if example.change == change]
         if mine:
-            out.print(Text(f"\n{title}: {found.totals[change]:,} records, for example", style="bold"))
+            out.print(Text(f"\n{title} (records: {found.totals[change]:,}), for example", style="bold"))
             for example in mine:
                 _print_example(out, example)
 
@@ -61,7 +61,9 @@ def _print_books(
     fields = ["before", "removed", "added", "changed", "out", "into", "repeats", "after"]
     shown = [f for f in fields if f in ("before", "after") or any(getattr(b, f) for b in by.values())]
     table = plain_table(
-        column, *(f"{f} rows" if f in ("before", "after") else f for f in shown), *(["tokens"] * 2 if tokens else [])
+        column,
+        *(f"{f} rows" if f in ("before", "after") else f for f in shown),
+        *(["tokens A", "tokens B"] if tokens else []),
     )
     for name, book in by.items():
         counts = [_signed(f, getattr(book, f)) for f in shown]

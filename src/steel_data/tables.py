@@ -10,6 +10,7 @@ from rich.table import Table
 from steel_data.build import Result
 from steel_data.export import Exported
 from steel_data.forecast import Forecast
+from steel_data.language_check import agreement
 
 
 def console() -> Console:
@@ -67,6 +68,8 @@ def _print_summary(out: Console, result: Result) -> None:
     for benchmark, doses in manifest["contamination"].items():
         spread = ", ".join(f"{n:,} items x {dose}" for dose, n in sorted(doses.items(), key=lambda kv: int(kv[0])))
         out.print(f"declared contamination with {escape(benchmark)}: {spread}")
+    if result.fresh:
+        out.print(escape(agreement(manifest["language_check"])))
     state = "written" if result.fresh else "up to date, verified"
     out.print(f"{escape(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there")
 

@@ -108,7 +108,7 @@ def test_two_recipes_name_keys_and_warn_of_two_causes(make: Make, data: Path) ->
     )
     assert "rows: 50 -> 50 (+0)" in text
     assert "optimiser steps: 26 -> 26" in text
-    assert "removed, only in A: 20 records" in text
+    assert "removed, only in A (records: 20), for example" in text
 
 
 def test_what_is_neither_is_refused(make: Make, data: Path) -> None:
