@@ -51,7 +51,8 @@ def export(folder: Path, to: str, out: Path | None = None) -> Exported:
     if to not in FORMATS:
         raise InputError(f"--to '{to}': no such format.{nearest(to, FORMATS)}")
     manifest = read_manifest(folder)
-    target = out or folder.absolute().with_name(f"{folder.absolute().name}-{to}")
+    beside = folder if folder.name not in ("", "..") else folder.resolve()
+    target = out or beside.with_name(f"{beside.name}-{to}")
     _refuse(folder, target)
     with locked(target):
         fresh = target.with_name(f".{target.name}.new")
