@@ -141,7 +141,7 @@ def diff(
 @app.command()
 def export(
     folder: Folder,
-    to: Annotated[str, typer.Option(help="llamafactory, sharegpt, alpaca or messages (TRL, ms-swift, OpenAI).")],
+    to: Annotated[str, typer.Option(help="llamafactory, sharegpt, alpaca or messages (TRL and others).")],
     out: Annotated[Path | None, typer.Option(help="Output folder; by default DIR-<to> beside the mixture.")] = None,
 ) -> None:
     """Write a mixture in another tool's format; rows it cannot hold are put aside with the reason."""

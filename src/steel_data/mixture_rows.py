@@ -29,11 +29,16 @@ def collect(path: Path, frame: pl.LazyFrame) -> pl.DataFrame:
         raise InputError(f"{path}: cannot be read: {first}. `check` says what is whole.") from None
 
 
-def joined_text(names: list[str]) -> pl.Expr:
-    """Return the text of a row's turns, one below the other; `names` are the columns that there are."""
-    columns = [
-        pl.col(c).list.eval(pl.element().struct.field("content")).list.join("\n") for c in _CONVERSATIONS if c in names
-    ]
+def joined_text(schema: pl.Schema) -> pl.Expr:
+    """Return the text of a row's turns (reasoning before content), one below the other, for a file of this schema."""
+    columns = []
+    for name in _CONVERSATIONS:
+        if name not in schema:
+            continue
+        turn = {field.name for field in schema[name].inner.fields}  # type: ignore[attr-defined]
+        fields = [pl.element().struct.field(key) for key in ("reasoning_content", "content") if key in turn]
+        text = pl.concat_str(fields, separator="\n", ignore_nulls=True)
+        columns.append(pl.col(name).list.eval(text).list.join("\n"))
     return pl.concat_str(columns, separator="\n", ignore_nulls=True)
 
 

@@ -82,8 +82,8 @@ class Query:
     meant: Literal["origin", "id", "item", "text"]
     parts: tuple[str, ...] = field(default=())
 
-    def condition(self, names: list[str], loose: bool = False) -> pl.Expr:
-        """Return the rows that are meant, as an expression over a file with these columns."""
+    def condition(self, schema: pl.Schema, loose: bool = False) -> pl.Expr:
+        """Return the rows that are meant, as an expression over a file of this schema."""
         if self.meant == "origin":
             return _is_file(self.parts[0]) & (pl.col("origin_row") == int(self.parts[1]))
         if self.meant == "id":
@@ -92,12 +92,12 @@ class Query:
             benchmark, item = self.parts
             name = pl.col("item") == item
             name &= (pl.col("benchmark") == benchmark) if benchmark else pl.lit(True)
-            if "witness_id" not in names:
+            if "witness_id" not in schema:
                 return name
             witness = pl.col("witness_id")
             return name | (witness == f"{benchmark}/{item}" if benchmark else witness.str.ends_with(f"/{item}"))
-        text = joined_text(names)
-        error = pl.col("error") if "error" in names else pl.lit(None, pl.String)
+        text = joined_text(schema)
+        error = pl.col("error") if "error" in schema else pl.lit(None, pl.String)
         if loose:
             wanted = pl.select(squeezed(pl.lit(self.text))).item()
             return squeezed(text).str.contains(wanted, literal=True) | squeezed(error).str.contains(
@@ -171,8 +171,8 @@ def _search(folder: Path, files: list[str], query: Query, loose: bool) -> pl.Dat
     for name in files:
         frame = scan(folder, name)
         path = folder / name
-        names = collect(path, frame.head(0)).columns
-        hits = collect(path, frame.filter(query.condition(names, loose)).select("at", *_NARROW))
+        schema = collect(path, frame.head(0)).schema
+        hits = collect(path, frame.filter(query.condition(schema, loose)).select("at", *_NARROW))
         parts.append(hits.with_columns(file=pl.lit(name)))
     return pl.concat(parts)
 

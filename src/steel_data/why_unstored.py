@@ -48,7 +48,7 @@ def recompute(folder: Path, manifest: dict[str, Any], query: Query, again: Again
             f"({account_of(manifest)} rows were), which needs the inputs once more: {error} "
             "Right: --recipe and --data-root that it was built with."
         ) from None
-    notes = [f"{len(changed):,} things have changed since it was built; this answer is of today's"] if changed else []
+    notes = ["something has changed since it was built, and this answer is of today's"] if changed else []
     notes += [f"changed: {line}" for line in changed[:5]]
     rows = _matching(plan, sources, query)
     if not rows:

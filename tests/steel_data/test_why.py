@@ -150,7 +150,7 @@ def test_changed_inputs_are_named_with_the_answer(mixture: Path, tmp_path: Path)
     row = min(set(range(20)) - set(read_train(mixture).filter(pl.col("source") == "b")["origin_row"]))
     write_jsonl(tmp_path / "b.jsonl", ROWS[40:58])
     answer = ask(mixture, f"b.jsonl:{row}", where(tmp_path))
-    assert answer.notes[0] == "1 things have changed since it was built; this answer is of today's"
+    assert answer.notes[0] == "something has changed since it was built, and this answer is of today's"
     assert answer.notes[1].startswith("changed: source b: b.jsonl changed, ")
     (tmp_path / "b.jsonl").unlink()
     with pytest.raises(InputError, match=r"b\.jsonl:\d+: in none of the .*no such file.*--recipe and --data-root"):
@@ -207,6 +207,18 @@ def test_what_is_nowhere_is_said_to_be(make: Callable[..., Result], mixture: Pat
     )
     with pytest.raises(InputError, match="nothing is asked for"):
         ask(whole, " ")
+
+
+def test_reasoning_and_preference_rows_are_looked_through(make: Callable[..., Result], tmp_path: Path) -> None:
+    think = {"role": "assistant", "content": "五。", "reasoning_content": "先把二和三加起来"}
+    write_jsonl(tmp_path / "a.jsonl", [{"messages": [{"role": "user", "content": "二加三？"}, think]}])
+    assert ask(make('[source.a]\npath = "a.jsonl"\n').folder, "二和三加起来\n五").total == 1
+    turns = [[{"role": "assistant", "content": text}] for text in ("挑中的", "落选的")]
+    pair = {"prompt": [{"role": "user", "content": "选哪个？"}], "chosen": turns[0], "rejected": turns[1]}
+    write_jsonl(tmp_path / "p.jsonl", [pair])
+    folder = make('[source.p]\npath = "p.jsonl"\n', name="p").folder
+    for text in ("选哪个", "挑中的", "落选的"):
+        assert ask(folder, text).found[0].row["kind"] == "preference"
 
 
 def test_readings_of_a_query(mixture: Path) -> None:
