@@ -18,6 +18,8 @@ from torch import nn
 from steel_data.errors import InputError, nearest
 from steel_train.kernels import backend, fused_head, head_loss
 from steel_train.kernels.backend import Calls
+from steel_train.kernels.head_loss import HeadSettings
+from steel_train.kernels.head_plan import BUDGET_BYTES
 from steel_train.kernels.rms_norm import rms_norm
 from steel_train.kernels.rope import Frequencies, rope
 from steel_train.kernels.swiglu import swiglu
@@ -45,13 +47,17 @@ class _Patched:
         module.__dict__["forward"] = forward
 
 
-def patch(model: nn.Module, kernels: str = "auto", in_forward: bool = True) -> list[str]:
+def patch(
+    model: nn.Module, kernels: str = "auto", in_forward: bool = True, budget_bytes: int = BUDGET_BYTES
+) -> list[str]:
     """Replace what can be replaced in `model` and return the names of the ops, sorted; [] for other architectures.
 
     Call it **after** TRL's trainer was made (its constructor installs a head of its own): `patch(trainer.model)`, and
-    for DPO also `patch(trainer.ref_model)`. `in_forward`: head gradients in the forward pass, the fast way for SFT;
-    pass False for DPO (either is right for both). PEFT models are patched in their base model. Raises InputError for
-    an unknown `kernels`, for "triton" where Triton is not installed, and for a model that is patched already.
+    for DPO also `patch(trainer.ref_model)`. PEFT models are patched in their base model. `in_forward`: head gradients
+    in the forward pass where memory allows, the fast way for SFT; pass False for DPO (either is right for both).
+    `budget_bytes`: memory the head may use beyond inputs and gradients; more of it buys fewer passes over the weight.
+    Raises InputError for an unknown `kernels`, for "triton" where Triton is not installed, and for a model that is
+    patched already.
     """
     if kernels not in KERNELS:
         raise InputError(f"kernels: no {kernels!r}.{nearest(kernels, KERNELS)}")
@@ -68,7 +74,7 @@ def patch(model: nn.Module, kernels: str = "auto", in_forward: bool = True) -> l
         raise InputError('kernels: Triton is not installed. Right: kernels = "torch", or "auto".')
     patched = _Patched(Calls(kernels))
     model.__dict__[STATE] = patched
-    names = _patch_head(model, patched, in_forward)
+    names = _patch_head(model, patched, in_forward, budget_bytes)
     if kernels == "triton":
         names |= _patch_layers(model, patched)
     log.info("kernels (%s): %s", kernels, ", ".join(sorted(names)) or "none")
@@ -107,13 +113,14 @@ def _inner(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _patch_head(model: Any, patched: _Patched, in_forward: bool) -> set[str]:
+def _patch_head(model: Any, patched: _Patched, in_forward: bool, budget_bytes: int) -> set[str]:
     reason = fused_head.why_not(model)
     if reason is not None:
         patched.calls.refuse(head_loss.OP, reason)
         return set()
     before = model.__dict__.get("forward")
-    patched.replace(model, fused_head.fused_forward(model, patched.calls, in_forward, before))
+    settings = HeadSettings(in_forward, budget_bytes, calls=patched.calls)
+    patched.replace(model, fused_head.fused_forward(model, settings, before))
     return {head_loss.OP}
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from steel_train.kernels.backend import Calls
 from steel_train.kernels.head_loss import IGNORE, OP, HeadSettings, token_log_probs
 
 # what `add_fused_lm_head` can be asked for and this op does not do: name in its closure -> the value we can serve
@@ -47,13 +46,13 @@ def _why_not_now(model: Any) -> str | None:
     return None
 
 
-def fused_forward(model: Any, calls: Calls, in_forward: bool, previous: Any) -> types.MethodType:
+def fused_forward(model: Any, settings: HeadSettings, previous: Any) -> types.MethodType:
     """Return a bound `forward` for `model`: with `fused_lm_head=True` the fused head, else the forward it had.
 
     `previous`: the instance's own forward that is replaced (TRL's), or None for the class's. It also serves the calls
-    that this op cannot (counted in `calls`).
+    that this op cannot (counted in `settings.calls`).
     """
-    settings = HeadSettings(in_forward=in_forward, calls=calls)
+    calls = settings.calls
 
     # generation and trainers read argument names off the signature
     @functools.wraps(type(model).forward)

@@ -85,6 +85,7 @@ def gradients_with_statistics(x_MH: torch.Tensor, weight_VH: torch.Tensor, job: 
     """Return the [7, M] statistics and leave d(sum of log p)/dX, dW in `job.gradients`."""
     shape, plan = job.shape, job.plan
     compute, accumulate = shape.compute_dtype, shape.accumulate_dtype
+    weight_VH = weight_VH.to(compute) if plan.cast_once else weight_VH
     logits = job.empty(plan.rows, shape.vocabulary, accumulate)
     block = job.empty(plan.rows, plan.columns, compute)
     stats_7M = head_tiles.empty_statistics(shape.rows, logits)

@@ -1,12 +1,13 @@
 """Choose the chunk of the head op, and where its gradients are computed, from a memory budget by a traffic law.
 
-The law. With the gradients computed in the forward pass a step costs three GEMMs of the size rows x V x H; computing
-them in the backward pass needs the logits again, a fourth. But in the forward pass each chunk of C rows reads and
-writes the whole float32 dW once: 8 V H bytes a chunk. Per row and per V, with B flop/byte the balance of the machine
-(what it can compute in the time of one byte):
-    chunked dW: 8 H / C bytes            fourth GEMM: 2 H flop = 2 H / B bytes, and 8 bytes to write and read logits
-so the forward pass wins while 1 / C < 1 / (4 B) + 1 / H. At H = 1792 on an H100 (B about 260): C > 658 rows.
-One chunk (all rows fit) always wins: dW is then written once.
+With the gradients computed in the forward pass a step costs three GEMMs of the size rows x V x H; computing them in the
+backward pass needs the logits again, a fourth. But in the forward pass each chunk of C rows reads and writes the whole
+float32 dW once, and reads (or casts) the whole W: 12 V H bytes a chunk and more. So small chunks make the fourth GEMM
+the cheaper way. The law: of the plans that fit the budget take the one with the least
+
+    bytes moved + flop / B        B, the balance: what the machine computes in the time of one byte
+
+`moved_bytes` counts each operand once a GEMM or tile; it knows no cache, so it ranks plans and predicts no time.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 BUDGET_BYTES = 700_000_000
-# flop per byte: 989e12 * 0.75 / (3.35e12 * 0.85) on an H100; two CPU cores: about 1e11 / 1e10
+# flop per byte: 989e12 * 0.75 / (3.35e12 * 0.85) on an H100; a CPU core or two: about 1e11 / 1e10
 BALANCE = {"cuda": 260.0, "cpu": 10.0}
 COLUMNS = 8192
 ROWS_STEP = 128
@@ -23,7 +24,10 @@ MOST_ROWS_RECOMPUTED = 4096
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What the plan depends on: rows M that bear loss, vocabulary V, hidden H, dtypes, what needs a gradient."""
+    """What the plan depends on: rows M that bear loss, vocabulary V, hidden H, dtypes, what needs a gradient.
+
+    `temporaries`: float32 blocks [C, columns] that the tile keeps of its own: two in torch, none in Triton.
+    """
 
     rows: int
     vocabulary: int
@@ -32,7 +36,6 @@ class HeadShape:
     compute_dtype: torch.dtype
     weight_gradient: bool
     device: str = "cuda"
-    # the torch tile keeps two float32 blocks [C, columns] of its own, the Triton tile none
     temporaries: int = 0
 
     @property
@@ -40,44 +43,74 @@ class HeadShape:
         """float32, or float64 for float64 inputs (used by tests)."""
         return torch.float64 if self.compute_dtype == torch.float64 else torch.float32
 
+    @property
+    def casts(self) -> bool:
+        """Whether the weight must be cast for the GEMMs, as under autocast."""
+        return self.weight_dtype != self.compute_dtype
+
 
 @dataclass(frozen=True)
 class HeadPlan:
-    """`rows` of a chunk, `columns` of a vocabulary slice, and whether gradients are computed in the forward pass."""
+    """`rows` of a chunk, `columns` of a vocabulary slice; where gradients are computed; W cast once or often.
+
+    An in-forward plan keeps [rows, V] float32 logits, another one [rows, columns].
+    """
 
     in_forward: bool
     rows: int
     columns: int
+    cast_once: bool = False
 
 
 def plan_head(shape: HeadShape, in_forward: bool = True, budget_bytes: int = BUDGET_BYTES) -> HeadPlan:
-    """Return the plan for one call. `in_forward`: what the caller prefers; the budget and the law may refuse it.
+    """Return the cheapest plan whose memory beyond inputs and gradients fits `budget_bytes`.
 
-    `budget_bytes`: memory beyond inputs and gradients. Never below one step of rows, whatever the budget.
+    `in_forward`: whether gradients in the forward pass are of use (not for DPO, not without gradients). The smallest
+    plan is returned where none fits: one step of rows.
     """
+    plans = [_recompute(shape, budget_bytes)]
+    if in_forward and shape.rows:
+        plans += [p for cast in {False, shape.casts} if (p := _in_forward(shape, cast, budget_bytes)) is not None]
+    return min(plans, key=lambda plan: cost(shape, plan))
+
+
+def cost(shape: HeadShape, plan: HeadPlan) -> float:
+    """Return the law's cost of a plan, in bytes."""
+    gemms = (2 if plan.in_forward else 3) + shape.weight_gradient
+    flops = 2 * gemms * shape.rows * shape.vocabulary * shape.hidden
+    return moved_bytes(shape, plan) + flops / BALANCE.get(shape.device, BALANCE["cuda"])
+
+
+def _row_bytes(shape: HeadShape, columns: int) -> int:
+    """Bytes a row of a chunk needs besides its logits: gradient block, temporaries, cast X, float32 dX."""
+    accumulate, compute = shape.accumulate_dtype.itemsize, shape.compute_dtype.itemsize
+    return columns * (compute + shape.temporaries * accumulate) + shape.hidden * (accumulate + compute)
+
+
+def _in_forward(shape: HeadShape, cast_once: bool, budget_bytes: int) -> HeadPlan | None:
     columns = min(COLUMNS, shape.vocabulary)
     accumulate, compute = shape.accumulate_dtype.itemsize, shape.compute_dtype.itemsize
-    per_tile_row = columns * (compute + shape.temporaries * accumulate) + shape.hidden * (accumulate + compute)
-    fixed = columns * shape.hidden * (compute if shape.weight_dtype != shape.compute_dtype else 0)
-    if in_forward:
-        own_accumulator = shape.weight_gradient and shape.weight_dtype != shape.accumulate_dtype
-        room = budget_bytes - fixed
-        room -= shape.vocabulary * shape.hidden * accumulate if own_accumulator else 0
-        rows = _round(room // (shape.vocabulary * accumulate + per_tile_row), shape.rows)
-        chunks = -(-shape.rows // rows) if rows else 0
-        if rows and (chunks == 1 or rows > fewest_rows(shape)):
-            # equal chunks: a short last one would waste a whole pass over dW
-            return HeadPlan(True, _round(-(-shape.rows // chunks) + ROWS_STEP - 1, shape.rows), columns)
-    room = budget_bytes - fixed - columns * shape.hidden * accumulate - shape.rows * shape.hidden * accumulate
-    rows = _round(room // (columns * accumulate + per_tile_row), min(shape.rows, MOST_ROWS_RECOMPUTED))
+    room = budget_bytes
+    if shape.casts:
+        room -= (shape.vocabulary if cast_once else columns) * shape.hidden * compute
+    if shape.weight_gradient and shape.weight_dtype != shape.accumulate_dtype:
+        room -= shape.vocabulary * shape.hidden * accumulate  # the float32 dW is not the gradient itself
+    rows = _round(room // (shape.vocabulary * accumulate + _row_bytes(shape, columns)), shape.rows)
+    if not rows:
+        return None
+    # equal chunks: a short last one would waste a whole pass over dW
+    chunks = -(-shape.rows // rows)
+    return HeadPlan(True, _round(-(-shape.rows // chunks) + ROWS_STEP - 1, shape.rows), columns, cast_once)
+
+
+def _recompute(shape: HeadShape, budget_bytes: int) -> HeadPlan:
+    columns = min(COLUMNS, shape.vocabulary)
+    accumulate, compute = shape.accumulate_dtype.itemsize, shape.compute_dtype.itemsize
+    room = budget_bytes - (columns + shape.rows) * shape.hidden * accumulate
+    room -= columns * shape.hidden * compute if shape.casts else 0
+    most = min(shape.rows, MOST_ROWS_RECOMPUTED)
+    rows = _round(room // (columns * accumulate + _row_bytes(shape, columns)), most)
     return HeadPlan(False, rows or min(ROWS_STEP, max(1, shape.rows)), columns)
-
-
-def fewest_rows(shape: HeadShape) -> float:
-    """Return the chunk below which a fourth GEMM is cheaper than passing over dW once more (the law above)."""
-    if not shape.weight_gradient:
-        return 0.0
-    return 1 / (1 / (4 * BALANCE.get(shape.device, BALANCE["cuda"])) + 1 / shape.hidden)
 
 
 def _round(rows: int, most: int) -> int:
@@ -99,20 +132,21 @@ def floor_flops(shape: HeadShape) -> int:
 
 
 def moved_bytes(shape: HeadShape, plan: HeadPlan) -> int:
-    """Return the bytes this op moves under `plan`, counting each GEMM operand once a GEMM (no cache model)."""
-    m, v, h = shape.rows, shape.vocabulary, shape.hidden
+    """Return the bytes that GEMMs, casts and tiles move under `plan`, each operand once a GEMM (no cache model)."""
+    m, cells, weights = shape.rows, shape.rows * shape.vocabulary, shape.vocabulary * shape.hidden
     accumulate, compute = shape.accumulate_dtype.itemsize, shape.compute_dtype.itemsize
-    cast = (shape.weight_dtype.itemsize + compute) if shape.weight_dtype != shape.compute_dtype else 0
-    chunks, slices = -(-m // plan.rows), -(-v // plan.columns)
-    tile = (
-        m * v * (2 * accumulate + 3 * compute)
-    )  # logits read twice by the tiles; their gradient: one write, two reads
+    cast = weights * (shape.weight_dtype.itemsize + compute) if shape.casts else 0
+    chunks, slices = -(-m // plan.rows), -(-shape.vocabulary // plan.columns)
+    read_w, read_x = weights * compute, m * shape.hidden * compute
+    logits = cells * 2 * accumulate  # written by the GEMM, read by a tile
+    # the tile writes the gradient block; the GEMMs of dX and dW read it
+    gradient = cells * (2 + shape.weight_gradient) * compute
+    dx = slices * m * shape.hidden * 2 * accumulate
+    dw = 2 * weights * accumulate * shape.weight_gradient  # read and written by each chunk
+    rows = slices * read_x * (2 + shape.weight_gradient)
     if plan.in_forward:
-        logits = m * v * accumulate
-        weight = chunks * v * h * 2 * (compute + cast)
-        rows = slices * m * h * (2 * compute + 2 * accumulate)
-        return tile + logits + weight + rows + chunks * v * h * 2 * accumulate
-    logits = 2 * m * v * accumulate
-    weight = v * h * (chunks * (2 * compute + cast) + chunks * compute + cast)
-    rows = slices * m * h * (3 * compute + 2 * accumulate)
-    return tile + logits + weight + rows + chunks * v * h * 2 * accumulate
+        casts = cast if plan.cast_once else 2 * chunks * cast
+        return logits + cells * accumulate + gradient + chunks * (2 * read_w + dw) + rows + dx + casts
+    # Triton folds the statistics inside its GEMM: no logits are written for them
+    statistics = logits if shape.temporaries else 0
+    return statistics + logits + gradient + chunks * (3 * read_w + dw) + rows + dx + (chunks + 1) * cast

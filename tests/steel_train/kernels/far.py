@@ -14,15 +14,12 @@ from steel_train.kernels.ops import OPS
 SPAN = 3 * 2**31 // 2  # elements between the first and the last row
 
 
-def far(x):
-    """Return a copy of `x` with its first dimension of size > 1 stretched over SPAN elements."""
-    if not x.is_floating_point() or x.dim() < 2:
-        return x
-    where = next((d for d in range(x.dim() - 1) if x.shape[d] > 1), None)
-    if where is None:
+def far(x, dimension=0):
+    """Return a copy of `x` with this dimension stretched over SPAN elements (never the last; size 1: as it is)."""
+    if not x.is_floating_point() or x.dim() <= dimension + 1 or x.shape[dimension] == 1:
         return x
     strides = list(x.stride())
-    strides[where] = -(-SPAN // (x.shape[where] - 1) // 16) * 16
+    strides[dimension] = -(-SPAN // (x.shape[dimension] - 1) // 16) * 16
     y = torch.empty_strided(x.shape, strides, dtype=x.dtype)
     y.copy_(x)
     return y
@@ -48,17 +45,21 @@ def main():
         if sys.argv[1:] and op.name not in sys.argv[1:]:
             continue
         inputs = op.make(op.cases[0], torch.Generator().manual_seed(0))
-        outcomes = []
-        for place in (lambda x: x, far):
-            leaves = [place(x).requires_grad_() if x.is_floating_point() else x for x in inputs]
-            outputs = op.run(Calls("triton", verify=False), *leaves)
-            outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
-            upstream = [place(torch.linspace(-1, 1, y.numel()).view(y.shape)) for y in outputs]
-            gradients = torch.autograd.grad(outputs, [x for x in leaves if x.requires_grad], upstream)
-            outcomes.append([*outputs, *gradients])
-        for near, distant in zip(*outcomes, strict=True):
-            assert relative_error(distant.detach(), near.detach()) < 1e-6, op.name
+        near = evaluate(op, inputs, lambda x: x)
+        for dimension in range(max(x.dim() for x in inputs) - 1):
+            distant = evaluate(op, inputs, lambda x, d=dimension: far(x, d))
+            for a, b in zip(near, distant, strict=True):
+                assert relative_error(b.detach(), a.detach()) < 1e-6, (op.name, dimension)
     print("offsets hold")
+
+
+def evaluate(op, inputs, place):
+    """Return outputs and gradients with inputs and upstream gradients put where `place` says."""
+    leaves = [place(x).requires_grad_() if x.is_floating_point() else x for x in inputs]
+    outputs = op.run(Calls("triton", verify=False), *leaves)
+    outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+    upstream = [place(torch.linspace(-1, 1, y.numel()).view(y.shape)) for y in outputs]
+    return [*outputs, *torch.autograd.grad(outputs, [x for x in leaves if x.requires_grad], upstream)]
 
 
 if __name__ == "__main__":

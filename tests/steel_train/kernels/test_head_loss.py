@@ -11,7 +11,7 @@ from steel_data.errors import InputError
 from steel_train.kernels import head_gradients, head_loss
 from steel_train.kernels.backend import relative_error
 from steel_train.kernels.head_loss import HeadSettings, token_log_probs
-from steel_train.kernels.head_plan import HeadShape, fewest_rows, floor_bytes, floor_flops, moved_bytes, plan_head
+from steel_train.kernels.head_plan import HeadPlan, HeadShape, cost, floor_bytes, floor_flops, moved_bytes, plan_head
 
 STEEL = {"vocabulary": 151_936, "hidden": 1792}
 
@@ -129,22 +129,35 @@ def test_what_does_not_fit_is_refused():
         token_log_probs(hidden, weight[:, :3], labels)
 
 
+def steel(rows, weight=torch.float32, compute=torch.bfloat16, **more):
+    return HeadShape(rows, **STEEL, weight_dtype=weight, compute_dtype=compute, **{"weight_gradient": True, **more})
+
+
 def test_the_plan_follows_the_law():
-    shape = HeadShape(16_384, **STEEL, weight_dtype=torch.float32, compute_dtype=torch.bfloat16, weight_gradient=True)
-    assert 650 < fewest_rows(shape) < 670
-    assert plan_head(shape).in_forward and plan_head(shape).rows > 660
-    # too little memory for chunks that pay, or for the float32 sum of a bf16 weight's gradient: recompute
-    assert not plan_head(shape, budget_bytes=300_000_000).in_forward
-    bf16 = HeadShape(16_384, **STEEL, weight_dtype=torch.bfloat16, compute_dtype=torch.bfloat16, weight_gradient=True)
-    assert not plan_head(bf16).in_forward
-    assert plan_head(bf16, budget_bytes=2_500_000_000).in_forward
-    one = HeadShape(100, **STEEL, weight_dtype=torch.float32, compute_dtype=torch.float32, weight_gradient=True)
-    assert plan_head(one, budget_bytes=500_000_000).rows == 100
+    # small chunks would pass over W and dW too often: a fourth GEMM is cheaper
+    assert not plan_head(steel(16_384), budget_bytes=700_000_000).in_forward
+    roomy = plan_head(steel(16_384), budget_bytes=2_000_000_000)
+    assert roomy.in_forward and roomy.cast_once and roomy.rows >= 2048
+    # the float32 sum of a bf16 weight's gradient needs 1.09 GB of its own
+    assert not plan_head(steel(16_384, torch.bfloat16)).in_forward
+    assert plan_head(steel(16_384, torch.bfloat16), budget_bytes=2_500_000_000).in_forward
+    # one chunk always pays; a CPU computes little in the time of a byte
+    assert plan_head(steel(800)).in_forward and plan_head(steel(800)).rows == 800
+    assert plan_head(steel(1600, compute=torch.float32, device="cpu", temporaries=2)).in_forward
+    assert not plan_head(steel(800), in_forward=False).in_forward
+    assert plan_head(steel(16_384), budget_bytes=1).rows == 128
+
+
+@given(st.integers(1, 20_000), st.sampled_from([5e8, 7e8, 1.3e9, 3e9]), st.booleans())
+def test_no_plan_that_fits_is_cheaper(rows, budget, gradient):
+    shape = steel(rows, weight_gradient=gradient)
+    chosen = plan_head(shape, budget_bytes=int(budget))
+    assert cost(shape, chosen) <= cost(shape, plan_head(shape, False, int(budget)))
 
 
 def test_the_traffic_model_is_never_below_the_floor():
     for rows in (1, 819, 6554, 16_384):
-        shape = HeadShape(rows, **STEEL, weight_dtype=torch.float32, compute_dtype=torch.bfloat16, weight_gradient=True)
+        shape = steel(rows)
         for in_forward in (True, False):
             assert moved_bytes(shape, plan_head(shape, in_forward)) > floor_bytes(shape)
     assert floor_flops(shape) == 6 * 16_384 * 151_936 * 1792
@@ -153,37 +166,40 @@ def test_the_traffic_model_is_never_below_the_floor():
 @pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("in_forward", [True, False])
 @pytest.mark.parametrize("supervised", [1.0, 0.4])
-def test_memory_beyond_inputs_and_gradients_at_16384_tokens(monkeypatch, weight_dtype, in_forward, supervised):
-    peak = head_peak(monkeypatch, 16_384, weight_dtype, in_forward, supervised)
-    print(f"{peak / 1e9:.3f} GB")
-    assert peak <= 0.70e9
+@pytest.mark.parametrize("budget", [0.7e9, 2.5e9])
+def test_memory_beyond_inputs_and_gradients_at_16384_tokens(monkeypatch, weight_dtype, in_forward, supervised, budget):
+    shape = steel(int(16_384 * supervised), weight_dtype)
+    plan = plan_head(shape, in_forward, int(budget))
+    assert plan.in_forward == (in_forward and budget > 1e9)
+    peak = head_peak(monkeypatch, 16_384, shape, plan)
+    assert peak <= budget, f"{peak / 1e9:.3f} GB, {plan}"
 
 
-def head_peak(monkeypatch, tokens, weight_dtype, in_forward, supervised):
+def test_memory_with_gradients_in_the_forward_pass_fits_the_default_budget_too(monkeypatch):
+    peak = head_peak(monkeypatch, 16_384, steel(16_384), HeadPlan(True, 1024, 8192))
+    assert peak <= 0.70e9, f"{peak / 1e9:.3f} GB"
+
+
+def head_peak(monkeypatch, tokens, shape, plan):
     """Most live bytes of forward and backward beyond inputs and the two gradients, with the GPU's GEMMs and tiles."""
-    rows = int(tokens * supervised)
-
     # what the GPU runs instead of the CPU's casts and temporaries; none of them allocates
-    def nothing(*tile):
-        return None
-
-    monkeypatch.setattr(head_gradients, "multiply", nothing)
-    monkeypatch.setattr(head_gradients, "_add_product", nothing)
-    monkeypatch.setattr(head_loss.HeadJob, "fold", nothing)
-    monkeypatch.setattr(head_loss.HeadJob, "logit_gradients", nothing)
+    for module, name in (
+        (head_gradients, "multiply"),
+        (head_gradients, "_add_product"),
+        (head_loss.HeadJob, "fold"),
+        (head_loss.HeadJob, "logit_gradients"),
+    ):
+        monkeypatch.setattr(module, name, lambda *tile: None)
+    monkeypatch.setattr(head_loss, "scaled", lambda ready, scale, job: tuple(ready))  # it reads numbers, which are fake
     with FakeTensorMode():
-        hidden = torch.empty(tokens, STEEL["hidden"], dtype=torch.bfloat16, requires_grad=True)
-        weight = torch.empty(STEEL["vocabulary"], STEEL["hidden"], dtype=weight_dtype, requires_grad=True)
-        rows_M, labels_M = torch.empty(rows, dtype=torch.int64), torch.empty(rows, dtype=torch.int64)
-        shape = HeadShape(rows, **STEEL, weight_dtype=weight_dtype, compute_dtype=torch.bfloat16, weight_gradient=True)
-        plan = plan_head(shape, in_forward)
-        job = head_gradients.HeadJob(rows_M, labels_M, tokens, shape, plan, False, (True, True), head_loss.BUDGET_BYTES)
-        monkeypatch.setattr(head_gradients, "scaled", lambda ready, scale, job: tuple(ready))
-        monkeypatch.setattr(head_loss, "scaled", lambda ready, scale, job: tuple(ready))
-        with LiveBytes(hidden, weight, rows_M, labels_M) as meter:
+        hidden = torch.empty(tokens, shape.hidden, dtype=torch.bfloat16, requires_grad=True)
+        weight = torch.empty(shape.vocabulary, shape.hidden, dtype=shape.weight_dtype, requires_grad=True)
+        rows, labels = (torch.empty(shape.rows, dtype=torch.int64) for _ in range(2))
+        budget = head_loss.BUDGET_BYTES
+        job = head_gradients.HeadJob(rows, labels, tokens, shape, plan, False, (True, True), budget)
+        with LiveBytes(hidden, weight, rows, labels) as meter:
             log_probs = head_loss._HeadLoss.apply(hidden, weight, job, ())[0]
-            scale = torch.empty_like(log_probs)
-            torch.autograd.grad(log_probs, (hidden, weight), scale)
+            torch.autograd.grad(log_probs, (hidden, weight), torch.empty_like(log_probs))
     # the gradient of the hidden states is compact (rows, not tokens) when the most is alive
-    given_away = rows * hidden.shape[1] * hidden.element_size() + weight.numel() * weight.element_size()
+    given_away = shape.rows * shape.hidden * hidden.element_size() + weight.numel() * weight.element_size()
     return meter.peak - given_away
