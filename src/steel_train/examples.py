@@ -26,7 +26,8 @@ _BATCH = 1_000  # rows encoded at once
 _ORIGIN = ("id", "copy", "source", "kind", "benchmark", "item", "dose")
 _SCHEMA: dict[str, Any] = {
     "id": pl.String, "copy": pl.Int32, "source": pl.String, "kind": pl.String, "benchmark": pl.String,
-    "item": pl.String, "dose": pl.Int32, "row": pl.Int64, "length": pl.Int32, "learnt": pl.Int32, "cut": pl.Int32, "unended": pl.Int32,
+    "item": pl.String, "dose": pl.Int32, "row": pl.Int64, "length": pl.Int32, "learnt": pl.Int32, "cut": pl.Int32,
+    "unended": pl.Int32,
 }  # fmt: skip
 _DROPPED: dict[str, Any] = {name: _SCHEMA[name] for name in (*_ORIGIN, "row")} | {"reason": pl.String}
 

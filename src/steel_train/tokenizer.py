@@ -78,8 +78,8 @@ def settle(tokenizer: Any, chat_template: str | None, recipe: Path) -> None:
         tokenizer.chat_template = _read_template(tokenizer, chat_template, recipe)
     if not tokenizer.chat_template:
         raise InputError(
-            f'{recipe} [train]: the tokenizer has no chat template. Right: chat_template = "chatml", a Jinja file, or the '
-            "tokenizer of an instruct model."
+            f'{recipe} [train]: the tokenizer has no chat template. Right: chat_template = "chatml", a Jinja file, or '
+            "the tokenizer of an instruct model."
         )
     ends = {tokenizer.convert_tokens_to_ids(token) for token in end_tokens(tokenizer)}
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:
@@ -91,8 +91,8 @@ def _read_template(tokenizer: Any, chat_template: str, recipe: Path) -> str:
         missing = [t for t in _CHATML_TOKENS[1:] if t not in tokenizer.get_vocab()]
         if missing:
             raise InputError(
-                f'{recipe} [train]: chat_template = "chatml", but {missing[0]} is no token of this tokenizer. Right: a '
-                "template of the model's own tokens."
+                f'{recipe} [train]: chat_template = "chatml", but {missing[0]} is no token of this tokenizer. Right: '
+                "a template of the model's own tokens."
             )
         return CHATML
     try:
