@@ -39,6 +39,7 @@ def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
+        use_cpu=not torch.accelerator.is_available(),
         disable_tqdm=True,
         log_level="warning",
     )

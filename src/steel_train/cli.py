@@ -28,6 +28,24 @@ def run(recipe: RecipePath, mixture: Mixture = None, out: Out = None, data_root:
 
 
 @app.command()
+def plan(
+    recipe: RecipePath,
+    mixture: Mixture = None,
+    out: Out = None,
+    data_root: DataRoot = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Estimate time on these devices: 4090, 4090x2, a100, h20, 910b, …")
+    ] = None,
+    price: Annotated[str | None, typer.Option(help="Of one device for an hour: 2.5/h.")] = None,
+    processes: Annotated[int, typer.Option(min=0, help="Processes of the run; 0: the count in --gpu, else 1.")] = 0,
+) -> None:
+    """Say what a run would do, with the first rows and their masks, and what is wrong with it."""
+    from steel_train.plan import plan_training
+
+    plan_training(recipe, (mixture, out, data_root), (gpu, price), processes)
+
+
+@app.command()
 def merge(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A LoRA checkpoint.")],
     out: Annotated[Path | None, typer.Option(help="Where the full model goes; by default DIR-merged.")] = None,

@@ -36,7 +36,7 @@ def _svg(series: dict[str, list[tuple[float, float]]], lines: list[dict[str, Any
     inner_w, inner_h = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def x(step: float) -> float:
-        return _LEFT + inner_w * (step - steps[0]) / max(steps[-1] - steps[0], 1)
+        return float(_LEFT + inner_w * (step - steps[0]) / max(steps[-1] - steps[0], 1))
 
     def y(loss: float) -> float:
         return float(_TOP + inner_h * (1 - (loss - low) / span))

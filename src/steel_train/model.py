@@ -86,7 +86,7 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
     try:
         if settings.from_scratch:
             set_seed(seed)
-            return AutoModelForCausalLM.from_config(config, attn_implementation=attention).float()
+            return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
         name = resolve(str(settings.model), recipe)
         return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation=attention)
     except InputError:
@@ -142,7 +142,7 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 def describe_base(model: Any, settings: Settings, recipe: Path) -> Base:
     """Return where the run starts. A base that is a checkpoint of steel brings its history along."""
-    sizes = {k: v for k, v in model.config.to_dict().items() if isinstance(v, int) and not k.endswith("token_id")}
+    sizes = {k: v for k, v in model.config.to_dict().items() if type(v) is int and not k.endswith("token_id")}
     architecture = json.dumps({"type": model.config.model_type, **sizes}, sort_keys=True)
     history: list[dict[str, Any]] = []
     if isinstance(settings.model, dict):

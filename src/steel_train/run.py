@@ -40,10 +40,8 @@ class Prepared:
 
 def run(recipe_path: Path, mixture: Path | None, out: Path | None, data_root: Path | None) -> None:
     """Build the mixture if none is given, check everything, and train once for each seed. Raises InputError."""
-    from accelerate import PartialState
-
-    state = PartialState()
-    _quiet()
+    state = _processes()
+    quiet()
     recipe = load(recipe_path)
     settings = read_settings(recipe.train, recipe.path)
     folder = out or Path("runs") / recipe.name
@@ -59,7 +57,15 @@ def run(recipe_path: Path, mixture: Path | None, out: Path | None, data_root: Pa
             _train(prepared, target, seed)
 
 
-def _quiet() -> None:
+def _processes() -> Any:
+    """Return accelerate's view of this process among others; without an accelerator they talk through gloo."""
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
+def quiet() -> None:
     """Silence what other libraries say of every file they write: our own lines are the progress."""
     import transformers
 

@@ -4,6 +4,7 @@ The folder: `run.json` (what the run is; compared on every start), `checkpoints/
 `result.json`, written last: its presence means finished.
 """
 
+import dataclasses
 import json
 import shutil
 from importlib.metadata import version
@@ -14,12 +15,15 @@ import numpy as np
 
 from steel_data.errors import InputError
 from steel_data.manifest import portable
+from steel_train.arguments import adapter, arguments, uses_bf16
 from steel_train.batches import Steps
 from steel_train.checkpoints import WRITING, checkpoint_name, read_facts, resumable, verify, whole_checkpoints
 from steel_train.curve import draw_losses
 from steel_train.dpo import dpo_loss, reference_log_likelihoods, sft_loss
 from steel_train.ledger import Metrics, Window, exposures
 from steel_train.model import Base, check_vocabulary, describe_base, load_config, load_model, packs
+from steel_train.preflight import Question, inspect, stop_at_faults
+from steel_train.preflight_text import print_report
 from steel_train.run import Prepared, say, write_json
 from steel_train.schedule import Schedule
 from steel_train.trainer import Job, SteelTrainer
@@ -82,6 +86,7 @@ class Session:
     def train(self, stop: list[int]) -> None:
         """Train from the newest checkpoint or from the start; write what a finished run leaves unless `stop` is set."""
         checkpoint = self._start()
+        self._preflight(fresh=checkpoint is None)
         model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
         check_vocabulary(model.get_input_embeddings().num_embeddings, self.prepared.tokenizer, self.recipe.path)
         _learn_to_stop(model, self.prepared.tokenizer)
@@ -108,6 +113,20 @@ class Session:
         self.resumed = facts
         return checkpoint
 
+    def _preflight(self, fresh: bool) -> None:
+        """Look before the leap: print and keep the report, and stop at a fault."""
+        question = Question(
+            self.prepared.examples, self.schedule, self.settings, self.prepared.tokenizer, self.config, self.folder,
+            bf16=uses_bf16(self.settings),
+        )  # fmt: skip
+        # the memory of a tiny model can be no one's worry, and a resumed run has fitted before
+        report = inspect(question, with_memory=self.main and fresh)
+        if self.main:
+            write_json(self.folder / "preflight.json", dataclasses.asdict(report))
+            if fresh:
+                print_report(report)
+        stop_at_faults(report, self.recipe.path)
+
     def _write_run(self, base: Base) -> None:
         if not self.main:
             return
@@ -118,7 +137,6 @@ class Session:
         write_json(self.folder / "run.json", {"identity": self.identity(), "base": about, "versions": versions})
 
     def _trainer(self, model: Any, base: Base, stop: list[int]) -> SteelTrainer:
-        from steel_train.arguments import adapter, arguments
         from steel_train.kernel_choice import install
 
         examples, settings = self.prepared.examples, self.settings
@@ -141,7 +159,7 @@ class Session:
         )  # fmt: skip
         net: Any = trainer.model
         inner = net.get_base_model() if settings.uses_lora else net
-        kernels += install(inner, settings.kernels, self.recipe.path)
+        kernels += install(inner, settings.kernels, self.recipe.path, in_forward=not is_dpo)
         if is_dpo:
             reference = reference_log_likelihoods(trainer, steps, self.folder / "reference.npy")
             job.row_loss = dpo_loss(reference, settings.dpo.beta)
