@@ -19,7 +19,7 @@ BASIC = {
 
 @pytest.fixture(scope="session")
 def shared_mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a mixture of 40 chat rows and the identity rows; do not write into it."""
+    """Return a mixture of 40 chat rows and 40 identity rows (10 steps of 8); do not write into it."""
     return write_mixture(tmp_path_factory.mktemp("mixture"))
 
 

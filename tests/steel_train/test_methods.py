@@ -27,7 +27,14 @@ def test_lora_trains_resumes_and_merges(train, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     save_model(tmp_path / "base")
-    options = {"model": 'model = "base"', "method": '"lora"', "learning_rate": "2e-2", "max_steps": "20"}
+    options = {
+        "model": 'model = "base"',
+        "method": '"lora"',
+        "learning_rate": "2e-2",
+        "epochs": "4",
+        "save_every": "20",
+        "max_steps": "20",
+    }
     folder = train(**options)
     assert losses(folder)[-1] < losses(folder)[0] - 0.05
     last = folder / "checkpoints" / "step-000020"

@@ -45,7 +45,7 @@ def interrupt_at(monkeypatch, pass_number: int) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, shared_mixture):
-    """Return the folder of an uninterrupted run: 2 epochs of 38 steps, two padded passes a step."""
+    """Return the folder of an uninterrupted run: 2 epochs of 10 steps, two padded passes a step."""
     from steel_train.run import run
 
     folder = tmp_path_factory.mktemp("whole")
@@ -55,7 +55,7 @@ def whole(tmp_path_factory, shared_mixture):
 
 @pytest.mark.parametrize(
     ("pass_number", "resumed_from"),
-    [(14, 5), (2 * 38 + 21, 45)],
+    [(14, 5), (33, 15)],
     ids=["epoch 0, in mid-accumulation", "epoch 1"],
 )
 def test_a_killed_run_goes_on_bit_for_bit(train, whole, tmp_path, monkeypatch, pass_number, resumed_from):
@@ -113,11 +113,11 @@ def test_a_checkpoint_says_what_it_is_and_loads(train):
 
     folder = train(epochs="1", keep="1")
     names = sorted(p.name for p in (folder / "checkpoints").iterdir())
-    assert names == ["step-000038"]  # the epoch's end; keep = 1 dropped the others
-    facts = read_facts(folder / "checkpoints" / "step-000038")
-    assert (facts["step"], facts["epoch"], facts["epoch_end"]) == (38, 1.0, True)
-    assert facts["exposures"]["rows"] == {"chat": 40, "identity": facts["exposures"]["rows"]["identity"]}
-    checkpoint = folder / "checkpoints" / "step-000038"
+    assert names == ["step-000010"]  # the epoch's end; keep = 1 dropped the others
+    facts = read_facts(folder / "checkpoints" / "step-000010")
+    assert (facts["step"], facts["epoch"], facts["epoch_end"]) == (10, 1.0, True)
+    assert facts["exposures"]["rows"] == {"chat": 40, "identity": 40}
+    checkpoint = folder / "checkpoints" / "step-000010"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
     assert tokenizer.chat_template and tokenizer.pad_token != tokenizer.eos_token
     assert tokenizer.eos_token_id in model.generation_config.eos_token_id
@@ -130,9 +130,9 @@ def test_seeds_have_their_own_folders_and_weights(train):
 
 
 def test_optimiser_states_are_kept_only_where_resuming_needs_them(train):
-    folder = train(epochs="1")
+    folder = train()
     states = [p.parent.name for p in sorted((folder / "checkpoints").glob("*/optimizer.pt"))]
-    assert states == ["step-000035", "step-000038"]
+    assert states == ["step-000015", "step-000020"]
 
 
 def _start(recipe: Path, mixture: Path, out: Path, **options) -> subprocess.Popen:

@@ -103,7 +103,7 @@ def write_mixture(folder: Path, count: int = 40, **more: str) -> Path:
     (folder / "chat.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     recipe = folder / "data.toml"
     recipe.write_text(
-        'seed = 1\n[source.chat]\npath = "chat.jsonl"\n[source.identity]\nbuild = { use = "identity", name = "小钢", team = "炼钢" }\n',
+        'seed = 1\n[source.chat]\npath = "chat.jsonl"\n[source.identity]\nbuild = { use = "identity", name = "小钢", team = "炼钢" }\ntake = 40\n',
         encoding="utf-8",
     )
     build(load(recipe), out=folder / "mixture", cache=folder / "cache")
