@@ -25,8 +25,8 @@ class MicroBatch:
     """
 
     inputs: dict[str, Any]
-    segment_BS: torch.Tensor  # noqa: N815
-    rows_E: torch.Tensor  # noqa: N815
+    segment_BS: torch.Tensor
+    rows_E: torch.Tensor
     tokens: int
 
 
