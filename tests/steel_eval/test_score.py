@@ -183,7 +183,16 @@ def test_run_folders_of_other_trainers(toy_checkpoint, tmp_path, layout, names):
     assert [c.name for c in found] == names
 
 
-def test_watch_scores_what_training_writes_meanwhile(toy_data, tmp_path):
+def test_a_checkpoint_still_being_written_is_not_read(toy_data, tmp_path):
+    chosen = settings(toy_data, tmp_path / "out", ("cmmlu/agronomy",))
+    toys.save(tmp_path / "run/checkpoint-1")
+    assert list(run_sweep(str(tmp_path / "run"), chosen, watch=0.1)) == []  # just written, and nothing says it is whole
+    (tmp_path / "run/checkpoint-1/steel.json").write_text("{}")
+    assert len(list(run_sweep(str(tmp_path / "run"), chosen, watch=0.1))) == 1
+
+
+def test_watch_scores_what_training_writes_meanwhile(toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "SETTLE", 0.0)
     chosen = settings(toy_data, tmp_path / "out", ("cmmlu/agronomy",))
     run = tmp_path / "run"
     seen = []

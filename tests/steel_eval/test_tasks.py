@@ -53,6 +53,16 @@ def test_mmlu_as_the_hub_publishes_it(tmp_path):
     assert (item.options, item.answer) == (("w", "x", "y", "z"), "C")
 
 
+def test_mmlu_as_hendrycks_published_it(tmp_path):
+    for split in ("dev", "test"):
+        file = tmp_path / f"mmlu/{split}/anatomy_{split}.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text('"Which, of these?",w,x,y,z,C\nNext?,1,2,3,4,A\n')
+    task = load_task("mmlu", tmp_path)
+    assert [i.answer for i in task.items["anatomy"]] == ["C", "A"]
+    assert len(task.examples["anatomy"]) == 2
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
