@@ -26,7 +26,7 @@ from steel_eval.plan import Batch, Plan, Request, make_plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Tokens of one pass. Shorter passes use a core badly, longer ones add attention between questions that the mask discards
+# Tokens of one pass. Shorter passes use a core badly, longer ones add attention that the mask discards
 # (bench/score.py --budgets). The GPU's figure is a guess: no machine had one.
 CPU_BUDGET, GPU_BUDGET = 512, 4096
 LOGIT_ELEMENTS = 32_000_000  # R x V of one pass: 128 MB in float32

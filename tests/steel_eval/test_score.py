@@ -144,6 +144,36 @@ def test_a_checkpoint_overwritten_in_place_is_seen_as_new(toy_data, tmp_path):
     assert first["tasks"]["cmmlu"]["gold_probability"] != second["tasks"]["cmmlu"]["gold_probability"]
 
 
+def test_changed_questions_and_settings_are_scored_anew(toy_checkpoint, tmp_path):
+    data = toys.benchmarks(tmp_path / "data", n=6)
+    first = scores_of(toy_checkpoint, settings(data, tmp_path / "out", ("cmmlu/agronomy",)))
+    toys.write_csv(
+        data / "cmmlu/test/agronomy.csv",
+        ["", "Question", "A", "B", "C", "D", "Answer"],
+        [toys.row(i + 70, "A") for i in range(6)],
+    )
+    second = scores_of(toy_checkpoint, settings(data, tmp_path / "out", ("cmmlu/agronomy",)))
+    third = scores_of(toy_checkpoint, settings(data, tmp_path / "out", ("cmmlu/agronomy",), shots=0))
+    values = {s["tasks"]["cmmlu/agronomy"]["gold_bits_per_byte"] for s in (first, second, third)}
+    assert len(values) == 3
+    assert first["data_sha256"] != second["data_sha256"] == third["data_sha256"]
+
+
+def test_a_checkpoint_of_another_configuration_is_not_swapped_in(toy_data, tmp_path):
+    """Equal shapes and weights, another rotary base: swapping weights alone would keep the old one."""
+    run = tmp_path / "run"
+    toys.save(run / "checkpoints/step-000001", seed=1)
+    toys.save(run / "checkpoints/step-000002", seed=1)
+    config = run / "checkpoints/step-000002/config.json"
+    changed = json.loads(config.read_text())
+    changed["rope_parameters"] = {**changed["rope_parameters"], "rope_theta": 50.0}
+    config.write_text(json.dumps(changed))
+    scores = [r["lm-eval"] for _, r in run_sweep(str(run), settings(toy_data, tmp_path / "out", ("cmmlu",)))]
+    alone = scores_of(run / "checkpoints/step-000002", settings(toy_data, tmp_path / "alone", ("cmmlu",)))
+    assert scores[0]["tasks"]["cmmlu"]["gold_bits_per_byte"] != scores[1]["tasks"]["cmmlu"]["gold_bits_per_byte"]
+    assert scores[1]["tasks"] == alone["tasks"]
+
+
 def test_a_lora_adapter_is_scored_without_merging(toy_data, tmp_path):
     base = toys.save(tmp_path / "base")
     torch.manual_seed(5)
