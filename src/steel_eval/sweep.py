@@ -160,8 +160,8 @@ def run_sweep(
                 curve.append({"name": checkpoint.name, "step": checkpoint.step, "scores": _short(results)})
                 if is_run:
                     _write_curve(settings.out, curve)
-                last_news = time.monotonic()
                 yield checkpoint, results
+                last_news = time.monotonic()  # not before: what the caller does meanwhile is no idle time
             if watch is None or time.monotonic() - last_news > watch:
                 return
             time.sleep(min(2.0, watch))

@@ -227,7 +227,7 @@ def test_watch_scores_what_training_writes_meanwhile(toy_data, tmp_path, monkeyp
     run = tmp_path / "run"
     seen = []
     toys.save(run / "checkpoints/step-000001", seed=1)
-    for checkpoint, _ in run_sweep(str(run), chosen, watch=0.4):
+    for checkpoint, _ in run_sweep(str(run), chosen, watch=1.0):
         seen.append(checkpoint.step)
         if checkpoint.step < 3:
             toys.save(run / f"checkpoints/step-{checkpoint.step + 1:06d}", seed=checkpoint.step + 1)
