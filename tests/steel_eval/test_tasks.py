@@ -107,3 +107,10 @@ def test_a_missing_subject_asked_for_by_name_is_an_error(toy_data):
 def test_other_names_are_for_lm_eval(toy_data):
     assert is_local("cmmlu/agronomy", toy_data)
     assert not is_local("hellaswag", toy_data)
+    assert not is_local("cmmlu_agronomy", toy_data)
+
+
+@pytest.mark.parametrize("name", ["cmmlu", "ceval-test", "mine/agronomy"])
+def test_our_own_names_are_never_fetched_from_elsewhere(tmp_path, name):
+    with pytest.raises(InputError, match=r"here\. Right: --data with"):
+        is_local(name, tmp_path)
