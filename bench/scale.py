@@ -4,7 +4,7 @@
 
 Writes generated Chinese chat rows (5 % near copies, 2 % exact copies, a benchmark of 2,000 items of which some are
 quoted) as JSON lines, builds language + length + decontaminate + dedup, and prints the peak memory of the whole process
-tree (PSS is not to be had everywhere, so resident sizes are summed: pages that processes share count twice), CPU
+tree (proportional set sizes on Linux, so that a page which processes share counts once; resident sizes elsewhere), CPU
 seconds, and what a second build with other thresholds adds to the cache.
 """
 
@@ -90,6 +90,11 @@ def recipe(folder: Path, min_chars: int, threshold: float) -> Path:
     return path
 
 
+def memory_of(process: psutil.Process) -> int:
+    """Return the bytes of a process, shared pages divided among their users where the system says so."""
+    return int(process.memory_full_info().pss) if sys.platform == "linux" else int(process.memory_info().rss)
+
+
 def run(folder: Path, workers: int) -> tuple[float, float, float]:
     """Build and return (seconds, CPU seconds of the tree, peak resident GB of the tree)."""
     command = [sys.executable, "-m", "steel_data", "build", str(folder / "scale.toml"), "--data-root",
@@ -102,10 +107,10 @@ def run(folder: Path, workers: int) -> tuple[float, float, float]:
     def watch() -> None:
         nonlocal peak
         tree = psutil.Process(process.pid)
-        while not done.wait(0.05):
+        while not done.wait(0.1):
             try:
                 members = [tree, *tree.children(recursive=True)]
-                peak = max(peak, sum(m.memory_info().rss for m in members))
+                peak = max(peak, sum(memory_of(m) for m in members))
             except psutil.Error:
                 continue
 

@@ -55,6 +55,7 @@ class StageOfChunk:
         self.attributes: dict[str, Path] = {}
         self._records: pl.DataFrame | None = None
         self._texts: list[str] | None = None
+        self._turns: list[str] | None = None
         self._batch: TextBatch | None = None
 
     @property
@@ -77,10 +78,17 @@ class StageOfChunk:
         return self._texts
 
     @property
+    def turns(self) -> list[str]:
+        """The text views with `overlap.TURN` between turns, where some step decontaminates; else with a line break."""
+        if self._turns is None:
+            self._turns = texts_of(self.records, overlap.TURN) if self.job.benchmarks_sha256 else self.texts
+        return self._turns
+
+    @property
     def batch(self) -> TextBatch:
-        """The texts as arrays."""
+        """The texts as arrays, one for all attributes: to them a line break and a TURN are both a blank."""
         if self._batch is None:
-            self._batch = TextBatch(self.texts)
+            self._batch = TextBatch(self.turns)
         return self._batch
 
     def stage(self) -> Stage:
@@ -98,7 +106,7 @@ class StageOfChunk:
         """Make the two attributes that every stage has."""
 
         def languages() -> pl.DataFrame:
-            labels, scores = language.detect(self.texts)
+            labels, scores = language.detect(self.texts, self.batch)
             given = self.records["language"]
             told = pl.Series("language", labels, dtype=pl.String)
             score = pl.when(given.is_not_null()).then(pl.lit(1.0)).otherwise(pl.Series(scores)).cast(pl.Float32)
@@ -112,7 +120,7 @@ class StageOfChunk:
         self.attribute("language", language.VERSION, languages)
         self.attribute(
             "tokens", [tokenizer.name, tokenizer.sha256],
-            lambda: pl.DataFrame({"tokens": pl.Series(counter(tokenizer)(self.texts), dtype=pl.Int32)}),
+            lambda: pl.DataFrame({"tokens": pl.Series(counter(tokenizer)(self.texts, self.batch), dtype=pl.Int32)}),
         )  # fmt: skip
 
     def attribute_of(self, i: int, step: Filter) -> None:
@@ -133,7 +141,7 @@ class StageOfChunk:
 
             def overlaps(names: tuple[str, ...] = benchmarks) -> pl.DataFrame:
                 index = overlap.build_index(names, self.job.data_root)
-                return pl.DataFrame(overlap.overlap(texts_of(self.records, overlap.TURN), index))
+                return pl.DataFrame(overlap.overlap(self.turns, index, self.batch))
 
             self.attribute(overlap_name(benchmarks), [overlap.VERSION, benchmarks, sha256], overlaps)
 

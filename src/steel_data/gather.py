@@ -23,7 +23,7 @@ from steel_data.map import MappedChunk, MappedSource
 from steel_data.plan import Plan
 from steel_data.schema import Shape, shape_of, to_arrow
 
-SHARD_ROWS = 200_000
+SHARD_ROWS = 100_000
 SHARD_CHARS = 200_000_000
 ROW_GROUP = 10_000
 _FLUSH_ROWS = 100_000

@@ -1,13 +1,21 @@
 """Exact and near duplicates: keys in the map pass, clusters in the plan pass.
 
 Exact: the same text up to Unicode width, case and blanks (a 64-bit hash; at 10 million rows the chance that any two
-different texts collide is below 1e-5). Near: MinHash over character 5-grams (Broder 1997), 125 permutations in 25 bands of
-5: two texts of Jaccard similarity 0.75 meet in some band with probability 0.999, of 0.3 with 0.06. Every pair that meets is
-then *verified* with the true Jaccard similarity of its 5-grams, so a band alone never drops a row. Characters and not
-words, since Chinese has no blanks between words (word shingles find 29 % of the near-duplicates, these 99.9 %;
+different texts collide is below 1e-5). Near: MinHash over character 5-grams (Broder 1997), 125 permutations in 25 bands
+of 5: two texts of Jaccard similarity 0.75 meet in some band with probability 0.999, of 0.3 with 0.06. Every pair that
+meets is then *verified* with the true Jaccard similarity of its 5-grams, so a band alone never drops a row. Characters
+and not words, since Chinese has no blanks between words (word shingles find 29 % of the near-duplicates, these 99.9 %;
 research/curation.md C1).
+
+A cluster is a connected component of verified pairs; its best row (`keep`) stays. The rows that meet in a band are a
+*bucket*, best first. Each is compared with the bucket's first, then with the WINDOW rows before it as far as they are
+not of one cluster yet, so that a template repeated 50,000 times costs a million looks and not 1.25 billion. Most pairs
+of a bucket are unlike (any two English texts share some 5-grams): the lowest bits of the 125 minima, which agree in
+(1 + similarity) / 2 of all places (b-bit MinHash, Li and König 2010), turn nearly all of them away before a text is
+read.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steel_data.errors import InputError
-from steel_data.text import TextBatch, mix64
+from steel_data.text import TextBatch, distinct, mix64
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
@@ -24,9 +32,11 @@ I64 = npt.NDArray[np.int64]
 
 SHINGLE = 5
 BANDS, BAND_ROWS = 25, 5
-VERSION = "dedup-1"
+MINIMA = BANDS * BAND_ROWS
+VERSION = "dedup-2"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
-_ROUNDS = 4  # how often the rest of a band's bucket that is unlike its first row is compared among itself
+WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
+_PART = 1000  # rows whose minima are made at once
 _BATCH = 200_000  # rows whose shingles are held at once while pairs are verified (about 220 MB)
 
 
@@ -49,26 +59,36 @@ class Dedup:
             raise InputError(f"filter 'dedup': threshold = {self.threshold}. Right: 0.5 to 1 (0.75 by default).")
 
     def compute(self, batch: TextBatch) -> dict[str, Any]:
-        """Return the narrow columns of a chunk: `exact` (u64) and, for near-duplicates, `band_00` … `band_24` (u32)."""
-        columns: dict[str, Any] = {"exact": batch.fingerprints()}
-        if self.near:
-            columns |= {f"band_{i:02d}": band for i, band in enumerate(bands(batch))}
-        return columns
+        """Return the narrow columns of a chunk: `exact` (u64) and, for near-duplicates, those of `near_keys`."""
+        exact = {"exact": batch.fingerprints()}
+        return exact | near_keys(batch) if self.near else exact
 
 
-def bands(batch: TextBatch) -> list[U32]:
-    """Return BANDS arrays (one hash a row): rows that share an entry of one of them may be near-duplicates."""
-    from rensa import RMinHash
+def near_keys(batch: TextBatch) -> dict[str, Any]:
+    """Return `band_00` … `band_24` (u32) and `bits_0`, `bits_1` (u64), one entry a row.
 
-    if not batch.rows:
-        return [np.zeros(0, np.uint32)] * BANDS
+    Rows that share an entry of a band may be near-duplicates; the bits are the lowest ones of the minima.
+    """
     hash_G, offset_R = batch.shingles(SHINGLE)
-    digest = RMinHash.digest_matrix_from_flat_token_hashes(hash_G, offset_R.astype(np.uint64), BANDS * BAND_ROWS, _SEED)
-    matrix = np.array(digest.to_rows(), dtype=np.uint64).reshape(batch.rows, BANDS, BAND_ROWS)
+    parts = [_minima(hash_G, offset_R[start : start + _PART + 1]) for start in range(0, batch.rows, _PART)]
+    matrix = np.concatenate([np.zeros((0, MINIMA), np.uint32), *parts])
     folded = np.zeros((batch.rows, BANDS), np.uint64)
     for i in range(BAND_ROWS):
-        folded = mix64(folded * np.uint64(0x9E3779B97F4A7C15) + matrix[:, :, i] + np.uint64(1))
-    return [np.ascontiguousarray(folded[:, i]).astype(np.uint32) for i in range(BANDS)]
+        folded = mix64(folded * np.uint64(0x9E3779B97F4A7C15) + matrix[:, i::BAND_ROWS] + np.uint64(1))
+    bits = np.packbits((matrix & np.uint32(1)).astype(np.uint8), axis=1)  # filled up with 0 to 128
+    words = np.ascontiguousarray(bits).view("<u8").astype(np.uint64)
+    keys: dict[str, Any] = {f"band_{i:02d}": folded[:, i].astype(np.uint32) for i in range(BANDS)}
+    return keys | {f"bits_{i}": np.ascontiguousarray(words[:, i]) for i in range(2)}
+
+
+def _minima(hash_G: U64, offset_R: I64) -> U32:
+    """Return the minima of some rows, shape (rows, MINIMA): of a few, since rensa hands them out as Python integers."""
+    from rensa import RMinHash
+
+    mine = hash_G[offset_R[0] : offset_R[-1]]
+    own = (offset_R - offset_R[0]).astype(np.uint64)
+    digest = RMinHash.digest_matrix_from_flat_token_hashes(mine, own, MINIMA, _SEED)
+    return np.array(digest.to_rows(), dtype=np.uint32).reshape(len(own) - 1, MINIMA)
 
 
 def exact_winners(exact: U64) -> I64:
@@ -83,88 +103,92 @@ def exact_winners(exact: U64) -> I64:
 
 
 def near_winners(
-    read_bands: Callable[[int], U32],
+    read_key: Callable[[str], npt.NDArray[Any]],
     read_texts: Callable[[I64], Sequence[str]],
     rows: int,
     threshold: float,
 ) -> I64:
     """Return for each of `rows` rows (best first) the row of its cluster that stays: itself, or the cluster's first.
 
-    `read_bands(i)` gives band i of all rows; `read_texts(rows)` the texts of some, in the order asked. A cluster is a
-    connected component of verified pairs.
+    `read_key(name)` gives a column of `near_keys` for all rows; `read_texts(rows)` the texts of some, in that order.
     """
-    parent = np.arange(rows)
-    groups: list[I64] = []
-    seen: set[bytes] = set()
-    for i in range(BANDS):
-        for group in _buckets(read_bands(i)):
-            key = group.tobytes()
-            if key not in seen:  # the same rows meet in most of their bands
-                seen.add(key)
-                groups.append(group)
-    for _ in range(_ROUNDS):
-        pairs = _star_pairs(groups, parent)
-        if not len(pairs):
-            break
-        alike = verify(pairs, read_texts, threshold)
-        for a, b in pairs[alike].tolist():
-            _union(parent, a, b)
-        groups = [rest for rest in (_unlike(group, parent) for group in groups) if len(rest) > 1]
-    return np.array([_find(parent, row) for row in range(rows)], np.int64) if rows else parent
+    bits = np.column_stack([read_key("bits_0"), read_key("bits_1")])
+    least = _least_agreement(threshold)
+    root = np.arange(rows)
+    for pairs_of in (_first_pairs, _window_pairs):
+        found = [pairs_of(read_key(f"band_{i:02d}"), bits, least, root) for i in range(BANDS)]
+        pair = distinct(np.concatenate(found))
+        pairs = np.column_stack([pair // max(rows, 1), pair % max(rows, 1)])
+        root = _joined(root, pairs[verify(pairs, read_texts, threshold)])
+    return root
 
 
-def _buckets(band: U32) -> list[I64]:
-    """Return the groups (ascending row numbers) of two or more rows with one band hash."""
+def _least_agreement(threshold: float) -> int:
+    """Return in how many of the lowest bits two texts at the threshold agree at least, but for one pair in 30,000."""
+    share = (1 + threshold) / 2
+    return math.floor(MINIMA * share - 4 * math.sqrt(MINIMA * share * (1 - share)))
+
+
+def _alike_bits(a: I64, b: I64, bits: U64, least: int) -> npt.NDArray[np.bool_]:
+    differing = np.bitwise_count(bits[a] ^ bits[b]).sum(axis=1)
+    alike: npt.NDArray[np.bool_] = differing <= MINIMA - least
+    return alike
+
+
+def _first_pairs(band: U32, bits: U64, least: int, root: I64) -> I64:
+    """Return pairs (first row of a bucket, another of it) that may be alike, as `first * rows + other`."""
     order = np.argsort(band, kind="stable")
-    values = band[order]
-    starts = (
-        np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(order) else np.zeros(0, np.int64)
-    )
-    ends = np.append(starts[1:], len(order))
-    return [order[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True) if e - s > 1]
+    new = np.ones(len(order), bool)
+    new[1:] = band[order][1:] != band[order][:-1]
+    first = order[np.flatnonzero(new)[np.cumsum(new) - 1]] if len(order) else order
+    first, other = first[~new], order[~new]
+    alike = _alike_bits(first, other, bits, least)
+    pair: I64 = first[alike] * len(root) + other[alike]
+    return pair
 
 
-def _star_pairs(groups: list[I64], parent: I64) -> I64:
-    """Return the distinct pairs (first of group, other) that are not yet in one cluster, shape (pairs, 2)."""
-    pairs = []
-    for group in groups:
-        root = _find(parent, int(group[0]))
-        others = [row for row in group[1:].tolist() if _find(parent, row) != root]
-        if others:
-            pairs.append(np.column_stack([np.full(len(others), group[0]), np.array(others, np.int64)]))
-    return np.unique(np.concatenate(pairs), axis=0) if pairs else np.zeros((0, 2), np.int64)
+def _window_pairs(band: U32, bits: U64, least: int, root: I64) -> I64:
+    """Return pairs of rows at most WINDOW places apart in a bucket, of two clusters so far, that may be alike."""
+    order = np.argsort(band, kind="stable")
+    band = band[order]
+    at = np.arange(len(order))
+    found = [np.zeros(0, np.int64)]
+    for apart in range(1, WINDOW + 1):
+        at = at[at + apart < len(order)]
+        at = at[band[at] == band[at + apart]]
+        a, b = order[at], order[at + apart]
+        open_pair = root[a] != root[b]
+        a, b = a[open_pair], b[open_pair]
+        alike = _alike_bits(a, b, bits, least)
+        found.append(a[alike] * len(root) + b[alike])
+    return np.concatenate(found)
 
 
-def _unlike(group: I64, parent: I64) -> I64:
-    root = _find(parent, int(group[0]))
-    return np.array([row for row in group[1:].tolist() if _find(parent, row) != root], np.int64)
+def _joined(root: I64, pairs: I64) -> I64:
+    """Return the first row of each row's component, once the rows of each pair are in one component.
 
-
-def _find(parent: I64, row: int) -> int:
-    while parent[row] != row:
-        parent[row] = parent[parent[row]]
-        row = int(parent[row])
-    return row
-
-
-def _union(parent: I64, a: int, b: int) -> None:
-    a, b = _find(parent, a), _find(parent, b)
-    parent[max(a, b)] = min(a, b)
+    Roots are hooked onto the smaller one and paths cut short until nothing changes (Shiloach and Vishkin 1982).
+    """
+    root = root.copy()
+    while True:
+        a, b = root[pairs[:, 0]], root[pairs[:, 1]]
+        apart = a != b
+        if not apart.any():
+            return root
+        np.minimum.at(root, np.maximum(a, b)[apart], np.minimum(a, b)[apart])
+        while (root[root] != root).any():
+            root = root[root]
 
 
 def verify(pairs: I64, read_texts: Callable[[I64], Sequence[str]], threshold: float) -> npt.NDArray[np.bool_]:
-    """Return which pairs (shape (pairs, 2), sorted by the first) have a true Jaccard similarity of at least `threshold`."""
+    """Return which pairs (shape (pairs, 2), sorted by the first) have a Jaccard similarity of at least `threshold`."""
     alike = np.zeros(len(pairs), bool)
-    start = 0
-    while start < len(pairs):
-        stop = min(len(pairs), start + _BATCH // 2)
-        part = pairs[start:stop]
-        rows = np.unique(part)
+    for start in range(0, len(pairs), _BATCH // 2):
+        part = pairs[start : start + _BATCH // 2]
+        rows, place = np.unique(part, return_inverse=True)
         sets = _shingle_sets(read_texts(rows))
-        place = {row: i for i, row in enumerate(rows.tolist())}
-        for k, (a, b) in enumerate(part.tolist()):
-            alike[start + k] = jaccard(sets[place[a]], sets[place[b]]) >= threshold
-        start = stop
+        for k, (a, b) in enumerate(place.reshape(-1, 2).tolist()):
+            alike[start + k] = _is_alike(sets[a], sets[b], threshold)
     return alike
 
 
@@ -173,15 +197,23 @@ def _shingle_sets(texts: Sequence[str], step: int = 4000) -> list[U32]:
     sets: list[U32] = []
     for start in range(0, len(texts), step):
         hash_G, offset_R = TextBatch(list(texts[start : start + step])).shingles(SHINGLE)
-        short = hash_G.astype(np.uint32)
-        bounds = offset_R.tolist()
-        sets += [np.unique(short[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+        row_G = np.repeat(np.arange(len(offset_R) - 1, dtype=np.uint64), np.diff(offset_R))
+        pair = distinct((row_G << np.uint64(32)) | (hash_G & np.uint64(0xFFFFFFFF)))
+        bounds = np.searchsorted(pair, np.arange(1, len(offset_R) - 1, dtype=np.uint64) << np.uint64(32))
+        sets += np.split(pair.astype(np.uint32), bounds)
     return sets
+
+
+def _is_alike(a: U32, b: U32, threshold: float) -> bool:
+    small, large = sorted((len(a), len(b)))
+    return small >= threshold * large and jaccard(a, b) >= threshold
 
 
 def jaccard(a: U32, b: U32) -> float:
     """Return the Jaccard similarity of two sets given as sorted distinct arrays (1 for two empty ones)."""
     if not len(a) and not len(b):
         return 1.0
-    both = len(np.intersect1d(a, b, assume_unique=True))
-    return both / (len(a) + len(b) - both)
+    both = np.concatenate([a, b])
+    both.sort(kind="stable")  # merges two sorted runs
+    shared = int((both[1:] == both[:-1]).sum())
+    return shared / (len(a) + len(b) - shared)

@@ -7,15 +7,17 @@ The rules, in this order (letters = Han, kana, Hangul, Latin and other scripts; 
 3. Kana are 15 % or more of Han + kana: `ja`. Below that, and above 2 %, fastText decides between `ja` and `zh`. Kanji
    alone cannot be told from Chinese: `zh`.
 4. More Hangul than Han (a Latin word counted as five letters): `ko`.
-5. Han are 30 % or more of the words (a Han character is a word, five Latin letters are one): `zh`; so a Chinese instruction
-   that quotes an English sentence is `zh`. Two or more characters (or 3 % of them) that only written Cantonese uses: `yue`.
-   fastText gives .40 on two-character Chinese words and .14 on single ones (data README): rules 4 and 5 need no length.
-6. Everything else goes to fastText: its first label, on the first 300 characters, with its probability.
+5. Han are 30 % or more of the words (a Han character is a word, five Latin letters are one): `zh`; so a Chinese
+   instruction that quotes an English sentence is `zh`. Characters that only written Cantonese uses are 2 % of the Han
+   ones, and two or more (or 3 %): `yue`. fastText gives .40 on two-character Chinese words and .14 on single ones:
+   rules 4 and 5 need no length.
+6. Everything else goes to fastText: its first label, on the first 300 characters (NFKC), with its probability.
 
 `language_score` is the script's share of the letters for rules 3-5, fastText's probability for rule 6.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,11 +29,12 @@ import polars as pl
 
 from steel_data.text import HAN, HANGUL, KANA, LATIN, LETTER, TextBatch
 
+SEEN = 300  # characters of a text that fastText is shown: its cost is in proportion
 MODEL = Path(__file__).parent.parent / "resources" / "lid.176.ftz"
-VERSION = "language-1"  # part of the cache's key: raise it when a rule changes
+VERSION = "language-2"  # part of the cache's key: raise it when a rule changes
 _ASIDE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$[^$\n]{1,200}\$|https?://\S+", re.DOTALL)
-# Characters of written Cantonese that standard Chinese does not use (唔 and 佢 alone prove little; together they do).
-_CANTONESE = re.compile("[嘅咗喺啲嚟冇哋嗰噉㗎嘢瞓攞搵佢唔咁喇乜咩畀睇諗]")
+# Characters of written Cantonese that standard Chinese hardly uses (not 喇, which is in 喇嘛; not 咩, which sheep say).
+_CANTONESE = re.compile("[嘅咗喺啲嚟冇哋嗰噉㗎嘢瞓攞搵佢唔咁畀睇諗]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +76,9 @@ def _declared(column: str) -> pl.Expr:
     return value.str.replace(r"[-_].*$", "").replace({"cmn": "zh", "chinese": "zh", "english": "en", "eng": "en"})
 
 
-def detect(texts: list[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
-    """Return the language and its score for each text, by the rules above."""
-    batch = TextBatch([_set_aside(text) for text in texts])
-    han, kana, hangul = (batch.counts(k).astype(np.float64) for k in (HAN, KANA, HANGUL))
-    latin, letter = (batch.counts(k).astype(np.float64) for k in (LATIN, LETTER))
+def detect(texts: list[str], batch: TextBatch | None = None) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Return the language and its score of each text, by the rules above. `batch`: the texts', where there is one."""
+    han, kana, hangul, latin, letter = _letters(texts, batch or TextBatch(texts))
     cjk = han + kana
     words = han + kana + hangul + latin / 5 + letter / 5
     total = np.maximum(words, 1e-9)
@@ -101,17 +102,32 @@ def detect(texts: list[str]) -> tuple[list[str], npt.NDArray[np.float32]]:
             labels[row], scores[row] = "yue", han[row] / total[row]
     decide(chinese, "zh", han / total)
     for row in np.flatnonzero(labels == "").tolist():
-        labels[row], scores[row] = fasttext_language(texts[row])
+        labels[row], scores[row] = fasttext_language(_plain_width(texts[row][:SEEN]))
         if doubtful[row] and labels[row] not in ("ja", "zh"):
             labels[row] = "ja" if kana[row] > han[row] else "zh"
     return labels.tolist(), scores
 
 
+def _letters(texts: list[str], batch: TextBatch) -> list[npt.NDArray[np.float64]]:
+    """Return how many Han, kana, Hangul, Latin and other letters each text has, what rule 1 sets aside left out."""
+    rest = {i: _set_aside(text) for i, text in enumerate(texts) if "```" in text or "$" in text or "http" in text}
+    counts = []
+    other, at = TextBatch(list(rest.values())), list(rest)
+    for kind in (HAN, KANA, HANGUL, LATIN, LETTER):
+        count = batch.counts(kind).astype(np.float64)
+        count[at] = other.counts(kind)
+        counts.append(count)
+    return counts
+
+
 def _set_aside(text: str) -> str:
-    if "```" not in text and "$" not in text and "http" not in text:
-        return text
     rest = _ASIDE.sub(" ", text)
     return rest if any(c.isalpha() for c in rest) else text
+
+
+def _plain_width(text: str) -> str:
+    """Return the text as fastText knows its script: full-width Latin letters it takes for Kannada."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
 @cache
@@ -123,5 +139,5 @@ def _model() -> Any:
 
 def fasttext_language(text: str) -> tuple[str, float]:
     """Return plain fastText's label and probability for the first 300 characters (a newline would raise)."""
-    labels, scores = _model().predict(text[:300].replace("\n", " ").replace("\r", " "))
+    labels, scores = _model().predict(text[:SEEN].replace("\n", " ").replace("\r", " "))
     return labels[0].removeprefix("__label__"), min(float(scores[0]), 1.0)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from steel_data.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
@@ -17,6 +19,19 @@ class Length:
     max_chars: int | None = None
     min_tokens: int | None = None
     max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that keep everything or nothing."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if not given:
+            raise InputError("filter 'length': no bound given. Right: min_chars = 10.")
+        for name, value in given.items():
+            if value < 0:
+                raise InputError(f"filter 'length': {name} = {value}. Right: 0 or more.")
+        for unit in ("chars", "tokens"):
+            low, high = given.get(f"min_{unit}"), given.get(f"max_{unit}")
+            if low is not None and high is not None and low > high:
+                raise InputError(f"filter 'length': min_{unit} = {low} is above max_{unit} = {high}.")
 
     def verdict(self) -> pl.Expr:
         """Return the reason of the drop, or null: `length:too-short`, `length:too-long`."""
