@@ -70,6 +70,8 @@ class Sweep:
         if fits and swap(self.loaded, weights[1]):  # type: ignore[index, arg-type]
             self.loaded.fingerprint = weights[0]  # type: ignore[index, union-attr]
             self.loaded.folder = checkpoint.folder  # type: ignore[union-attr]
+            # other weights may betray what those before them did not
+            self.sharing = prefix_sharing(self.loaded.model)  # type: ignore[union-attr]
             self.swapped += 1
             return self.loaded  # type: ignore[return-value]
         self.loaded = None  # frees the old module before the new one is made
