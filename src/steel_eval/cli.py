@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Score checkpoints, and say how far the scores can be trusted.",
+    help="Score checkpoints, and say how far the scores can be trusted. "
+    "`python -m steel_eval lm_eval …` is lm-eval's own command line with the model class `steel`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
