@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-ROUNDS, STEPS = 3, 4
+ROUNDS, STEPS, ACCUMULATE = 3, 4, 2
 MODEL = {
     "type": "qwen2", "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
     "intermediate_size": 512, "max_position_embeddings": 2048, "tie_word_embeddings": True,
@@ -38,8 +38,8 @@ MARKED = """{%- for message in messages -%}
 def sample_mixture(folder):
     """Build the demo recipe's mixture from the generated sample; returns (mixture, tokenizer folder)."""
     from steel_data.build import build
-    from steel_data.record import text_view
     from steel_data.recipe import load
+    from steel_data.record import text_view
     from steel_data.sample import write_sample
     from steel_train.examples import read_rows
     from steel_train.tokenizer import train_tokenizer
@@ -65,7 +65,7 @@ def session_for(mixture, tokenizer, folder, model=MODEL, **settings):
 
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
-    base = {"max_length": LENGTH, "epochs": 1, "precision": "fp32", "log_every": 1, "max_steps": STEPS}
+    base = {"max_length": LENGTH, "epochs": 1, "precision": "fp32", "log_every": 1, "max_steps": STEPS, "accumulate": ACCUMULATE}
     chosen = Settings(model=model, tokenizer=str(tokenizer), chat_template="chatml", **{**base, **settings})
     return Session(prepare(Recipe, chosen, folder, mixture, None), folder / "run", 1)
 
@@ -111,13 +111,13 @@ def plain_trl(mixture, tokenizer, config, checkpointing):
     from trl import SFTConfig, SFTTrainer
 
     data = load_dataset("parquet", data_files=str(mixture / "train-*.parquet"), split="train")
-    rows = data.select_columns(["messages"]).shuffle(seed=1).select(range(min(len(data), 64 * STEPS)))
+    rows = data.select_columns(["messages"]).shuffle(seed=1).select(range(min(len(data), 8 * ACCUMULATE * STEPS)))
     loaded = AutoTokenizer.from_pretrained(tokenizer)
     loaded.chat_template, loaded.pad_token, loaded.eos_token = MARKED, "<|endoftext|>", "<|im_end|>"
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     arguments = SFTConfig(
-        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=8, gradient_accumulation_steps=8, max_steps=STEPS,
+        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=8, gradient_accumulation_steps=ACCUMULATE, max_steps=STEPS,
         max_length=LENGTH, bf16=False, gradient_checkpointing=checkpointing, logging_steps=1, save_strategy="no",
         report_to="none", disable_tqdm=True, assistant_only_loss=True, use_cpu=True, learning_rate=2e-5,
     )  # fmt: skip
@@ -164,7 +164,7 @@ def one_memory(mixture, tokenizer, folder, size):
     hidden, layers, heads = SIZES[size]
     shape = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
     session = session_for(
-        mixture, tokenizer, folder, {**MODEL, **shape, "intermediate_size": 4 * hidden}, accumulate=2, max_steps=3
+        mixture, tokenizer, folder, {**MODEL, **shape, "intermediate_size": 4 * hidden}, max_steps=3
     )
     prepared = session.prepared
     asked = Question(

@@ -6,14 +6,20 @@ up what is alive. What an allocator wastes, a device's context and a library's w
 """
 
 import copy
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from peft import get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
 
+from steel_train.arguments import adapter
 from steel_train.batches import ATTENTION, MicroBatch, register_attention
 from steel_train.kernel_choice import head_bytes
-from steel_train.settings import Lora, Settings
+from steel_train.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,6 @@ def _play(
 ) -> tuple[int, tuple[int, int]]:
     """Return the peak of live bytes of two steps, and the bytes of weights and of trained weights."""
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.distributed._tools.mem_tracker import MemTracker
 
     register_attention()
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -85,9 +90,9 @@ def _play(
             model.gradient_checkpointing_enable()
         trained = [p for p in model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(trained, fused=True)
-        tracker = MemTracker()
-        tracker.track_external(model, optimiser)
-        with tracker:
+        with _LiveBytes() as live:
+            for tensor in (*model.parameters(), *model.buffers()):
+                live.count(tensor)
             for _ in range(2):
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                     loss = _loss(model, inputs, with_head)
@@ -95,25 +100,59 @@ def _play(
                 optimiser.step()
                 optimiser.zero_grad()
                 del loss
-                tracker.reset_mod_stats()  # of modules only; the peak stays
-        snapshot = tracker.get_tracker_snapshot("peak")
     sizes = sum(p.numel() * 4 for p in model.parameters()), sum(p.numel() * 4 for p in trained)
-    return max(int(parts["Total"]) for parts in snapshot.values()), sizes
+    return live.peak, sizes
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all storages that are alive, and their highest sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known = WeakIdKeyDictionary()
+
+    def count(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage not in self.known:
+            self.known[storage] = True
+            size = storage.nbytes()
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.now -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tree_map_only(torch.Tensor, self.count, result)
+        return result
 
 
 def _fake_model(config: Any, settings: Settings, attention: str) -> Any:
+    """Return the model, with its adapter, its weights being fake tensors on the CPU (the caller is in fake mode)."""
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
-    add_fused_lm_head(model, outputs=("log_probs",))
-    if not settings.uses_lora:
-        return model.train()
-    from peft import LoraConfig, get_peft_model
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
+        add_fused_lm_head(model, outputs=("log_probs",))
+        if settings.uses_lora:
+            model = get_peft_model(model, adapter(settings))
+    # put in by hand: Module.to() cannot exchange a real or meta parameter for a fake one. Tied weights stay tied.
+    made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    for module in model.modules():
+        for kind in (module._parameters, module._buffers):
+            for name, old in kind.items():
+                if old is not None:
+                    kind[name] = made.setdefault(id(old), (old, _empty_like(old)))[1]
+    return model.train()
 
-    lora = settings.lora or Lora()
-    targets = lora.targets or "all-linear"
-    return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=lora.rank, target_modules=targets)).train()
+
+def _empty_like(old: torch.Tensor) -> torch.Tensor:
+    empty = torch.empty(old.shape, dtype=old.dtype, device="cpu")
+    return torch.nn.Parameter(empty, requires_grad=old.requires_grad) if isinstance(old, torch.nn.Parameter) else empty
 
 
 def _loss(model: Any, inputs: dict[str, Any], with_head: bool) -> torch.Tensor:
