@@ -2,10 +2,11 @@
 
     python bench/train.py [MIXTURE TOKENIZER] [--only speed|memory|preflight]
 
-Without a mixture, one is built from the generated sample. Speeds are tokens per CPU-second (one thread), so a loaded machine
-does not tell; the trainers take turns, and ratios are medians over the rounds.
+Without a mixture, one is built from the generated sample. Speeds are tokens per CPU-second (one thread), so a loaded
+machine does not tell; the trainers take turns, and ratios are medians over the rounds.
 """
 
+import ctypes
 import json
 import shutil
 import statistics
@@ -46,7 +47,8 @@ def sample_mixture(folder):
 
     write_sample(folder / "data", scale=0.2)
     recipe = Path(__file__).parent.parent / "recipes" / "demo.toml"
-    text = recipe.read_text(encoding="utf-8").replace("take = 500", "take = 100").replace("1 = 30, 3 = 10", "1 = 6, 3 = 2")
+    text = recipe.read_text(encoding="utf-8")
+    text = text.replace("take = 500", "take = 100").replace("1 = 30, 3 = 10", "1 = 6, 3 = 2")
     (folder / "demo.toml").write_text(text, encoding="utf-8")
     build(load(folder / "demo.toml"), data_root=folder / "data", out=folder / "mixture")
     texts = (text_view(row) for rows in read_rows(folder / "mixture") for row in rows)
@@ -65,7 +67,8 @@ def session_for(mixture, tokenizer, folder, model=MODEL, **settings):
 
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
-    base = {"max_length": LENGTH, "epochs": 1, "precision": "fp32", "log_every": 1, "max_steps": STEPS, "accumulate": ACCUMULATE}
+    base = {"max_length": LENGTH, "epochs": 1, "precision": "fp32", "log_every": 1}
+    base |= {"max_steps": STEPS, "accumulate": ACCUMULATE}
     chosen = Settings(model=model, tokenizer=str(tokenizer), chat_template="chatml", **{**base, **settings})
     return Session(prepare(Recipe, chosen, folder, mixture, None), folder / "run", 1)
 
@@ -117,7 +120,8 @@ def plain_trl(mixture, tokenizer, config, checkpointing):
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     arguments = SFTConfig(
-        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=8, gradient_accumulation_steps=ACCUMULATE, max_steps=STEPS,
+        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=8, gradient_accumulation_steps=ACCUMULATE,
+        max_steps=STEPS,
         max_length=LENGTH, bf16=False, gradient_checkpointing=checkpointing, logging_steps=1, save_strategy="no",
         report_to="none", disable_tqdm=True, assistant_only_loss=True, use_cpu=True, learning_rate=2e-5,
     )  # fmt: skip
@@ -163,9 +167,7 @@ def one_memory(mixture, tokenizer, folder, size):
 
     hidden, layers, heads = SIZES[size]
     shape = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
-    session = session_for(
-        mixture, tokenizer, folder, {**MODEL, **shape, "intermediate_size": 4 * hidden}, max_steps=3
-    )
+    session = session_for(mixture, tokenizer, folder, {**MODEL, **shape, "intermediate_size": 4 * hidden}, max_steps=3)
     prepared = session.prepared
     asked = Question(
         prepared.examples, session.schedule, session.settings, prepared.tokenizer, session.config, folder,
@@ -174,6 +176,7 @@ def one_memory(mixture, tokenizer, folder, size):
     report = inspect(asked)
     session.resumed = None
     session.folder.mkdir(exist_ok=True)
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed before must not hide what is needed now
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     model = load_model(session.settings, session.config, session.recipe.path, session.packed, 1)
@@ -211,10 +214,10 @@ def preflight(mixture, tokenizer, folder, rows=1_000_000):
     manifest |= {"rows": rows, "output": {}, "dropped_files": {}, "truth": {}}
     (big / "manifest.json").write_text(json.dumps(manifest))
     recipe = folder / "big.toml"
-    table = ", ".join(f"{k} = {json.dumps(v)}" for k, v in {**MODEL, "hidden_size": 1024, "num_hidden_layers": 24}.items())
-    recipe.write_text(
-        f'[source.x]\npath = "none"\n[train]\nmodel = {{ {table} }}\ntokenizer = "{tokenizer}"\nchat_template = "chatml"\n'
-    )
+    shape = {**MODEL, "hidden_size": 1024, "num_hidden_layers": 24}
+    table = ", ".join(f"{k} = {json.dumps(v)}" for k, v in shape.items())
+    train = f'[train]\nmodel = {{ {table} }}\ntokenizer = "{tokenizer}"\nchat_template = "chatml"\n'
+    recipe.write_text(f'[source.x]\npath = "none"\n{train}')
     start = time.monotonic(), time.process_time()
     plan_training(recipe, (big, folder / "plan", None), ("a100x8", "10/h"), 0)
     result = Table("pre-flight", "rows", "seconds", "CPU-seconds")
