@@ -1,7 +1,10 @@
 """Refuse to train on the exam: a source that is a known test split needs a reason in the recipe.
 
 Known by path (benchmarks.known_test_split), or by content: half or more of a file's rows match one split's fingerprint.
-A fingerprint is the set of 64-bit hashes of the normalised questions; it holds no text.
+A fingerprint is the set of 64-bit hashes of the normalised questions; it holds no text. The shipped ones are made by
+bench/make_test_split_fingerprints.py and cover about half of the subjects of CMMLU and C-Eval (docs/results/curation.md): a
+renamed file of one of the other subjects is not known by content. Up to 400 rows of a file's first chunk are looked at,
+once (0.01 to 0.1 CPU-seconds a file; the answer is remembered).
 """
 
 import json
@@ -25,6 +28,7 @@ from steel_data.text import normalise
 FINGERPRINTS = Path(__file__).parent / "resources" / "test_splits.npz"
 SAMPLE = 400  # rows looked at in each file
 MATCHED = 0.5
+_SIGNS = regex.compile(r"[\s\p{P}\p{S}]+")
 _SHORTEST = 6  # characters of a question that can be told from everyday text
 
 
@@ -34,14 +38,17 @@ def check_test_splits(recipe: Recipe, inputs: tuple[SourceInputs, ...], cache_fo
     for source in inputs:
         table = source.source.table
         if table.allow_test_split is not None and not table.allow_test_split.strip():
-            raise InputError(f"{recipe.path} [source.{source.source.name}]: allow_test_split is empty. Right: the reason.")
+            raise InputError(
+                f"{recipe.path} [source.{source.source.name}]: allow_test_split is empty. Right: the reason."
+            )
         if table.allow_test_split is not None:
             continue
         split = _declared_split(source) or _split_by_path(source) or _split_by_content(source, cache_folder)
         if split is not None:
             raise InputError(
-                f"{recipe.path} [source.{source.source.name}]: {split[0]} is the known test split {split[1]}: training on it "
-                f'spoils every score on {split[1].partition("/")[0]}. Right: another file, or allow_test_split = "the reason".'
+                f"{recipe.path} [source.{source.source.name}]: {split[0]} is the known test split {split[1]}: training "
+                f"on it spoils every score on {split[1].partition('/')[0]}. Right: another file, or "
+                'allow_test_split = "the reason".'
             )
         warnings += [
             f"{file.name}: the name says test; if it is an exam that you score by, leave it out"
@@ -89,9 +96,19 @@ def fingerprints() -> dict[str, npt.NDArray[np.uint64]]:
         return {name: stored[name] for name in stored.files}
 
 
+@cache
+def _holders() -> dict[int | None, tuple[str, ...]]:
+    """Return question hash -> the splits that have it."""
+    holders: dict[int | None, tuple[str, ...]] = {}
+    for name, keys in fingerprints().items():
+        for key in keys.tolist():
+            holders[key] = (*holders.get(key, ()), name)
+    return holders
+
+
 def question_hash(text: str) -> int | None:
     """Return the hash of a question without width, case, blanks and punctuation; None for one too short to tell."""
-    plain = regex.sub(r"[\s\p{P}\p{S}]+", "", normalise(text))
+    plain = _SIGNS.sub("", normalise(text))
     return xxhash.xxh3_64_intdigest(plain.encode("utf-8", "surrogatepass")) if len(plain) >= _SHORTEST else None
 
 
@@ -111,6 +128,7 @@ def _content_split(file: InputFile, cache_folder: Path) -> str | None:
     if remembered.is_file():
         answer: str | None = json.loads(remembered.read_text(encoding="utf-8"))
         return answer
+    holders = _holders()
     counts = dict.fromkeys(known, 0)
     looked = 0
     for _, rows in read_chunks(file.path, file.scan, {0}):
@@ -119,9 +137,8 @@ def _content_split(file: InputFile, cache_folder: Path) -> str | None:
             if row.value is None:
                 continue
             looked += 1
-            hashes = np.array([h for text in _candidates(row.value) if (h := question_hash(text)) is not None], np.uint64)
-            for name, keys in known.items():
-                counts[name] += bool(np.isin(hashes, keys).any()) if len(hashes) else 0
+            for name in {split for text in _candidates(row.value) for split in holders.get(question_hash(text), ())}:
+                counts[name] += 1
     best = max(counts, key=lambda name: counts[name])
     found = best if looked and counts[best] >= MATCHED * looked else None
     atomic_write(remembered, json.dumps(found).encode())

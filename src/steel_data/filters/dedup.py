@@ -1,11 +1,15 @@
 """Exact and near duplicates: keys in the map pass, clusters in the plan pass.
 
 Exact: the same text up to Unicode width, case and blanks (a 64-bit hash; at 10 million rows the chance that any two
-different texts collide is below 1e-5). Near: MinHash over character 5-grams (Broder 1997), 125 permutations in 25 bands of
-5: two texts of Jaccard similarity 0.75 meet in some band with probability 0.999, of 0.3 with 0.06. Every pair that meets is
-then *verified* with the true Jaccard similarity of its 5-grams, so a band alone never drops a row. Characters and not
-words, since Chinese has no blanks between words (word shingles find 29 % of the near-duplicates, these 99.9 %;
+different texts collide is below 1e-5). Near: MinHash over character 5-grams (Broder 1997), 125 permutations in 25 bands
+of 5: two texts of Jaccard similarity 0.75 meet in some band with probability 0.999, of 0.3 with 0.06. Every pair that
+meets is then *verified* with the true Jaccard similarity of its 5-grams, so a band alone never drops a row. Characters
+and not words, since Chinese has no blanks between words (word shingles find 29 % of the near-duplicates, these 99.9 %;
 research/curation.md C1).
+
+A cluster is a connected component of verified pairs; its best row (`keep`) stays. The rows that meet in a band are a
+*bucket*. Each is compared with its best row; those unlike it among themselves with the best of them, and so on for at
+most ROUNDS rounds, so that a template repeated 50,000 times costs 50,000 comparisons a round and not 1.25 billion.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steel_data.errors import InputError
-from steel_data.text import TextBatch, mix64
+from steel_data.text import TextBatch, distinct, mix64
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
@@ -24,9 +28,9 @@ I64 = npt.NDArray[np.int64]
 
 SHINGLE = 5
 BANDS, BAND_ROWS = 25, 5
-VERSION = "dedup-1"
+VERSION = "dedup-1"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
-_ROUNDS = 4  # how often the rest of a band's bucket that is unlike its first row is compared among itself
+ROUNDS = 24  # how often what is left of a bucket, unlike its best rows so far, is compared with the best of the rest
 _BATCH = 200_000  # rows whose shingles are held at once while pairs are verified (about 220 MB)
 
 
@@ -93,78 +97,62 @@ def near_winners(
     `read_bands(i)` gives band i of all rows; `read_texts(rows)` the texts of some, in the order asked. A cluster is a
     connected component of verified pairs.
     """
-    parent = np.arange(rows)
-    groups: list[I64] = []
-    seen: set[bytes] = set()
-    for i in range(BANDS):
-        for group in _buckets(read_bands(i)):
-            key = group.tobytes()
-            if key not in seen:  # the same rows meet in most of their bands
-                seen.add(key)
-                groups.append(group)
-    for _ in range(_ROUNDS):
-        pairs = _star_pairs(groups, parent)
-        if not len(pairs):
+    root = np.arange(rows)
+    waiting = np.full(rows, (1 << BANDS) - 1, np.uint32)  # bit i: not yet compared with all the best of its bucket i
+    seen = np.zeros(0, np.int64)
+    for _ in range(ROUNDS):
+        found = [_star_pairs(read_bands(i), waiting, i, root) for i in range(BANDS)]
+        pair = distinct(np.concatenate(found))
+        pair = pair[~np.isin(pair, seen)]
+        if not len(pair):
             break
-        alike = verify(pairs, read_texts, threshold)
-        for a, b in pairs[alike].tolist():
-            _union(parent, a, b)
-        groups = [rest for rest in (_unlike(group, parent) for group in groups) if len(rest) > 1]
-    return np.array([_find(parent, row) for row in range(rows)], np.int64) if rows else parent
+        pairs = np.column_stack([pair // rows, pair % rows])
+        root = _joined(root, pairs[verify(pairs, read_texts, threshold)])
+        seen = np.concatenate([seen, pair])
+    return root
 
 
-def _buckets(band: U32) -> list[I64]:
-    """Return the groups (ascending row numbers) of two or more rows with one band hash."""
-    order = np.argsort(band, kind="stable")
-    values = band[order]
-    starts = (
-        np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(order) else np.zeros(0, np.int64)
-    )
-    ends = np.append(starts[1:], len(order))
-    return [order[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True) if e - s > 1]
+def _star_pairs(band: U32, waiting: U32, i: int, root: I64) -> I64:
+    """Return pairs (first row of a bucket, another of it that waits) as `first * rows + other`.
+
+    Takes the rows out of `waiting` that need no further look: the first of each bucket, and those of its cluster.
+    """
+    rows = np.flatnonzero(waiting & np.uint32(1 << i))
+    order = rows[np.argsort(band[rows], kind="stable")]
+    new = np.ones(len(order), bool)
+    new[1:] = band[order][1:] != band[order][:-1]
+    first = order[np.flatnonzero(new)[np.cumsum(new) - 1]] if len(order) else order
+    done = root[first] == root[order]
+    waiting[order[done]] &= np.uint32(~(1 << i) & 0xFFFFFFFF)
+    pair: I64 = first[~done] * len(root) + order[~done]
+    return pair
 
 
-def _star_pairs(groups: list[I64], parent: I64) -> I64:
-    """Return the distinct pairs (first of group, other) that are not yet in one cluster, shape (pairs, 2)."""
-    pairs = []
-    for group in groups:
-        root = _find(parent, int(group[0]))
-        others = [row for row in group[1:].tolist() if _find(parent, row) != root]
-        if others:
-            pairs.append(np.column_stack([np.full(len(others), group[0]), np.array(others, np.int64)]))
-    return np.unique(np.concatenate(pairs), axis=0) if pairs else np.zeros((0, 2), np.int64)
+def _joined(root: I64, pairs: I64) -> I64:
+    """Return the first row of each row's component, once the rows of each pair are in one component.
 
-
-def _unlike(group: I64, parent: I64) -> I64:
-    root = _find(parent, int(group[0]))
-    return np.array([row for row in group[1:].tolist() if _find(parent, row) != root], np.int64)
-
-
-def _find(parent: I64, row: int) -> int:
-    while parent[row] != row:
-        parent[row] = parent[parent[row]]
-        row = int(parent[row])
-    return row
-
-
-def _union(parent: I64, a: int, b: int) -> None:
-    a, b = _find(parent, a), _find(parent, b)
-    parent[max(a, b)] = min(a, b)
+    Roots are hooked onto the smaller one and paths cut short until nothing changes (Shiloach and Vishkin 1982).
+    """
+    root = root.copy()
+    while True:
+        a, b = root[pairs[:, 0]], root[pairs[:, 1]]
+        apart = a != b
+        if not apart.any():
+            return root
+        np.minimum.at(root, np.maximum(a, b)[apart], np.minimum(a, b)[apart])
+        while (root[root] != root).any():
+            root = root[root]
 
 
 def verify(pairs: I64, read_texts: Callable[[I64], Sequence[str]], threshold: float) -> npt.NDArray[np.bool_]:
-    """Return which pairs (shape (pairs, 2), sorted by the first) have a true Jaccard similarity of at least `threshold`."""
+    """Return which pairs (shape (pairs, 2), sorted by the first) have a Jaccard similarity of at least `threshold`."""
     alike = np.zeros(len(pairs), bool)
-    start = 0
-    while start < len(pairs):
-        stop = min(len(pairs), start + _BATCH // 2)
-        part = pairs[start:stop]
-        rows = np.unique(part)
+    for start in range(0, len(pairs), _BATCH // 2):
+        part = pairs[start : start + _BATCH // 2]
+        rows, place = np.unique(part, return_inverse=True)
         sets = _shingle_sets(read_texts(rows))
-        place = {row: i for i, row in enumerate(rows.tolist())}
-        for k, (a, b) in enumerate(part.tolist()):
-            alike[start + k] = jaccard(sets[place[a]], sets[place[b]]) >= threshold
-        start = stop
+        for k, (a, b) in enumerate(place.reshape(-1, 2).tolist()):
+            alike[start + k] = _is_alike(sets[a], sets[b], threshold)
     return alike
 
 
@@ -173,15 +161,23 @@ def _shingle_sets(texts: Sequence[str], step: int = 4000) -> list[U32]:
     sets: list[U32] = []
     for start in range(0, len(texts), step):
         hash_G, offset_R = TextBatch(list(texts[start : start + step])).shingles(SHINGLE)
-        short = hash_G.astype(np.uint32)
-        bounds = offset_R.tolist()
-        sets += [np.unique(short[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+        row_G = np.repeat(np.arange(len(offset_R) - 1, dtype=np.uint64), np.diff(offset_R))
+        pair = distinct((row_G << np.uint64(32)) | (hash_G & np.uint64(0xFFFFFFFF)))
+        bounds = np.searchsorted(pair, np.arange(1, len(offset_R) - 1, dtype=np.uint64) << np.uint64(32))
+        sets += np.split(pair.astype(np.uint32), bounds)
     return sets
+
+
+def _is_alike(a: U32, b: U32, threshold: float) -> bool:
+    small, large = sorted((len(a), len(b)))
+    return small >= threshold * large and jaccard(a, b) >= threshold
 
 
 def jaccard(a: U32, b: U32) -> float:
     """Return the Jaccard similarity of two sets given as sorted distinct arrays (1 for two empty ones)."""
     if not len(a) and not len(b):
         return 1.0
-    both = len(np.intersect1d(a, b, assume_unique=True))
-    return both / (len(a) + len(b) - both)
+    both = np.concatenate([a, b])
+    both.sort(kind="stable")  # merges two sorted runs
+    shared = int((both[1:] == both[:-1]).sum())
+    return shared / (len(a) + len(b) - shared)

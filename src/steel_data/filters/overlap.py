@@ -39,7 +39,7 @@ from steel_data.filters.overlap_index import (
     unit_tokens,
     units,
 )  # fmt: skip
-from steel_data.text import I64, TextBatch, grams
+from steel_data.text import I64, TextBatch, distinct, grams
 
 __all__ = ["TURN", "Decontaminate", "Index", "build_index", "overlap", "overlap_files"]
 
@@ -110,12 +110,13 @@ class _Chunk:
     def candidates(self) -> tuple[I64, I64, F64]:
         """Return (unit, item) pairs where the unit may hold the item, and how far it holds the question."""
         index, many = self.index, len(self.index.names)
-        pairs = []
+        pairs: list[I64] = []
         for n in index.key_sizes:
             hash_G, unit_G = grams(self.hash_T, self.unit_T, n)
             at, key = index.find(hash_G)
             pairs.append(unit_G[at] * len(index.key_K) + key)
-        pair = np.unique(np.concatenate([*pairs, np.zeros(0, np.int64)]))  # an n-gram counts once a turn
+        every: I64 = np.concatenate([*pairs, np.zeros(0, np.int64)])
+        pair = distinct(every)  # an n-gram counts once a turn
         unit, key = pair // max(len(index.key_K), 1), pair % max(len(index.key_K), 1)
         at, owner = spans(index.start_K[key], index.start_K[key + 1])
         both, inverse = np.unique(unit[owner] * many + index.holder_K[at], return_inverse=True)
@@ -123,7 +124,7 @@ class _Chunk:
         unit, item = both // many, both % many
         enough = found >= FLOOR * 0.8 * index.rare_I[item]
         unit, item = unit[enough], item[enough]
-        self._look_into(np.unique(unit))
+        self._look_into(unit)
         question = index.part_I[item]
         held = self._held(unit, question)
         enough = held >= FLOOR
@@ -134,7 +135,7 @@ class _Chunk:
         mine = np.zeros(len(self.end_U), bool)
         mine[unit] = True
         hash_T, unit_T = self.hash_T[mine[self.unit_T]], self.unit_T[mine[self.unit_T]]
-        self.there = np.unique(np.concatenate([keyed(*grams(hash_T, unit_T, n)) for n in range(1, GRAM + 1)]))
+        self.there = distinct(np.concatenate([keyed(*grams(hash_T, unit_T, n)) for n in range(1, GRAM + 1)]))
 
     def _found(self, unit: I64, part: I64) -> tuple[Bool, I64, I64]:
         """Return for each n-gram of each (unit, part) whether the unit has it, its pair, and its place in the index."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steel_data.benchmarks import Item, benchmark_name, read_benchmark
-from steel_data.text import BORDER, I64, SPACE, U64, TextBatch, grams, mix64, normalise
+from steel_data.text import BORDER, I64, SPACE, U64, TextBatch, distinct, grams, mix64, normalise
 
 Bool = npt.NDArray[np.bool_]
 F64 = npt.NDArray[np.float64]
@@ -101,7 +101,7 @@ def index_of(names: list[str], items: list[Item]) -> Index:
     item_P = np.repeat(np.arange(len(items)), np.diff(part_I))
     tokens_P, size_P, hash_G, part_G, told_G = _parts(texts, item_P)
     key, inverse_G = np.unique(hash_G, return_inverse=True)
-    pair = np.unique(inverse_G * max(len(items), 1) + item_P[part_G]) if len(items) else np.zeros(0, np.int64)
+    pair = distinct(inverse_G * max(len(items), 1) + item_P[part_G]) if len(items) else np.zeros(0, np.int64)
     held_by = np.bincount(pair // max(len(items), 1), minlength=len(key))
     weight = np.log((len(items) + 1) / np.maximum(held_by, 1)) + 1e-3
     length_I = tokens_P[part_I[:-1]]
@@ -110,9 +110,9 @@ def index_of(names: list[str], items: list[Item]) -> Index:
     any_rare_I = np.bincount(item_P[part_G], weights=question_G & rare_G, minlength=len(items)) > 0
     weak_I = (length_I < SHORT) | ~any_rare_I
     leads_G = rare_G & (question_G | ~any_rare_I[item_P[part_G]])
-    lead = np.unique(inverse_G[leads_G] * max(len(items), 1) + item_P[part_G][leads_G])
+    lead = distinct(inverse_G[leads_G] * max(len(items), 1) + item_P[part_G][leads_G])
     place, holder = (lead // max(len(items), 1), lead % max(len(items), 1))
-    used = np.unique(place)
+    used = distinct(place)
     bitmap = np.zeros(1 << _BITS, bool)
     bitmap[key[used] & np.uint64((1 << _BITS) - 1)] = True
     return Index(
@@ -154,7 +154,9 @@ def _parts(texts: list[str], item_P: I64) -> tuple[I64, I64, U64, I64, Bool]:
         mine = size_P[part_G] == n
         hashes.append(hash_G[mine])
         parts.append(part_G[mine])
-        told.append(np.isin(whole_G[mine], whole_G[is_question_P[part_G]]))
+        asked = distinct(whole_G[is_question_P[part_G]])
+        place = np.minimum(np.searchsorted(asked, whole_G[mine]), max(len(asked) - 1, 0))
+        told.append(asked[place] == whole_G[mine] if len(asked) else np.zeros(int(mine.sum()), bool))
     hash_G, part_G, told_G = np.concatenate(hashes), np.concatenate(parts), np.concatenate(told)
     order = np.lexsort((hash_G, part_G))
     hash_G, part_G, told_G = hash_G[order], part_G[order], told_G[order]

@@ -46,7 +46,8 @@ class Pattern:
                 reasons.append(next(hits, None))
             except TimeoutError:
                 raise InputError(
-                    f"filter 'pattern': no answer in {SECONDS:g} s on the text {excerpt(text, 40)!r}. Simplify the pattern."
+                    f"filter 'pattern': no answer in {SECONDS:g} s on the text {excerpt(text, 40)!r}. "
+                    "Right: a simpler pattern."
                 ) from None
         return {"pattern": pl.Series(reasons, dtype=pl.String)}
 

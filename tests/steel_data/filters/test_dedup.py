@@ -1,0 +1,260 @@
+"""Duplicates: equal and near texts fall, others stay; which of a cluster stays; every drop names its witness."""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_jsonl
+
+from steel_data.build import Result
+from steel_data.errors import InputError
+from steel_data.filters import dedup
+from steel_data.filters.dedup import BANDS, ROUNDS, Dedup, exact_winners, jaccard, near_winners, verify
+from steel_data.text import TextBatch
+
+Make = Callable[..., Result]
+HAN = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜金生丽水玉出昆冈剑号巨阙珠称夜光果珍李柰菜重芥姜"
+LATIN = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "you",
+    "that",
+    "it",
+    "he",
+    "was",
+    "for",
+    "on",
+    "are",
+    "as",
+    "with",
+    "his",
+    "they",
+    "be",
+    "at",
+    "one",
+    "have",
+    "this",
+    "from",
+]
+
+
+def text(seed: int, length: int = 200) -> str:
+    rng = random.Random(seed)
+    if seed % 3 == 0:
+        return " ".join(rng.choice(LATIN) + str(rng.randint(0, 99)) for _ in range(length // 5))
+    return "".join(rng.choice(HAN) for _ in range(length))
+
+
+def edited(source: str, share: float, seed: int = 0) -> str:
+    """Replace, drop or insert a share of the characters."""
+    rng = random.Random(seed)
+    chars = list(source)
+    for place in sorted(rng.sample(range(len(chars)), max(1, round(share * len(chars)))), reverse=True):
+        chars[place : place + 1] = rng.choice([[rng.choice(HAN)], [], [chars[place], rng.choice(HAN)]])
+    return "".join(chars)
+
+
+def winners(texts: Sequence[str], threshold: float = 0.75) -> list[int]:
+    columns = Dedup(threshold=threshold).compute(TextBatch(list(texts)))
+    return near_winners(
+        lambda i: columns[f"band_{i:02d}"], lambda rows: [texts[r] for r in rows.tolist()], len(texts), threshold
+    ).tolist()
+
+
+def same_bucket(texts: Sequence[str], threshold: float = 0.75) -> list[int]:
+    """Return the winners where all rows meet in every band, so that verification alone decides."""
+    one = np.zeros(len(texts), np.uint32)
+    return near_winners(lambda i: one, lambda rows: [texts[r] for r in rows.tolist()], len(texts), threshold).tolist()
+
+
+def test_exact_means_equal_up_to_width_case_and_blanks() -> None:
+    texts = ["请回答：ＡＢＣ 123", "不同的一行", "请回答:abc123", " 请 回答:ＡＢc　123\n", "请回答:abc124", "", " "]
+    assert exact_winners(TextBatch(texts).fingerprints()).tolist() == [0, 1, 0, 0, 4, 5, 5]
+    assert exact_winners(np.zeros(0, np.uint64)).tolist() == []
+
+
+@pytest.mark.parametrize("share", [0.005, 0.01, 0.02])
+def test_near_duplicates_are_found_and_others_are_not(share: float) -> None:
+    texts = [text(i) for i in range(150)]
+    found = winners([*texts, *(edited(t, share, i) for i, t in enumerate(texts))])
+    assert found[:150] == list(range(150))
+    assert sum(w == i for i, w in enumerate(found[150:])) >= 149
+
+
+def test_short_rows_have_shingles_too() -> None:
+    texts = ["好", "好！", "谢谢", "好", "", "一二三四五六七", "一二三四五六七八"]
+    assert winners(texts, threshold=0.8) == [0, 1, 2, 0, 4, 5, 6]
+    assert winners(texts, threshold=0.5) == [0, 1, 2, 0, 4, 5, 5]
+
+
+def test_meeting_in_a_band_is_not_enough() -> None:
+    template = "请写一篇关于{}的作文，要求语句通顺，字数不限。"
+    rows = [template.format(x) + text(i, 80) for i, x in enumerate(["春天", "秋天", "大海", "高山"])]
+    assert same_bucket(rows) == [0, 1, 2, 3]
+    assert same_bucket([rows[0], rows[1], edited(rows[0], 0.02)]) == [0, 1, 0]
+
+
+def test_the_threshold_is_the_true_jaccard_similarity() -> None:
+    a, b = text(1), edited(text(1), 0.03)
+    sets = [np.unique(TextBatch([t]).shingles(5)[0].astype(np.uint32)) for t in (a, b)]
+    true = jaccard(*sets)
+    assert 0.5 < true < 1
+    assert same_bucket([a, b], true - 1e-6) == [0, 0]
+    assert same_bucket([a, b], true + 1e-6) == [0, 1]
+
+
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
+def test_jaccard_is_that_of_sets(a: set[int], b: set[int]) -> None:
+    arrays = [np.array(sorted(x), np.uint32) for x in (a, b)]
+    assert jaccard(*arrays) == (len(a & b) / len(a | b) if a | b else 1.0)
+
+
+def test_a_cluster_is_a_chain_and_its_first_row_stays() -> None:
+    # Each of the chain is like the next, the ends are unlike each other.
+    start = text(2, 300)
+    chain = [start]
+    for i in range(6):
+        chain.append(edited(chain[-1], 0.02, i))
+    assert winners([chain[0], chain[6]]) == [0, 1]
+    assert winners(chain) == [0] * 7
+    assert winners([chain[6], text(4), *chain[:6]]) == [0, 1, *[0] * 6]
+
+
+def test_many_clusters_in_one_bucket_are_all_found() -> None:
+    groups = [text(3 * i + 1) for i in range(ROUNDS - 1)]
+    texts = [*groups, *(edited(t, 0.01, i) for i, t in enumerate(groups))]
+    assert same_bucket(texts) == [*range(len(groups)), *range(len(groups))]
+
+
+@given(st.integers(1, 30), st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29)), max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_components_are_joined_to_their_first_row(rows: int, pairs: list[tuple[int, int]]) -> None:
+    edges = [(a % rows, b % rows) for a, b in pairs]
+    found = dedup._joined(np.arange(rows), np.array(edges, np.int64).reshape(-1, 2)).tolist()
+    first = list(range(rows))
+    for _ in range(rows):  # a plain fixed point for comparison
+        for a, b in edges:
+            first[a] = first[b] = min(first[a], first[b])
+    assert found == first
+
+
+def test_pairs_are_verified_alike_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [text(i // 2) if i % 4 else edited(text(i // 2), 0.3) for i in range(40)]
+    pairs = np.array([(i, i + 1) for i in range(39)])
+    read = lambda rows: [texts[r] for r in rows.tolist()]  # noqa: E731
+    whole = verify(pairs, read, 0.75).tolist()
+    monkeypatch.setattr(dedup, "_BATCH", 6)
+    assert verify(pairs, read, 0.75).tolist() == whole
+    assert 0 < sum(whole) < len(pairs)
+
+
+def test_bands_of_a_row_do_not_depend_on_its_neighbours() -> None:
+    texts = [text(i, 50 + i) for i in range(12)] + ["", "短"]
+    whole = dedup.bands(TextBatch(texts))
+    assert len(whole) == BANDS
+    for i, t in enumerate(texts):
+        assert [b[0] for b in dedup.bands(TextBatch([t]))] == [b[i] for b in whole]
+    assert [len(b) for b in dedup.bands(TextBatch([]))] == [0] * BANDS
+
+
+@pytest.mark.parametrize("threshold", [0.49, 1.01])
+def test_a_threshold_that_the_bands_cannot_serve_is_refused(threshold: float) -> None:
+    with pytest.raises(InputError, match="0\\.5 to 1"):
+        Dedup(threshold=threshold)
+
+
+# The rest goes through a whole build: clusters across files and sources.
+
+RECIPE = """
+filters = [{{ use = "dedup"{options} }}]
+[source.a]
+path = {a}
+build = {{ use = "chat" }}
+[source.b]
+path = "b.jsonl"
+build = {{ use = "chat" }}
+"""
+BASE = chat_rows(40)
+
+
+def longer(row: dict[str, str]) -> dict[str, str]:
+    return {**row, "output": row["output"] + "。" * 3}
+
+
+def sources(folder: Path) -> None:
+    """Write two files of source a and one of b: rows 0-4 of a1 come again in a2, 0-9 in b (0 longer, 1 in full width)."""
+    body = [{**row, "output": row["output"] + text(i)} for i, row in enumerate(BASE)]
+    write_jsonl(folder / "a1.jsonl", body[:20])
+    write_jsonl(folder / "a2.jsonl", [*body[:5], *body[20:30]])
+    wide = {**body[1], "instruction": body[1]["instruction"].replace("？", "?").replace("。", "｡")}
+    write_jsonl(folder / "b.jsonl", [longer(body[0]), wide, *body[2:10], *body[30:]])
+
+
+def test_the_first_of_a_cluster_stays_whatever_the_order_of_files(tmp_path: Path, make: Make) -> None:
+    sources(tmp_path)
+    orders = ['["a1.jsonl", "a2.jsonl"]', '["a2.jsonl", "a1.jsonl"]', '"a*.jsonl"']
+    results = [make(RECIPE.format(a=files, options=""), name=f"r{i}") for i, files in enumerate(orders)]
+    assert len({result.manifest["content_sha256"] for result in results}) == 1
+    result = results[1]
+    kept, dropped = read_train(result.folder), read_dropped(result.folder)
+    assert kept.group_by("origin_file").len().sort("origin_file").rows() == [
+        ("a1.jsonl", 20),
+        ("a2.jsonl", 10),
+        ("b.jsonl", 10),
+    ]
+    lost = dropped.sort("origin_file", "origin_row").select("origin_file", "origin_row", "reason").rows()
+    assert lost == [
+        *(("a2.jsonl", i, "dedup:exact") for i in range(5)), ("b.jsonl", 0, "dedup:near"),
+        *(("b.jsonl", i, "dedup:exact") for i in range(1, 10)),
+    ]  # fmt: skip
+
+
+def test_every_lost_row_names_its_witness(tmp_path: Path, make: Make) -> None:
+    sources(tmp_path)
+    result = make(RECIPE.format(a='"a*.jsonl"', options=""))
+    kept = {row["id"]: row for row in read_train(result.folder).to_dicts()}
+    for row in read_dropped(result.folder).to_dicts():
+        witness = kept[row["witness_id"]]
+        assert (witness["origin_file"], witness["origin_row"]) == ("a1.jsonl", row["origin_row"])
+        assert row["witness_text"].startswith(witness["messages"][0]["content"])
+
+
+def test_keep_longest_prefers_the_longer_row(tmp_path: Path, make: Make) -> None:
+    sources(tmp_path)
+    kept = read_train(make(RECIPE.format(a='"a*.jsonl"', options=', keep = "longest"')).folder)
+    assert kept.filter(pl.col("origin_row") == 0).sort("origin_file")["origin_file"].to_list() == ["b.jsonl"]
+    assert len(kept) == 40
+
+
+def test_near_false_drops_equal_rows_only(tmp_path: Path, make: Make) -> None:
+    sources(tmp_path)
+    dropped = read_dropped(make(RECIPE.format(a='"a*.jsonl"', options=", near = false")).folder)
+    assert set(dropped["reason"]) == {"dedup:exact"}
+    assert len(dropped) == 14
+
+
+def test_a_dedup_step_of_a_source_looks_at_that_source_alone(tmp_path: Path, make: Make) -> None:
+    sources(tmp_path)
+    toml = RECIPE.format(a='"a*.jsonl"', options="").replace('filters = [{ use = "dedup" }]\n', "")
+    toml = toml.replace("[source.b]", 'filters = [{ use = "dedup" }]\n[source.b]')
+    dropped = read_dropped(make(toml).folder)
+    assert dropped.select("source", "origin_file").unique().rows() == [("a", "a2.jsonl")]
+
+
+def test_a_row_that_falls_to_another_step_wins_no_cluster(tmp_path: Path, make: Make) -> None:
+    sources(tmp_path)
+    toml = RECIPE.format(a='"a*.jsonl"', options="").replace(
+        "[source.b]", 'filters = [{ use = "pattern", drop = ["第[0-4]号"] }]\n[source.b]'
+    )
+    kept, dropped = read_train(make(toml).folder), read_dropped(make(toml).folder)
+    assert set(dropped["step"]) == {"pattern", "dedup"}
+    assert kept.filter(pl.col("origin_file") == "b.jsonl", pl.col("origin_row") < 5).height == 5
