@@ -64,7 +64,19 @@ def steel(benchmarks: tuple[str, ...], threshold: float = 0.75) -> Run:
     def run(corpus: Path, out: Path) -> None:
         path = recipe(corpus, benchmarks, threshold)
         call(
-            [sys.executable, "-m", "steel_data", "build", path, "--data-root", corpus / "data", "--out", out, "--workers", "1"],
+            [
+                sys.executable,
+                "-m",
+                "steel_data",
+                "build",
+                path,
+                "--data-root",
+                corpus / "data",
+                "--out",
+                out,
+                "--workers",
+                "1",
+            ],
             PYTHONPATH=str(ROOT / "src"),
         )
 
@@ -102,7 +114,13 @@ def data_juicer(python: Path) -> Run:
     def run(corpus: Path, out: Path) -> None:
         (out / "models").mkdir(parents=True)
         shutil.copyfile(MODEL, out / "models/lid.176.bin")  # under the name that it looks for
-        command = [python.with_name("dj-process"), "--config", HERE / "data_juicer.yaml", "--dataset_path", corpus / "texts.jsonl"]
+        command = [
+            python.with_name("dj-process"),
+            "--config",
+            HERE / "data_juicer.yaml",
+            "--dataset_path",
+            corpus / "texts.jsonl",
+        ]
         call([*command, "--export_path", out / "kept.jsonl"], DATA_JUICER_CACHE_HOME=str(out), HF_HOME=str(out / "hf"))
 
     return run
@@ -154,7 +172,9 @@ def measure(corpus: Path, tools: dict[str, Run], rounds: int) -> dict[str, list[
                 shutil.rmtree(out.parent / ".cache" if name == "steel" else out, ignore_errors=True)
                 shutil.rmtree(out, ignore_errors=True)
             taken[name].append(timed(run, corpus, corpus / "out" / ("steel" if name == "steel, again" else name)))
-            print(f"  round {number + 1} {name}: {taken[name][-1][0]:.1f} CPU s, {taken[name][-1][1]:.1f} s", flush=True)
+            print(
+                f"  round {number + 1} {name}: {taken[name][-1][0]:.1f} CPU s, {taken[name][-1][1]:.1f} s", flush=True
+            )
     return taken
 
 
@@ -183,12 +203,16 @@ def print_quality(found: dict[str, Quality]) -> None:
 def one_corpus(kind: str, given: argparse.Namespace, peers: dict[str, Path]) -> None:
     with tempfile.TemporaryDirectory(dir=given.folder, ignore_cleanup_errors=True) as name:
         corpus = Path(name)
-        benchmarks = corpora.real(corpus, given.rows, given.data) if kind == "real" else corpora.generated(corpus, given.rows)
+        benchmarks = (
+            corpora.real(corpus, given.rows, given.data) if kind == "real" else corpora.generated(corpus, given.rows)
+        )
         truth = [(v["kind"], v["of"]) for v in map(orjson.loads, lines_of(corpus / "truth.jsonl"))]
         texts = [orjson.loads(line)["text"] for line in lines_of(corpus / "texts.jsonl")]
         items = len(lines_of(corpus / "items.jsonl"))
         mean = sum(map(len, texts)) / len(texts)
-        print(f"\n== {kind}: {len(texts):,} rows of {mean:.0f} characters, {items:,} benchmark items, {given.rounds} rounds")
+        print(
+            f"\n== {kind}: {len(texts):,} rows of {mean:.0f} characters, {items:,} benchmark items, {given.rounds} rounds"
+        )
         tools = {"steel": steel(benchmarks)}
         if "datatrove" in peers:
             tools["datatrove"] = datatrove(peers["datatrove"])
@@ -214,7 +238,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--corpus", choices=("real", "generated", "both"), default="both")
-    parser.add_argument("--data", type=Path, default=SHARED, help="the folder of real data (instruct/, exam/, cmmlu/, ceval/)")
+    parser.add_argument(
+        "--data", type=Path, default=SHARED, help="the folder of real data (instruct/, exam/, cmmlu/, ceval/)"
+    )
     parser.add_argument("--venvs", type=Path, default=ROOT / ".venv-peers")
     parser.add_argument("--folder", type=Path, help="where the temporary files go")
     given = parser.parse_args()

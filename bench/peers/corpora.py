@@ -78,7 +78,15 @@ def plant(base: list[Row], index: Index, rows: int, rng: random.Random) -> list[
         kind = "verbatim" if n < verbatim else "edited"
         if kind == "edited":
             question, options = edited(question, 0.02, rng), rng.sample(options, len(options))
-        made.append(Row(f"请回答下面的题目。\n{exam_row(question, options)}", "", f"答案是{'ABCD'[n % 4]}。", kind, index.names[i]))
+        made.append(
+            Row(
+                f"请回答下面的题目。\n{exam_row(question, options)}",
+                "",
+                f"答案是{'ABCD'[n % 4]}。",
+                kind,
+                index.names[i],
+            )
+        )
     placed: list[Row | None] = [None] * rows
     for row, place in zip(made, order, strict=True):
         placed[place] = row
