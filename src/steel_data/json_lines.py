@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 
 from steel_data.byte_blocks import ByteBlocks, read_ranges, too_long, without_bom
-from steel_data.raw_rows import RECORD_LIMIT, Chunk, FileScan, RawRow, changed, json_row
+from steel_data.raw_rows import RECORD_LIMIT, Chunk, FileScan, RawRow, changed, json_row, uncollected, whole_rows
 
 
 def _count(pieces: list[bytes]) -> int:
@@ -57,10 +57,23 @@ def scan_lines(path: Path, blocks: ByteBlocks, chunk_bytes: int) -> tuple[Chunk,
     return tuple(chunks)
 
 
+@uncollected()
 def _rows_of_lines(chunk: Chunk, data: bytes) -> list[RawRow]:
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    try:
+        values = list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        return _line_by_line(chunk, lines)
+    return whole_rows(chunk.first_row, values) if set(map(type, values)) == {dict} else _line_by_line(chunk, lines)
+
+
+def _line_by_line(chunk: Chunk, lines: list[bytes]) -> list[RawRow]:
+    """Return the rows of a chunk with blank or faulty lines."""
     rows: list[RawRow] = []
     loads, append = orjson.loads, rows.append
-    for row, line in enumerate(data.split(b"\n"), start=chunk.first_row):
+    for row, line in enumerate(lines, start=chunk.first_row):
         try:
             value = loads(line)
         except orjson.JSONDecodeError:
