@@ -4,6 +4,7 @@ A limit is a guide: what rightly exceeds it stands below with its reason. An exc
 """
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -19,11 +20,16 @@ MODULES = sorted(SRC.rglob("*.py"))
 FILE_LINES, FUNCTION_LINES, PARAMETERS = 300, 50, 6
 
 # src path -> reason
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {
+    "steel_train/kernels/head_tiles.py": "the torch and the Triton form of each tile stand side by side",
+}
 # src path:function -> reason
-LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {
+    "steel_train/kernels/head_tiles.py:project_fold_kernel": "one fused loop; the formulas are in its comments",
+}
 MANY_PARAMETERS = {
     "steel_data/builders/contaminate.py:contaminate": "each is a key of the recipe's build table",
+    "steel_eval/generate.py:generate_unit": "the unit, the four things it is answered with, and two choices",
 }
 
 PACKAGES = ("steel_data", "steel_train", "steel_eval")  # each may import those before it
@@ -37,13 +43,14 @@ def name_of(path):
 
 
 def functions(path):
-    """Yield (key, lines, parameters) of every function of a module; commands of a CLI are exempt from the last."""
+    """Yield (key, lines, parameters) of every function of a module; the last is 0 for commands of a CLI and for
+    Triton kernels, which take one argument a pointer and a size."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         arguments = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-        is_command = any("command" in ast.unparse(decorator) for decorator in node.decorator_list)
-        count = 0 if is_command else len([a for a in arguments if a not in ("self", "cls")])
+        exempt = any(re.search(r"command|\bjit\b", ast.unparse(decorator)) for decorator in node.decorator_list)
+        count = 0 if exempt else len([a for a in arguments if a not in ("self", "cls")])
         yield f"{name_of(path)}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1, count
 
 
@@ -102,13 +109,19 @@ def test_steel_data_needs_the_base_install_alone():
         assert foreign & HEAVY == set(), name_of(path)
 
 
+def seconds():
+    """Return the CPU seconds of finished children; the clock where the system does not say."""
+    used = os.times()
+    return used.children_user + used.children_system if os.name == "posix" else time.perf_counter()
+
+
 def commands():
     return [package for package in PACKAGES if (SRC / package / "__main__.py").is_file()]
 
 
 @pytest.mark.parametrize("package", commands())
 def test_help_is_quick_and_imports_nothing_heavy(package):
-    """0.3 s is what a person does not notice. The best of five runs: other programs may be busy."""
+    """0.3 s is what a person does not notice. CPU seconds, and the best of five: other programs may be busy."""
     code = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
         f"try: runpy.run_module('{package}', run_name='__main__', alter_sys=True)\n"
@@ -117,11 +130,11 @@ def test_help_is_quick_and_imports_nothing_heavy(package):
     )
     taken = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = seconds()
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SRC, encoding="utf-8"
         )
-        taken.append(time.perf_counter() - start)
+        taken.append(seconds() - before)
         if taken[-1] < 0.3:
             break
     assert "Usage" in done.stdout

@@ -13,6 +13,7 @@ from steel_data.engine import progress
 from steel_data.errors import InputError
 from steel_data.filters import overlap
 from steel_data.gather import Gathered, gather, sha256_of
+from steel_data.language_check import language_check
 from steel_data.manifest import contamination, damaged, ledger, read_manifest
 from steel_data.map import MappedSource
 from steel_data.map_sources import map_sources
@@ -85,6 +86,7 @@ def _write(
             gathered = gather(plan, sources, fresh, workers, _witness_texts(prepared), advance)
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
+        manifest["language_check"] = language_check(plan, prepared.recipe.seed)
         from steel_data.card import write_card
 
         write_card(fresh, manifest)

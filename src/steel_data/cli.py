@@ -29,13 +29,27 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default 
 
 @app.command()
 def build(
-    recipe: RecipePath, data_root: DataRoot = None, out: Out = None, cache: Cache = None, workers: Workers = None
+    recipe: RecipePath,
+    data_root: DataRoot = None,
+    out: Out = None,
+    cache: Cache = None,
+    workers: Workers = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Build nothing: fail, naming what differs, unless this mixture is there.")
+    ] = False,
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
+    from steel_data.build import Result
     from steel_data.build import build as run_build
     from steel_data.recipe import load
     from steel_data.tables import print_build
 
+    if locked:
+        from steel_data.lock import verify_lock
+
+        folder, manifest, warnings = verify_lock(load(recipe), data_root=data_root, out=out, cache=cache)
+        print_build(Result(folder, manifest, fresh=False, warnings=warnings))
+        return
     result = run_build(load(recipe), data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1)
     print_build(result)
 
@@ -86,6 +100,55 @@ def show(
     if hasattr(signal, "SIGPIPE"):  # `show … | head` closes the pipe: end as other commands do, without a word
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     show_rows(folder, source=source, kind=kind, dropped=dropped, grep=grep, number=number)
+
+
+@app.command()
+def why(
+    folder: Folder,
+    row: Annotated[str, typer.Argument(metavar="ROW_OR_TEXT", help="file:row, an id, a benchmark's item, or text.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="The recipe, where a sampled-out row's needs its own code.")
+    ] = None,
+    data_root: DataRoot = None,
+    cache: Cache = None,
+    number: Annotated[int, typer.Option("-n", min=1, help="How many records are shown.")] = 5,
+) -> None:
+    """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
+    from steel_data.why import Again, ask
+    from steel_data.why_print import print_answer
+
+    again = Again(recipe, data_root, cache, os.cpu_count() or 1)
+    print_answer(ask(folder, row, again, number))
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A mixture folder or a recipe.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    data_root: DataRoot = None,
+    cache: Cache = None,
+    workers: Workers = None,
+    number: Annotated[int, typer.Option("-n", min=0, help="Examples of each change.")] = 2,
+) -> None:
+    """Say what changed from A to B: recipe keys, rows by source, language and kind, tokens, optimiser steps."""
+    from steel_data.diff import Where
+    from steel_data.diff import diff as run_diff
+    from steel_data.diff_print import print_diff
+
+    print_diff(run_diff(a, b, Where(data_root, cache, workers or os.cpu_count() or 1), number))
+
+
+@app.command()
+def export(
+    folder: Folder,
+    to: Annotated[str, typer.Option(help="llamafactory, sharegpt, alpaca or messages (TRL and others).")],
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default DIR-<to> beside the mixture.")] = None,
+) -> None:
+    """Write a mixture in another tool's format; rows it cannot hold are put aside with the reason."""
+    from steel_data.export import export as run_export
+    from steel_data.tables import print_export
+
+    print_export(run_export(folder, to, out))
 
 
 @app.command()

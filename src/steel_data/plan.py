@@ -194,7 +194,7 @@ class _Table:
         alone = np.flatnonzero(winner == np.arange(len(rows)))
         rows, at = rows[alone], at[alone]
         winner = dedup.near_winners(
-            lambda i: self.attribute("dedup", places, f"band_{i:02d}")[at],
+            lambda name: self.attribute("dedup", places, name)[at],
             lambda some: self.texts(rows[some]),
             len(rows),
             step.settings.threshold,

@@ -33,7 +33,7 @@ def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame,
     copies: list[I64] = []
     for s, source in enumerate(sources):
         mine = np.flatnonzero(kept & (source_of == s) & ~injected_row)
-        mine = _take(recipe, source, mine, frame["id"], tokens)
+        mine = take_rows(recipe, source, mine, frame["id"], tokens)
         records.append(np.repeat(mine, source.repeat))
         copies.append(np.tile(np.arange(source.repeat), len(mine)))
     record, copy = np.concatenate(records), np.concatenate(copies)
@@ -41,7 +41,7 @@ def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame,
     doses = frame["dose"].fill_null(1).to_numpy().astype(np.int64)[injected]
     languages, code = _codes(frame["language"])
     pool = Pool(
-        key=_hashes("mix", recipe.seed, frame["id"], record, copy),
+        key=keyed_hashes("mix", recipe.seed, frame["id"], record, copy),
         record=record,
         tokens=tokens[record],
         languages=languages,
@@ -74,12 +74,12 @@ def _tokens_by_language(languages: list[str], code: I64, tokens: I64) -> dict[st
     return {name: int(n) for name, n in zip(languages, totals.tolist(), strict=True) if n}
 
 
-def _take(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series, tokens: I64) -> I64:
+def take_rows(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series, tokens: I64) -> I64:
     """Return the rows of a source that `take` or `take_tokens` leaves, the smallest keyed hashes."""
     if source.take is None and source.take_tokens is None:
         return rows
     where = f"{recipe.path} [source.{source.name}]"
-    order = rows[np.lexsort((rows, _hashes("take", recipe.seed, ids, rows, np.zeros(len(rows), np.int64))))]
+    order = rows[np.lexsort((rows, keyed_hashes("take", recipe.seed, ids, rows, np.zeros(len(rows), np.int64))))]
     if source.take is not None:
         if source.take > len(rows):
             raise InputError(
@@ -98,7 +98,7 @@ def _take(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series, token
     return np.sort(order[: int(np.searchsorted(reached, source.take_tokens, side="right"))])
 
 
-def _hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64) -> npt.NDArray[np.uint64]:
+def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64) -> npt.NDArray[np.uint64]:
     """Return xxh3-64, keyed by the seed, of purpose, id and copy of each unit.
 
     The purposes must differ: were the sampling's hash also the order's, a sampled source would lie at the beginning of
@@ -126,7 +126,7 @@ def _ordered(
         frame["origin_row"].to_numpy()[record],
         frame["file"].to_numpy()[record],
         rank[frame["source"].to_numpy()[record]],
-        _hashes("order", seed, frame["id"], record, copy),
+        keyed_hashes("order", seed, frame["id"], record, copy),
     )
     order = np.lexsort(keys)
     return record[order], copy[order]

@@ -8,7 +8,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from steel_data.build import Result
+from steel_data.export import Exported
 from steel_data.forecast import Forecast
+from steel_data.language_check import agreement
 
 
 def console() -> Console:
@@ -17,7 +19,8 @@ def console() -> Console:
     return out if out.is_terminal else Console(highlight=False, width=160)
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """Return a table without lines: names to the left, numbers to the right."""
     table = Table(box=SIMPLE, pad_edge=False)
     for i, name in enumerate(columns):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
@@ -27,7 +30,7 @@ def _table(*columns: str) -> Table:
 def print_build(result: Result) -> None:
     """Print the ledger of a build: one line a source, then why rows fell, then where the mixture lies."""
     out, manifest = console(), result.manifest
-    table = _table(
+    table = plain_table(
         "source", "read", "unreadable", "built", "dropped", "kept", "sampled out", "repeated", "written", "tokens"
     )
     totals = [0] * 9
@@ -65,6 +68,8 @@ def _print_summary(out: Console, result: Result) -> None:
     for benchmark, doses in manifest["contamination"].items():
         spread = ", ".join(f"{n:,} items x {dose}" for dose, n in sorted(doses.items(), key=lambda kv: int(kv[0])))
         out.print(f"declared contamination with {escape(benchmark)}: {spread}")
+    if result.fresh:
+        out.print(escape(agreement(manifest["language_check"])))
     state = "written" if result.fresh else "up to date, verified"
     out.print(f"{escape(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there")
 
@@ -72,7 +77,7 @@ def _print_summary(out: Console, result: Result) -> None:
 def print_forecast(forecast: Forecast) -> None:
     """Print a forecast; `≤` marks upper bounds, `≈` estimates from a sample."""
     out = console()
-    table = _table("source", "raw rows", "rows", "tokens", "repeat", "languages")
+    table = plain_table("source", "raw rows", "rows", "tokens", "repeat", "languages")
     for s in forecast.sources:
         bound, near = ("", "") if s.exact else ("≤ ", "≈ ")
         shares = ", ".join(f"{k} {v:.0%}" for k, v in list(s.languages.items())[:3])
@@ -91,3 +96,16 @@ def print_forecast(forecast: Forecast) -> None:
         out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
     for warning in forecast.warnings:
         out.print(f"warning: {escape(warning)}")
+
+
+def print_export(done: Exported) -> None:
+    """Print what an export wrote, what it left out, and what the rows carry that the format does not show."""
+    out = console()
+    out.print(f"{escape(str(done.folder))}: {done.rows:,} rows written as {done.to} (train.jsonl)")
+    for note, n in done.notes.items():
+        out.print(f"  {n:,} rows: {escape(note)}")
+    for reason, n in done.left_out.items():
+        out.print(f"  {n:,} rows left out, {escape(reason)}: see left_out.jsonl")
+    for benchmark, doses in done.contamination.items():
+        items = sum(doses.values())
+        out.print(f"warning: {items:,} items of {escape(benchmark)} are injected, and no longer marked row by row")

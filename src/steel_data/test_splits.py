@@ -2,7 +2,7 @@
 
 Known by path (benchmarks.known_test_split), or by content: half or more of a file's rows match one split's fingerprint.
 A fingerprint is the set of 64-bit hashes of the normalised questions; it holds no text. The shipped ones are made by
-bench/make_test_split_fingerprints.py and cover about half of the subjects of CMMLU and C-Eval (docs/results/curation.md): a
+bench/make_test_split_fingerprints.py and cover about half of the subjects of CMMLU and C-Eval (resources/NOTICE.md): a
 renamed file of one of the other subjects is not known by content. Up to 400 rows of a file's first chunk are looked at,
 once (0.01 to 0.1 CPU-seconds a file; the answer is remembered).
 """

@@ -65,7 +65,7 @@ class Hub(BaseHTTPRequestHandler):
         else:
             self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET
 
     @staticmethod
     def _entry(name: str, data: bytes) -> dict:

@@ -8,10 +8,14 @@ and not words, since Chinese has no blanks between words (word shingles find 29 
 research/curation.md C1).
 
 A cluster is a connected component of verified pairs; its best row (`keep`) stays. The rows that meet in a band are a
-*bucket*. Each is compared with its best row; those unlike it among themselves with the best of them, and so on for at
-most ROUNDS rounds, so that a template repeated 50,000 times costs 50,000 comparisons a round and not 1.25 billion.
+*bucket*, best first. Each is compared with the bucket's first, then with the WINDOW rows before it as far as they are
+not of one cluster yet, so that a template repeated 50,000 times costs a million looks and not 1.25 billion. Most pairs
+of a bucket are unlike (any two English texts share some 5-grams): the lowest bits of the 125 minima, which agree in
+(1 + similarity) / 2 of all places (b-bit MinHash, Li and König 2010), turn nearly all of them away before a text is
+read.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,9 +32,11 @@ I64 = npt.NDArray[np.int64]
 
 SHINGLE = 5
 BANDS, BAND_ROWS = 25, 5
-VERSION = "dedup-1"  # of the keys
+MINIMA = BANDS * BAND_ROWS
+VERSION = "dedup-2"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
-ROUNDS = 24  # how often what is left of a bucket, unlike its best rows so far, is compared with the best of the rest
+WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
+_PART = 1000  # rows whose minima are made at once
 _BATCH = 200_000  # rows whose shingles are held at once while pairs are verified (about 220 MB)
 
 
@@ -53,26 +59,36 @@ class Dedup:
             raise InputError(f"filter 'dedup': threshold = {self.threshold}. Right: 0.5 to 1 (0.75 by default).")
 
     def compute(self, batch: TextBatch) -> dict[str, Any]:
-        """Return the narrow columns of a chunk: `exact` (u64) and, for near-duplicates, `band_00` … `band_24` (u32)."""
-        columns: dict[str, Any] = {"exact": batch.fingerprints()}
-        if self.near:
-            columns |= {f"band_{i:02d}": band for i, band in enumerate(bands(batch))}
-        return columns
+        """Return the narrow columns of a chunk: `exact` (u64) and, for near-duplicates, those of `near_keys`."""
+        exact = {"exact": batch.fingerprints()}
+        return exact | near_keys(batch) if self.near else exact
 
 
-def bands(batch: TextBatch) -> list[U32]:
-    """Return BANDS arrays (one hash a row): rows that share an entry of one of them may be near-duplicates."""
-    from rensa import RMinHash
+def near_keys(batch: TextBatch) -> dict[str, Any]:
+    """Return `band_00` … `band_24` (u32) and `bits_0`, `bits_1` (u64), one entry a row.
 
-    if not batch.rows:
-        return [np.zeros(0, np.uint32)] * BANDS
+    Rows that share an entry of a band may be near-duplicates; the bits are the lowest ones of the minima.
+    """
     hash_G, offset_R = batch.shingles(SHINGLE)
-    digest = RMinHash.digest_matrix_from_flat_token_hashes(hash_G, offset_R.astype(np.uint64), BANDS * BAND_ROWS, _SEED)
-    matrix = np.array(digest.to_rows(), dtype=np.uint64).reshape(batch.rows, BANDS, BAND_ROWS)
+    parts = [_minima(hash_G, offset_R[start : start + _PART + 1]) for start in range(0, batch.rows, _PART)]
+    matrix = np.concatenate([np.zeros((0, MINIMA), np.uint32), *parts])
     folded = np.zeros((batch.rows, BANDS), np.uint64)
     for i in range(BAND_ROWS):
-        folded = mix64(folded * np.uint64(0x9E3779B97F4A7C15) + matrix[:, :, i] + np.uint64(1))
-    return [np.ascontiguousarray(folded[:, i]).astype(np.uint32) for i in range(BANDS)]
+        folded = mix64(folded * np.uint64(0x9E3779B97F4A7C15) + matrix[:, i::BAND_ROWS] + np.uint64(1))
+    bits = np.packbits((matrix & np.uint32(1)).astype(np.uint8), axis=1)  # filled up with 0 to 128
+    words = np.ascontiguousarray(bits).view("<u8").astype(np.uint64)
+    keys: dict[str, Any] = {f"band_{i:02d}": folded[:, i].astype(np.uint32) for i in range(BANDS)}
+    return keys | {f"bits_{i}": np.ascontiguousarray(words[:, i]) for i in range(2)}
+
+
+def _minima(hash_G: U64, offset_R: I64) -> U32:
+    """Return the minima of some rows, shape (rows, MINIMA): of a few, since rensa hands them out as Python integers."""
+    from rensa import RMinHash
+
+    mine = hash_G[offset_R[0] : offset_R[-1]]
+    own = (offset_R - offset_R[0]).astype(np.uint64)
+    digest = RMinHash.digest_matrix_from_flat_token_hashes(mine, own, MINIMA, _SEED)
+    return np.array(digest.to_rows(), dtype=np.uint32).reshape(len(own) - 1, MINIMA)
 
 
 def exact_winners(exact: U64) -> I64:
@@ -87,45 +103,65 @@ def exact_winners(exact: U64) -> I64:
 
 
 def near_winners(
-    read_bands: Callable[[int], U32],
+    read_key: Callable[[str], npt.NDArray[Any]],
     read_texts: Callable[[I64], Sequence[str]],
     rows: int,
     threshold: float,
 ) -> I64:
     """Return for each of `rows` rows (best first) the row of its cluster that stays: itself, or the cluster's first.
 
-    `read_bands(i)` gives band i of all rows; `read_texts(rows)` the texts of some, in the order asked. A cluster is a
-    connected component of verified pairs.
+    `read_key(name)` gives a column of `near_keys` for all rows; `read_texts(rows)` the texts of some, in that order.
     """
+    bits = np.column_stack([read_key("bits_0"), read_key("bits_1")])
+    least = _least_agreement(threshold)
     root = np.arange(rows)
-    waiting = np.full(rows, (1 << BANDS) - 1, np.uint32)  # bit i: not yet compared with all the best of its bucket i
-    seen = np.zeros(0, np.int64)
-    for _ in range(ROUNDS):
-        found = [_star_pairs(read_bands(i), waiting, i, root) for i in range(BANDS)]
+    for pairs_of in (_first_pairs, _window_pairs):
+        found = [pairs_of(read_key(f"band_{i:02d}"), bits, least, root) for i in range(BANDS)]
         pair = distinct(np.concatenate(found))
-        pair = pair[~np.isin(pair, seen)]
-        if not len(pair):
-            break
-        pairs = np.column_stack([pair // rows, pair % rows])
+        pairs = np.column_stack([pair // max(rows, 1), pair % max(rows, 1)])
         root = _joined(root, pairs[verify(pairs, read_texts, threshold)])
-        seen = np.concatenate([seen, pair])
     return root
 
 
-def _star_pairs(band: U32, waiting: U32, i: int, root: I64) -> I64:
-    """Return pairs (first row of a bucket, another of it that waits) as `first * rows + other`.
+def _least_agreement(threshold: float) -> int:
+    """Return in how many of the lowest bits two texts at the threshold agree at least, but for one pair in 30,000."""
+    share = (1 + threshold) / 2
+    return math.floor(MINIMA * share - 4 * math.sqrt(MINIMA * share * (1 - share)))
 
-    Takes the rows out of `waiting` that need no further look: the first of each bucket, and those of its cluster.
-    """
-    rows = np.flatnonzero(waiting & np.uint32(1 << i))
-    order = rows[np.argsort(band[rows], kind="stable")]
+
+def _alike_bits(a: I64, b: I64, bits: U64, least: int) -> npt.NDArray[np.bool_]:
+    differing = np.bitwise_count(bits[a] ^ bits[b]).sum(axis=1)
+    alike: npt.NDArray[np.bool_] = differing <= MINIMA - least
+    return alike
+
+
+def _first_pairs(band: U32, bits: U64, least: int, root: I64) -> I64:
+    """Return pairs (first row of a bucket, another of it) that may be alike, as `first * rows + other`."""
+    order = np.argsort(band, kind="stable")
     new = np.ones(len(order), bool)
     new[1:] = band[order][1:] != band[order][:-1]
     first = order[np.flatnonzero(new)[np.cumsum(new) - 1]] if len(order) else order
-    done = root[first] == root[order]
-    waiting[order[done]] &= np.uint32(~(1 << i) & 0xFFFFFFFF)
-    pair: I64 = first[~done] * len(root) + order[~done]
+    first, other = first[~new], order[~new]
+    alike = _alike_bits(first, other, bits, least)
+    pair: I64 = first[alike] * len(root) + other[alike]
     return pair
+
+
+def _window_pairs(band: U32, bits: U64, least: int, root: I64) -> I64:
+    """Return pairs of rows at most WINDOW places apart in a bucket, of two clusters so far, that may be alike."""
+    order = np.argsort(band, kind="stable")
+    band = band[order]
+    at = np.arange(len(order))
+    found = [np.zeros(0, np.int64)]
+    for apart in range(1, WINDOW + 1):
+        at = at[at + apart < len(order)]
+        at = at[band[at] == band[at + apart]]
+        a, b = order[at], order[at + apart]
+        open_pair = root[a] != root[b]
+        a, b = a[open_pair], b[open_pair]
+        alike = _alike_bits(a, b, bits, least)
+        found.append(a[alike] * len(root) + b[alike])
+    return np.concatenate(found)
 
 
 def _joined(root: I64, pairs: I64) -> I64:

@@ -14,7 +14,7 @@ from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_jso
 from steel_data.build import Result
 from steel_data.errors import InputError
 from steel_data.filters import dedup
-from steel_data.filters.dedup import BANDS, ROUNDS, Dedup, exact_winners, jaccard, near_winners, verify
+from steel_data.filters.dedup import BANDS, WINDOW, Dedup, exact_winners, jaccard, near_winners, verify
 from steel_data.text import TextBatch
 
 Make = Callable[..., Result]
@@ -64,16 +64,18 @@ def edited(source: str, share: float, seed: int = 0) -> str:
 
 
 def winners(texts: Sequence[str], threshold: float = 0.75) -> list[int]:
-    columns = Dedup(threshold=threshold).compute(TextBatch(list(texts)))
+    keys = dedup.near_keys(TextBatch(list(texts)))
     return near_winners(
-        lambda i: columns[f"band_{i:02d}"], lambda rows: [texts[r] for r in rows.tolist()], len(texts), threshold
+        keys.__getitem__, lambda rows: [texts[r] for r in rows.tolist()], len(texts), threshold
     ).tolist()
 
 
 def same_bucket(texts: Sequence[str], threshold: float = 0.75) -> list[int]:
-    """Return the winners where all rows meet in every band, so that verification alone decides."""
-    one = np.zeros(len(texts), np.uint32)
-    return near_winners(lambda i: one, lambda rows: [texts[r] for r in rows.tolist()], len(texts), threshold).tolist()
+    """Return the winners where all rows meet in every band and all bits agree, so that verification alone decides."""
+    keys = {name: np.zeros_like(key) for name, key in dedup.near_keys(TextBatch(list(texts))).items()}
+    return near_winners(
+        keys.__getitem__, lambda rows: [texts[r] for r in rows.tolist()], len(texts), threshold
+    ).tolist()
 
 
 def test_exact_means_equal_up_to_width_case_and_blanks() -> None:
@@ -130,7 +132,7 @@ def test_a_cluster_is_a_chain_and_its_first_row_stays() -> None:
 
 
 def test_many_clusters_in_one_bucket_are_all_found() -> None:
-    groups = [text(3 * i + 1) for i in range(ROUNDS - 1)]
+    groups = [text(3 * i + 1) for i in range(WINDOW)]
     texts = [*groups, *(edited(t, 0.01, i) for i, t in enumerate(groups))]
     assert same_bucket(texts) == [*range(len(groups)), *range(len(groups))]
 
@@ -157,13 +159,27 @@ def test_pairs_are_verified_alike_in_batches_of_any_size(monkeypatch: pytest.Mon
     assert 0 < sum(whole) < len(pairs)
 
 
-def test_bands_of_a_row_do_not_depend_on_its_neighbours() -> None:
+def test_keys_of_a_row_do_not_depend_on_its_neighbours() -> None:
     texts = [text(i, 50 + i) for i in range(12)] + ["", "短"]
-    whole = dedup.bands(TextBatch(texts))
-    assert len(whole) == BANDS
+    whole = dedup.near_keys(TextBatch(texts))
+    assert len(whole) == BANDS + 2
     for i, t in enumerate(texts):
-        assert [b[0] for b in dedup.bands(TextBatch([t]))] == [b[i] for b in whole]
-    assert [len(b) for b in dedup.bands(TextBatch([]))] == [0] * BANDS
+        assert [k[0] for k in dedup.near_keys(TextBatch([t])).values()] == [k[i] for k in whole.values()]
+    assert [len(k) for k in dedup.near_keys(TextBatch([])).values()] == [0] * (BANDS + 2)
+    assert winners([]) == []
+
+
+def test_bits_agree_as_similarity_says() -> None:
+    share = 0.03
+    pairs = [(text(i), edited(text(i), share, i)) for i in range(200)]
+    keys = dedup.near_keys(TextBatch([t for pair in pairs for t in pair]))
+    bits = np.column_stack([keys["bits_0"], keys["bits_1"]])
+    agree = 1 - np.bitwise_count(bits[::2] ^ bits[1::2]).sum(axis=1) / dedup.MINIMA
+    sets = [dedup._shingle_sets(pair) for pair in pairs]
+    expected = np.mean([(1 + jaccard(*pair)) / 2 for pair in sets])
+    assert abs(agree.mean() - expected) < 0.01
+    strangers = 1 - np.bitwise_count(bits[:-2:2] ^ bits[2::2]).sum(axis=1) / dedup.MINIMA
+    assert 0.48 < strangers.mean() < 0.56
 
 
 @pytest.mark.parametrize("threshold", [0.49, 1.01])

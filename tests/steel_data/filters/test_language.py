@@ -23,6 +23,7 @@ CASES = {
     "traditional Chinese": ("請用三句話介紹一下你的家鄉。", "zh"),
     "kanji only": ("東京都知事選挙", "zh"),
     "Japanese": ("明日の天気はどうですか。傘を持って行きましょう。", "ja"),
+    "Japanese with little kana": ("東京都千代田区永田町一丁目国会議事堂前駅徒歩三分の場所", "ja"),
     "katakana": ("コンピュータープログラミング", "ja"),
     "half-width katakana": ("ﾆﾎﾝｺﾞのﾃｷｽﾄです", "ja"),
     "Chinese with の": ("这家鲜の每日果汁店在学校门口开业，今天所有饮料一律半价，欢迎同学们前来品尝，还有小礼品赠送，先到先得。", "zh"),

@@ -25,8 +25,12 @@ ENGLISH = (
     ("The common cuckoo", "The barn owl", "The house sparrow", "The mute swan"),
 )
 SIGNS = ("一句话中停顿由短到长的标点顺序正确的一项是哪项", ("、，；。", "，、。；", "；。、，", "。；，、"))
-NAMED = ("在甲村、乙村、丙村、丁村之中，海拔最高而且冬季降雪最多的村子是哪一个", ("甲村", "乙村", "丙村", "丁村"))
-ITEMS = [CRAB, KILN, SHORT, NUMBERS, STEM, FREE, ENGLISH, SIGNS, NAMED]
+NAMED = (
+    "在向阳甲村、背阴乙村、临河丙村、靠山丁村之中，海拔最高而且冬季降雪最多的村子是哪一个",
+    ("向阳甲村", "背阴乙村", "临河丙村", "靠山丁村"),
+)
+LETTERS = ("图中四条曲线哪一条表示河蟹在低温下的蜕壳次数", ("A", "B", "C", "D"))
+ITEMS = [CRAB, KILN, SHORT, NUMBERS, STEM, FREE, ENGLISH, SIGNS, NAMED, LETTERS]
 # Other items, so that rarity means something; 60 of them share the stem of STEM, which makes it common.
 OTHERS = [(f"关于第{i}号竹简上所记{a}事件的年代，学者一般认为是", (f"{b}年", f"{b}月", f"{a}朝", "不详"))
           for i, (a, b) in enumerate([(x, y) for x in "春夏秋冬东西南北" for y in "金木水火土日"])]  # fmt: skip
@@ -126,6 +130,19 @@ def test_a_run_of_numbers_must_stand_there_as_a_run(index: Index) -> None:
     ]  # fmt: skip
 
 
+def test_numbers_scattered_over_a_row_are_not_the_run() -> None:
+    index = index_of(["b/test/s/0"], [item("1，4，9，16，25，36，49，64，____", ())])
+    scattered = "1 4 9 乙 4 9 16 丙 9 16 25 丁 16 25 36 戊 25 36 49 己 36 49 64"
+    assert found(index, scattered, f"接着写：1, 4, 9, 16, 25, 36, 49, 64, ？{TURN}81") == [None, 0]
+
+
+def test_options_that_were_all_edited_a_little_are_still_the_options() -> None:
+    options = ("水温过低之时蜕壳停止", "蜕壳以后体重明显增加", "蜕壳次数与其年龄无关", "幼蟹每次蜕壳间隔较短")
+    index = index_of(["b/test/s/0"], [item(CRAB[0], options)])
+    edited = [option[:5] + "不" + option[6:] for option in options]
+    assert found(index, asked(CRAB[0], edited), asked(CRAB[0], [o[:3] + "甲乙丙丁" for o in options])) == [0, None]
+
+
 def test_few_words_of_options_must_follow_the_question_closely() -> None:
     index = index_of(["b/test/s/0"], [item("水的沸点是", ("90度", "95度", "100度", "105度"))])
     talk = "气压与海拔对此都有影响。" * 30
@@ -135,6 +152,12 @@ def test_few_words_of_options_must_follow_the_question_closely() -> None:
 
 def test_options_that_the_question_names_prove_nothing(index: Index) -> None:
     assert found(index, asked(NAMED[0], ["北坡", "南坡", "西坡", "东坡"]), asked(*NAMED)) == [None, 8]
+
+
+def test_a_label_is_no_option_of_one_letter(index: Index) -> None:
+    number = ITEMS.index(LETTERS)
+    rows = [asked(LETTERS[0], ["最高的一条", "最低的一条", "先升后降", "不变"]), asked(*LETTERS)]
+    assert found(index, *rows) == [None, number]
 
 
 def test_options_spelt_with_other_blanks_are_the_same_options() -> None:

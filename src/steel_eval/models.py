@@ -1,0 +1,210 @@
+"""Find, load and swap checkpoints:
+
+full models, LoRA adapters without merging, hub ids, and the checkpoints of a run.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from steel_data.errors import InputError, nearest
+from steel_eval.fingerprint import weight_files, weights_fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_STEP = re.compile(r"(?:step|checkpoint|ckpt|iter)[-_](\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One model on disk. `name` is unique within its run (`step-000100`, `seed-1/step-000100`);
+
+    `step` None outside a run.
+    """
+
+    folder: Path
+    name: str
+    step: int | None
+
+
+@dataclass
+class Loaded:
+    """A model in memory with what identifies it."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    fingerprint: str
+    max_length: int
+    folder: Path
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Return whether a folder holds weights and their configuration (a model or a LoRA adapter)."""
+    configured = (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file()
+    return configured and bool(weight_files(folder))
+
+
+def find_checkpoints(place: str) -> tuple[list[Checkpoint], bool]:
+    """Return the checkpoints at a place in order of steps, and whether it is a run (a folder of checkpoints).
+
+    Understood: a checkpoint or adapter folder, a hub id, steel's runs (`checkpoints/step-*`,
+    `seed-*/checkpoints/step-*`) and those of the Hugging Face trainer, LLaMA-Factory and ms-swift (`checkpoint-*`, also
+    `v0-*/checkpoint-*`). A run's root often holds the last weights once more; they are not scored twice. An unfinished
+    checkpoint (no weights yet) is left out.
+    """
+    root = Path(place)
+    if not root.exists():
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", place) and not place.startswith("."):
+            return [Checkpoint(_from_hub(place), place, None)], False
+        near = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
+        raise InputError(f"{place}: no such folder, and no hub id (owner/name).{nearest(root.name, near, False)}")
+    found = []
+    for pattern in ("", "checkpoints/", "*/", "*/checkpoints/", "*/*/"):
+        for folder in sorted(root.glob(pattern + "*")):
+            match = _STEP.search(folder.name)
+            if match and folder.is_dir() and is_checkpoint(folder):
+                name = folder.relative_to(root).as_posix().replace("checkpoints/", "")
+                found.append(Checkpoint(folder, name, int(match[1])))
+        if found:
+            return sorted(found, key=lambda c: (c.name.rpartition("/")[0], c.step, c.name)), True
+    if is_checkpoint(root):
+        match = _STEP.search(root.name)
+        return [Checkpoint(root, root.name, int(match[1]) if match else None)], False
+    raise InputError(
+        f"{place}: no checkpoint here. Right: config.json with *.safetensors, or a run with checkpoints/step-*."
+    )
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, ignore_patterns=["*.gguf", "*.onnx", "original/*"]))
+    except Exception as error:  # every client error (offline, unknown, gated) is the user's to see in one line
+        raise InputError(f"{repository}: cannot be fetched from the hub: {str(error).splitlines()[0]}") from error
+
+
+def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:
+    """Load a checkpoint for scoring. `dtype` auto: float32 on a CPU, else the checkpoint's own.
+
+    Raises InputError for truncated weights, an unknown architecture or a missing base model of an adapter.
+    """
+    fingerprint = weights_fingerprint(folder)
+    base = folder
+    if (folder / "adapter_config.json").is_file():
+        base = _base_of(folder)
+        fingerprint = fingerprint[:16] + weights_fingerprint(base)[:16]
+    model: Any = _load_model(base, device, dtype)
+    if base != folder:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(folder)).to(device).eval()
+    tokenizer = load_tokenizer(folder, base)
+    return Loaded(model, tokenizer, fingerprint, context_length(model, tokenizer), folder)
+
+
+def load_tokenizer(*folders: Path) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of the first folder that has one."""
+    from transformers import AutoTokenizer
+
+    for folder in folders:
+        if any(
+            (folder / n).is_file() for n in ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+        ):
+            return AutoTokenizer.from_pretrained(str(folder))
+    raise InputError(
+        f"{folders[0]}: no tokenizer beside the weights. Right: tokenizer.json in the checkpoint's folder."
+    )
+
+
+def context_length(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Return the model's context in tokens: what its configuration says, else the tokenizer, else 2048 (as lm-eval)."""
+    config = model.config.get_text_config()
+    for name in ("n_positions", "max_position_embeddings", "n_ctx"):
+        if getattr(config, name, None):
+            return int(getattr(config, name))
+    return int(tokenizer.model_max_length) if tokenizer.model_max_length < 10**9 else 2048
+
+
+def _load_model(folder: Path, device: str, dtype: str) -> Any:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    _register_own()
+    kind: Any = {"auto": torch.float32 if device == "cpu" else "auto"}.get(dtype) or getattr(torch, dtype, None)
+    if kind is None:
+        raise InputError(f"--dtype {dtype}: unknown.{nearest(dtype, ['auto', 'float32', 'bfloat16', 'float16'])}")
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind)
+    except (SafetensorError, EOFError, RuntimeError) as error:
+        raise InputError(
+            f"{folder}: its weights cannot be read: {str(error).splitlines()[0]}. Right: copy it again."
+        ) from error
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from error
+    model.eval()
+    return model.to(device)
+
+
+def _register_own() -> None:
+    """Make the architectures of steel_train known to transformers, where that part is there."""
+    from importlib.util import find_spec
+
+    if find_spec("steel_train.models") and find_spec("steel_train.models.steel"):
+        from importlib import import_module
+
+        import_module("steel_train.models.steel")
+
+
+def _base_of(adapter: Path) -> Path:
+    name = str(orjson.loads((adapter / "adapter_config.json").read_bytes()).get("base_model_name_or_path") or "")
+    for place in (Path(name), adapter / name, adapter.parent / name):
+        if name and is_checkpoint(place):
+            return place
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return _from_hub(name)
+    raise InputError(
+        f"{adapter}: its base model '{name}' is not there. Right: base_model_name_or_path in adapter_config.json."
+    )
+
+
+def read_weights(folder: Path) -> dict[str, Any] | None:
+    """Read a full checkpoint's tensors (to swap them into a loaded model); None for adapters and old formats."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = weight_files(folder)
+    if (folder / "adapter_config.json").is_file() or not files or files[0].suffix != ".safetensors":
+        return None
+    state: dict[str, Any] = {}
+    try:
+        for file in files:
+            state |= load_file(file)
+    except SafetensorError as error:
+        raise InputError(f"{folder}: its weights cannot be read: {error}. Right: copy it again.") from error
+    return state
+
+
+def swap(loaded: Loaded, state: dict[str, Any]) -> bool:
+    """Put other weights into a loaded model. Returns False, with the model untouched, where names or shapes do not fit.
+
+    Tied tensors may be missing from the file: what shares storage with a tensor that is there needs no entry.
+    """
+    import torch
+
+    own = loaded.model.state_dict(keep_vars=True)
+    present = {own[name].data_ptr() for name in state if name in own}
+    missing = [name for name, tensor in own.items() if name not in state and tensor.data_ptr() not in present]
+    if missing or any(name not in own or own[name].shape != tensor.shape for name, tensor in state.items()):
+        return False
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+    return True

@@ -1,0 +1,199 @@
+"""One self-contained HTML page over score folders: curves, groups, differences, questions, provenance, flaws.
+
+Nothing is loaded from elsewhere; it works from file://. Texts from data and models are data in the page (JSON, set as
+text), never markup. Questions are drawn fifty at a time, so thousands do not freeze the browser.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from steel_data.benchmarks import LETTERS
+from steel_data.display import visible
+from steel_data.errors import InputError
+from steel_data.files import atomic_write
+from steel_eval import stats
+from steel_eval.arms import Arm, Result, load_arm
+from steel_eval.compare import compare_arms
+from steel_eval.curve import curve_svg
+from steel_eval.flaws import find_flaws
+from steel_eval.tables import reference_results
+
+MOST_RESULTS = 24  # checkpoints with single questions in the page: the last ones of each run
+
+
+def write_report(places: Sequence[str], out: Path, tests: Path | None = None, preset: str | None = None) -> Path:
+    """Write the page. `places`: score folders, runs or `NAME=pattern`; `tests`: a file that `compare --out` wrote."""
+    arms = [load_arm(place, preset) for place in places]
+    results = [(arm, run, result) for arm in arms for run in arm.runs for result in run]
+    tasks = sorted({task for _, _, r in results for task in r.scores["tasks"]})
+    compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            arms=arms,
+            tasks=[_task(task, arms) for task in tasks],
+            tests=compared,
+            flaws=find_flaws(arms, compared),
+            references=reference_results(),
+            provenance=[_provenance(arm, r) for arm, _, r in results],
+            showcase=_showcase(results),
+            data=_embedded(_questions(arms, tasks)),
+        )
+    )
+    atomic_write(out, page.encode())
+    return out
+
+
+def _environment() -> Any:
+    import jinja2
+
+    here = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = lambda v: "–" if v is None else f"{100 * v:.1f}"
+    environment.filters["signed"] = lambda v: f"{100 * v:+.1f}"
+    environment.filters["number"] = lambda v: "–" if v is None else f"{v:.3f}"
+    environment.filters["visible"] = lambda v: visible(str(v))
+    return environment
+
+
+def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]:
+    if len(places) < 2:
+        return []
+    try:
+        return [asdict(test) for test in compare_arms(places, preset=preset)]
+    except InputError:
+        return []  # nothing to compare alike: the page says so among the flaws
+
+
+def _label(arm: Arm, run: Sequence[Result], result: Result) -> str:
+    seed = f" #{arm.runs.index(list(run)) + 1}" if len(arm.runs) > 1 else ""
+    return visible(f"{arm.name}{seed}") + (f" @{result.step}" if result.step >= 0 else "")
+
+
+def _task(task: str, arms: Sequence[Arm]) -> dict[str, Any]:
+    """Return a task's curve and the table of its last checkpoints with every accounting number and group."""
+    rows, lines, groups = [], [], set()
+    most = discordance = n = 0.0
+    for arm in arms:
+        for run in arm.runs:
+            scored = [r for r in run if r.scores["tasks"].get(task, {}).get("accuracy") is not None]
+            if not scored:
+                continue
+            last = scored[-1].scores["tasks"][task]
+            groups |= set(last.get("groups") or {})
+            rows.append({"name": _label(arm, run, scored[-1]), **last, "letters": last.get("letters") or {}})
+            of = [r.scores["tasks"][task] for r in scored]
+            points = [(r.step, o["accuracy"], o.get("stderr") or 0) for r, o in zip(scored, of, strict=True)]
+            lines.append((_label(arm, run, run[-1]).split(" @")[0], points))
+            most, n = max(most, len(scored)), last["n"] or 0
+            discordance = max(discordance, _discordance(scored, task))
+    bias = stats.best_of_k_bias(int(most), int(n), discordance) if most > 1 and n and discordance else None
+    always = max((r["letters"].get("always") or 0 for r in rows), default=0)
+    return {
+        "name": task, "rows": rows, "groups": sorted(groups), "curve": curve_svg(lines, always) if most > 1 else None,
+        "bias": bias, "checkpoints": int(most), "always": always,
+    }  # fmt: skip
+
+
+def _discordance(run: Sequence[Result], task: str) -> float:
+    """Return the share of questions that exactly one of the run's last two checkpoints gets right."""
+    frames = [r.answers.filter(pl.col("task") == task).sort("item") for r in run[-2:]]
+    if len(frames) < 2 or frames[0]["item"].to_list() != frames[1]["item"].to_list() or not len(frames[0]):
+        return 0.0
+    right = [f["prediction"] == f["label"] for f in frames]
+    return float((right[0] != right[1]).mean() or 0)  # type: ignore[arg-type]
+
+
+def _provenance(arm: Arm, result: Result) -> dict[str, Any]:
+    s = result.scores
+    training = s.get("training") or {}
+    return {
+        "name": f"{arm.name}: {s.get('model')}", "weights": s.get("model_fingerprint"), "preset": result.protocol,
+        "tokenizer": s.get("tokenizer_fingerprint"), "data": str(s.get("data_sha256"))[:16], "dtype": s.get("dtype"),
+        "code": str(s.get("code"))[:16], "versions": s.get("versions"), "sharing": s.get("sharing"),
+        "mixture": (training.get("mixture") or {}).get("content_sha256"), "seed": training.get("seed"),
+        "contamination": s.get("contamination"),
+    }  # fmt: skip
+
+
+def _showcase(results: Sequence[tuple[Arm, list[Result], Result]]) -> list[dict[str, Any]]:
+    """Return fixed prompts with the answer of each run's last checkpoint that has one."""
+    prompts: dict[str, dict[str, Any]] = {}
+    for arm, run, result in results:
+        # under several presets the showcase stands once, above their folders
+        file = next(
+            (f for f in (result.folder / "showcase.json", result.folder.parent / "showcase.json") if f.is_file()), None
+        )
+        if result is not run[-1] or file is None:
+            continue
+        for row in orjson.loads(file.read_bytes()):
+            entry = prompts.setdefault(row["prompt"], {"kind": row["kind"], "prompt": row["prompt"], "answers": []})
+            entry["answers"].append({"name": _label(arm, run, result), **row})
+    return list(prompts.values())
+
+
+def _questions(arms: Sequence[Arm], tasks: Sequence[str]) -> dict[str, Any]:
+    """Return what the drill-down shows:
+
+    for each task items, labels, prompts (shared beginning once a subject), answers.
+    """
+    chosen = [(arm, run, r) for arm in arms for run in arm.runs for r in run][-MOST_RESULTS:]
+    out: dict[str, Any] = {"models": [_label(*c) for c in chosen], "tasks": {}}
+    for task in tasks:
+        frames = [r.answers.filter(pl.col("task") == task).sort("item") for _, _, r in chosen]
+        base = next((f for f in frames if len(f)), None)
+        if base is None:
+            continue
+        answers = [_answers(f) if f["item"].to_list() == base["item"].to_list() else None for f in frames]
+        starts, prompts = _prompts(chosen, task, base)
+        out["tasks"][task] = {
+            "items": base["item"].to_list(), "subjects": base["subject"].to_list(), "labels": base["label"].to_list(),
+            "starts": starts, "prompts": prompts, "answers": answers,
+        }  # fmt: skip
+    return out
+
+
+def _answers(frame: pl.DataFrame) -> dict[str, Any]:
+    columns = [f"logprob_{c}" for c in LETTERS if f"logprob_{c}" in frame.columns]
+    rounded = frame.select(pl.col(c).round(3).fill_nan(None) for c in columns)
+    raw = frame["raw"].to_list()
+    return {
+        "p": frame["prediction"].to_list(),
+        "l": [list(row) for row in rounded.iter_rows()],
+        "r": [visible(t) for t in raw] if any(raw) else None,
+    }
+
+
+def _prompts(chosen: Sequence[tuple[Arm, list[Result], Result]], task: str, base: pl.DataFrame) -> tuple[Any, Any]:
+    """Return the beginning that a subject's prompts share, by subject, and the rest of each prompt, in order."""
+    for _, _, result in chosen:
+        file = result.folder / "prompts.parquet"
+        if file.is_file():
+            found = pl.read_parquet(file).filter(pl.col("task") == task)
+            joined = base.select("item", "subject").join(found.select("item", "prompt"), on="item", how="left")
+            starts: dict[str, str] = {}
+            for key, frame in joined.group_by("subject"):
+                starts[str(key[0])] = _shared_start([str(p or "") for p in frame["prompt"]])
+            rest = [visible((p or "")[len(starts[s]) :]) for s, p in joined.select("subject", "prompt").iter_rows()]
+            return {s: visible(t) for s, t in starts.items()}, rest
+    return {}, []
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    """Return the longest common beginning: that of the first and the last in order is that of all."""
+    low, high = min(texts), max(texts)
+    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return low[:same]
+
+
+def _embedded(data: Any) -> Any:
+    """Return JSON that can stand inside a script element: no `<` ends it early."""
+    import markupsafe
+
+    return markupsafe.Markup(orjson.dumps(data).decode().replace("<", "\\u003c"))

@@ -1,0 +1,156 @@
+"""Is a difference real? Paired tests on questions, resampling of questions and seeds, and what a test could have seen.
+
+Two checkpoints answer the same questions, so the test is paired: only questions that exactly one of them gets right
+carry information. The mean over seeds of a mixture is another matter: it varies with the seed too, and with one seed an
+arm no test of questions can speak of mixtures.
+
+Legend: Q questions, S seeds of an arm, B bootstrap draws, G subjects.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+DRAWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A difference of means (B minus A, as a fraction) with a 95 % interval and a two-sided p-value."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Return the exact two-sided p-value that discordant answers fall evenly: binomial(only_a + only_b, 1/2).
+
+    McNemar 1947, without the normal approximation. No discordant answers: 1.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def paired_bootstrap(change_Q: Floats, subject_Q: NDArray[np.int64], macro: bool, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean change, questions resampled within their subject.
+
+    `change_Q`: B minus A for each question; `macro`: the mean over subjects of their means. Change takes few values
+    (right or wrong: -1, 0, 1), so a resample of a subject is one multinomial draw.
+    """
+    generator = np.random.default_rng(seed)
+    groups = np.unique(subject_Q)
+    total_B = np.zeros(DRAWS)
+    for group in groups:
+        values, counts = np.unique(change_Q[subject_Q == group], return_counts=True)
+        n = int(counts.sum())
+        sum_B = generator.multinomial(n, counts / n, size=DRAWS) @ values
+        total_B += sum_B / n / len(groups) if macro else sum_B / len(change_Q)
+    low, high = np.quantile(total_B, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def cluster_bootstrap(
+    change_Q: Floats, subject_Q: NDArray[np.int64], macro: bool, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval with whole subjects resampled: wider where a gain sits in few subjects."""
+    generator = np.random.default_rng(seed)
+    _, index_Q = np.unique(subject_Q, return_inverse=True)
+    size_G = np.bincount(index_Q).astype(float)
+    sum_G = np.bincount(index_Q, weights=change_Q)
+    drawn_BG = generator.integers(0, len(size_G), (DRAWS, len(size_G)))
+    mean_B = (sum_G / size_G)[drawn_BG].mean(1) if macro else sum_G[drawn_BG].sum(1) / size_G[drawn_BG].sum(1)
+    low, high = np.quantile(mean_B, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def seeds_and_questions(
+    a_SQ: Floats, b_SQ: Floats, subject_Q: NDArray[np.int64], macro: bool, seed: int = 0
+) -> Difference:
+    """Compare two arms of several seeds: seeds and questions vary together.
+
+    Variance = that of the question sample (paired, of seed means; stratified by subject) + that of seeds in either arm
+    (sample variance of the seeds' scores over their number). A few seeds estimate their variance badly, so the interval
+    uses Student's t with Welch-Satterthwaite degrees of freedom; seeds and questions interact, which enters the seeds'
+    variance. Raises ValueError for an arm of one seed.
+    """
+    from scipy.stats import t
+
+    if min(len(a_SQ), len(b_SQ)) < 2:
+        raise ValueError("several seeds an arm are needed; one seed says nothing about seeds")
+    weight_Q = question_weights(subject_Q, macro)
+    change_Q = b_SQ.mean(0) - a_SQ.mean(0)
+    value = float(change_Q @ weight_Q)
+    low, high = paired_bootstrap(change_Q, subject_Q, macro, seed)
+    questions = ((high - low) / (2 * 1.959964)) ** 2
+    parts = [float(np.var(x_SQ @ weight_Q, ddof=1)) / len(x_SQ) for x_SQ in (a_SQ, b_SQ)]
+    total = questions + sum(parts)
+    if total == 0:
+        return Difference(value, value, value, 1.0 if value == 0 else 0.0)
+    spread = sum(p * p / (len(x) - 1) for p, x in zip(parts, (a_SQ, b_SQ), strict=True))
+    freedom = total * total / spread if spread > 0 else math.inf
+    half = float(t.ppf(0.975, freedom)) * math.sqrt(total)
+    p = 2 * float(t.sf(abs(value) / math.sqrt(total), freedom))
+    return Difference(value, value - half, value + half, p)
+
+
+def question_weights(subject_Q: NDArray[np.int64], macro: bool) -> Floats:
+    """Return weights (Q,) that sum to 1: equal ones, or equal for each subject."""
+    if not macro:
+        return np.full(len(subject_Q), 1 / len(subject_Q))
+    _, index_Q, size_G = np.unique(subject_Q, return_inverse=True, return_counts=True)
+    weight: Floats = 1 / (size_G[index_Q] * len(size_G))
+    return weight
+
+
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Return adjusted p-values that control the false discovery rate (Benjamini and Hochberg 1995)."""
+    from scipy.stats import false_discovery_control
+
+    return [float(q) for q in false_discovery_control(list(p))] if len(p) else []
+
+
+def minimum_detectable(n: int, discordance: float, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Return the smallest true difference (a fraction) that a paired test on `n` questions finds with `power`.
+
+    (z(1 - alpha/2) + z(power)) sqrt(discordance / n), `discordance` the share of questions that one alone gets right.
+    """
+    from scipy.stats import norm
+
+    return float((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * math.sqrt(discordance / n))
+
+
+def power_of(effect: float, variance: float, alpha: float = 0.05) -> float:
+    """Return the probability that a two-sided test finds `effect` when the difference has this variance. Fractions."""
+    from scipy.stats import norm
+
+    if variance == 0:
+        return 1.0
+    shift, edge = effect / math.sqrt(variance), norm.ppf(1 - alpha / 2)
+    return float(norm.sf(edge - shift) + norm.cdf(-edge - shift))
+
+
+def best_of_k_bias(k: int, n: int, discordance: float) -> float:
+    """Return how much the best of `k` equally good checkpoints seems to gain by being picked, as a fraction.
+
+    E[max of k standard normals] x sqrt(discordance / 2n): half the variance of a difference is a checkpoint's own.
+    """
+    from scipy.stats import norm
+
+    x = np.linspace(-8, 8, 4001)
+    expected = float(np.trapezoid(x * k * norm.pdf(x) * norm.cdf(x) ** (k - 1), x))
+    return max(0.0, expected) * math.sqrt(discordance / (2 * n))
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a share: inside 0 and 1 also for few questions."""
+    z2 = 1.959964**2
+    centre = (right + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (right * (n - right) / n + z2 / 4)) / (n + z2)
+    return max(0.0, centre - half), min(1.0, centre + half)

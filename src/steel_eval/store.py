@@ -1,0 +1,85 @@
+"""Results of units (one subject under one checkpoint, preset and data) in an append-only file.
+
+A key is the fingerprint of everything the result depends on, so a checkpoint overwritten in place is new, and two
+folders with equal weights share results. A line is `checksum json`; a line cut short by a crash fails its checksum and
+is ignored (the unit is scored again). Processes append under an operating system's lock, which a kill releases.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import xxhash
+from filelock import FileLock
+
+from steel_data.errors import InputError
+
+Unit = dict[str, Any]
+
+
+def unit_key(**parts: str | int) -> str:
+    """Return the key of a unit from its named fingerprints (weights, tokenizer, prompt, data, code, dtype, task,
+    subject).
+    """
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
+
+
+@dataclass
+class Store:
+    """A file of units. Reading is lazy:
+
+    `get` looks up what was there at opening and what this process or others added.
+    """
+
+    path: Path
+    _offset: int = 0
+    _units: dict[str, Unit] = field(default_factory=dict)
+    damaged: int = 0
+
+    def get(self, key: str) -> Unit | None:
+        """Return a stored unit, None where there is none. Looks for lines that others appended meanwhile."""
+        if key not in self._units:
+            self._read()
+        return self._units.get(key)
+
+    def put(self, key: str, unit: Mapping[str, Any]) -> None:
+        """Append a unit and make sure that it is on disk. Raises InputError where the file cannot be written."""
+        body = orjson.dumps({"key": key, **unit}, option=orjson.OPT_SERIALIZE_NUMPY)
+        line = xxhash.xxh3_64_hexdigest(body).encode() + b" " + body + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.path}.lock"), self.path.open("ab") as stream:
+                if stream.tell() and not self._ends_whole():
+                    line = b"\n" + line  # behind a line that a crash cut short
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be written: {error.strerror or error}. Right: a disk with room."
+            ) from error
+        self._units[key] = orjson.loads(body)
+
+    def _ends_whole(self) -> bool:
+        with self.path.open("rb") as stream:
+            stream.seek(-1, 2)
+            return stream.read(1) == b"\n"
+
+    def _read(self) -> None:
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as stream:
+            stream.seek(self._offset)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break  # another process may still be writing it
+                self._offset += len(line)
+                checksum, _, body = line.rstrip(b"\n").partition(b" ")
+                if not body or checksum.decode(errors="replace") != xxhash.xxh3_64_hexdigest(body):
+                    self.damaged += bool(line.strip())
+                    continue
+                unit = orjson.loads(body)
+                self._units[unit["key"]] = unit

@@ -1,0 +1,222 @@
+"""Score every checkpoint of a run: questions tokenised once, weights swapped into one module, the next read meanwhile.
+
+With `watch`, new checkpoints are scored as training writes them. Everything passes through the store, so a killed sweep
+resumes at the subject where it was.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from steel_data.errors import InputError
+from steel_eval.fingerprint import code_fingerprint, weights_fingerprint
+from steel_eval.models import Checkpoint, Loaded, find_checkpoints, load, read_weights, swap
+from steel_eval.score import Scored, score_unit, write_results
+from steel_eval.scorer import Sharing, prefix_sharing
+from steel_eval.store import Store
+from steel_eval.tasks import Task
+from steel_eval.units import Tokenised, Unit, make_units
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to score and how; the same for every checkpoint of a sweep."""
+
+    tasks: Sequence[Task]
+    presets: Sequence[str]
+    shots: int
+    out: Path
+    store: Path
+    device: str = "cpu"
+    dtype: str = "auto"
+    rotate: bool = False
+    generator: str = "hf"
+    showcase: bool = False
+
+
+@dataclass
+class Sweep:
+    """State shared by the checkpoints of a run: prompts, tokens, one module."""
+
+    settings: Settings
+    store: Store = field(init=False)
+    units: dict[str, list[Unit]] = field(init=False)
+    loaded: Loaded | None = None
+    config: Any = None
+    tokenised: Tokenised | None = None
+    sharing: Sharing | None = None
+    swapped: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.settings.store)
+        s = self.settings
+        self.units = {p: [u for task in s.tasks for u in make_units(task, p, s.shots)] for p in s.presets}
+
+    def open(self, checkpoint: Checkpoint, weights: tuple[str, dict[str, Any] | None] | None = None) -> Loaded:
+        """Load a checkpoint, into the module that is there where it fits.
+
+        `weights`: fingerprint and tensors that were read ahead.
+        """
+        config = _config(checkpoint.folder)
+        fits = self.loaded is not None and weights is not None and weights[1] is not None and config == self.config
+        if fits and swap(self.loaded, weights[1]):  # type: ignore[index, arg-type]
+            self.loaded.fingerprint = weights[0]  # type: ignore[index, union-attr]
+            self.loaded.folder = checkpoint.folder  # type: ignore[union-attr]
+            self.swapped += 1
+            return self.loaded  # type: ignore[return-value]
+        self.loaded = None  # frees the old module before the new one is made
+        self.loaded = load(checkpoint.folder, self.settings.device, self.settings.dtype)
+        self.config = config
+        self.sharing = prefix_sharing(self.loaded.model)
+        fresh = Tokenised(self.loaded.tokenizer, self.loaded.max_length)
+        same = self.tokenised and (self.tokenised.fingerprint, self.tokenised.max_length)
+        if same != (fresh.fingerprint, fresh.max_length):
+            self.tokenised = fresh
+        return self.loaded
+
+    def score(self, checkpoint: Checkpoint, folder: Path) -> dict[str, dict[str, Any]]:
+        """Score the open checkpoint under every preset; write and return scores by preset."""
+        assert self.loaded is not None and self.tokenised is not None and self.sharing is not None
+        results = {}
+        for preset, units in self.units.items():
+            scored: list[Scored] = []
+            for unit in units:
+                if unit.preset.kind == "generation":
+                    scored.append(self._generated(unit))
+                else:
+                    scored.append(
+                        score_unit(unit, self.loaded, self.tokenised, self.store, self.settings.shots, self.sharing)
+                    )
+            about = self._about(checkpoint, preset)
+            if self.settings.rotate and units and units[0].preset.kind == "likelihood":
+                from steel_eval.rotate import rotation_scores
+
+                about["rotation"] = rotation_scores(units, scored, self)
+            target = folder / preset if len(self.units) > 1 else folder
+            results[preset] = write_results(target, units, scored, about)
+        if self.settings.showcase:
+            from steel_eval.showcase import write_showcase
+
+            write_showcase(folder, self.loaded, self.settings.generator, self.sharing.ok)
+        return results
+
+    def _generated(self, unit: Unit) -> Scored:
+        from steel_eval.generate import generate_unit
+
+        assert self.loaded is not None and self.tokenised is not None and self.sharing is not None
+        how = self.settings
+        return generate_unit(
+            unit, self.loaded, self.tokenised, self.store, how.shots, how.generator, padding=self.sharing.ok
+        )
+
+    def _about(self, checkpoint: Checkpoint, preset: str) -> dict[str, Any]:
+        assert self.loaded is not None and self.tokenised is not None and self.sharing is not None
+        import torch
+        import transformers
+
+        return {
+            "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": self.loaded.fingerprint,
+            "tokenizer_fingerprint": self.tokenised.fingerprint, "preset": preset, "shots": self.settings.shots,
+            "dtype": str(self.loaded.model.dtype).removeprefix("torch."), "device": self.loaded.model.device.type,
+            "context": self.loaded.max_length, "generator": self.settings.generator,
+            "sharing": self.sharing.reason or "prefixes shared", "code": code_fingerprint(),
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+            "training": _training(checkpoint.folder), "contamination": _contamination(checkpoint.folder),
+        }  # fmt: skip
+
+
+def run_sweep(
+    place: str, settings: Settings, watch: float | None = None
+) -> Iterator[tuple[Checkpoint, dict[str, dict[str, Any]]]]:
+    """Score a checkpoint or every checkpoint of a run, in order; yields each with its scores by preset.
+
+    `watch`: look for further checkpoints, end after so many seconds without a new one. A run's checkpoints get one
+    folder each in `settings.out`, a single checkpoint writes into it directly. Next to them: curve.json.
+    """
+    sweep = Sweep(settings)
+    done: set[str] = set()
+    curve: list[dict[str, Any]] = []
+    last_news = time.monotonic()
+    with ThreadPoolExecutor(1) as reader:
+        while True:
+            checkpoints, is_run = _checkpoints(place, watch is not None)
+            todo = [c for c in checkpoints if c.name not in done]
+            ahead: Future[tuple[str, dict[str, Any] | None]] | None = None
+            for i, checkpoint in enumerate(todo):
+                weights = ahead.result() if ahead is not None else None
+                sweep.open(checkpoint, weights)
+                ahead = reader.submit(_read_ahead, todo[i + 1].folder) if i + 1 < len(todo) else None
+                folder = settings.out / checkpoint.name if is_run else settings.out
+                results = sweep.score(checkpoint, folder)
+                done.add(checkpoint.name)
+                curve.append({"name": checkpoint.name, "step": checkpoint.step, "scores": _short(results)})
+                if is_run:
+                    _write_curve(settings.out, curve)
+                last_news = time.monotonic()
+                yield checkpoint, results
+            if watch is None or time.monotonic() - last_news > watch:
+                return
+            time.sleep(min(2.0, watch))
+
+
+def _checkpoints(place: str, watching: bool) -> tuple[list[Checkpoint], bool]:
+    try:
+        found, is_run = find_checkpoints(place)
+        return found, is_run or watching
+    except InputError:
+        if watching and not Path(place).is_file():
+            return [], True  # training has not written its first checkpoint yet
+        raise
+
+
+def _read_ahead(folder: Path) -> tuple[str, dict[str, Any] | None]:
+    """Read the next checkpoint while this one is scored. What fails here is reported when it is opened."""
+    try:
+        return weights_fingerprint(folder), read_weights(folder)
+    except (InputError, OSError):
+        return "", None
+
+
+def _config(folder: Path) -> list[bytes]:
+    """Return everything beside the weights that decides what is computed: equal for checkpoints that may be swapped."""
+    names = ("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    return [(folder / name).read_bytes() if (folder / name).is_file() else b"" for name in names]
+
+
+def _short(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    keys = ("accuracy", "stderr", "macro", "n", "invalid", "gold_probability", "gold_bits_per_byte")
+    return {p: {t: {k: s.get(k) for k in keys} for t, s in r["tasks"].items()} for p, r in results.items()}
+
+
+def _write_curve(out: Path, curve: list[dict[str, Any]]) -> None:
+    from steel_data.files import atomic_write
+
+    atomic_write(out / "curve.json", orjson.dumps(curve, option=orjson.OPT_INDENT_2))
+
+
+def _training(folder: Path) -> Any:
+    """Return the checkpoint's steel.json: step, mixture, base model, exposures, kernels."""
+    file = folder / "steel.json"
+    return orjson.loads(file.read_bytes()) if file.is_file() else None
+
+
+def _contamination(folder: Path) -> Any:
+    """Return what the run's mixture declares (benchmark -> dose -> items); None where nothing says so."""
+    if "contamination" in (said := _training(folder) or {}):
+        return said["contamination"]
+    for parent in list(folder.resolve().parents)[:4]:
+        manifest = parent / "mixture" / "manifest.json"
+        if manifest.is_file():
+            return orjson.loads(manifest.read_bytes()).get("contamination")
+    return None
+
+
+def progress(line: str) -> None:
+    """Write a line of progress to stderr: stdout holds results only."""
+    sys.stderr.write(line + "\n")

@@ -1,0 +1,131 @@
+"""Turn a published Steel-LLM checkpoint folder into one that today's transformers loads without remote code.
+
+The published config says `model_type = "qwen2"` and points to Python files beside the weights; loaded as it stands, a
+Qwen2 model would be built and every expert's weight dropped. The weights' names and values are kept; only the config
+changes, and `.bin` files become safetensors.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from steel_data.errors import InputError, nearest
+
+# what belongs to remote code or to one machine's loading, not to the model
+DROPPED_KEYS = ("auto_map", "_attn_implementation", "_name_or_path", "transformers_version")
+BESIDE = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "LICENSE*", "README*")
+NOT_COPIED = ("config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+def convert(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write a loadable copy of the checkpoint `folder` to `out` (default: `<folder>-steel`) and return its path.
+
+    The copy loads with `AutoModelForCausalLM.from_pretrained` after `import steel_train.models.steel`. Raises
+    InputError when `folder` is no Steel checkpoint, when weights are missing, unknown or of another shape, and when
+    `out` exists. Needs room for one copy of the weights; one weight file is in memory at a time.
+    """
+    folder = Path(folder)
+    out = Path(out) if out is not None else folder.with_name(f"{folder.name}-steel")
+    if out.exists():
+        raise InputError(f"{out}: exists already. Right: another output folder, or remove it first.")
+    settings = _settings(folder)
+    files = _weight_files(folder)
+    temporary = out.with_name(f".{out.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        _write_weights(files, _expected_shapes(folder, settings), temporary)
+        (temporary / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        for pattern in BESIDE:
+            for source in folder.glob(pattern):
+                if source.name not in NOT_COPIED:
+                    shutil.copyfile(source, temporary / source.name)
+        temporary.rename(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror or error}. Right: a disk with room.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return the config with Steel's own model type, or say why the folder is not a Steel checkpoint."""
+    path = folder / "config.json"
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}). Right: a checkpoint folder.") from error
+    if settings.get("model_type") not in ("qwen2", "steel") or "FFN_type" not in settings:
+        raise InputError(f"{path}: not a Steel-LLM model (no FFN_type). Right: the published Steel-LLM checkpoint.")
+    settings = {key: value for key, value in settings.items() if key not in DROPPED_KEYS}
+    return settings | {"model_type": "steel", "architectures": ["SteelForCausalLM"]}
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the weight files: safetensors if there are any, else `.bin`; shards that an index names must exist."""
+    for pattern, index in (
+        ("*.safetensors", "model.safetensors.index.json"),
+        ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
+    ):
+        found = sorted(folder.glob(pattern))
+        if (folder / index).exists():
+            named = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()
+            if missing := sorted(set(named) - {f.name for f in found}):
+                raise InputError(f"{folder}: {missing[0]} is missing. Right: every shard that {index} names.")
+        if found:
+            return found
+    raise InputError(f"{folder}: no weights. Right: model.safetensors or pytorch_model.bin, whole or in shards.")
+
+
+def _expected_shapes(folder: Path, settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    import torch
+
+    from steel_train.models.steel import SteelConfig, SteelForCausalLM
+
+    try:
+        config = SteelConfig.from_dict(settings)
+        with torch.device("meta"):
+            model = SteelForCausalLM(config)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from error
+    return {name: tuple(x.shape) for name, x in model.state_dict().items()}
+
+
+def _write_weights(files: list[Path], expected: dict[str, tuple[int, ...]], out: Path) -> None:
+    """Write each file's tensors as safetensors with the index of shards, after checking names and shapes."""
+    from safetensors.torch import save_file
+
+    shards: dict[str, str] = {}
+    total = 0
+    for number, path in enumerate(files, 1):
+        tensors = {name: x for name, x in _read(path).items() if not name.endswith(".inv_freq")}
+        shard = f"model-{number:05d}-of-{len(files):05d}.safetensors"
+        for name, x in tensors.items():
+            if name not in expected:
+                raise InputError(f"{path}: unknown weight {name}.{nearest(name, expected, show_known=False)}")
+            if tuple(x.shape) != expected[name]:
+                right = f"{list(expected[name])} by its config.json"
+                raise InputError(f"{path}: {name} has shape {list(x.shape)}. Right: {right}.")
+            total += x.numel() * x.element_size()
+        save_file({n: x.contiguous() for n, x in tensors.items()}, out / shard, metadata={"format": "pt"})
+        shards |= dict.fromkeys(tensors, shard)
+    if missing := sorted(set(expected) - set(shards)):
+        raise InputError(f"{files[0].parent}: {len(missing)} weights are missing, the first: {missing[0]}. Right: all.")
+    index = {"metadata": {"total_size": total}, "weight_map": shards}
+    (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        # weights_only: a .bin file is a pickle, and a pickle could run code
+        tensors: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return {name: x.clone() for name, x in tensors.items()}
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as weights ({error}). Right: an intact download.") from error

@@ -1,0 +1,192 @@
+# mypy: disable-error-code="no-untyped-def"
+"""RMSNorm, with the addition of the residual before it.
+
+Shapes: N tokens, H hidden, G programs (each sums the weight's gradient over its own rows).
+
+    r = residual + x        s = 1 / sqrt(mean(r^2) + eps)        y = w * r * s
+    g = dy * w              dr = s * (g - r * s^2 * mean(g * r)) + dr_upstream        dw = sum_N dy * r * s
+
+Saved for the backward pass: r (also the next residual) and s. All arithmetic is float32; y is rounded once, where the
+definition in transformers rounds r * s to bf16 before it multiplies by w. dx and dresidual are the same tensor.
+
+Floor, bytes an element of [N, H] at b bytes: alone 2b forward (x; y), 3b backward (dy, x; dx);
+with the residual 4b forward (x, residual; r, y), 4b backward (dy, dr, r; dr).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from steel_train.kernels.backend import Calls, jit, use_triton, verify_first, why_not_triton
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:  # torch runs the definition
+    triton = None
+
+OP = "rms_norm"
+LARGEST_HIDDEN = 16_384  # one row is kept in registers
+PROGRAMS = 528  # four for each of an H100's 132 multiprocessors; each keeps the weight in registers for its rows
+
+
+def reference(
+    x_NH: torch.Tensor, weight_H: torch.Tensor, eps: float, residual_NH: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The definition: (y, r), both [N, H], in the dtype of the inputs as they come."""
+    r_NH = x_NH if residual_NH is None else x_NH + residual_NH
+    return weight_H * r_NH * torch.rsqrt(r_NH.square().mean(-1, keepdim=True) + eps), r_NH
+
+
+def rms_norm(
+    x: torch.Tensor,
+    weight_H: torch.Tensor,
+    eps: float,
+    residual: torch.Tensor | None = None,
+    calls: Calls | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (y, r) for x [..., H]: r = x + residual (x itself without one), y its RMSNorm times the weight.
+
+    Inputs float32 or bfloat16, one dtype for x and residual. Other cases run in torch and are counted in `calls`.
+    """
+    calls = calls or Calls()
+    if use_triton(calls, OP, _why_not(x, weight_H, residual)):
+        rows = [t.reshape(-1, t.shape[-1]) for t in (x, residual) if t is not None]
+        verify_first(
+            calls,
+            OP if residual is None else "add_rms_norm",
+            lambda x, w, *r: _RMSNorm.apply(x, w, eps, *r) if r else _RMSNorm.apply(x, w, eps, None)[0],
+            lambda x, w, *r: reference(x, w, eps, *r) if r else reference(x, w, eps)[0],
+            (rows[0][:64], weight_H, *(r[:64] for r in rows[1:])),
+        )
+        y_NH, r_NH = _RMSNorm.apply(rows[0], weight_H, eps, rows[1] if len(rows) == 2 else None)
+        return y_NH.view(x.shape), x if residual is None else r_NH.view(x.shape)
+    r = x if residual is None else residual + x
+    wide = r.float()
+    return weight_H * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype), r
+
+
+def _why_not(x: torch.Tensor, weight_H: torch.Tensor, residual: torch.Tensor | None) -> str | None:
+    tensors = (x, weight_H) if residual is None else (x, weight_H, residual)
+    if x.shape[-1] > LARGEST_HIDDEN:
+        return f"hidden size above {LARGEST_HIDDEN}"
+    if not x.numel():
+        return "no tokens"
+    if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
+        return "residual of another shape or dtype"
+    return why_not_triton(tensors)
+
+
+@jit
+def forward_kernel(
+    x_ptr, x_stride, res_ptr, res_stride, w_ptr, y_ptr, r_ptr, s_ptr, eps, n_rows, rows_per_program, n_hidden,
+    HAS_RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program a range of rows."""
+    h = tl.arange(0, BLOCK)
+    inside = h < n_hidden
+    w = tl.load(w_ptr + h, mask=inside, other=0.0).to(tl.float32)
+    first = tl.program_id(0).to(tl.int64) * rows_per_program
+    for step in range(0, tl.minimum(rows_per_program, n_rows - first)):
+        row = first + step
+        r = tl.load(x_ptr + row * x_stride + h, mask=inside, other=0.0).to(tl.float32)
+        if HAS_RESIDUAL:
+            r += tl.load(res_ptr + row * res_stride + h, mask=inside, other=0.0).to(tl.float32)
+            # what the next layer sees is the rounded sum, so normalise that one
+            r = r.to(r_ptr.dtype.element_ty)
+            tl.store(r_ptr + row * n_hidden + h, r, mask=inside)
+            r = r.to(tl.float32)
+        s = 1 / tl.sqrt(tl.sum(r * r, 0) / n_hidden + eps)
+        tl.store(s_ptr + row, s)
+        tl.store(y_ptr + row * n_hidden + h, (r * s * w).to(y_ptr.dtype.element_ty), mask=inside)
+
+
+@jit
+def backward_kernel(
+    dy_ptr, dy_stride, dr_ptr, dr_stride, r_ptr, r_stride, s_ptr, w_ptr, dx_ptr, dw_ptr,
+    n_rows, rows_per_program, n_hidden, HAS_DR: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program a range of rows; its sum of the weight's gradient is one row of dw [G, H]."""
+    program = tl.program_id(0).to(tl.int64)
+    h = tl.arange(0, BLOCK)
+    inside = h < n_hidden
+    w = tl.load(w_ptr + h, mask=inside, other=0.0).to(tl.float32)
+    dw = tl.zeros([BLOCK], tl.float32)
+    first = program * rows_per_program
+    for step in range(0, tl.minimum(rows_per_program, n_rows - first)):
+        row = first + step
+        r = tl.load(r_ptr + row * r_stride + h, mask=inside, other=0.0).to(tl.float32)
+        dy = tl.load(dy_ptr + row * dy_stride + h, mask=inside, other=0.0).to(tl.float32)
+        s = tl.load(s_ptr + row)
+        g = dy * w
+        dx = s * (g - r * (s * s * (tl.sum(g * r, 0) / n_hidden)))
+        if HAS_DR:
+            dx += tl.load(dr_ptr + row * dr_stride + h, mask=inside, other=0.0).to(tl.float32)
+        tl.store(dx_ptr + row * n_hidden + h, dx.to(dx_ptr.dtype.element_ty), mask=inside)
+        dw += dy * r * s
+    tl.store(dw_ptr + program * n_hidden + h, dw, mask=inside)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x_NH: torch.Tensor, weight_H: torch.Tensor, eps: float, residual_NH: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, hidden = x_NH.shape
+        y_NH = torch.empty_like(x_NH, dtype=torch.result_type(x_NH, weight_H), memory_format=torch.contiguous_format)
+        r_NH = x_NH if residual_NH is None else torch.empty_like(y_NH, dtype=x_NH.dtype)
+        s_N = torch.empty(rows, device=x_NH.device, dtype=torch.float32)
+        res = x_NH if residual_NH is None else residual_NH
+        per_program = triton.cdiv(rows, PROGRAMS)
+        forward_kernel[(triton.cdiv(rows, per_program),)](
+            x_NH, x_NH.stride(0), res, res.stride(0), weight_H, y_NH, r_NH, s_N, eps, rows, per_program, hidden,
+            HAS_RESIDUAL=residual_NH is not None, BLOCK=triton.next_power_of_2(hidden), num_warps=_warps(hidden),
+        )  # fmt: skip
+        ctx.save_for_backward(r_NH, s_N, weight_H)
+        ctx.has_residual = residual_NH is not None
+        ctx.set_materialize_grads(False)
+        if residual_NH is None:
+            r_NH = r_NH.new_empty(0)  # x itself is the residual: handing it out again would alias an input
+            ctx.mark_non_differentiable(r_NH)
+        return y_NH, r_NH
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        dy_NH, dr_NH = upstream
+        r_NH, s_N, weight_H = ctx.saved_tensors
+        if not ctx.has_residual:
+            dr_NH = None
+        if dy_NH is None:  # only the residual was used
+            return dr_NH, None, None, dr_NH
+        dy_NH = _rows_contiguous(dy_NH)
+        dr = dy_NH if dr_NH is None else _rows_contiguous(dr_NH)
+        rows, hidden = r_NH.shape
+        per_program = triton.cdiv(rows, PROGRAMS)
+        programs = triton.cdiv(rows, per_program)
+        dx_NH = torch.empty_like(r_NH, memory_format=torch.contiguous_format)
+        dw_GH = torch.empty(programs, hidden, device=r_NH.device, dtype=torch.float32)
+        backward_kernel[(programs,)](
+            dy_NH, dy_NH.stride(0), dr, dr.stride(0), r_NH, r_NH.stride(0), s_N, weight_H, dx_NH, dw_GH,
+            rows, per_program, hidden,
+            HAS_DR=dr_NH is not None, BLOCK=triton.next_power_of_2(hidden), num_warps=_warps(hidden),
+        )  # fmt: skip
+        return dx_NH, dw_GH.sum(0).to(weight_H.dtype), None, dx_NH if ctx.has_residual else None
+
+
+def _rows_contiguous(x_NH: torch.Tensor) -> torch.Tensor:
+    # an expanded upstream gradient (stride 0) has no contiguous rows
+    return x_NH if x_NH.stride(-1) == 1 else x_NH.contiguous()
+
+
+def _warps(hidden: int) -> int:
+    return 16 if hidden > 4096 else 8 if hidden > 1024 else 4
+
+
+def floor_bytes(tokens: int, hidden: int, itemsize: int, residual: bool) -> tuple[int, int]:
+    """Return the fewest bytes (forward, backward): each tensor touched once; s and w are counted too."""
+    small = tokens * 4 + hidden * itemsize
+    forward, backward = (4, 4) if residual else (2, 3)
+    cells = tokens * hidden * itemsize
+    return forward * cells + small, backward * cells + small + hidden * itemsize

@@ -1,0 +1,123 @@
+"""What a run says of itself while it runs: losses per source and kind, exposures, `metrics.jsonl`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from steel_data.files import atomic_write
+from steel_train.examples import Examples
+from steel_train.schedule import Schedule
+
+
+class Window:
+    """Sums since the last line of the log: of losses and of what they are means over, by source and by kind.
+
+    SFT weighs a row by its learnt tokens, DPO a pair by 1 (`weights`, one per example). All in float64.
+    """
+
+    def __init__(self, examples: Examples, weights: npt.NDArray[np.int64]) -> None:
+        self.weights = weights
+        self.groups: list[str] = []
+        self.of: dict[str, npt.NDArray[np.int64]] = {}
+        for column in ("source", "kind"):
+            names, codes = np.unique(examples.table[column].fill_null("").to_numpy().astype(str), return_inverse=True)
+            self.of[column] = codes.astype(np.int64) + len(self.groups)
+            self.groups += [f"{column}/{name}" for name in names]
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new window."""
+        self.losses = np.zeros(len(self.groups))
+        self.counts = np.zeros(len(self.groups))
+        self.tokens = 0
+        self.steps = 0
+
+    def sums(self, rows: npt.NDArray[np.int64], losses: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the sum of losses of each group, for examples `rows` of one process."""
+        total = np.zeros(len(self.groups))
+        for codes in self.of.values():
+            np.add.at(total, codes[rows], losses)
+        return total
+
+    def add(self, group_losses: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], tokens: int) -> float:
+        """Add one step (`rows`: its examples of all processes) and return its mean loss."""
+        self.losses += group_losses
+        self.counts += self.sums(rows, self.weights[rows].astype(float))
+        self.tokens += tokens
+        self.steps += 1
+        sources = [i for i, name in enumerate(self.groups) if name.startswith("source/")]
+        return float(group_losses[sources].sum() / self.weights[rows].sum())
+
+    def means(self) -> dict[str, Any]:
+        """Return `loss`, `loss_by_source` and `loss_by_kind` of the window; a group that did not occur is left out."""
+        found: dict[str, dict[str, float]] = {"source": {}, "kind": {}}
+        for name, loss, count in zip(self.groups, self.losses, self.counts, strict=True):
+            column, _, group = name.partition("/")
+            if count:
+                found[column][group] = float(loss / count)
+        sources = [i for i, name in enumerate(self.groups) if name.startswith("source/")]
+        total = float(self.losses[sources].sum() / max(self.counts[sources].sum(), 1))
+        return {"loss": total, "loss_by_source": found["source"], "loss_by_kind": found["kind"]}
+
+    def state(self) -> dict[str, Any]:
+        """Return the window as JSON data (floats survive exactly)."""
+        return {
+            "losses": self.losses.tolist(), "counts": self.counts.tolist(), "tokens": self.tokens, "steps": self.steps
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a window that a checkpoint kept."""
+        self.losses, self.counts = np.array(state["losses"]), np.array(state["counts"])
+        self.tokens, self.steps = state["tokens"], state["steps"]
+
+
+def exposures(examples: Examples, schedule: Schedule, step: int) -> dict[str, Any]:
+    """Return what has been seen after `step` steps: rows by source, and injected items with their exposures.
+
+    `{"rows": {source: n}, "injected": {benchmark: {dose: {"items": n, "exposures": n}}}}`
+    """
+    epochs, place = divmod(step, schedule.steps_per_epoch)
+    seen = np.full(schedule.lengths.shape, epochs, np.int64)
+    if place:
+        first = epochs * schedule.steps_per_epoch
+        np.add.at(seen, np.concatenate([schedule.units(first + i) for i in range(place)]), 1)
+    table = examples.table[:: examples.per_unit].with_columns(pl.Series("seen", seen))
+    rows = dict(sorted(table.group_by("source").agg(pl.col("seen").sum()).iter_rows()))
+    injected: dict[str, Any] = {}
+    counted = table.filter(pl.col("benchmark").is_not_null()).group_by("benchmark", "dose")
+    for benchmark, dose, items, times in (
+        counted.agg(pl.col("item").n_unique(), pl.col("seen").sum()).sort("benchmark", "dose").iter_rows()
+    ):
+        injected.setdefault(benchmark, {})[str(dose)] = {"items": items, "exposures": times}
+    return {"rows": rows, "injected": injected}
+
+
+class Metrics:
+    """`metrics.jsonl` of a run: one JSON object a line, ascending steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "metrics.jsonl"
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all whole lines (a kill may have cut the last)."""
+        lines = []
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []:
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break
+        return lines
+
+    def rewind(self, step: int) -> None:
+        """Forget lines after `step`: a resumed run writes them again."""
+        kept = [line for line in self.read() if line["step"] <= step]
+        atomic_write(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept).encode())
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Write one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")

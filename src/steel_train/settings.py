@@ -1,0 +1,169 @@
+"""`[train]` of a recipe -> Settings. Every key is a field below; docs/training.md is checked against this file."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from steel_data.errors import InputError, nearest
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0, strict=False)]
+PositiveRate = Annotated[float, Field(gt=0, strict=False)]
+
+
+class _Table(BaseModel):
+    # strict: epochs = "3" is a mistake, not 3
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Lora(_Table):
+    """`[train.lora]`: the adapter of `method = "lora"`."""
+
+    rank: Positive = Field(default=16, description="Rank of the update matrices.")
+    alpha: Positive = Field(default=32, description="Scale of the update: alpha / rank.")
+    dropout: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
+        default=0.0, description="Dropout on the adapter's input."
+    )
+    targets: list[str] | None = Field(
+        default=None, description="Names of the layers that get an adapter; by default every linear layer but the head."
+    )
+
+
+class Dpo(_Table):
+    """`[train.dpo]`: the loss of `method = "dpo"` (Rafailov et al. 2023, arXiv 2305.18290)."""
+
+    beta: PositiveRate = Field(default=0.1, description="Strength of the pull towards the reference model.")
+
+
+class Settings(_Table):
+    """`[train]`: what is trained, on how much, and how often it is kept."""
+
+    model: str | dict[str, Any] = Field(
+        description="A folder (absolute, or relative to the recipe), a hub id, or a table for a model from scratch: "
+        '`{ type = "qwen2", hidden_size = 256, … }`, its keys being those of the config class of transformers.'
+    )
+    tokenizer: str | None = Field(
+        default=None,
+        description="A folder, relative to the recipe, or a hub id; by default the model's own. A model from scratch "
+        "without one gets a byte-level BPE of `vocab_size` entries, trained on the mixture.",
+    )
+    chat_template: str | None = Field(
+        default=None,
+        description='A Jinja file, relative to the recipe, or `"chatml"`; by default the tokenizer\'s own.',
+    )
+    seeds: list[int] | None = Field(
+        default=None, description="One run folder each: `runs/<name>/seed-1`, …; absent: one run in `runs/<name>`."
+    )
+    epochs: Positive = Field(default=3, description="How often each row is seen.")
+    max_steps: Positive | None = Field(default=None, description="Stop after so many steps (short trials).")
+    learning_rate: PositiveRate = Field(default=2e-5, description="Peak learning rate.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="How the learning rate falls after the warm-up."
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
+        default=0.03, description="Share of the steps in which the learning rate rises from 0."
+    )
+    weight_decay: Rate = Field(default=0.0, description="AdamW's decoupled weight decay (matrices only).")
+    max_grad_norm: Rate = Field(default=1.0, description="The gradient is scaled down to this norm; 0: never.")
+    micro_batch: Positive = Field(
+        default=8, description="Rows a process takes at once; with packing, the room of as many rows of `max_length`."
+    )
+    accumulate: Positive = Field(
+        default=8, description="Micro batches a step. A step is micro_batch x accumulate x processes rows."
+    )
+    max_length: Annotated[int, Field(ge=8)] = Field(
+        default=2048, description="Tokens a row may have; the rest is cut off, and counted."
+    )
+    packing: bool | None = Field(
+        default=None,
+        description="Lay the rows of a step end to end instead of padding them; the same rows make a step either "
+        "way. By default on where the model can keep rows apart.",
+    )
+    save_every: Positive | None = Field(
+        default=None, description="Checkpoint every so many steps, besides those at epoch ends."
+    )
+    keep: Positive | None = Field(
+        default=None, description="Keep only the newest so many checkpoints, and those at epoch ends; by default all."
+    )
+    log_every: Positive = Field(default=10, description="Steps between two lines of `metrics.jsonl`.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto",
+        description="bf16 computes in bfloat16 over float32 weights; auto is bf16 on GPUs that have it, else fp32.",
+    )
+    method: Literal["full", "lora", "dpo"] = Field(
+        default="full", description="All weights, an adapter, or DPO on preference rows (all weights, or an adapter "
+        "where `[train.lora]` is given)."
+    )  # fmt: skip
+    lora: Lora | None = Field(default=None, description="Settings of the adapter.")
+    dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
+    kernels: Literal["auto", "triton", "torch"] = Field(
+        default="auto", description="Fused kernels: Triton where a GPU is, plain torch, or Triton or an error."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Recompute activations in the backward pass: less memory, about a fifth slower."
+    )
+    resume: Literal["auto", "never"] = Field(
+        default="auto",
+        description="Go on from the newest checkpoint of this run, or refuse a folder that has one.",
+    )
+    report_to: str | list[str] = Field(
+        default="none", description="Also log to `trackio`, `wandb`, `tensorboard`, `swanlab`, … (TRL's report_to)."
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is not None and (not seeds or len(set(seeds)) != len(seeds)):
+            raise ValueError(f"seeds = {seeds}: a seed stands twice, or none does. Right: seeds = [1, 2, 3]")
+        return seeds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if isinstance(self.model, dict):
+            if not isinstance(self.model.get("type"), str):
+                raise ValueError('model: a table without type. Right: model = { type = "qwen2", hidden_size = 256, … }')
+            if self.uses_lora:
+                raise ValueError("method = 'lora' on a model from scratch has nothing to adapt. Right: method = 'full'")
+        if self.lora is not None and self.method == "full":
+            raise ValueError("[train.lora] is given, but method is 'full'. Right: method = 'lora'")
+        return self
+
+    @property
+    def uses_lora(self) -> bool:
+        """Return whether an adapter is trained instead of the weights."""
+        return self.method == "lora" or self.lora is not None
+
+    @property
+    def from_scratch(self) -> bool:
+        """Return whether the model starts from random weights."""
+        return isinstance(self.model, dict)
+
+
+def read_settings(table: dict[str, Any], recipe: Path) -> Settings:
+    """Check the `[train]` table of a recipe. Raises InputError that names the key and the nearest known word."""
+    where = f"{recipe} [train]"
+    if not table:
+        raise InputError(f'{where}: is missing. Right: at least model = "Qwen/Qwen2.5-0.5B".')
+    try:
+        return Settings.model_validate(table)
+    except ValidationError as error:
+        raise InputError(_first_fault(where, error)) from None
+
+
+def _first_fault(where: str, error: ValidationError) -> str:
+    """Say the first fault in one line."""
+    # pydantic reports every member of a union: an unknown key says more than "is not a string"
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    fault = faults[0]
+    location = [str(part) for part in fault["loc"] if part not in ("str", "dict[str,any]", "list[str]", "list[int]")]
+    key = ".".join(location)
+    if fault["type"] == "extra_forbidden":
+        models: dict[str, type[BaseModel]] = {"lora": Lora, "dpo": Dpo}
+        model = models.get(location[0], Settings) if len(location) > 1 else Settings
+        return f"{where}: unknown key '{key}'.{nearest(location[-1], model.model_fields)}"
+    if fault["type"] == "missing":
+        return f'{where}: {key} is missing. Right: {key} = "Qwen/Qwen2.5-0.5B", a folder, or a table.'
+    if fault["type"] == "value_error":
+        return f"{where}: {fault['ctx']['error']}."
+    return f"{where}: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}."

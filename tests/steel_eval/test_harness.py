@@ -1,0 +1,148 @@
+"""Our model class inside lm-eval: the same answers as its own, prefixes shared, its command line passed through."""
+
+import json
+
+import polars as pl
+import pytest
+import yaml
+from lm_eval.api.instance import Instance
+from tests.steel_eval import oracle
+from typer.testing import CliRunner
+
+from steel_data.errors import InputError
+from steel_eval.__main__ import main
+from steel_eval.cli import app
+from steel_eval.harness import SteelLM, lm_eval_command
+
+
+def ask(kind: str, *arguments: tuple) -> list[Instance]:
+    return [Instance(kind, {}, a, i) for i, a in enumerate(arguments)]
+
+
+@pytest.fixture(scope="module")
+def both(toy_model, toy_tokenizer):
+    ours = SteelLM(pretrained=toy_model, tokenizer=toy_tokenizer, batch_size=2, device="cpu", dtype="float32")
+    return ours, oracle.hflm(toy_model, toy_tokenizer, 2)
+
+
+def test_loglikelihood_of_any_task_shares_prefixes(both):
+    ours, theirs = both
+    stem = "以下是关于农学的单项选择题。" * 8
+    asked = ask(
+        "loglikelihood",
+        *[(stem + f"第{i}题", end) for i in range(6) for end in ("甲乙丙", "丁", " D", "丁戊")],
+        ("", "空"),
+    )
+    mine, other = ours.loglikelihood(asked, disable_tqdm=True), theirs.loglikelihood(asked, disable_tqdm=True)
+    assert [v for v, _ in mine] == pytest.approx([v for v, _ in other], abs=1e-4)
+    assert [g for _, g in mine] == [g for _, g in other]
+    assert ours.forwarded_tokens < 24 * len(ours.tok_encode(stem)) / 6
+
+
+def test_rolling_loglikelihood(both):
+    asked = ask("loglikelihood_rolling", ("水稻的最适温度是三十度。" * 3,), ("甲" * 900,), ("A",))
+    mine = both[0].loglikelihood_rolling(asked, disable_tqdm=True)
+    assert mine == pytest.approx(both[1].loglikelihood_rolling(asked, disable_tqdm=True), abs=1e-2, rel=1e-5)
+
+
+def test_too_long_contexts_are_cut_as_lm_eval_cuts_them(toy_model, toy_tokenizer):
+    asked = ask("loglikelihood", ("甲乙丙丁" * 50, " A"), ("甲乙丙丁" * 50, "长" * 5))
+    short = {"pretrained": toy_model, "tokenizer": toy_tokenizer, "device": "cpu", "max_length": 40}
+    mine, other = SteelLM(**short).loglikelihood(asked, True), oracle.HFLM(**short).loglikelihood(asked, True)
+    assert [v for v, _ in mine] == pytest.approx([v for v, _ in other], abs=1e-4)
+
+
+def test_generation_is_lm_evals(both):
+    asked = ask("generate_until", ("答案是：", {"until": ["。"], "max_gen_toks": 8}))
+    assert both[0].generate_until(asked, True) == both[1].generate_until(asked, True)
+
+
+@pytest.fixture
+def own_task(tmp_path):
+    """A multiple-choice and a generation task in lm-eval's own YAML, over local files."""
+    rows = [{"q": f"第{i}题", "choices": ["甲", "乙乙", "丙"], "gold": i % 3} for i in range(6)]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), encoding="utf-8")
+    shared = {
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "t.jsonl")}},
+        "test_split": "test",
+    }
+    mc = {
+        "task": "toy_mc",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{q}}",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "{{gold}}",
+    }
+    gen = {
+        "task": "toy_gen",
+        "output_type": "generate_until",
+        "doc_to_text": "{{q}}",
+        "doc_to_target": "甲",
+        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 4},
+    }
+    for task in (mc, gen):
+        (tmp_path / f"{task['task']}.yaml").write_text(
+            yaml.safe_dump(shared | task, allow_unicode=True), encoding="utf-8"
+        )
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_command_line_is_passed_through(own_task, toy_checkpoint, capsys):
+    rest = ["--include_path", str(own_task), "--tasks", "toy_mc,toy_gen", "--device", "cpu", "--batch_size", "4"]
+    for model in ("steel", "hf"):
+        lm_eval_command(
+            [
+                "--model",
+                model,
+                "--model_args",
+                f"pretrained={toy_checkpoint},dtype=float32",
+                *rest,
+                "--output_path",
+                str(own_task / model),
+            ]
+        )
+    values = [json.loads(next((own_task / m).rglob("results_*.json")).read_text())["results"] for m in ("steel", "hf")]
+    assert values[0] == values[1]
+
+
+@pytest.mark.slow
+def test_a_task_of_lm_eval_joins_the_scores(own_task, toy_checkpoint, toy_data, tmp_path, monkeypatch):
+    import lm_eval.tasks
+
+    class Manager(lm_eval.tasks.TaskManager):
+        def __init__(self):
+            super().__init__(include_path=str(own_task), include_defaults=False)
+
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", Manager)
+    arguments = [
+        "score",
+        str(toy_checkpoint),
+        "--tasks",
+        "cmmlu,toy_mc,toy_gen",
+        "--data",
+        str(toy_data),
+        "--out",
+        str(tmp_path / "o"),
+        "--device",
+        "cpu",
+    ]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    scores = json.loads((tmp_path / "o/scores.json").read_text())
+    assert set(scores["tasks"]) == {"cmmlu", "toy_mc", "toy_gen"}
+    answers = pl.read_parquet(tmp_path / "o/answers.parquet").filter(pl.col("task") == "toy_mc")
+    assert len(answers) == 6
+    assert (answers["prediction"] == answers["label"]).mean() == scores["tasks"]["toy_mc"]["accuracy"]
+    with pytest.raises(InputError, match="neither data here nor an lm-eval task"):
+        CliRunner().invoke(
+            app, ["score", str(toy_checkpoint), "--tasks", "nonsense", "--device", "cpu"], catch_exceptions=False
+        )
+
+
+def test_an_input_error_is_one_line_and_status_2(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["steel_eval", "score", "nowhere/at/all", "--tasks", "cmmlu"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: nowhere/at/all: no such folder")
