@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from steel_data.byte_blocks import ByteBlocks, read_ranges, too_long, without_bom
@@ -22,6 +23,17 @@ class _LineCounter:
         self.open = False  # the unfinished line holds something
 
     def feed(self, data: bytes) -> None:
+        if not data:
+            return
+        code = np.frombuffer(data, np.uint8)
+        end = np.flatnonzero(code == ord("\n"))
+        start = np.append(0, end + 1)
+        start = start[start < len(data)]
+        if (code[start] > ord(" ")).all():  # no line begins with a blank, so none is blank
+            self.lines += len(end)
+            self.records += len(end)
+            self.open = not data.endswith(b"\n")
+            return
         pieces = data.split(b"\n")
         last = pieces.pop()
         if pieces:

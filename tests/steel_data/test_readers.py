@@ -17,7 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
+from steel_data.json_lines import _LineCounter
 from steel_data.readers import FileScan, RawRow, read_chunks, scan_file
 
 ROWS = [
@@ -234,6 +237,17 @@ def test_a_faulty_line_changes_nothing_about_the_others(tmp_path: Path, fault: b
     mixed = write(tmp_path, "b.jsonl", faulty)
     expected = [row for row in read(whole, scan_file(whole)) if row.row != at]
     assert [row for row in read(mixed, scan_file(mixed)) if row.row != at] == expected
+
+
+@given(st.lists(st.text(alphabet="a \n\r\x0b", max_size=6), max_size=12))
+def test_lines_are_counted_the_same_however_the_blocks_fall(blocks: list[str]) -> None:
+    counter = _LineCounter()
+    for block in blocks:
+        counter.feed(block.encode())
+    *finished, last = "".join(blocks).encode().split(b"\n")
+    assert counter.lines == len(finished)
+    assert counter.records == sum(1 for line in finished if line.strip())
+    assert counter.open == bool(last.strip())
 
 
 def test_the_collector_is_as_it_was(tmp_path: Path) -> None:
