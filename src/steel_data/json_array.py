@@ -19,7 +19,7 @@ import orjson
 
 from steel_data.byte_blocks import BLOCK_BYTES, ByteBlocks, read_ranges, too_long, without_bom
 from steel_data.errors import InputError, excerpt
-from steel_data.raw_rows import RECORD_LIMIT, Chunk, FileScan, RawRow, changed, json_row, shown
+from steel_data.raw_rows import RECORD_LIMIT, Chunk, FileScan, RawRow, changed, json_row, shown, uncollected, whole_rows
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -165,6 +165,7 @@ def split_elements(data: bytes) -> Iterator[tuple[int, bytes]]:
     yield start, data[start:].strip()
 
 
+@uncollected()
 def _rows_of_array(chunk: Chunk, data: bytes) -> list[RawRow]:
     try:
         values = orjson.loads(b"[%b]" % data)
@@ -178,6 +179,8 @@ def _rows_of_array(chunk: Chunk, data: bytes) -> list[RawRow]:
             json_row(row, text, f"element {row} (counted from 0) at byte {chunk.start + at:,}")
             for row, (at, text) in enumerate(pieces, start=chunk.first_row)
         ]
+    if set(map(type, values)) == {dict}:
+        return whole_rows(chunk.first_row, values)
     return [
         RawRow(row, value, None)
         if type(value) is dict

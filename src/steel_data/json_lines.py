@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from steel_data.byte_blocks import ByteBlocks, read_ranges, too_long, without_bom
-from steel_data.raw_rows import RECORD_LIMIT, Chunk, FileScan, RawRow, changed, json_row
+from steel_data.raw_rows import RECORD_LIMIT, Chunk, FileScan, RawRow, changed, json_row, uncollected, whole_rows
 
 
 def _count(pieces: list[bytes]) -> int:
@@ -22,6 +23,17 @@ class _LineCounter:
         self.open = False  # the unfinished line holds something
 
     def feed(self, data: bytes) -> None:
+        if not data:
+            return
+        code = np.frombuffer(data, np.uint8)
+        end = np.flatnonzero(code == ord("\n"))
+        start = np.append(0, end + 1)
+        start = start[start < len(data)]
+        if (code[start] > ord(" ")).all():  # no line begins with a blank, so none is blank
+            self.lines += len(end)
+            self.records += len(end)
+            self.open = not data.endswith(b"\n")
+            return
         pieces = data.split(b"\n")
         last = pieces.pop()
         if pieces:
@@ -57,10 +69,23 @@ def scan_lines(path: Path, blocks: ByteBlocks, chunk_bytes: int) -> tuple[Chunk,
     return tuple(chunks)
 
 
+@uncollected()
 def _rows_of_lines(chunk: Chunk, data: bytes) -> list[RawRow]:
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    try:
+        values = list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        return _line_by_line(chunk, lines)
+    return whole_rows(chunk.first_row, values) if set(map(type, values)) == {dict} else _line_by_line(chunk, lines)
+
+
+def _line_by_line(chunk: Chunk, lines: list[bytes]) -> list[RawRow]:
+    """Return the rows of a chunk with blank or faulty lines."""
     rows: list[RawRow] = []
     loads, append = orjson.loads, rows.append
-    for row, line in enumerate(data.split(b"\n"), start=chunk.first_row):
+    for row, line in enumerate(lines, start=chunk.first_row):
         try:
             value = loads(line)
         except orjson.JSONDecodeError:

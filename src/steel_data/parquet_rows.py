@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steel_data.errors import InputError
-from steel_data.raw_rows import Chunk, RawRow, changed, shown
+from steel_data.raw_rows import Chunk, RawRow, changed, shown, uncollected, whole_rows
 
 # Dictionary-encoded text unfolds to much more than its row group's stated size; this bounds a chunk all the same.
 CHUNK_ROWS = 2**16
@@ -99,6 +99,7 @@ def scan_parquet(path: Path, chunk_bytes: int) -> tuple[Chunk, ...]:
     return tuple(chunks)
 
 
+@uncollected()
 def _rows_of_batch(batch: Any, first: int, careful: list[str]) -> list[RawRow]:
     try:
         values = batch.to_pylist()
@@ -107,6 +108,8 @@ def _rows_of_batch(batch: Any, first: int, careful: list[str]) -> list[RawRow]:
             singles = [_rows_of_batch(batch.slice(i, 1), first + i, careful) for i in range(batch.num_rows)]
             return [row for rows in singles for row in rows]
         return [RawRow(first, None, f"row {first} (counted from 0): not UTF-8")]
+    if not careful:
+        return whole_rows(first, values)
     rows = []
     for row, value in enumerate(values, start=first):
         error, name = None, ""

@@ -1,8 +1,12 @@
 """What a reader hands on (raw rows, chunks of them, the findings of a scan), and the parsing of one JSON row."""
 
+import gc
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +30,26 @@ class RawRow(NamedTuple):
     row: int
     value: dict[str, Any] | None
     error: str | None
+
+
+def whole_rows(first: int, values: list[dict[str, Any]]) -> list[RawRow]:
+    """Return records without fault as raw rows, numbered from `first` (a third faster than RawRow(…) for each)."""
+    return list(map(RawRow._make, zip(count(first), values, repeat(None))))
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep Python's cycle collector away while a chunk's rows are made.
+
+    They are trees without cycles, so it finds nothing, but looks at them again and again: a third of the reading.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import datetime
 import decimal
+import gc
 import gzip
 import hashlib
 import io
@@ -16,7 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
+from steel_data.json_lines import _LineCounter
 from steel_data.readers import FileScan, RawRow, read_chunks, scan_file
 
 ROWS = [
@@ -221,3 +225,39 @@ def test_names_outside_ascii(tmp_path: Path) -> None:
     folder.mkdir()
     path = write(folder, "指令.v1.jsonl.GZ", gzip.compress(b'{"a":1}\n'))
     assert scan_file(path).compression == "gzip"
+
+
+@pytest.mark.parametrize("fault", [b"{", b"3", b"[1]", b"", b'{"a":NaN}'])
+@pytest.mark.parametrize("at", [0, 7, 19])
+def test_a_faulty_line_changes_nothing_about_the_others(tmp_path: Path, fault: bytes, at: int) -> None:
+    """Chunks of sound rows are read as a whole, others line by line: the same rows either way."""
+    lines = [orjson.dumps(row) for row in ROWS[:20]]
+    sound, faulty = b"\n".join(lines), b"\n".join([*lines[:at], fault, *lines[at + 1 :]])
+    whole = write(tmp_path, "a.jsonl", sound)
+    mixed = write(tmp_path, "b.jsonl", faulty)
+    expected = [row for row in read(whole, scan_file(whole)) if row.row != at]
+    assert [row for row in read(mixed, scan_file(mixed)) if row.row != at] == expected
+
+
+@given(st.lists(st.text(alphabet="a \n\r\x0b", max_size=6), max_size=12))
+def test_lines_are_counted_the_same_however_the_blocks_fall(blocks: list[str]) -> None:
+    counter = _LineCounter()
+    for block in blocks:
+        counter.feed(block.encode())
+    *finished, last = "".join(blocks).encode().split(b"\n")
+    assert counter.lines == len(finished)
+    assert counter.records == sum(1 for line in finished if line.strip())
+    assert counter.open == bool(last.strip())
+
+
+def test_the_collector_is_as_it_was(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", WRITERS["jsonl"](ROWS))
+    scan = scan_file(path, 1000)
+    for on in (True, False):
+        (gc.enable if on else gc.disable)()
+        try:
+            for _ in read_chunks(path, scan, [0, 1]):
+                assert gc.isenabled() is on  # the consumer of a chunk may make cycles
+            assert gc.isenabled() is on
+        finally:
+            gc.enable()
