@@ -59,9 +59,9 @@ def merge(
 @app.command()
 def convert(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A Steel-LLM checkpoint in its published form.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where the converted model goes.")],
+    out: Annotated[Path | None, typer.Option(help="Where the converted model goes; by default DIR-steel.")] = None,
 ) -> None:
     """Convert a published Steel-LLM checkpoint, so that current transformers loads it."""
     from steel_train.convert import convert as convert_folder
 
-    convert_folder(folder, out)
+    typer.echo(convert_folder(folder, out))
