@@ -132,3 +132,18 @@ def leak(
         device=device, dtype=dtype,
     )  # fmt: skip
     leak_command(model, options)
+
+
+@app.command()
+def study(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with one injected source and seeds.")],
+    tasks: Annotated[str, typer.Option(help="What to score: the injected benchmark, and others for spill-over.")],
+    data: Data = Path("data"),
+    placebo: Annotated[str | None, typer.Option(help="Adds an arm with items of this benchmark instead.")] = None,
+    shots: Annotated[int, typer.Option(min=0, help="Worked examples.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>.")] = None,
+) -> None:
+    """Train clean, placebo and injected arms from one recipe, and measure what each exposure is worth."""
+    from steel_eval.study import Options, study_command
+
+    study_command(recipe, Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots))

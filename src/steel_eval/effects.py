@@ -251,8 +251,9 @@ def clean_score(score_Q: Floats, items: Items, reference_Q: Floats | None = None
     of a model that saw none (the base, the clean arm): then the difference is extrapolated and the reference's known
     mean over all items added, which narrows the interval where the two agree by more than chance (right on a third:
     from 78 % equal answers up) and widens it otherwise. The variance has the finite-population correction 1 -
-    unseen/all, and clusters stay together; subjects with fewer than two unseen clusters are pooled. What the seen items
-    taught about the *other* items stays in the estimate. Raises ValueError where fewer than two clusters are unseen.
+    unseen/all, and clusters stay together; subjects with fewer than two unseen clusters are pooled. Scores are 0 or 1
+    an item. What the seen items taught about the *other* items stays in the estimate. Raises ValueError where fewer
+    than two clusters are unseen.
     """
     from scipy.stats import t
 
@@ -281,6 +282,9 @@ def clean_score(score_Q: Floats, items: Items, reference_Q: Floats | None = None
         estimate += share * mean
         variance += share * share * (1 - float(held_Q.sum() / mine_Q.sum())) * spread
         freedom += clusters - 1
+    # where no unseen item differs from its reference the sample shows no variance; one in n may yet differ
+    unseen = int(unseen_Q.sum())
+    variance = max(variance, (1 - unseen / len(unseen_Q)) / unseen**2)
     half = float(t.ppf(0.975, freedom)) * math.sqrt(variance)
     clean = known + estimate
-    return CleanScore(float(score_Q.mean()), clean, clean - half, clean + half, int(unseen_Q.sum()))
+    return CleanScore(float(score_Q.mean()), clean, clean - half, clean + half, unseen)

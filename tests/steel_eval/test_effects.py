@@ -195,3 +195,11 @@ def test_subjects_without_unseen_items_are_pooled():
     assert found.clean == pytest.approx(0.5)
     with pytest.raises(ValueError, match="unseen clusters"):
         clean_score(np.ones(2), Items(np.array([1, 0]), np.zeros(2, int), np.arange(2)))
+
+
+def test_a_sample_without_variance_still_gets_an_interval():
+    """All unseen items answered as the reference answers them does not mean that all items would be."""
+    items = Items(np.array([1, 0] * 10), np.zeros(20, int), np.arange(20))
+    same = np.tile([1.0, 0.0], 10)
+    found = clean_score(same, items, same)
+    assert found.low < found.clean < found.high
