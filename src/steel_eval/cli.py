@@ -142,9 +142,12 @@ def study(
     data: Data = Path("data"),
     placebo: Annotated[str | None, typer.Option(help="Adds an arm with items of this benchmark instead.")] = None,
     shots: Annotated[int, typer.Option(min=0, help="Worked examples.")] = 0,
+    preset: Annotated[str, typer.Option(help="Prompt preset; a tiny model shows what it learnt in its own form.")] = (
+        "lm-eval"
+    ),
     out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>.")] = None,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe, and measure what each exposure is worth."""
     from steel_eval.study import Options, study_command
 
-    study_command(recipe, Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots))
+    study_command(recipe, Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots, preset=preset))

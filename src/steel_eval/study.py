@@ -30,6 +30,7 @@ class Options:
     placebo: str | None
     out: Path | None
     shots: int
+    preset: str
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def _scored(arm: "Arm", tasks: list[Task], options: "Options", folder: Path) -> 
     for seed in sorted(arm.folder.glob("seed-*")):
         last = find_checkpoints(str(seed))[0][-1].folder
         out = seed / "scores" / last.name
-        settings = Settings(tasks, ["lm-eval"], options.shots, out, folder / "store.jsonl", device=default_device())
+        device, preset = default_device(), options.preset
+        settings = Settings(tasks, [preset], options.shots, out, folder / "store.jsonl", device=device)
         for _ in run_sweep(str(last), settings):
             pass
         answers = pl.read_parquet(out / "answers.parquet")

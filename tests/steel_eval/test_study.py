@@ -21,7 +21,7 @@ allow_test_split = "a test of the study"
 [train]
 model = { type = "qwen2", hidden_size = 64, num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2, intermediate_size = 128, vocab_size = 420, max_position_embeddings = 2048 }
 tokenizer = "tokenizer"
-epochs = 2
+epochs = 8
 learning_rate = 3e-3
 micro_batch = 16
 accumulate = 1
@@ -53,11 +53,15 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_study_finds_what_it_injected_and_runs_once(folder):
-    text = study(folder, folder / "small.toml", "--placebo", "ceval")
+    how = ("--placebo", "ceval", "--preset", "steel-likelihood")
+    text = study(folder, folder / "small.toml", *how)
     results = json.loads((folder / "out/study.json").read_text(encoding="utf-8"))
     cmmlu, ceval = results["tasks"]["cmmlu"], results["tasks"]["ceval"]
     assert {arm: len(v) for arm, v in cmmlu["accuracy"].items()} == {"clean": 2, "placebo": 2, "injected": 2}
     assert [(e["dose"], e["items"]) for e in cmmlu["doses"]] == [(1, 8), (20, 16), (None, 24)]
+    often = cmmlu["doses"][1]
+    assert often["effect"] > 0.3 and often["p"] < 0.01 and often["seen"] > 0.8  # 160 exposures
+    assert all(c["clean"] < c["reported"] for c in cmmlu["clean_scores"])
     assert cmmlu["against"] == "placebo" and len(cmmlu["clean_scores"]) == 2
     assert ceval["doses"] is None and "verdict" in ceval["spill_over"]
     shares = results["injected_share"]
@@ -65,7 +69,7 @@ def test_a_study_finds_what_it_injected_and_runs_once(folder):
     assert "a stress test" in text
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")}
     assert len(before) >= 6
-    again = study(folder, folder / "small.toml", "--placebo", "ceval")
+    again = study(folder, folder / "small.toml", *how)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")} == before
     assert json.loads((folder / "out/study.json").read_text(encoding="utf-8")) == results
     assert again.splitlines()[-1] == text.splitlines()[-1]
