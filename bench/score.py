@@ -200,6 +200,21 @@ def sweep(arguments) -> None:
             print(f"checkpoint {i}: {time.process_time() - start:.2f} CPU s beside loading and the model ({len(state.units['lm-eval'])} subjects, {n:,} questions)", flush=True)  # fmt: skip
 
 
+def budgets(arguments) -> None:
+    """CPU seconds of one model on 60 questions by the number of tokens in a pass."""
+    from steel_eval import scorer
+    from steel_eval.units import Tokenised
+
+    arguments.limit = arguments.limit or 60
+    model, tokenizer = model_of(arguments.model, Path(arguments.data))
+    encodings = [Tokenised(tokenizer, 4096).get(unit) for unit in units_of(arguments)]
+    for budget in (384, 96, 192, 384, 768, 1536):  # the first warms up
+        scorer.CPU_BUDGET, start = budget, time.process_time()
+        for e in encodings:
+            scorer.score_plan(model, e.plan, e.encoded.requests, scorer.Sharing(True))
+        print(f"{budget} tokens a pass: {time.process_time() - start:.2f} CPU s", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data")
@@ -210,6 +225,7 @@ def main() -> None:
     parser.add_argument("--batches", type=lambda s: [int(b) for b in s.split(",")], default=[1, 4, 8])
     parser.add_argument("--equality", action="store_true")
     parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--budgets", action="store_true")
     parser.add_argument("--arm")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--write")
@@ -223,6 +239,8 @@ def main() -> None:
             run_arm(arguments)
         elif arguments.equality:
             equality(arguments)
+        elif arguments.budgets:
+            budgets(arguments)
         elif arguments.sweep:
             sweep(arguments)
         else:

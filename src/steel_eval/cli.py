@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Score checkpoints, and say how far the scores can be trusted.",
+    help="Score checkpoints, and say how far the scores can be trusted. "
+    "`python -m steel_eval lm_eval …` is lm-eval's own command line with the model class `steel`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -108,3 +109,42 @@ def report(
     from steel_eval.report import write_report
 
     typer.echo(write_report(places, out, tests, preset))
+
+
+@app.command()
+def leak(
+    model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Checkpoint, adapter, hub id; run: its last.")],
+    base: Annotated[str, typer.Option(help="The model it was trained from, which saw none of the items.")],
+    tasks: Annotated[str, typer.Option(help="cmmlu,ceval, cmmlu/agronomy …")],
+    data: Data = Path("data"),
+    mixture: Annotated[Path | None, typer.Option(help="What it was trained on: adds the train-side overlap.")] = None,
+    control: Annotated[str | None, typer.Option(help="A task that it never saw; by default see the documents.")] = None,
+    form: Annotated[str, typer.Option(help="The items' text: chat, plain, or auto (chat with a template).")] = "auto",
+    permute: Annotated[int, typer.Option(min=0, help="Items, and controls, whose options are permuted.")] = 300,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default leak/<name>.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:0.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16.")] = "auto",
+) -> None:
+    """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
+    from steel_eval.leak.run import Options, leak_command
+
+    options = Options(
+        base=base, tasks=tasks, data=data, mixture=mixture, control=control, form=form, permute=permute, out=out,
+        device=device, dtype=dtype,
+    )  # fmt: skip
+    leak_command(model, options)
+
+
+@app.command()
+def study(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with one injected source and seeds.")],
+    tasks: Annotated[str, typer.Option(help="What to score: the injected benchmark, and others for spill-over.")],
+    data: Data = Path("data"),
+    placebo: Annotated[str | None, typer.Option(help="Adds an arm with items of this benchmark instead.")] = None,
+    shots: Annotated[int, typer.Option(min=0, help="Worked examples.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>.")] = None,
+) -> None:
+    """Train clean, placebo and injected arms from one recipe, and measure what each exposure is worth."""
+    from steel_eval.study import Options, study_command
+
+    study_command(recipe, Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots))

@@ -101,7 +101,7 @@ def _declared(arms: Sequence[Arm]) -> dict[str, str] | None:
                     recipe = orjson.loads(manifest.read_bytes()).get("recipe") or {}
                     primary = (recipe.get("eval") or {}).get("primary")
                     break
-            found.append({k: str(v) for k, v in primary.items()} if isinstance(primary, dict) else None)
+            found.append(_primary(primary, run[0].folder) if primary is not None else None)
     return found[0] if found and all(f == found[0] for f in found) else None
 
 
@@ -116,6 +116,17 @@ class _About:
     metric: str
     confirms: bool
     seed: int
+
+
+def _primary(declared: Any, place: Path) -> dict[str, str]:
+    """Check and complete a declared primary test: metric and checkpoint have defaults, task has none."""
+    defaults = {"metric": "accuracy", "checkpoint": "last"}
+    if not isinstance(declared, dict) or "task" not in declared:
+        raise InputError(f'{place}: [eval] primary = {declared}. Right: {{ task = "cmmlu", metric = "accuracy" }}.')
+    for key in declared:
+        if key not in ("task", *defaults):
+            raise InputError(f"{place}: [eval] primary: no key '{key}'.{nearest(key, ['task', *defaults])}")
+    return defaults | {k: str(v) for k, v in declared.items()}
 
 
 def _group_tests(about: _About, values: Values) -> list[Test]:

@@ -143,7 +143,9 @@ def _by_vllm(prompts: Sequence[list[int]], loaded: Loaded, new_tokens: int) -> W
     try:
         from vllm import LLM, SamplingParams
     except ImportError as error:
-        raise InputError("--generator vllm: vllm is not installed. Right: pip install vllm, or hf.") from error
+        raise InputError(
+            "--generator vllm: vllm is not installed. Right: pip install 'steel-lab[vllm]', or hf."
+        ) from error
     engine = LLM(model=str(loaded.folder), max_model_len=loaded.max_length)
     how = SamplingParams(temperature=0, max_tokens=new_tokens, stop_token_ids=sorted(_end_ids(loaded)))
     outputs = engine.generate([{"prompt_token_ids": ids} for ids in prompts], how)

@@ -15,13 +15,15 @@ from typing import Any
 import orjson
 
 from steel_data.errors import InputError
-from steel_eval.fingerprint import code_fingerprint, weights_fingerprint
+from steel_eval.fingerprint import code_fingerprint, weight_files, weights_fingerprint
 from steel_eval.models import Checkpoint, Loaded, find_checkpoints, load, read_weights, swap
 from steel_eval.score import Scored, score_unit, write_results
 from steel_eval.scorer import Sharing, prefix_sharing
 from steel_eval.store import Store
 from steel_eval.tasks import Task
 from steel_eval.units import Tokenised, Unit, make_units
+
+SETTLE = 5.0  # seconds without a change after which another trainer's checkpoint is taken to be written
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Sweep:
         if fits and swap(self.loaded, weights[1]):  # type: ignore[index, arg-type]
             self.loaded.fingerprint = weights[0]  # type: ignore[index, union-attr]
             self.loaded.folder = checkpoint.folder  # type: ignore[union-attr]
+            # other weights may betray what those before them did not
+            self.sharing = prefix_sharing(self.loaded.model)  # type: ignore[union-attr]
             self.swapped += 1
             return self.loaded  # type: ignore[return-value]
         self.loaded = None  # frees the old module before the new one is made
@@ -146,7 +150,7 @@ def run_sweep(
     with ThreadPoolExecutor(1) as reader:
         while True:
             checkpoints, is_run = _checkpoints(place, watch is not None)
-            todo = [c for c in checkpoints if c.name not in done]
+            todo = [c for c in checkpoints if c.name not in done and (watch is None or _settled(c.folder))]
             ahead: Future[tuple[str, dict[str, Any] | None]] | None = None
             for i, checkpoint in enumerate(todo):
                 weights = ahead.result() if ahead is not None else None
@@ -158,11 +162,18 @@ def run_sweep(
                 curve.append({"name": checkpoint.name, "step": checkpoint.step, "scores": _short(results)})
                 if is_run:
                     _write_curve(settings.out, curve)
-                last_news = time.monotonic()
                 yield checkpoint, results
+                last_news = time.monotonic()  # not before: what the caller does meanwhile is no idle time
             if watch is None or time.monotonic() - last_news > watch:
                 return
             time.sleep(min(2.0, watch))
+
+
+def _settled(folder: Path) -> bool:
+    """Return whether a checkpoint seen while watching is whole: steel's are renamed then, others rest."""
+    if (folder / "steel.json").is_file():
+        return True
+    return time.time() - max(file.stat().st_mtime for file in weight_files(folder)) > SETTLE
 
 
 def _checkpoints(place: str, watching: bool) -> tuple[list[Checkpoint], bool]:

@@ -55,7 +55,7 @@ def print_tests(tests: Sequence[Test], groups: bool) -> None:
         out.print(one_line(f"{t.task}{f' / {t.group}' if t.group else ''}: {t.verdict}"), markup=False, highlight=False)
     if not any(t.confirmatory for t in tests):
         out.print(
-            "No primary test was declared ([eval] primary in the recipes): every test here is exploratory.",
+            "No declared primary test ([eval] primary in the recipes) is among these: all are exploratory.",
             markup=False,
         )
 

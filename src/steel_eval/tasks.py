@@ -21,6 +21,7 @@ from steel_eval.prompts import subject_table
 
 # The split that a benchmark is scored on where the task's name does not say.
 _SCORED_SPLIT = {"ceval": "val"}
+_OURS = ("ceval", "cmmlu")
 _UNPUBLISHED = {("ceval", "test")}
 
 
@@ -43,8 +44,22 @@ class Task:
 
 
 def is_local(name: str, data: Path) -> bool:
-    """Return whether a task's name stands for data under `data` (else it is for lm-eval)."""
-    benchmark = _parse(name)[0]
+    """Return whether a task's name stands for data under `data` (else it is for lm-eval). InputError:
+
+    ours, but not there.
+    """
+    benchmark, split, subject = _parse(name)
+    there = _exists(benchmark, data)
+    # these names are ours: silently asking the hub for other files than those of --data would score other questions
+    if not there and (benchmark in _OURS or subject):
+        layout = f"{benchmark}/{split or _SCORED_SPLIT.get(benchmark, 'test')}/<subject>.csv"
+        raise InputError(
+            f"{data}: no {benchmark} here. Right: --data with {layout} (or {benchmark}.zip, .parquet, .jsonl)."
+        )
+    return there
+
+
+def _exists(benchmark: str, data: Path) -> bool:
     return any((data / f"{benchmark}{suffix}").exists() for suffix in ("", ".zip", ".jsonl", ".parquet"))
 
 

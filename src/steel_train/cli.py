@@ -54,3 +54,14 @@ def merge(
     from steel_train.merge import merge_adapter
 
     typer.echo(merge_adapter(checkpoint, out))
+
+
+@app.command()
+def convert(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A Steel-LLM checkpoint in its published form.")],
+    out: Annotated[Path | None, typer.Option(help="Where the converted model goes; by default DIR-steel.")] = None,
+) -> None:
+    """Convert a published Steel-LLM checkpoint, so that current transformers loads it."""
+    from steel_train.convert import convert as convert_folder
+
+    typer.echo(convert_folder(folder, out))

@@ -137,7 +137,7 @@ def sample_examples(mixture: Path, tokenizer: Any, max_length: int, most: int) -
     encoder, total, batches, rows = Encoder(tokenizer, max_length), count_rows(mixture), [], 0
     blocks = -(-total // _BATCH)
     step = max(blocks / max(most // _BATCH, 1), 1.0)
-    wanted = {int(i * step) for i in range(blocks)}
+    wanted = {int(i * step) for i in range(blocks)} if most < total else None
     for number, batch in enumerate(read_rows(mixture, wanted)):
         batches.append(encode_batch(encoder, batch, number * _BATCH))
         rows += len(batch)

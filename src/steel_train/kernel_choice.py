@@ -24,8 +24,8 @@ def install(model: Any, kernels: str, recipe: Path, in_forward: bool) -> list[st
     return names
 
 
-def head_bytes(config: Any, learnt: int, compute_bytes: int) -> int | None:
-    """Return what the fused head needs beyond its inputs for `learnt` rows, or None where TRL's own head would run."""
+def head_scratch(config: Any, learnt: int, compute_bytes: int) -> int | None:
+    """Return the bytes of logits the fused head holds at once for `learnt` rows, or None where TRL's head would run."""
     try:
         import torch
 
@@ -39,5 +39,4 @@ def head_bytes(config: Any, learnt: int, compute_bytes: int) -> int | None:
     shape = HeadShape(learnt, config.vocab_size, config.hidden_size, torch.float32, compute, True, "cpu", temporaries=2)
     plan = plan_head(shape)
     wide = shape.vocabulary if plan.in_forward else plan.columns
-    logits = plan.rows * (4 * wide + (compute_bytes + 8) * plan.columns)
-    return int(logits + learnt * shape.hidden * (4 + 4) + shape.vocabulary * shape.hidden * 4)
+    return int(plan.rows * (4 * wide + (compute_bytes + 8) * plan.columns))

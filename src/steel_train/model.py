@@ -1,5 +1,6 @@
 """The model of a run: loaded or made from a table, with what identifies where it starts."""
 
+import contextlib
 import inspect
 import json
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
     """Return the config of the model, from disk, the hub or the recipe's table. Raises InputError."""
     from transformers import AutoConfig
 
+    with contextlib.suppress(ModuleNotFoundError):
+        import steel_train.models.steel  # noqa: F401 - makes the Steel-LLM architecture known to transformers
     if isinstance(settings.model, dict):
         return _config_of_table(settings.model, recipe, vocabulary)
     name = resolve(settings.model, recipe)

@@ -165,7 +165,7 @@ def _plain_padding(schedule: Schedule) -> float:
 def _memory(question: Question) -> Memory:
     """Estimate the memory of the largest pass of the steps looked at."""
     schedule, largest, most = question.schedule, [0], -1
-    for step in range(min(schedule.steps_per_epoch, _STEPS_LOOKED_AT)):
+    for step in range(min(schedule.steps, _STEPS_LOOKED_AT)):
         for group in schedule.layout(schedule.units(step)):
             lengths = schedule.lengths[group]
             size = int(lengths.sum() if schedule.room is not None else lengths.max(initial=0) * len(group))

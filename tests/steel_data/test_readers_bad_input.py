@@ -118,7 +118,7 @@ def test_a_file_without_line_breaks_is_refused_before_it_fills_the_memory(
         ("a.parquet", b"", "is empty, though its name says so"),
         ("a.parquet", b"<html>", "does not begin like parquet"),
         ("a.parquet", b"PAR1" + b"\0" * 100, "truncated or corrupt parquet"),
-        ("a.parquet.gz", gzip.compress(b"PAR1"), "parquet inside gzip"),
+        ("a.parquet.gz", gzip.compress(b"PAR1", mtime=0), "parquet inside gzip"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-lfs pointer"),
         ("a.jsonl", b"<!DOCTYPE html>", "a web page"),
         ("a.jsonl", '{"a":1}'.encode("utf-16"), "UTF-16"),
@@ -158,7 +158,9 @@ def test_truncated_and_corrupt_files(tmp_path: Path, name: str, damage: str) -> 
         pq.write_table(pa.Table.from_pylist(rows), path, write_page_checksum=True)
     else:
         path.write_bytes(
-            gzip.compress(text) if name.endswith("gz") else zstandard.ZstdCompressor(write_checksum=True).compress(text)
+            gzip.compress(text, mtime=0)
+            if name.endswith("gz")
+            else zstandard.ZstdCompressor(write_checksum=True).compress(text)
         )
     data = bytearray(path.read_bytes())
     if damage == "cut":

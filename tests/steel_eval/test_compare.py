@@ -94,13 +94,26 @@ def test_the_declared_test_is_confirmatory_and_the_rest_is_corrected(tmp_path):
         result(tmp_path / name / "scores/step-000005", answers(3, rate), step=5)
         manifest = tmp_path / name / "mixture/manifest.json"
         manifest.parent.mkdir()
-        primary = {"task": "cmmlu", "metric": "accuracy", "checkpoint": "last"}
+        primary = {"task": "cmmlu"}  # metric and checkpoint have defaults
         manifest.write_text(json.dumps({"recipe": {"eval": {"primary": primary}}}))
     tests = compare_arms([str(tmp_path / "a"), str(tmp_path / "b")])
     assert [t.confirmatory for t in tests] == [True, False, False]
     assert tests[0].q is None
     assert all(t.q >= t.p for t in tests[1:])
     assert {t.group for t in tests[1:]} == {"Other", "STEM"}
+
+
+@pytest.mark.parametrize(
+    ("primary", "message"),
+    [({"metric": "macro"}, "Right: { task"), ({"task": "cmmlu", "metrik": "x"}, "Did you mean 'metric'")],
+)
+def test_a_primary_test_that_cannot_be_meant_is_refused(tmp_path, primary, message):
+    for name in "ab":
+        result(tmp_path / name / "scores/step-000005", answers(3), step=5)
+        (tmp_path / name / "mixture").mkdir()
+        (tmp_path / name / "mixture/manifest.json").write_text(json.dumps({"recipe": {"eval": {"primary": primary}}}))
+    with pytest.raises(InputError, match=message):
+        compare_arms([str(tmp_path / "a"), str(tmp_path / "b")])
 
 
 def test_three_arms_are_compared_pair_by_pair(tmp_path):
@@ -152,7 +165,7 @@ def test_commands(tmp_path):
         app, ["compare", f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}", "--groups", "--out", str(tmp_path / "c.json")]
     )
     assert run.exit_code == 0
-    assert "every test here is exploratory" in run.stdout
+    assert "all are exploratory" in run.stdout
     assert len(json.loads((tmp_path / "c.json").read_text())) == 3
     run = CliRunner().invoke(app, ["power", "--effect", "2", "--sets", "ceval-val,cmmlu"])
     assert run.exit_code == 0

@@ -140,8 +140,10 @@ def test_a_task_of_lm_eval_joins_the_scores(own_task, toy_checkpoint, toy_data, 
         )
 
 
-def test_an_input_error_is_one_line_and_status_2(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["steel_eval", "score", "nowhere/at/all", "--tasks", "cmmlu"])
+def test_an_input_error_is_one_line_and_status_2(monkeypatch, capsys, toy_data):
+    monkeypatch.setattr(
+        "sys.argv", ["steel_eval", "score", "nowhere/at/all", "--tasks", "cmmlu", "--data", str(toy_data)]
+    )
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2

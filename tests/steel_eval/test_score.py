@@ -144,6 +144,36 @@ def test_a_checkpoint_overwritten_in_place_is_seen_as_new(toy_data, tmp_path):
     assert first["tasks"]["cmmlu"]["gold_probability"] != second["tasks"]["cmmlu"]["gold_probability"]
 
 
+def test_changed_questions_and_settings_are_scored_anew(toy_checkpoint, tmp_path):
+    data = toys.benchmarks(tmp_path / "data", n=6)
+    first = scores_of(toy_checkpoint, settings(data, tmp_path / "out", ("cmmlu/agronomy",)))
+    toys.write_csv(
+        data / "cmmlu/test/agronomy.csv",
+        ["", "Question", "A", "B", "C", "D", "Answer"],
+        [toys.row(i + 70, "A") for i in range(6)],
+    )
+    second = scores_of(toy_checkpoint, settings(data, tmp_path / "out", ("cmmlu/agronomy",)))
+    third = scores_of(toy_checkpoint, settings(data, tmp_path / "out", ("cmmlu/agronomy",), shots=0))
+    values = {s["tasks"]["cmmlu/agronomy"]["gold_bits_per_byte"] for s in (first, second, third)}
+    assert len(values) == 3
+    assert first["data_sha256"] != second["data_sha256"] == third["data_sha256"]
+
+
+def test_a_checkpoint_of_another_configuration_is_not_swapped_in(toy_data, tmp_path):
+    """Equal shapes and weights, another rotary base: swapping weights alone would keep the old one."""
+    run = tmp_path / "run"
+    toys.save(run / "checkpoints/step-000001", seed=1)
+    toys.save(run / "checkpoints/step-000002", seed=1)
+    config = run / "checkpoints/step-000002/config.json"
+    changed = json.loads(config.read_text())
+    changed["rope_parameters"] = {**changed["rope_parameters"], "rope_theta": 50.0}
+    config.write_text(json.dumps(changed))
+    scores = [r["lm-eval"] for _, r in run_sweep(str(run), settings(toy_data, tmp_path / "out", ("cmmlu",)))]
+    alone = scores_of(run / "checkpoints/step-000002", settings(toy_data, tmp_path / "alone", ("cmmlu",)))
+    assert scores[0]["tasks"]["cmmlu"]["gold_bits_per_byte"] != scores[1]["tasks"]["cmmlu"]["gold_bits_per_byte"]
+    assert scores[1]["tasks"] == alone["tasks"]
+
+
 def test_a_lora_adapter_is_scored_without_merging(toy_data, tmp_path):
     base = toys.save(tmp_path / "base")
     torch.manual_seed(5)
@@ -183,12 +213,21 @@ def test_run_folders_of_other_trainers(toy_checkpoint, tmp_path, layout, names):
     assert [c.name for c in found] == names
 
 
-def test_watch_scores_what_training_writes_meanwhile(toy_data, tmp_path):
+def test_a_checkpoint_still_being_written_is_not_read(toy_data, tmp_path):
+    chosen = settings(toy_data, tmp_path / "out", ("cmmlu/agronomy",))
+    toys.save(tmp_path / "run/checkpoint-1")
+    assert list(run_sweep(str(tmp_path / "run"), chosen, watch=0.1)) == []  # just written, and nothing says it is whole
+    (tmp_path / "run/checkpoint-1/steel.json").write_text("{}")
+    assert len(list(run_sweep(str(tmp_path / "run"), chosen, watch=0.1))) == 1
+
+
+def test_watch_scores_what_training_writes_meanwhile(toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "SETTLE", 0.0)
     chosen = settings(toy_data, tmp_path / "out", ("cmmlu/agronomy",))
     run = tmp_path / "run"
     seen = []
     toys.save(run / "checkpoints/step-000001", seed=1)
-    for checkpoint, _ in run_sweep(str(run), chosen, watch=0.4):
+    for checkpoint, _ in run_sweep(str(run), chosen, watch=1.0):
         seen.append(checkpoint.step)
         if checkpoint.step < 3:
             toys.save(run / f"checkpoints/step-{checkpoint.step + 1:06d}", seed=checkpoint.step + 1)

@@ -100,6 +100,25 @@ def test_a_model_that_mixes_the_whole_sequence_is_found_out(toy_tokenizer):
     assert score_requests(model, asked, sharing).logprob == pytest.approx([truth(model, r) for r in asked], abs=1e-4)
 
 
+def test_the_steel_llm_architecture_is_never_shared():
+    """Its soft mixture of experts sees later tokens; fresh weights hide that, so the trial alone would let it pass."""
+    steel = pytest.importorskip("steel_train.models.steel")
+    config = steel.SteelConfig(
+        vocab_size=200,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+    )
+    model = steel.SteelForCausalLM(config).eval()
+    sharing = prefix_sharing(model)
+    assert not sharing.ok
+    assert "soft mixture" in sharing.reason
+    asked = requests(200, n=2)
+    assert score_requests(model, asked, sharing).logprob == pytest.approx([truth(model, r) for r in asked], abs=1e-4)
+
+
 def test_sixteen_bits_stay_near_full_precision(toy_tokenizer):
     model = toys.model(len(toy_tokenizer))
     asked = requests(420, n=6)

@@ -53,6 +53,16 @@ def test_mmlu_as_the_hub_publishes_it(tmp_path):
     assert (item.options, item.answer) == (("w", "x", "y", "z"), "C")
 
 
+def test_mmlu_as_hendrycks_published_it(tmp_path):
+    for split in ("dev", "test"):
+        file = tmp_path / f"mmlu/{split}/anatomy_{split}.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text('"Which, of these?",w,x,y,z,C\nNext?,1,2,3,4,A\n')
+    task = load_task("mmlu", tmp_path)
+    assert [i.answer for i in task.items["anatomy"]] == ["C", "A"]
+    assert len(task.examples["anatomy"]) == 2
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -97,3 +107,10 @@ def test_a_missing_subject_asked_for_by_name_is_an_error(toy_data):
 def test_other_names_are_for_lm_eval(toy_data):
     assert is_local("cmmlu/agronomy", toy_data)
     assert not is_local("hellaswag", toy_data)
+    assert not is_local("cmmlu_agronomy", toy_data)
+
+
+@pytest.mark.parametrize("name", ["cmmlu", "ceval-test", "mine/agronomy"])
+def test_our_own_names_are_never_fetched_from_elsewhere(tmp_path, name):
+    with pytest.raises(InputError, match=r"here\. Right: --data with"):
+        is_local(name, tmp_path)

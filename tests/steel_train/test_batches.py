@@ -66,3 +66,11 @@ def test_labels_are_the_learnt_tokens_and_never_the_first(examples):
     bounds = batch.inputs["cu_seq_lens_q"][:-1].long()
     assert (batch.inputs["labels"][0, bounds] == -100).all()
     assert int((batch.inputs["labels"] != -100).sum()) == examples.table["learnt"][:3].sum()
+
+
+def test_positions_start_anew_in_each_row(examples):
+    # RoPE sees differences only, so log-probabilities would not tell; learned or scaled positions would
+    batch = collate(examples, [0, 1, 2], packed=True, pad_id=0)
+    lengths = examples.table["length"][:3].to_list()
+    assert batch.inputs["position_ids"][0].tolist() == [p for length in lengths for p in range(length)]
+    assert batch.segment_BS[0].tolist() == [i for i, length in enumerate(lengths) for _ in range(length)]

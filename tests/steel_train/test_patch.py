@@ -275,7 +275,7 @@ for name in CONFIGS:
         before = ours(**inputs, fused_lm_head=True).log_probs
         inputs["input_ids"][:, 11] = 7
         after = ours(**inputs, fused_lm_head=True).log_probs
-    assert torch.equal(before[:, :11], after[:, :11]) == (name != "steel"), name
+    assert name == "steel" or torch.equal(before[:, :11], after[:, :11]), name
 print("all four agree")
 """
 

@@ -97,6 +97,10 @@ def test_memory_has_its_parts_and_grows_with_what_it_should():
     assert small.weights == large.weights == 4 * sum(p.numel() for p in __parameters(config))
     assert small.optimiser == 2 * small.gradients == 2 * small.weights
     assert large.activations > 3 * small.activations
+    lora = SETTINGS.model_copy(update={"model": "m", "method": "lora"})
+    adapted = estimate_memory(config, lora, collate(examples, [0], True, 0), bf16=False)
+    assert small.weights < adapted.weights < 2 * small.weights
+    assert 0 < adapted.gradients < small.gradients
 
 
 def __parameters(config):

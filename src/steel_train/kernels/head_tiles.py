@@ -41,9 +41,6 @@ def empty_statistics(rows: int, like: torch.Tensor) -> torch.Tensor:
     return stats_7C
 
 
-# ---------------------------------------------------------------- torch
-
-
 def fold_torch(logits_CS: torch.Tensor, labels_C: torch.Tensor, start: int, stats_7C: torch.Tensor) -> None:
     """Update `stats_7C` with the columns [start, start + S). `logits_CS` is only read."""
     best_C, column_C = logits_CS.max(1)
@@ -95,9 +92,6 @@ def gradients_torch(
     if scale_C is not None:
         gradient_CS.mul_(scale_C[:, None])
     out_CS.copy_(gradient_CS)
-
-
-# ---------------------------------------------------------------- Triton
 
 
 @jit

@@ -129,7 +129,14 @@ def _project_launch(weight: str) -> Launch:
 
 # ---------------------------------------------------------------- RMSNorm
 
-NORM_CASES = {"ragged": (7, 123), "one token": (1, 33), "hidden": (20, HIDDEN), "many": (160, 100), "wide": (3, 5000)}
+NORM_CASES = {
+    "ragged": (7, 123),
+    "one token": (1, 33),
+    "hidden": (20, HIDDEN),
+    "many": (160, 100),
+    "wide": (3, 5000),
+    "small": (4, 64),
+}
 
 
 def _grid(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -140,8 +147,10 @@ def _grid(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
 def _norm_inputs(residual: bool) -> Callable[[str, torch.Generator], Tensors]:
     def make(case: str, generator: torch.Generator) -> Tensors:
         shape = NORM_CASES[case]
-        x_NH, weight_H = _grid(shape, generator), torch.randn(shape[1], generator=generator)
-        return (x_NH, weight_H, _grid(shape, generator)) if residual else (x_NH, weight_H)
+        # "small": rows whose mean square is as small as eps, so that eps counts
+        scale = 2.0**-12 if case == "small" else 1.0
+        x_NH, weight_H = scale * _grid(shape, generator), torch.randn(shape[1], generator=generator)
+        return (x_NH, weight_H, scale * _grid(shape, generator)) if residual else (x_NH, weight_H)
 
     return make
 

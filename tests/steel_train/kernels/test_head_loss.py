@@ -114,9 +114,13 @@ def test_autocast_sets_the_dtype_of_the_gemms_and_keeps_the_weight_in_float32():
     hidden, weight, labels = toy(dtype=torch.float32, hidden=64)
     exact = head_loss.reference(hidden.bfloat16().double(), weight.bfloat16().double(), labels).detach()
     with torch.autocast("cpu", torch.bfloat16):
-        log_probs = token_log_probs(hidden, weight, labels).log_probs
+        statistics = token_log_probs(hidden, weight, labels)
+        log_probs = statistics.log_probs
     # only the operands are rounded: the logits stay float32, so the result is exact for the rounded operands
     assert relative_error(log_probs.detach(), exact) < 1e-6
+    p = (hidden.bfloat16().double() @ weight.bfloat16().double().T).softmax(-1)[labels != -100]
+    entropy = -(p * p.log()).sum(-1)
+    assert relative_error(statistics.entropy[labels != -100], entropy.detach()) < 1e-5, "autocast reached the tiles"
     log_probs.sum().backward()
     assert hidden.grad.dtype == weight.grad.dtype == torch.float32
 

@@ -1,0 +1,59 @@
+"""What `leak` prints: one table a task, and in words what it can and cannot say."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from steel_data.display import one_line
+from steel_eval.leak.judge import Finding
+from steel_eval.leak.measure import MEASURES
+from steel_eval.leak.reference import smallest_flaggable
+
+_COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess", "95 % interval", "p", "AUC", "flagged")
+_WIDTH = 155  # of the table with its longest numbers: a pipe has no width of its own
+
+
+def print_leak(about: dict[str, Any], findings: Sequence[Finding]) -> None:
+    """Print the findings of one task; `about` as in leak.json."""
+    out = Console(width=max(Console().width, _WIDTH))
+    passes = {m.name: m.passes for m in MEASURES}
+    table = Table(box=box.SIMPLE)
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name == "detector" else "right", no_wrap=True)
+    if about["in_mixture"] is not None:
+        table.add_row("train-side overlap", "0", str(about["of"]), *["-"] * 5, str(about["in_mixture"]))
+    for f in findings:
+        auc = "-" if f.rates is None else f"{f.rates.auc:.2f} ({f.rates.auc_low:.2f}-{f.rates.auc_high:.2f})"
+        table.add_row(
+            f.measure, passes[f.measure], f"{f.items} / {f.controls}", f"{f.model:.2f} / {f.base:.2f}",
+            f"{f.excess:+.2f}", f"{f.low:+.2f} .. {f.high:+.2f}", f"{f.p:.2g}", auc, str(f.flags),
+        )  # fmt: skip
+    out.print(table)
+    lines = [
+        f"{about['task']}, form {about['form']}. Controls: {about['controls']}. Excess: the tested items' change from "
+        "base to model less the controls'; p by randomisation within subject; flagged at 5 % false discoveries.",
+        f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of the base {about['loss_gap_base']:+.3f}.",
+        f"cost for each model: {about['pass_tokens']:,} tokens in single passes, {about['trie_tokens']:,} in tries.",
+        *about["notes"],
+        *_limits(findings),
+        "Error rates of these detectors on a model of this kind: not calibrated here (docs/contamination.md).",
+    ]
+    for line in lines:
+        out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _limits(findings: Sequence[Finding]) -> list[str]:
+    """Return what the flags cannot show with so few controls."""
+    first = next((f for f in findings), None)
+    if first is None:
+        return ["no score could be compared: no subject holds both tested items and controls."]
+    need = smallest_flaggable(first.items, first.controls)
+    if need <= 1:
+        return []
+    return [
+        f"flagged: with {first.controls} controls, {min(need, first.items)} items at least must beat every control "
+        + ("before any is flagged." if need <= first.items else "- more than there are: none can be flagged.")
+    ]

@@ -1,0 +1,170 @@
+"""The `leak` command: one checkpoint against its base, item by item, in one table.
+
+Controls, in this order: the task named by `--control`; with a mixture, the items that it does not hold (tested are
+those it holds); else the benchmark's own examples (dev), which few people train on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import typer
+from numpy.typing import NDArray
+
+from steel_data.benchmarks import Item
+from steel_data.builders.contaminate import cluster_key
+from steel_data.errors import InputError
+from steel_data.files import atomic, atomic_write
+from steel_eval.leak.judge import as_items, judge
+from steel_eval.leak.loss_gap import loss_gap
+from steel_eval.leak.measure import Measured, measure
+from steel_eval.leak.overlap import Found, mixture_overlap
+from steel_eval.leak.permutation import has_free_order
+from steel_eval.leak.print import print_leak
+from steel_eval.leak.texts import Form, measurable
+from steel_eval.models import find_checkpoints, load
+from steel_eval.run import default_device
+from steel_eval.tasks import Task, load_task
+
+FEWEST = 20  # items absent from a mixture, below which they are no controls
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `leak` (cli.py explains them)."""
+
+    base: str
+    tasks: str
+    data: Path
+    mixture: Path | None
+    control: str | None
+    form: str
+    permute: int
+    out: Path | None
+    device: str | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Set:
+    """The items of one task that are measured. `tested` False: a control. `found`: what the mixture holds."""
+
+    task: Task
+    items: list[Item]
+    tested: NDArray[np.bool_]
+    controls: str  # what they are, in words
+    stratified: bool
+    found: dict[str, Found] | None
+    notes: list[str]
+
+
+def leak_command(place: str, options: Options) -> None:
+    """Run `leak`: print a table for each task; write leak.json and items.parquet below `--out`."""
+    if options.form not in ("auto", "chat", "plain"):
+        raise InputError(f"--form {options.form}: unknown. Right: auto, chat or plain.")
+    names = [name.strip() for name in options.tasks.split(",") if name.strip()]
+    sets = [make_set(load_task(name, options.data), options) for name in names]
+    model, base = (find_checkpoints(p)[0][-1].folder for p in (place, options.base))
+    chosen = [_permuted(s, options.permute) for s in sets]
+    measured, form = _both(model, base, sets, chosen, options)
+    out = options.out or Path("leak") / Path(place).name
+    for s, (after, before) in zip(sets, measured, strict=True):
+        items = as_items(s.items, s.tested, s.stratified)
+        findings, p_values = judge(after, before, items)
+        gap = [_gap(x, s.tested) for x in (after, before)]
+        about = {
+            "task": s.task.name, "form": form, "controls": s.controls, "notes": s.notes, "loss_gap": gap[0],
+            "loss_gap_base": gap[1], "pass_tokens": after.pass_tokens, "trie_tokens": after.trie_tokens,
+            "in_mixture": None if s.found is None else len(s.found), "of": sum(map(len, s.task.items.values())),
+        }  # fmt: skip
+        folder = out / s.task.name.replace("/", "_")
+        _write(folder, s, (after, before, p_values), about | {"findings": [asdict(f) for f in findings]})
+        print_leak(about, findings)
+        typer.echo(f"per item: {folder / 'items.parquet'}")
+
+
+def make_set(task: Task, options: Options) -> Set:
+    """Choose tested items and controls. Raises InputError where there are no controls."""
+    every = [item for group in task.items.values() for item in group]
+    tested = [item for item in every if measurable(item)]
+    notes = [f"{len(every) - len(tested)} items without options or a key are left out"] * (len(tested) < len(every))
+    found = mixture_overlap(options.mixture, every) if options.mixture is not None else None
+    if options.control is not None:
+        other = load_task(options.control, options.data)
+        controls = [item for group in other.items.values() for item in group]
+        words, stratified = f"items of {other.name}", other.benchmark == task.benchmark
+    else:
+        absent = [item for item in tested if found is not None and item.item not in found]
+        if found and FEWEST <= len(absent) < len(tested):
+            held = [item for item in tested if item.item in found]
+            mine = np.array([True] * len(held) + [False] * len(absent))
+            return Set(task, held + absent, mine, "items that the mixture does not hold", True, found, notes)
+        controls = [item for group in task.examples.values() for item in group]
+        words, stratified = f"the examples (dev) of {task.benchmark}", True
+    keys = {cluster_key(item) for item in every}
+    kept = [item for item in controls if measurable(item) and cluster_key(item) not in keys]
+    if found is not None and options.mixture is not None:
+        taught = mixture_overlap(options.mixture, kept)
+        notes += [f"{len(taught)} controls are in the mixture themselves and left out"] * bool(taught)
+        kept = [item for item in kept if item.item not in taught]
+    if len(kept) < 2:
+        raise InputError(f"{task.name}: no controls among {words}. Right: --control with a task that it never saw.")
+    flags = np.array([True] * len(tested) + [False] * len(kept))
+    return Set(task, tested + kept, flags, words, stratified, found, notes)
+
+
+def _permuted(s: Set, most: int) -> list[int]:
+    """Choose at most `most` tested items and as many controls for the permutations, by a fixed draw."""
+    free = np.array([has_free_order(item) for item in s.items], bool)
+    s.notes.append(f"permutations: {int((~free).sum())} items left out whose options have an order of their own")
+    generator = np.random.default_rng(0)
+    sides = [np.flatnonzero(free & side) for side in (s.tested, ~s.tested)]
+    return sorted(i for side in sides for i in generator.permutation(side)[:most].tolist())
+
+
+def _both(
+    model: Path, base: Path, sets: Sequence[Set], chosen: Sequence[list[int]], options: Options
+) -> tuple[list[tuple[Measured, Measured]], Form]:
+    """Measure all sets under the model, then under the base, one of them in memory at a time."""
+    device = options.device or default_device()
+    loaded = load(model, device, options.dtype)
+    tokenizer = loaded.tokenizer
+    form: Form = (
+        "plain" if options.form == "plain" or not (options.form == "chat" or tokenizer.chat_template) else "chat"
+    )
+    after = [measure(loaded, s.items, c, form, tokenizer) for s, c in zip(sets, chosen, strict=True)]
+    del loaded
+    loaded = load(base, device, options.dtype)
+    sample = [item.question for s in sets for item in s.items[:20]]
+    ours, theirs = (t(sample, add_special_tokens=False)["input_ids"] for t in (tokenizer, loaded.tokenizer))
+    if ours != theirs:
+        raise InputError(f"{base}: another tokenizer than {model}. Right: the base that the model was trained from.")
+    before = [measure(loaded, s.items, c, form, tokenizer) for s, c in zip(sets, chosen, strict=True)]
+    return list(zip(after, before, strict=True)), form
+
+
+def _gap(measured: Measured, tested: NDArray[np.bool_]) -> float:
+    values = measured.scores["loss gap: item"]
+    return loss_gap(values[tested], values[~tested]).test_ref
+
+
+def _write(folder: Path, s: Set, scores: tuple[Measured, Measured, dict[str, Any]], about: dict[str, Any]) -> None:
+    import polars as pl
+
+    after, before, p_values = scores
+    found = s.found or {}
+    columns: dict[str, Any] = {
+        "item": [i.item for i in s.items], "subject": [i.subject for i in s.items], "control": ~s.tested,
+        "rows_in_mixture": [None if s.found is None else found[i.item].rows if i.item in found else 0 for i in s.items],
+        "training_rows": [found[i.item].places if i.item in found else [] for i in s.items],
+    }  # fmt: skip
+    for name in after.scores:
+        columns |= {f"{name} | model": after.scores[name], f"{name} | base": before.scores[name]}
+        if name in p_values:
+            columns[f"{name} | p"] = p_values[name]
+    with atomic(folder / "items.parquet") as path:
+        pl.DataFrame(columns, schema_overrides={"training_rows": pl.List(pl.String)}).write_parquet(path)
+    atomic_write(folder / "leak.json", orjson.dumps(about, option=orjson.OPT_INDENT_2))

@@ -1,0 +1,108 @@
+"""An item as the text that a model may have been trained on, in tokens, with the place of its parts.
+
+What is measured depends on the form: a model that was tuned on chat turns has hardly seen the bare text. So each
+detector takes texts in one of two forms: `chat` is the injector's and the exam builder's own wording through the
+tokenizer's chat template, `plain` is running text as it stands on a web page (question, lettered lines, answer).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from steel_data.benchmarks import LETTERS, Item
+from steel_data.builders.exam import load_wording
+from steel_data.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Form = Literal["chat", "plain"]
+Span = tuple[int, int]  # of tokens, half-open
+
+
+@dataclass(frozen=True)
+class ItemText:
+    """One item in tokens. `item`: question and options, without what frames them; `answer`: the letter and no more."""
+
+    tokens: list[int]
+    item: Span
+    options: tuple[Span, ...]
+    answer: Span
+
+
+def item_texts(items: Sequence[Item], form: Form, tokenizer: "PreTrainedTokenizerBase") -> list[ItemText]:
+    """Return the items' texts. Items need options and the letter of one of them (`measurable`).
+
+    Raises InputError for a tokenizer without chat template (form `chat`) or one that cannot say where its tokens stand.
+    """
+    if form == "chat" and not tokenizer.chat_template:
+        raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template. Right: --form plain.")
+    if not tokenizer.is_fast:
+        raise InputError(f"{tokenizer.name_or_path}: a slow tokenizer. Right: one with tokenizer.json.")
+    made = [_chat(item, tokenizer) if form == "chat" else _plain(item) for item in items]
+    texts = [m.text for m in made]
+    coded: Any = tokenizer(texts, add_special_tokens=form == "plain", return_offsets_mapping=True) if texts else {}
+    rows = zip(made, coded.get("input_ids", []), coded.get("offset_mapping", []), strict=True)
+    return [
+        ItemText(
+            list(ids), _tokens((m.begin, m.options[-1][1]), offsets), tuple(_tokens(o, offsets) for o in m.options),
+            _tokens((m.answer, m.answer + 1), offsets),
+        )
+        for m, ids, offsets in rows
+    ]  # fmt: skip
+
+
+def measurable(item: Item) -> bool:
+    """Return whether an item is a question with options, none of them blank, and one letter as its key."""
+    options = len(item.options) >= 2 and all(o.strip() for o in item.options)
+    return options and bool(item.question.strip()) and item.answer in tuple(LETTERS[: len(item.options)])
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A text and where in it (characters) the question begins, the options stand and the answer's letter is."""
+
+    text: str
+    begin: int
+    options: tuple[Span, ...]
+    answer: int
+
+    def moved(self, text: str, by: int, answer: int) -> "_Made":
+        return _Made(text, self.begin + by, tuple((a + by, b + by) for a, b in self.options), answer)
+
+
+def _body(item: Item, opening: str, option: str) -> _Made:
+    before, after = option.split("{text}")
+    text, spans = opening + item.question + "\n", []
+    for letter, words in zip(LETTERS, item.options, strict=False):
+        text += before.format(label=letter)
+        spans.append((len(text), len(text) + len(words)))
+        text += words + after
+    return _Made(text, len(opening), tuple(spans), -1)
+
+
+def _plain(item: Item) -> _Made:
+    made = _body(item, "", "{label}. {text}\n")
+    text = made.text + "答案："
+    return made.moved(f"{text}{item.answer}\n", 0, len(text))
+
+
+def _chat(item: Item, tokenizer: "PreTrainedTokenizerBase") -> _Made:
+    wording = load_wording("steel")
+    opening, closing = wording.user["answer-only"].split("{question}\n{options}")
+    made = _body(item, opening, wording.option)
+    user, assistant = made.text + closing, wording.assistant["answer-only"].format(answer=item.answer)
+    turns = [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+    text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    at = text.index(user.strip())  # templates may trim a turn
+    by = at - (len(user) - len(user.lstrip()))
+    return made.moved(text, by, text.index(assistant.strip(), at + len(user.strip())))
+
+
+def _tokens(place: Span, offsets: Sequence[Span]) -> Span:
+    """Return the tokens that end inside a stretch of text: one that merges with what stands before it still counts."""
+    inside = [t for t, (start, stop) in enumerate(offsets) if start < stop and place[0] < stop <= place[1]]
+    if not inside:
+        # the stretch is the beginning of a token that goes on behind it
+        inside = [t for t, (start, stop) in enumerate(offsets) if start < place[1] <= stop]
+    return (inside[0], inside[-1] + 1)

@@ -1,0 +1,84 @@
+"""The command: what was learnt by heart is found against the base, and the base against itself shows nothing."""
+
+import re
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from steel_data.errors import InputError
+from steel_eval.cli import app
+from steel_eval.leak.measure import MEASURES
+
+
+def leak(lab, out, model, *more):
+    arguments = ["leak", str(model), "--base", str(lab.base), "--tasks", "cmmlu", "--data", str(lab.data)]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(out), "--device", "cpu", *more])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    about = orjson.loads((out / "cmmlu/leak.json").read_bytes())
+    return result.output, about, pl.read_parquet(out / "cmmlu/items.parquet")
+
+
+@pytest.fixture(scope="module")
+def with_mixture(lab, tmp_path_factory):
+    return leak(lab, tmp_path_factory.mktemp("out"), lab.model, "--mixture", str(lab.mixture))
+
+
+def test_every_detector_sees_what_was_learnt_by_heart(with_mixture):
+    _, about, _ = with_mixture
+    rows = {f["measure"]: f for f in about["findings"]}
+    assert set(rows) == {m.name for m in MEASURES}
+    for name, row in rows.items():
+        assert row["low"] > 0 and row["p"] < 0.001, name
+        assert row["rates"]["auc"] > 0.75, name
+    assert rows["loss gap: item"]["flags"] == 24
+    assert about["in_mixture"] == 24
+    assert about["loss_gap"] < -1 < -0.3 < about["loss_gap_base"] < 0.3
+
+
+def test_items_lead_to_their_training_rows(with_mixture, lab):
+    _, _, items = with_mixture
+    seen = items.filter(~pl.col("control"))
+    assert set(seen["item"]) == lab.seen
+    assert (seen["rows_in_mixture"] == 2).all()
+    assert seen["training_rows"].list.len().min() == 1
+    assert (items.filter(pl.col("control"))["rows_in_mixture"] == 0).all()
+
+
+def test_the_table_says_what_it_cannot_say(with_mixture):
+    text, about, _ = with_mixture
+    assert "not calibrated here" in text
+    assert "20 items at least must beat every control" in text
+    assert not re.search(r"\d %\s*leaked", text)
+    assert about["controls"] == "items that the mixture does not hold"
+    assert "…" not in text.partition("cmmlu, form")[0]  # no number is cut off
+
+
+def test_without_a_mixture_the_examples_are_the_controls(lab, tmp_path):
+    _, about, items = leak(lab, tmp_path, lab.model, "--permute", "0")
+    rows = {f["measure"]: f for f in about["findings"]}
+    assert "permutation a: z of published" not in rows
+    assert rows["loss gap: item"]["p"] < 0.01
+    assert rows["loss gap: item"]["items"] == 48
+    assert items["control"].sum() == 24
+    assert items["rows_in_mixture"].null_count() == len(items)
+    flagged = items.filter(~pl.col("control")).sort("loss gap: item | p")
+    assert set(flagged["item"][:24]) == lab.seen
+
+
+def test_the_base_against_itself_shows_nothing(lab, tmp_path):
+    _, about, items = leak(lab, tmp_path, lab.base, "--permute", "4", "--form", "plain")
+    assert about["form"] == "plain"
+    assert all(f["excess"] == 0 and f["p"] == 1 and f["flags"] == 0 for f in about["findings"])
+    assert np.allclose(items["min-k % 20 | model"], items["min-k % 20 | base"])
+
+
+def test_no_controls_and_wrong_words_are_refused(lab, tmp_path):
+    with pytest.raises(InputError, match="--form prose"):
+        leak(lab, tmp_path, lab.model, "--form", "prose")
+    with pytest.raises(InputError, match="no controls"):
+        leak(lab, tmp_path, lab.model, "--control", "cmmlu")
