@@ -1,10 +1,11 @@
-# make demo | test | check | bench: each sets up all it needs from a bare checkout.
+# make demo | test | check | bench | bench-peers: each sets up all it needs from a bare checkout.
 # PYTHON: the interpreter that makes the virtual environments. pip's own index settings are honoured.
 PYTHON ?= python3
 VENV   ?= .venv
+PEERS  ?= .venv-peers
 BIN     = $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-peers clean
 
 # One virtual environment a purpose, remade when pyproject.toml changes. The stamp is written last, so a killed install is redone.
 $(VENV)/.base: pyproject.toml
@@ -36,5 +37,19 @@ check: $(VENV)/.full
 bench: $(VENV)/.full
 	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+# Each peer in an environment of its own; one that cannot be installed is skipped, with a line. Versions are those of docs/results/peers.md.
+comma := ,
+define peer
+test -f $(PEERS)/$(1)/.installed || ( $(PYTHON) -m venv $(PEERS)/$(1) \
+  && $(PEERS)/$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2) && touch $(PEERS)/$(1)/.installed ) \
+  || echo "skipped: $(1) could not be installed in $(PEERS)/$(1)"
+endef
+
+bench-peers: $(VENV)/.full
+	@$(call peer,datatrove,"datatrove[processing]==0.10.1" spacy==3.8.18 jieba==0.42.1 orjson)
+	@$(call peer,data-juicer,py-data-juicer==1.6.1 aiohttp fasttext-predict scipy ray "torch>=2.9$(comma)<2.14")
+	$(BIN)/python bench/peers/compare.py --venvs $(PEERS)
+	$(BIN)/python bench/peers/reading.py
+
 clean:
-	rm -rf $(VENV) runs .cache
+	rm -rf $(VENV) $(PEERS) runs .cache

@@ -31,6 +31,8 @@ SHARED = ROOT.parent / "shared" / "data"
 MODEL = ROOT / "src/steel_data/resources/lid.176.ftz"
 Run = Callable[[Path, Path], None]  # (corpus, out): build and return
 Fate = dict[int, str]
+Taken = dict[str, list[tuple[float, float]]]  # (CPU seconds, seconds) of each run
+FEW = 200
 
 
 def call(command: list[str | Path], **environment: str) -> str:
@@ -127,7 +129,16 @@ def data_juicer(python: Path) -> Run:
 
 
 def data_juicer_fate(out: Path) -> Fate:
+    """Return what it kept; what its language filter drops is worked out again as it does it, since it does not say."""
+    import fasttext
+
+    model = fasttext.load_model(str(MODEL))
     fate = {}
+    for line in lines_of(out.parents[1] / "texts.jsonl"):
+        row = orjson.loads(line)
+        labels, scores = model.predict(row["text"].lower().replace("\n", " "))
+        known = labels[0] in ("__label__zh", "__label__en") and scores[0] >= 0.65
+        fate[int(row["id"])] = "dropped" if known else "language"
     for file in out.glob("kept*.jsonl"):
         if "stats" not in file.name:
             fate |= dict.fromkeys((int(orjson.loads(line)["id"]) for line in lines_of(file)), "kept")
@@ -162,9 +173,9 @@ def installed(venvs: Path) -> dict[str, Path]:
     return found
 
 
-def measure(corpus: Path, tools: dict[str, Run], rounds: int) -> dict[str, list[tuple[float, float]]]:
+def measure(corpus: Path, tools: dict[str, Run], rounds: int) -> Taken:
     """Run the tools in turn and return their (CPU seconds, seconds), printing each as it comes."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in tools}
+    taken: Taken = {name: [] for name in tools}
     for number in range(rounds):
         for name, run in tools.items():
             out = corpus / "out" / name
@@ -178,15 +189,23 @@ def measure(corpus: Path, tools: dict[str, Run], rounds: int) -> dict[str, list[
     return taken
 
 
-def print_speed(rows: int, taken: dict[str, list[tuple[float, float]]]) -> None:
-    print(f"\n{'tool':<16}{'CPU s':>22}{'rows/CPU s':>12}{'steel takes 1 / …':>24}")
+def print_speed(rows: int, taken: Taken, few: Taken) -> None:
+    """Print what was measured; `each further row` is the cost beyond that of a run on FEW rows (start-up, index)."""
+    print(
+        f"\n{'':<16}{'CPU s':>20}{'rows/CPU s':>12}{'of steel':>18}{f'{FEW} rows':>12}{'further rows/CPU s':>20}{'of steel':>10}"
+    )
+    per_row = {name: (median(runs) - median(few[name])) / (rows - FEW) for name, runs in taken.items()}
     for name, runs in taken.items():
-        cpu = [c for c, _ in runs]
-        ratios = [c / ours for c, (ours, _) in zip(cpu, taken["steel"], strict=True)]
+        ratios = [c / ours for (c, _), (ours, _) in zip(runs, taken["steel"], strict=True)]
         print(
-            f"{name:<16}{', '.join(f'{c:.1f}' for c in cpu):>22}{rows / statistics.median(cpu):>12,.0f}"
-            f"{', '.join(f'{r:.1f}' for r in ratios):>24}"
+            f"{name:<16}{', '.join(f'{c:.1f}' for c, _ in runs):>20}{rows / median(runs):>12,.0f}"
+            f"{', '.join(f'{r:.1f}' for r in ratios):>18}{median(few[name]):>12.1f}{1 / per_row[name]:>20,.0f}"
+            f"{per_row[name] / per_row['steel']:>10.1f}"
         )
+
+
+def median(runs: list[tuple[float, float]]) -> float:
+    return statistics.median(cpu for cpu, _ in runs)
 
 
 def print_quality(found: dict[str, Quality]) -> None:
@@ -200,34 +219,37 @@ def print_quality(found: dict[str, Quality]) -> None:
         )
 
 
+def tools_of(benchmarks: tuple[str, ...], peers: dict[str, Path]) -> dict[str, Run]:
+    tools = {"steel": steel(benchmarks)}
+    if "datatrove" in peers:
+        tools["datatrove"] = datatrove(peers["datatrove"])
+    if "data-juicer" in peers:
+        tools["data-juicer"] = data_juicer(peers["data-juicer"])
+    return tools | {"steel, again": steel(benchmarks, threshold=0.8)}
+
+
+def make(kind: str, folder: Path, rows: int, data: Path) -> tuple[str, ...]:
+    folder.mkdir()
+    return corpora.real(folder, rows, data) if kind == "real" else corpora.generated(folder, rows)
+
+
 def one_corpus(kind: str, given: argparse.Namespace, peers: dict[str, Path]) -> None:
     with tempfile.TemporaryDirectory(dir=given.folder, ignore_cleanup_errors=True) as name:
-        corpus = Path(name)
-        benchmarks = (
-            corpora.real(corpus, given.rows, given.data) if kind == "real" else corpora.generated(corpus, given.rows)
-        )
+        corpus, small = Path(name) / "corpus", Path(name) / "small"
+        tools = tools_of(make(kind, corpus, given.rows, given.data), peers)
+        make(kind, small, FEW, given.data)
         truth = [(v["kind"], v["of"]) for v in map(orjson.loads, lines_of(corpus / "truth.jsonl"))]
         texts = [orjson.loads(line)["text"] for line in lines_of(corpus / "texts.jsonl")]
-        items = len(lines_of(corpus / "items.jsonl"))
-        mean = sum(map(len, texts)) / len(texts)
+        items, mean = len(lines_of(corpus / "items.jsonl")), sum(map(len, texts)) / len(texts)
         print(
             f"\n== {kind}: {len(texts):,} rows of {mean:.0f} characters, {items:,} benchmark items, {given.rounds} rounds"
         )
-        tools = {"steel": steel(benchmarks)}
-        if "datatrove" in peers:
-            tools["datatrove"] = datatrove(peers["datatrove"])
-        if "data-juicer" in peers:
-            tools["data-juicer"] = data_juicer(peers["data-juicer"])
-        tools["steel, again"] = steel(benchmarks, threshold=0.8)
-        fates, judged = {"steel": steel_fate, "datatrove": datatrove_fate, "data-juicer": data_juicer_fate}, {}
+        few = measure(small, tools, 1)
         taken = measure(corpus, tools, given.rounds)
-        print_speed(len(texts), taken)
-        steel(benchmarks)(corpus, corpus / "out/steel")  # the thresholds of the comparison again
-        for tool in tools:
-            if tool in fates:
-                fate = dict.fromkeys(range(len(texts)), "dropped") | fates[tool](corpus / "out" / tool)
-                judged[tool] = judge(texts, truth, fate)
-        print_quality(judged)
+        print_speed(len(texts), taken, few)
+        tools["steel"](corpus, corpus / "out/steel")  # with the thresholds of the comparison again
+        fates = {"steel": steel_fate, "datatrove": datatrove_fate, "data-juicer": data_juicer_fate}
+        print_quality({t: judge(texts, truth, fates[t](corpus / "out" / t)) for t in tools if t in fates})
         if "datatrove" in peers:
             seconds = json.loads((corpus / "out/datatrove/seconds.json").read_text(encoding="utf-8"))
             print(f"\ndatatrove by pass: {', '.join(f'{k} {v:.1f}' for k, v in seconds.items())} CPU s")

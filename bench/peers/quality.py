@@ -52,7 +52,7 @@ def judge(texts: Sequence[str], truth: Sequence[tuple[str, int | str | None]], f
     others = [row for row, (kind, _) in enumerate(truth) if kind == "base" and row not in copied]
     lost = [row for row in others if fate[row] in ("exact", "near", "dropped")]
     similar = most_similar(texts, lost)
-    tells = any(step in early for step in fate.values())
+    tells = "decontaminate" in fate.values()
     return Quality(
         exact=share(pairs["exact"]),
         near=share(pairs["near"]),
