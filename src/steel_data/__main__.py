@@ -1,27 +1,17 @@
-"""`python -m steel_data`: an InputError is one line on stderr and exit status 2; any other exception is our bug."""
+"""`python -m steel_data`; the commands are in cli.py."""
 
-import sys
+from steel_data.command import run_command
 
 
 def main() -> None:
     """Run the command line."""
-    from steel_data.errors import InputError
 
-    try:
+    def command() -> None:
         from steel_data.cli import app
 
         app()
-    except InputError as error:
-        # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
-        sys.stderr.write(f"error: {line}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # `show … | head` closes the pipe: no fault
-        sys.exit(0)
+
+    run_command(command)
 
 
 if __name__ == "__main__":
