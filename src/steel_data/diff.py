@@ -15,7 +15,6 @@ import polars as pl
 from steel_data.diff_rows import Books, books, compare, merged, narrow, sample, totals
 from steel_data.errors import InputError
 from steel_data.forecast import optimiser_steps
-from steel_data.gather import texts_at
 from steel_data.manifest import read_manifest
 from steel_data.map_sources import map_sources
 from steel_data.mixture_rows import collect, fetch, scan
@@ -157,7 +156,7 @@ def _of_recipe(path: Path, where: Where) -> Side:
         column: dict(kept.group_by(pl.col(column).cast(pl.String)).agg(pl.col("tokens").sum()).iter_rows())
         for column in ("name", "language")
     }
-    texts = lambda places: texts_at(plan, np.array(places, np.int64))  # noqa: E731
+    texts = lambda places: plan.texts(np.array(places, np.int64))  # noqa: E731
     return Side(path, manifest_head(prepared), merged([narrow(rows)]), by["name"], by["language"], texts)
 
 

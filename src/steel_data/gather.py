@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from steel_data.cache import read_records
 from steel_data.engine import run
-from steel_data.making import texts_of
 from steel_data.map import MappedChunk, MappedSource
 from steel_data.plan import Plan
 from steel_data.schema import Shape, shape_of, to_arrow
@@ -210,7 +209,7 @@ def _with_evidence(plan: Plan, frame: pl.DataFrame, witness_texts: Callable[[lis
     texts: list[str | None] = [None] * len(frame)
     row = frame["witness_row"].to_numpy()
     mine = np.flatnonzero(row >= 0)
-    for at, text in zip(mine.tolist(), texts_at(plan, row[mine]), strict=True):
+    for at, text in zip(mine.tolist(), plan.texts(row[mine]), strict=True):
         texts[at] = _cut(text)
     items = frame["overlap_item"]
     hits = [i for i, item in enumerate(items) if item is not None]
@@ -221,15 +220,3 @@ def _with_evidence(plan: Plan, frame: pl.DataFrame, witness_texts: Callable[[lis
 
 def _cut(text: str) -> str:
     return text if len(text) <= _EVIDENCE else text[:_EVIDENCE] + "…"
-
-
-def texts_at(plan: Plan, rows: Any) -> list[str]:
-    """Return the texts of some rows of the plan's frame, in the order asked; each chunk is read once."""
-    out: list[str] = [""] * len(rows)
-    chunk_of, pos = plan.frame["chunk"].to_numpy()[rows], plan.frame["pos"].to_numpy()[rows]
-    for place in np.unique(chunk_of).tolist():
-        mine = np.flatnonzero(chunk_of == place)
-        records = read_records(plan.chunks[place][1].stages[-1].records, ["messages"])
-        for where, text in zip(mine.tolist(), texts_of(records[pos[mine].tolist()]), strict=True):
-            out[where] = text
-    return out

@@ -39,6 +39,10 @@ class Plan:
     record: I64
     copy: I64
 
+    def texts(self, rows: npt.NDArray[Any]) -> list[str]:
+        """Return the texts of some rows of the frame, in the order asked; each chunk is read once."""
+        return texts_at(self.chunks, self.frame["chunk"].to_numpy()[rows], self.frame["pos"].to_numpy()[rows])
+
 
 def decide(recipe: Recipe, sources: Sequence[MappedSource]) -> Plan:
     """Run the plan pass. Raises InputError where more is asked for than there is."""
@@ -208,12 +212,22 @@ class _Table:
 
     def texts(self, rows: I64) -> list[str]:
         """Return the texts of some rows, in the order asked; each chunk is read once."""
-        out: list[str] = [""] * len(rows)
-        order = np.argsort(self.chunk[rows], kind="stable")
-        chunk_of = self.chunk[rows][order]
-        for place in np.unique(chunk_of).tolist():
-            mine = order[chunk_of == place]
-            records = read_records(self.chunks[place][1].stages[-1].records, ["messages"])
-            for where, text in zip(mine.tolist(), texts_of(records[self.pos[rows[mine]].tolist()]), strict=True):
-                out[where] = text
-        return out
+        return texts_at(self.chunks, self.chunk[rows], self.pos[rows])
+
+
+def texts_at(
+    chunks: Sequence[tuple[int, MappedChunk]], place_R: npt.NDArray[Any], pos_R: npt.NDArray[Any]
+) -> list[str]:
+    """Return the texts of R rows, in the order asked; each chunk is read once.
+
+    `place_R` and `pos_R`: of each row its chunk's place in `chunks` and its own place in the chunk.
+    """
+    out: list[str] = [""] * len(place_R)
+    order = np.argsort(place_R, kind="stable")
+    sorted_R = place_R[order]
+    for place in np.unique(sorted_R).tolist():
+        mine = order[sorted_R == place]
+        records = read_records(chunks[place][1].stages[-1].records, ["messages"])
+        for where, text in zip(mine.tolist(), texts_of(records[pos_R[mine].tolist()]), strict=True):
+            out[where] = text
+    return out
