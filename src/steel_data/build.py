@@ -1,7 +1,6 @@
 """One recipe -> one mixture folder: prepare, map, plan, gather, and only then the manifest."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import polars as pl
 
 from steel_data.engine import progress
 from steel_data.errors import InputError
+from steel_data.files import replaced_folder
 from steel_data.filters import overlap
 from steel_data.gather import Gathered, gather, sha256_of
 from steel_data.language_check import language_check
@@ -76,11 +76,7 @@ def _write(
     prepared: Prepared, sources: tuple[MappedSource, ...], plan: Plan, head: dict[str, Any], workers: int
 ) -> dict[str, Any]:
     """Write the mixture into a temporary folder and put it in place whole."""
-    out = prepared.places.out
-    fresh = out.with_name(f".{out.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        fresh.mkdir(parents=True)
+    with replaced_folder(prepared.places.out) as fresh:
         accounts = ledger(plan, sources, _raw_rows(prepared))
         with progress("gather", len(plan.frame)) as advance:
             gathered = gather(plan, sources, fresh, workers, _witness_texts(prepared), advance)
@@ -92,18 +88,6 @@ def _write(
         write_card(fresh, manifest)
         text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
         (fresh / "manifest.json").write_text(text, encoding="utf-8", newline="\n")
-        old = out.with_name(f".{out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            out.rename(old)
-        fresh.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"{out}: cannot be written: {error.strerror or error}. Right: a writable disk with room."
-        ) from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return manifest
 
 

@@ -7,7 +7,6 @@ the rows carry (their marks are left behind). For LLaMA-Factory there is `datase
 """
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from steel_data.engine import progress
 from steel_data.errors import InputError, nearest
 from steel_data.export_formats import FORMATS, Row, UnheldError, may_show, shows
+from steel_data.files import replaced_folder
 from steel_data.manifest import read_manifest
 from steel_data.places import locked
 
@@ -54,22 +54,8 @@ def export(folder: Path, to: str, out: Path | None = None) -> Exported:
     beside = folder if folder.name not in ("", "..") else folder.resolve()
     target = out or beside.with_name(f"{beside.name}-{to}")
     _refuse(folder, target)
-    with locked(target):
-        fresh = target.with_name(f".{target.name}.new")
-        old = target.with_name(f".{target.name}.old")
-        shutil.rmtree(fresh, ignore_errors=True)
-        try:
-            fresh.mkdir(parents=True)
-            done = _write(folder, manifest, to, fresh, target)
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                target.rename(old)
-            fresh.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            raise InputError(f"{target}: cannot be written: {error.strerror or error}.") from error
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    with locked(target), replaced_folder(target) as fresh:
+        done = _write(folder, manifest, to, fresh, target)
     return done
 
 

@@ -1,5 +1,6 @@
 """Finished output appears under its name whole or not at all: write to a temporary name, then rename."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,3 +32,27 @@ def atomic_write(path: Path, data: bytes) -> None:
     """Write a whole file at once."""
     with atomic(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`; it takes its place whole when the block ends well and is removed when not.
+
+    An OSError (full or read-only disk) becomes an InputError that names the place.
+    """
+    fresh, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written: {error.strerror or error}. Right: a writable disk with room."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
