@@ -138,16 +138,18 @@ def leak(
 @app.command()
 def study(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with one injected source and seeds.")],
-    tasks: Annotated[str, typer.Option(help="What to score: the injected benchmark, and others for spill-over.")],
     data: Data = Path("data"),
-    placebo: Annotated[str | None, typer.Option(help="Adds an arm with items of this benchmark instead.")] = None,
-    shots: Annotated[int, typer.Option(min=0, help="Worked examples.")] = 0,
-    preset: Annotated[str, typer.Option(help="Prompt preset; a tiny model shows what it learnt in its own form.")] = (
-        "lm-eval"
-    ),
+    tasks: Annotated[str | None, typer.Option(help="What to score; by default the recipe's [eval] tasks.")] = None,
+    placebo: Annotated[str | None, typer.Option(help="Items for the placebo arm; by default [eval] placebo.")] = None,
+    shots: Annotated[int | None, typer.Option(min=0, help="Worked examples; by default [eval] shots.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Prompt presets; by default [eval] presets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs trained side by side, on a machine without a GPU.")] = 1,
 ) -> None:
-    """Train clean, placebo and injected arms from one recipe, and measure what each exposure is worth."""
+    """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
     from steel_eval.study import Options, study_command
 
-    study_command(recipe, Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots, preset=preset))
+    study_command(
+        recipe,
+        Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots, preset=preset, workers=workers),
+    )

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import Item
-from steel_data.builders.contaminate import cluster_key
 from steel_data.errors import InputError
+from steel_data.item_clusters import cluster_key
 from steel_eval.leak.error_rates import Scores, error_rates
 from steel_eval.leak.false_alarms import benchmark_alarms, item_alarms, whole_benchmark
 from steel_eval.leak.kept import How, Texts, choose_form, choose_permuted, measured, tokenizer_of

@@ -15,9 +15,9 @@ import typer
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import Item
-from steel_data.item_clusters import cluster_key
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
+from steel_data.item_clusters import cluster_key
 from steel_eval.leak.judge import as_items, judge
 from steel_eval.leak.loss_gap import loss_gap
 from steel_eval.leak.measure import Measured, measure
