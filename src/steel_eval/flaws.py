@@ -56,7 +56,7 @@ def _contaminated(arms: Sequence[Arm], marks: Marks) -> list[str]:
         for arm, of_arm in zip(arms, of_task, strict=True):
             scored = [mark for mark in of_arm if mark.n]
             for mark in scored:
-                sentence = f"{arm.name} on {task}: {mark.sentence()}. The score there is not one of ability."
+                sentence = f"{arm.name} on {task}: {mark.sentence()}. {mark.weight()}."
                 if mark.contaminated and sentence not in found:
                     found.append(sentence)
             for reason in sorted({mark.looked for mark in scored if mark.looked}):

@@ -13,7 +13,7 @@ def note(name: str, mark: Mark) -> str:
     """Return the footnote of one score: what was seen, the clean estimate and its basis, what nobody looked at."""
     if not mark.contaminated:
         return ". ".join(part for part in (f"{name}: {mark.short()}", mark.caveat()) if part) + "."
-    parts = (f"{MARK} {name}: {mark.sentence()}", mark.estimated(), mark.caveat())
+    parts = (f"{MARK} {name}: {mark.sentence()}", mark.weight(), mark.estimated(), mark.caveat())
     return ". ".join(part for part in parts if part) + "."
 
 
@@ -43,20 +43,28 @@ def held_view(
     arms: Sequence[Arm], marks: Sequence[Sequence[Mark]], items: Sequence[str],
     shown: Sequence[tuple[Arm, list[Result]]],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return for each run what its training data holds of the questions.
+    """Return what the training data of each run holds of the questions; seeds of one mixture together.
 
-    `name`, `label`, `models` (its checkpoints' places in `shown`), `items`: null where not known one by one, else the
+    `name`, `label`, `models` (the checkpoints' places in `shown`), `items`: null where not known one by one, else the
     question's place -> [dose, rows, places, texts].
     """
     place = {item: i for i, item in enumerate(items)}
-    out = []
+    out: list[dict[str, Any]] = []
     for arm, of_arm in zip(arms, marks, strict=True):
+        mine: list[dict[str, Any]] = []
         for number, (run, mark) in enumerate(zip(arm.runs, of_arm, strict=True), 1):
-            seed = f" #{number}" if len(arm.runs) > 1 else ""
             held = None if mark.held is None else {
                 str(place[name]): [h.dose, h.rows, [visible(p) for p in h.places], [visible(t) for t in h.texts]]
                 for name, h in mark.held.items() if name in place
             }  # fmt: skip
             models = [i for i, (a, r) in enumerate(shown) if a is arm and r is run]
-            out.append({"name": visible(arm.name + seed), "label": mark.short(), "models": models, "items": held})
+            same = next((view for view in mine if view["items"] == held), None)
+            if same is None:
+                mine.append({"seeds": [number], "label": mark.short(), "models": models, "items": held})
+            else:
+                same["seeds"].append(number)
+                same["models"] += models
+        for view in mine:
+            seeds = ", ".join(f"#{n}" for n in view.pop("seeds"))
+            out.append({"name": visible(arm.name) + (f" {seeds}" if len(mine) > 1 else ""), **view})
     return out

@@ -12,6 +12,8 @@ from typing import Any
 from steel_eval.held import Held
 
 MARK = "†"  # behind every score of a contaminated task
+NO_ABILITY = "The score is not one of ability"
+FEW = 0.05  # of the questions: below, the label says how many points they can make up
 NOT_LOOKED = "not looked for"  # every reason for not looking begins so
 
 
@@ -90,10 +92,16 @@ class Mark:
         if self.undeclared:
             more = "more " if self.declared else ""
             parts.append(
-                f"{self.undeclared:,} {more}of the {self.n:,} questions stand in its training data although nothing "
-                "declares them"
+                f"{self.undeclared:,} {more}of the {self.n:,} questions turn up in its training rows, equal or "
+                "nearly so, although nothing declares them"
             )
         return "; ".join(parts)
+
+    def weight(self) -> str:
+        """Return in words how much of the score the seen questions can make up."""
+        if self.seen < FEW * self.n and (self.counted or self.held is not None):
+            return f"They can make up at most {100 * self.seen / self.n:.1f} points of the score"
+        return NO_ABILITY
 
     def caveat(self) -> str:
         """Return what was not looked at, "" where everything was."""
@@ -161,7 +169,11 @@ def comparison_warning(a: str, b: str, mark_a: Mark, mark_b: Mark) -> str:
     if not dirty:
         return ""
     seen = "; ".join(f"{name} is {mark.short()}" for name, mark in dirty)
+    points = [100 * mark.seen / mark.n for _, mark in dirty if mark.weight() != NO_ABILITY]
+    what = NO_ABILITY.replace("score", "difference")
+    if len(points) == len(dirty):
+        what = f"Seen questions can make up at most {max(points):.1f} points of the difference"
     if len(dirty) == 2:
-        return f"Both saw questions of this benchmark in training ({seen}): the difference is not one of ability."
+        return f"Both saw questions of this task in training ({seen}). {what}."
     other, its = (a, mark_a) if dirty[0][0] == b else (b, mark_b)
-    return f"{seen} ({other}: {its.short()}): the difference is not one of ability."
+    return f"{seen} ({other}: {its.short()}). {what}."

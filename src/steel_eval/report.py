@@ -112,8 +112,16 @@ def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> di
     return {
         "name": task, "rows": rows, "groups": sorted(groups), "curve": curve_svg(lines, always) if most > 1 else None,
         "bias": bias, "checkpoints": int(most), "always": always, "notes": [note(r["name"], r["mark"]) for r in rows],
-        "marked": [(r["name"], r["mark"].short()) for r in rows if r["sign"]],
+        "marked": _by_label([(r["name"], r["mark"].short()) for r in rows if r["sign"]]),
     }  # fmt: skip
+
+
+def _by_label(marked: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return label -> the names that carry it."""
+    names: dict[str, list[str]] = {}
+    for name, label in marked:
+        names.setdefault(label, []).append(name)
+    return {label: ", ".join(of) for label, of in names.items()}
 
 
 def _discordance(run: Sequence[Result], task: str) -> float:
@@ -193,12 +201,23 @@ def _prompts(chosen: Sequence[tuple[Arm, list[Result], Result]], task: str, base
         if file.is_file():
             found = pl.read_parquet(file).filter(pl.col("task") == task)
             joined = base.select("item", "subject").join(found.select("item", "prompt"), on="item", how="left")
+            joined = joined.with_columns(pl.col("prompt").map_elements(_as_turns, return_dtype=pl.String))
             starts: dict[str, str] = {}
             for key, frame in joined.group_by("subject"):
                 starts[str(key[0])] = _shared_start([str(p or "") for p in frame["prompt"]])
             rest = [visible((p or "")[len(starts[s]) :]) for s, p in joined.select("subject", "prompt").iter_rows()]
             return {s: visible(t) for s, t in starts.items()}, rest
     return {}, []
+
+
+def _as_turns(prompt: str) -> str:
+    """Return a chat prompt, stored as JSON, with a line for each role; another prompt as it is."""
+    if not prompt.startswith('[{"role":'):
+        return prompt
+    try:
+        return "\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in orjson.loads(prompt))
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return prompt
 
 
 def _shared_start(texts: Sequence[str]) -> str:

@@ -153,7 +153,7 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
     console = Console()
     Console(width=max(console.width, 130)).print(table)
     for task, label in labels.items():
-        typer.echo(f"{MARK} {one_line(task)}: {label}. No score of ability; `report` estimates the clean one.")
+        typer.echo(f"{MARK} {one_line(task)}: {label}. No score of ability alone; `report` estimates the clean one.")
     if len(results) > 1:
         _print_spread(results)
 
@@ -176,7 +176,7 @@ def print_foreign(checkpoint: Checkpoint, scores: dict[str, Any]) -> None:
     for task, row in scores["tasks"].items():
         shown = ", ".join(f"{k} {v:.4f}" for k, v in row["metrics"].items() if isinstance(v, float))
         mark = mark_of_scores(scores, task)
-        label = f"  {MARK} {mark.short()}: no score of ability" if mark.contaminated else ""
+        label = f"  {MARK} {mark.short()}: no score of ability alone" if mark.contaminated else ""
         typer.echo(f"{one_line(checkpoint.name)}  {one_line(task)}: {shown}{label}")
 
 

@@ -54,7 +54,7 @@ def print_tests(tests: Sequence[Test], groups: bool) -> None:
     out = console()
     out.print(table)
     if any(t.seen_a or t.seen_b for t in shown):
-        out.print(f"{MARK} trained on questions of this benchmark: no score of ability", markup=False)
+        out.print(f"{MARK} trained on questions of this benchmark: no score of ability alone", markup=False)
     for t in shown:
         out.print(one_line(f"{t.task}{f' / {t.group}' if t.group else ''}: {t.verdict}"), markup=False, highlight=False)
     if not any(t.confirmatory for t in tests):

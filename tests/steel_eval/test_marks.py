@@ -16,8 +16,8 @@ from steel_eval.arms import load_arm
 from steel_eval.cli import app
 from steel_eval.compare import compare_arms
 from steel_eval.find_marks import Sources, find_marks
-from steel_eval.held import found_items, nearby_mixture, open_mixture
-from steel_eval.marks import comparison_warning, mark_of_scores
+from steel_eval.held import Held, found_items, nearby_mixture, open_mixture
+from steel_eval.marks import Mark, comparison_warning, mark_of_scores
 from steel_eval.report import write_report
 from steel_eval.tasks import load_task
 
@@ -282,6 +282,14 @@ def test_the_label_of_scores_alone(said, items, words):
     assert mark_of_scores(scores, "cmmlu/law").short() == words
 
 
+def test_few_questions_are_weighed():
+    held = {"test/law/00001": Held(0, 2, [], [])}
+    few, clean = Mark("cmmlu", 100, {}, held=held), Mark("cmmlu", 100, {}, held={})
+    assert few.weight() == "They can make up at most 1.0 points of the score"
+    assert comparison_warning("A", "B", clean, few).endswith("at most 1.0 points of the difference.")
+    assert Mark("cmmlu", 100, {1: 3}).weight() == "The score is not one of ability"  # 3 of the benchmark: of which?
+
+
 def test_lm_eval_names_are_of_the_benchmark_they_begin_with():
     scores = {"tasks": {"cmmlu_agronomy": {"n": 40}, "cmmlux": {"n": 1}}, "contamination": {"cmmlu": {"1": 30}}}
     assert mark_of_scores(scores, "cmmlu_agronomy").contaminated
@@ -291,13 +299,13 @@ def test_lm_eval_names_are_of_the_benchmark_they_begin_with():
 def test_compare_says_that_the_difference_is_not_ability(world):
     test = next(t for t in compare_arms([f"C={world / 'clean'}", f"D={world / 'declared'}"]) if t.task == "cmmlu")
     assert (test.seen_a, test.seen_b) == ("", "contaminated: 20 items of the benchmark declared, doses 1/3")
-    assert test.verdict.endswith("the difference is not one of ability.")
+    assert test.verdict.endswith("The difference is not one of ability.")
     ceval = next(t for t in compare_arms([f"C={world / 'clean'}", f"D={world / 'declared'}"]) if t.task == "ceval")
     assert "ability" not in ceval.verdict
     shown = CliRunner().invoke(app, ["compare", f"C={world / 'clean'}", f"D={world / 'declared'}"]).output
     assert shown.count("†") >= 2
     both = [mark_of_scores({"tasks": {"cmmlu": {"n": 9}}, "contamination": {"cmmlu": {"1": 3}}}, "cmmlu")] * 2
-    assert comparison_warning("A", "B", *both).startswith("Both saw questions")
+    assert comparison_warning("A", "B", *both).endswith("The difference is not one of ability.")
 
 
 def page_of(tmp_path, *places, **sources):
@@ -313,7 +321,7 @@ def test_the_page_marks_scores_and_gives_the_clean_ones(world, tmp_path):
     assert "Estimated clean score: " in page
     assert "with C (none declared, none found of 48 items) as reference" in page
     assert "D is contaminated: 20 of 48 items, doses 1/3 (C: none declared, none found of 48 items)" in page
-    assert "The score there is not one of ability." in page
+    assert "The score is not one of ability." in page
 
 
 def test_the_drill_down_lists_the_training_rows_as_data(world, tmp_path):
