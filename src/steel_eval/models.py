@@ -93,11 +93,8 @@ def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:
 
     Raises InputError for truncated weights, an unknown architecture or a missing base model of an adapter.
     """
-    fingerprint = weights_fingerprint(folder)
-    base = folder
-    if (folder / "adapter_config.json").is_file():
-        base = _base_of(folder)
-        fingerprint = fingerprint[:16] + weights_fingerprint(base)[:16]
+    base = full_weights(folder)
+    fingerprint = checkpoint_fingerprint(folder)
     model: Any = _load_model(base, device, dtype)
     if base != folder:
         from peft import PeftModel
@@ -105,6 +102,18 @@ def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:
         model = PeftModel.from_pretrained(model, str(folder)).to(device).eval()
     tokenizer = load_tokenizer(folder, base)
     return Loaded(model, tokenizer, fingerprint, context_length(model, tokenizer), folder)
+
+
+def full_weights(folder: Path) -> Path:
+    """Return the folder of the full weights: for an adapter its base's. Raises InputError where that is missing."""
+    return _base_of(folder) if (folder / "adapter_config.json").is_file() else folder
+
+
+def checkpoint_fingerprint(folder: Path) -> str:
+    """Return 32 hex digits over what a checkpoint computes: its weights, an adapter's and its base's."""
+    base = full_weights(folder)
+    own = weights_fingerprint(folder)
+    return own if base == folder else own[:16] + weights_fingerprint(base)[:16]
 
 
 def load_tokenizer(*folders: Path) -> "PreTrainedTokenizerBase":

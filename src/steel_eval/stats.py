@@ -148,8 +148,11 @@ def best_of_k_bias(k: int, n: int, discordance: float) -> float:
     return max(0.0, expected) * math.sqrt(discordance / (2 * n))
 
 
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a share: inside 0 and 1 also for few questions."""
+def wilson(right: float, n: float) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a share: inside 0 and 1 also for few questions.
+
+    `n` may be an effective number (of dependent answers), `right` then the share times it.
+    """
     z2 = 1.959964**2
     centre = (right + z2 / 2) / (n + z2)
     half = math.sqrt(z2 * (right * (n - right) / n + z2 / 4)) / (n + z2)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from steel_data.benchmarks import Item
-from steel_data.builders.contaminate import cluster_key
+from steel_data.item_clusters import cluster_key
 from steel_data.display import one_line
 from steel_data.errors import InputError
 from steel_eval.effects import CleanScore, Items, clean_score, dose_response

@@ -1,8 +1,8 @@
 """The injector: put a known dose of a benchmark into a mixture, as a randomised experiment.
 
 Items are drawn stratified by subject (each subject gives its share, rounded by largest remainder), by keyed hash, so
-that a larger share holds the smaller one. Items of equal normalised question and options (options as a set) are one
-*cluster*: they share one draw and one dose, since whoever has seen one has seen the other. The drawn items are split
+that a larger share holds the smaller one. Equal and near items are one *cluster* (steel_data.item_clusters): they
+share one draw, one dose and one form, since whoever has seen one has as good as seen the other. The drawn items are split
 over the doses inside each subject. An item of dose d stands d times in the mixture. What was drawn is written, item by
 item, into `truth.parquet`; every injected row is marked with benchmark, item and dose.
 
@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import regex
 import xxhash
 
 from steel_data.benchmarks import LETTERS, Item, subjects
 from steel_data.builders.exam import Style, exam
 from steel_data.errors import InputError
+from steel_data.item_clusters import cluster_names
 from steel_data.record import Record
-from steel_data.text import normalise
 
 Form = Literal["answer-only", "answer-first", "explain-first", "text", "shuffled", "edited"]
 _EDITS = (
@@ -102,7 +101,8 @@ def draw(items: list[Item], settings: dict[str, Any]) -> list[Draw]:
         raise InputError(f"doses ask for {wanted} items; the split has {len(can)} with an answer.")
     if wanted == 0:
         raise InputError(f"share = {settings['share']:g} of {len(can)} items with an answer draws none.")
-    clusters = _drawn_clusters(can, wanted, seed)
+    names = dict(zip((item.item for item in items), cluster_names(items), strict=True))
+    clusters = _drawn_clusters(can, names, wanted, seed)
     drawn = sum(len(c) for c in clusters)
     targets = table or _even(drawn, settings["levels"])
     if table and drawn != wanted:
@@ -110,30 +110,20 @@ def draw(items: list[Item], settings: dict[str, Any]) -> list[Draw]:
     dose_of = _assign(clusters, targets, seed)
     form_shares = settings["forms"]
     return [
-        Draw(item, dose_of.get(item.item, 0), _pick(form_shares, _hash(seed, "form", cluster_key(item))))
+        Draw(item, dose_of.get(item.item, 0), _pick(form_shares, _hash(seed, "form", names[item.item])))
         for item in items
     ]
-
-
-def cluster_key(item: Item) -> str:
-    """Return what equal items have in common: the normalised question and the set of normalised options."""
-    parts = [_plain(item.question), *sorted({_plain(option) for option in item.options})]
-    return "\x1f".join(parts)
-
-
-def _plain(text: str) -> str:
-    return regex.sub(r"[\s\p{P}]+", "", normalise(text)) or normalise(text).strip()
 
 
 def _hash(seed: int, purpose: str, key: str) -> int:
     return xxhash.xxh3_64_intdigest(f"{purpose}\x1f{key}".encode("utf-8", "surrogatepass"), seed=seed & (2**64 - 1))
 
 
-def _drawn_clusters(items: list[Item], wanted: int, seed: int) -> list[list[Item]]:
+def _drawn_clusters(items: list[Item], names: dict[str, str], wanted: int, seed: int) -> list[list[Item]]:
     """Return the drawn clusters, sorted by subject and hash; `wanted` items in all where cluster sizes allow it."""
     groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault(cluster_key(item), []).append(item)
+        groups.setdefault(names[item.item], []).append(item)
     by_subject: dict[str, list[tuple[int, list[Item]]]] = {subject: [] for subject in subjects(items)}
     for key, group in groups.items():
         by_subject[group[0].subject].append((_hash(seed, "draw", key), group))
@@ -157,7 +147,7 @@ def _drawn_clusters(items: list[Item], wanted: int, seed: int) -> list[list[Item
         if len(group) <= missing:
             chosen.append(group)
             missing -= len(group)
-    return sorted(chosen, key=lambda g: (g[0].subject, _hash(seed, "dose", cluster_key(g[0])), g[0].item))
+    return sorted(chosen, key=lambda g: (g[0].subject, _hash(seed, "dose", names[g[0].item]), g[0].item))
 
 
 def _largest_remainder(sizes: dict[str, int], wanted: int, seed: int) -> dict[str, int]:

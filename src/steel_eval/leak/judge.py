@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import Item
-from steel_data.builders.contaminate import cluster_key
+from steel_data.item_clusters import cluster_key
 from steel_eval.effects import Items, dose_response
 from steel_eval.leak.measure import MEASURES, Measured
 from steel_eval.leak.rates import Rates, detection_rates

@@ -1,4 +1,7 @@
-"""All model-side scores of one checkpoint on a set of items. Higher always means "rather seen"."""
+"""All model-side scores of one checkpoint on a set of items. Higher always means "rather seen".
+
+Legend: I items, K orders of an item's options.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from steel_eval.leak import completion, min_k
 from steel_eval.leak.passes import TokenScores, mean_logprob, token_scores
 from steel_eval.leak.permutation import order_requests, order_scores
 from steel_eval.leak.texts import Form, ItemText, item_texts
-from steel_eval.scorer import Sharing, prefix_sharing
+from steel_eval.scorer import prefix_sharing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from steel_eval.models import Loaded
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+ORDERS = 24  # of four options, the most that are permuted
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,26 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Measured:
-    """Scores (I,) by the name of their measure, NaN where an item has none; tokens forwarded by each kind of pass."""
+    """Scores (I,) by the name of their measure, NaN where an item has none, and what they cost.
+
+    `tokens_I`: tokens of an item's single pass. `trie_I`: tokens forwarded for its orders (0: not permuted).
+    `orders_IK`: log-probabilities of the orders, the published one first; NaN where there are none.
+    """
 
     scores: dict[str, Floats]
-    pass_tokens: int
-    trie_tokens: int
+    tokens_I: Ints
+    trie_I: Ints
+    orders_IK: Floats
+
+    @property
+    def pass_tokens(self) -> int:
+        """Return the tokens of all single passes."""
+        return int(self.tokens_I.sum())
+
+    @property
+    def trie_tokens(self) -> int:
+        """Return the tokens of all tries of orders."""
+        return int(self.trie_I.sum())
 
 
 def measure(
@@ -64,10 +84,17 @@ def measure(
     texts = item_texts(items, form, tokenizer)
     passes = token_scores(loaded.model, [t.tokens for t in texts], one_a_pass=not sharing.ok)
     rows = np.array([_of_pass(i, t, s) for i, t, s in zip(items, texts, passes, strict=True)]).reshape(-1, 6)
-    orders, trie_tokens = _of_orders(loaded, items, permuted, (form, tokenizer, sharing))
-    values = np.concatenate([rows, orders], 1)
+    of_orders = np.full((len(items), 3), np.nan)
+    orders_IK = np.full((len(items), ORDERS), np.nan)
+    trie_I = np.zeros(len(items), np.int64)
+    requests = order_requests([items[i] for i in permuted], form, tokenizer)
+    for i, s in zip(permuted, order_scores(loaded.model, requests, sharing)[0], strict=True):
+        of_orders[i] = s.first, s.z, s.outstanding
+        orders_IK[i, : len(s.logprob_K)] = s.logprob_K
+        trie_I[i] = s.tokens
+    values = np.concatenate([rows, of_orders], 1)
     scores = {m.name: np.ascontiguousarray(values[:, k]) for k, m in enumerate(MEASURES)}
-    return Measured(scores, sum(len(t.tokens) for t in texts), trie_tokens)
+    return Measured(scores, np.array([len(t.tokens) for t in texts], np.int64), trie_I, orders_IK)
 
 
 def _of_pass(item: Item, text: ItemText, scores: TokenScores) -> tuple[float, ...]:
@@ -80,16 +107,3 @@ def _of_pass(item: Item, text: ItemText, scores: TokenScores) -> tuple[float, ..
         completion.completed(scores, text, which),
         completion.option_logprob(scores, text, which),
     )
-
-
-def _of_orders(
-    loaded: "Loaded", items: Sequence[Item], permuted: Sequence[int],
-    how: tuple[Form, "PreTrainedTokenizerBase", Sharing],
-) -> tuple[Floats, int]:  # fmt: skip
-    form, tokenizer, sharing = how
-    out = np.full((len(items), 3), np.nan)
-    requests = order_requests([items[i] for i in permuted], form, tokenizer)
-    scores, tokens = order_scores(loaded.model, requests, sharing)
-    for i, s in zip(permuted, scores, strict=True):
-        out[i] = s.first, s.z, s.outstanding
-    return out, tokens

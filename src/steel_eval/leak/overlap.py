@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steel_data.benchmarks import Item
-from steel_data.builders.contaminate import cluster_key
+from steel_data.item_clusters import cluster_key
 from steel_data.errors import InputError
 from steel_data.filters.overlap import TURN, overlap
 from steel_data.filters.overlap_index import Index, index_of

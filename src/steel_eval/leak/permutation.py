@@ -37,9 +37,13 @@ _EPSILON = 1e-6  # nats; equal texts in one trie differ by rounding only
 
 @dataclass(frozen=True)
 class OrderScores:
-    """Log-probabilities (K,) of an item's options part in each of its k! orders; the published order is first."""
+    """Log-probabilities (K,) of an item's options part in each of its k! orders; the published order is first.
+
+    `tokens`: how many went through the model for them.
+    """
 
     logprob_K: NDArray[np.float64]
+    tokens: int = 0
 
     @property
     def p(self) -> float:
@@ -113,6 +117,6 @@ def order_scores(
     out, tokens = [], 0
     for mine in requests:  # one trie an item: between items nothing is shared but the template's first words
         result = score_plan(model, make_plan(mine), mine, sharing)
-        out.append(OrderScores(result.logprob))
+        out.append(OrderScores(result.logprob, result.forwarded_tokens))
         tokens += result.forwarded_tokens
     return out, tokens

@@ -48,7 +48,7 @@ def detection_rates(seen_I: Floats, unseen_C: Floats, alarms: float = 0.05) -> R
     variance = _spread(below_I) + _spread(above_C)
     cut = ordered[len(ordered) - 1 - math.floor(alarms * len(ordered))]
     hits = int((seen_I > cut).sum())
-    low, high = _logit_interval(auc, variance, min(len(seen_I), len(unseen_C)))
+    low, high = logit_interval(auc, variance, min(len(seen_I), len(unseen_C)))
     return Rates(
         auc, low, high, hits / len(seen_I), *wilson(hits, len(seen_I)), alarms, float((unseen_C > cut).mean()),
         len(seen_I), len(unseen_C),
@@ -59,10 +59,11 @@ def _spread(values: Floats) -> float:
     return float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.25
 
 
-def _logit_interval(auc: float, variance: float, n: int) -> tuple[float, float]:
+def logit_interval(auc: float, variance: float, n: int, quantile: float = 1.959964) -> tuple[float, float]:
+    """Return auc +- quantile x deviation on the logit scale, `n` the smaller side's number of items."""
     # at 0 and 1 the estimated variance is 0; half an error among the n items keeps an interval there
     inner = min(max(auc, 0.5 / n), 1 - 0.5 / n)
-    half = 1.959964 * math.sqrt(max(variance, (0.5 / n) ** 2)) / (inner * (1 - inner))
+    half = quantile * math.sqrt(max(variance, (0.5 / n) ** 2)) / (inner * (1 - inner))
     centre = math.log(inner / (1 - inner))
     low, high = (1 / (1 + math.exp(-min(700.0, max(-700.0, centre + s * half)))) for s in (-1, 1))
     return min(low, auc), max(high, auc)

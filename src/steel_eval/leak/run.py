@@ -15,7 +15,7 @@ import typer
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import Item
-from steel_data.builders.contaminate import cluster_key
+from steel_data.item_clusters import cluster_key
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
 from steel_eval.leak.judge import as_items, judge
