@@ -69,10 +69,10 @@ def open_mixture(folder: Path) -> Mixture:
 
 def nearby_mixture(folder: Path) -> Path | None:
     """Return the mixture of the run that a checkpoint or score folder belongs to: `mixture/` in it or above it."""
-    place = folder.resolve()
-    for parent in [place, *place.parents][:5]:
-        if (parent / "mixture" / "manifest.json").is_file():
-            return parent / "mixture"
+    for place in (folder.absolute(), folder.resolve()):  # a link belongs to the run that it stands in first
+        for parent in [place, *place.parents][:5]:
+            if (parent / "mixture" / "manifest.json").is_file():
+                return parent / "mixture"
     return None
 
 

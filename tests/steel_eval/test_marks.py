@@ -346,3 +346,19 @@ def test_the_page_says_what_was_not_looked_for(world, tmp_path, monkeypatch):
     assert data["tasks"]["cmmlu"]["held"][0]["items"] is None
     run = CliRunner().invoke(app, ["report", f"C={world / 'clean'}", "--data", "nowhere"])
     assert run.exit_code != 0
+
+
+def test_scoring_counts_the_declared_questions_and_prints_the_mark(world, toy_checkpoint):
+    target = world / "declared/checkpoints/step-000001"
+    target.parent.mkdir()
+    target.symlink_to(toy_checkpoint)
+    out = world / "scored"
+    how = ["--tasks", "cmmlu,ceval", "--data", str(world), "--shots", "0", "--out", str(out)]
+    run = CliRunner().invoke(app, ["score", str(world / "declared"), *how])
+    assert run.exit_code == 0, run.output
+    scores = json.loads((out / "step-000001/scores.json").read_bytes())
+    assert scores["contamination"] == {"cmmlu": {"1": 8, "3": 12}}
+    assert scores["declared_items"] == {"cmmlu": {"1": 8, "3": 12}}
+    assert "† cmmlu: contaminated: 20 of 48 items, doses 1/3. No score of ability alone" in run.output
+    row = next(line for line in run.output.splitlines() if "ceval" in line and "lm-eval" in line)
+    assert "†" not in row
