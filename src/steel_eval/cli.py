@@ -104,11 +104,28 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
     tests: Annotated[Path | None, typer.Option(help="Comparisons that `compare --out` wrote; else made here.")] = None,
+    mixture: Annotated[
+        list[str] | None, typer.Option(help="DIR or NAME=DIR: what was trained on; else looked for beside each run.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The questions (cmmlu/, ceval/ …), to find undeclared ones in the mixtures.")
+    ] = None,
+    leak: Annotated[
+        list[str] | None, typer.Option(help="DIR or NAME=DIR: what `leak` wrote for an arm, in place of looking again.")
+    ] = None,
+    no_overlap: Annotated[
+        bool, typer.Option("--no-overlap", help="Do not read the mixtures for undeclared ones.")
+    ] = False,
 ) -> None:
-    """Write one self-contained HTML page: curves, groups, differences, every question, provenance, flaws."""
+    """Write one self-contained HTML page: curves, groups, differences, every question, provenance, flaws.
+
+    Every score of a model whose mixture declares or shows questions of the benchmark is marked.
+    """
+    from steel_eval.find_marks import Sources
     from steel_eval.report import write_report
 
-    typer.echo(write_report(places, out, tests, preset))
+    sources = Sources(mixtures=mixture or (), leaks=leak or (), data=data, search=not no_overlap)
+    typer.echo(write_report(places, out, tests, preset, sources))
 
 
 @app.command()

@@ -12,6 +12,7 @@ import orjson
 from steel_data.errors import InputError, nearest
 from steel_eval import stats
 from steel_eval.arms import Arm, Result, Values, check_alike, load_arm, values_of
+from steel_eval.marks import comparison_warning, mark_of_scores
 from steel_eval.prompts import subject_table
 
 
@@ -44,6 +45,9 @@ class Test:
     neighbour_spread: float | None
     confirmatory: bool
     verdict: str = ""
+    seen_a: str = ""  # the label of an arm whose training data holds questions of the task, "" without one
+    seen_b: str = ""
+    warning: str = ""  # the verdict's last sentence where an arm is so labelled
 
 
 def compare_arms(
@@ -67,14 +71,23 @@ def compare_arms(
             confirms = primary is not None and primary == {"task": task, "metric": metric, "checkpoint": checkpoint}
             values = values_of(chosen, task, metric)
             about = _About(a, b, task, "", metric, confirms, seed)
-            tests.append(_test(about, values))
-            tests += _group_tests(about, values)
+            made = [_test(about, values), *_group_tests(about, values)]
+            _label(made, chosen, task)
+            tests += made
     exploratory = [t for t in tests if not t.confirmatory]
     for test, q in zip(exploratory, stats.benjamini_hochberg([t.p for t in exploratory]), strict=True):
         test.q = q
     for test in tests:
         test.verdict = verdict(test)
     return tests
+
+
+def _label(tests: Sequence[Test], chosen: Sequence[Sequence[Result]], task: str) -> None:
+    """Write into comparisons what the arms' mixtures declare of the task: of each arm the run with most questions."""
+    marks = [max((mark_of_scores(r.scores, task) for r in arm), key=lambda mark: mark.seen) for arm in chosen]
+    for test in tests:
+        test.seen_a, test.seen_b = (mark.short() if mark.contaminated else "" for mark in marks)
+        test.warning = comparison_warning(test.a, test.b, marks[0], marks[1])
 
 
 def _tasks(chosen: Sequence[Sequence[Result]], asked: Sequence[str]) -> list[str]:
@@ -197,7 +210,11 @@ def neighbour_spread(arm: Arm, task: str, metric: str) -> float | None:
 
 
 def verdict(test: Test) -> str:
-    """Say in words what a test shows and what it cannot."""
+    """Say in words what a test shows and what it cannot, with the warning where an arm saw the questions."""
+    return f"{_shown(test)} {test.warning}".rstrip()
+
+
+def _shown(test: Test) -> str:
     value = f"{100 * test.difference:+.2f} points (95 % interval {100 * test.low:+.2f} to {100 * test.high:+.2f})"
     level = test.p if test.q is None else test.q
     kind = "confirmatory" if test.confirmatory else "exploratory, false discovery rate"

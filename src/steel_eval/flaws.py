@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steel_eval.arms import Arm, Result
+from steel_eval.find_marks import Marks
 
 
-def find_flaws(arms: Sequence[Arm], tests: Sequence[Mapping[str, Any]]) -> list[str]:
+def find_flaws(arms: Sequence[Arm], tests: Sequence[Mapping[str, Any]], marks: Marks) -> list[str]:
     """Return one sentence for each flaw:
 
-    bases, seeds, protocols, noise, contamination, unreadable or one-letter answers.
+    bases, seeds, protocols, noise, contamination (by the labels in `marks`), unreadable or one-letter answers.
     """
     results = [r for arm in arms for run in arm.runs for r in run]
-    found = _bases(arms) + _seeds(arms) + _protocols(results) + _contaminated(arms) + _noise(tests)
+    found = _bases(arms) + _seeds(arms) + _protocols(results) + _contaminated(arms, marks) + _noise(tests)
     for arm in arms:
         for run in arm.runs:
             found += _answers(arm, run[-1])
@@ -47,15 +48,23 @@ def _protocols(results: Sequence[Result]) -> list[str]:
     return [f"Scores of different protocols stand side by side ({'; '.join(protocols)})."] if len(protocols) > 1 else []
 
 
-def _contaminated(arms: Sequence[Arm]) -> list[str]:
-    found = []
-    for arm in arms:
-        declared = arm.runs[0][-1].scores.get("contamination") or {}
-        for benchmark, doses in declared.items():
-            seen = sum(n for dose, n in doses.items() if dose != "0") if isinstance(doses, dict) else doses
-            what = f"{arm.name} was trained on {benchmark} itself, as declared: {seen} items"
-            found.append(f"{what}. Its score there is not one of ability.")
-    return found
+def _contaminated(arms: Sequence[Arm], marks: Marks) -> list[str]:
+    """Return what the arms saw of each task, then where nobody looked, a reason once."""
+    found: list[str] = []
+    unlooked: dict[str, list[str]] = {}
+    for task, of_task in marks.items():
+        for arm, of_arm in zip(arms, of_task, strict=True):
+            scored = [mark for mark in of_arm if mark.n]
+            for mark in scored:
+                sentence = f"{arm.name} on {task}: {mark.sentence()}. {mark.weight()}."
+                if mark.contaminated and sentence not in found:
+                    found.append(sentence)
+            for reason in sorted({mark.looked for mark in scored if mark.looked}):
+                unlooked.setdefault(reason, []).append(f"{arm.name} on {task}")
+    return found + [
+        f"Undeclared questions in the training data were {reason}: {', '.join(where)}."
+        for reason, where in unlooked.items()
+    ]
 
 
 def _noise(tests: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -22,6 +22,7 @@ from steel_eval.accounting import predict
 from steel_eval.models import Checkpoint, load
 from steel_eval.plan import Request
 from steel_eval.scorer import Sharing, prefix_sharing, score_requests
+from steel_eval.sweep import contamination_of, training_of
 
 _TokenRequest = tuple[tuple[str, str], list[int], list[int]]
 
@@ -94,6 +95,7 @@ def score_foreign(
     scores = _read(folder / "scores.json") or {
         "tasks": {}, "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": loaded.fingerprint,
         "preset": "lm-eval", "shots": shots,
+        "training": training_of(checkpoint.folder), "contamination": contamination_of(checkpoint.folder),
     }  # fmt: skip
     scores["tasks"] |= {name: _scores(name, results) for name in results["results"]}
     frames = [f for name in results["samples"] if (f := _answers(name, results["samples"][name])) is not None]

@@ -20,30 +20,42 @@ from steel_eval import stats
 from steel_eval.arms import Arm, Result, load_arm
 from steel_eval.compare import compare_arms
 from steel_eval.curve import curve_svg
+from steel_eval.find_marks import Marks, Sources, find_marks
 from steel_eval.flaws import find_flaws
+from steel_eval.mark_view import declared_words, held_view, note, relabelled
+from steel_eval.marks import MARK, Mark
 from steel_eval.tables import reference_results
 
 MOST_RESULTS = 24  # checkpoints with single questions in the page: the last ones of each run
 
 
-def write_report(places: Sequence[str], out: Path, tests: Path | None = None, preset: str | None = None) -> Path:
-    """Write the page. `places`: score folders, runs or `NAME=pattern`; `tests`: a file that `compare --out` wrote."""
+def write_report(
+    places: Sequence[str], out: Path, tests: Path | None = None, preset: str | None = None,
+    sources: Sources = Sources(),  # noqa: B008 - frozen
+) -> Path:  # fmt: skip
+    """Write the page.
+
+    `places`: score folders, runs or `NAME=pattern`; `tests`: a file that `compare --out` wrote; `sources`: where to
+    look for what the models saw in training.
+    """
     arms = [load_arm(place, preset) for place in places]
     results = [(arm, run, result) for arm in arms for run in arm.runs for result in run]
     tasks = sorted({task for _, _, r in results for task in r.scores["tasks"]})
+    marks = find_marks(arms, sources)
     compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
+    compared = [relabelled(test, arms, marks) for test in compared]
     page = (
         _environment()
         .get_template("report.html.j2")
         .render(
             arms=arms,
-            tasks=[_task(task, arms) for task in tasks],
+            tasks=[_task(task, arms, marks[task]) for task in tasks],
             tests=compared,
-            flaws=find_flaws(arms, compared),
+            flaws=find_flaws(arms, compared, marks),
             references=reference_results(),
             provenance=[_provenance(arm, r) for arm, _, r in results],
             showcase=_showcase(results),
-            data=_embedded(_questions(arms, tasks)),
+            data=_embedded(_questions(arms, tasks, marks)),
         )
     )
     atomic_write(out, page.encode())
@@ -76,29 +88,40 @@ def _label(arm: Arm, run: Sequence[Result], result: Result) -> str:
     return visible(f"{arm.name}{seed}") + (f" @{result.step}" if result.step >= 0 else "")
 
 
-def _task(task: str, arms: Sequence[Arm]) -> dict[str, Any]:
+def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> dict[str, Any]:
     """Return a task's curve and the table of its last checkpoints with every accounting number and group."""
-    rows, lines, groups = [], [], set()
+    rows: list[dict[str, Any]] = []
+    lines, groups = [], set()
     most = discordance = n = 0.0
-    for arm in arms:
-        for run in arm.runs:
+    for arm, of_arm in zip(arms, marks, strict=True):
+        for run, mark in zip(arm.runs, of_arm, strict=True):
             scored = [r for r in run if r.scores["tasks"].get(task, {}).get("accuracy") is not None]
             if not scored:
                 continue
             last = scored[-1].scores["tasks"][task]
             groups |= set(last.get("groups") or {})
-            rows.append({"name": _label(arm, run, scored[-1]), **last, "letters": last.get("letters") or {}})
+            row = {"name": _label(arm, run, scored[-1]), "mark": mark, "sign": MARK if mark.contaminated else ""}
+            rows.append({**last, **row, "letters": last.get("letters") or {}})
             of = [r.scores["tasks"][task] for r in scored]
             points = [(r.step, o["accuracy"], o.get("stderr") or 0) for r, o in zip(scored, of, strict=True)]
-            lines.append((_label(arm, run, run[-1]).split(" @")[0], points))
+            lines.append((f"{_label(arm, run, run[-1]).split(' @')[0]} {row['sign']}".rstrip(), points))
             most, n = max(most, len(scored)), last["n"] or 0
             discordance = max(discordance, _discordance(scored, task))
     bias = stats.best_of_k_bias(int(most), int(n), discordance) if most > 1 and n and discordance else None
     always = max((r["letters"].get("always") or 0 for r in rows), default=0)
     return {
         "name": task, "rows": rows, "groups": sorted(groups), "curve": curve_svg(lines, always) if most > 1 else None,
-        "bias": bias, "checkpoints": int(most), "always": always,
+        "bias": bias, "checkpoints": int(most), "always": always, "notes": [note(r["name"], r["mark"]) for r in rows],
+        "marked": _by_label([(r["name"], r["mark"].short()) for r in rows if r["sign"]]),
     }  # fmt: skip
+
+
+def _by_label(marked: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return label -> the names that carry it."""
+    names: dict[str, list[str]] = {}
+    for name, label in marked:
+        names.setdefault(label, []).append(name)
+    return {label: ", ".join(of) for label, of in names.items()}
 
 
 def _discordance(run: Sequence[Result], task: str) -> float:
@@ -118,7 +141,7 @@ def _provenance(arm: Arm, result: Result) -> dict[str, Any]:
         "tokenizer": s.get("tokenizer_fingerprint"), "data": str(s.get("data_sha256"))[:16], "dtype": s.get("dtype"),
         "code": str(s.get("code"))[:16], "versions": s.get("versions"), "sharing": s.get("sharing"),
         "mixture": (training.get("mixture") or {}).get("content_sha256"), "seed": training.get("seed"),
-        "contamination": s.get("contamination"),
+        "contamination": declared_words(s.get("contamination")),
     }  # fmt: skip
 
 
@@ -138,10 +161,10 @@ def _showcase(results: Sequence[tuple[Arm, list[Result], Result]]) -> list[dict[
     return list(prompts.values())
 
 
-def _questions(arms: Sequence[Arm], tasks: Sequence[str]) -> dict[str, Any]:
+def _questions(arms: Sequence[Arm], tasks: Sequence[str], marks: Marks) -> dict[str, Any]:
     """Return what the drill-down shows:
 
-    for each task items, labels, prompts (shared beginning once a subject), answers.
+    for each task items, labels, prompts (shared beginning once a subject), answers, training rows that hold an item.
     """
     chosen = [(arm, run, r) for arm in arms for run in arm.runs for r in run][-MOST_RESULTS:]
     out: dict[str, Any] = {"models": [_label(*c) for c in chosen], "tasks": {}}
@@ -155,6 +178,7 @@ def _questions(arms: Sequence[Arm], tasks: Sequence[str]) -> dict[str, Any]:
         out["tasks"][task] = {
             "items": base["item"].to_list(), "subjects": base["subject"].to_list(), "labels": base["label"].to_list(),
             "starts": starts, "prompts": prompts, "answers": answers,
+            "held": held_view(arms, marks[task], base["item"].to_list(), [(arm, run) for arm, run, _ in chosen]),
         }  # fmt: skip
     return out
 
@@ -177,12 +201,23 @@ def _prompts(chosen: Sequence[tuple[Arm, list[Result], Result]], task: str, base
         if file.is_file():
             found = pl.read_parquet(file).filter(pl.col("task") == task)
             joined = base.select("item", "subject").join(found.select("item", "prompt"), on="item", how="left")
+            joined = joined.with_columns(pl.col("prompt").map_elements(_as_turns, return_dtype=pl.String))
             starts: dict[str, str] = {}
             for key, frame in joined.group_by("subject"):
                 starts[str(key[0])] = _shared_start([str(p or "") for p in frame["prompt"]])
             rest = [visible((p or "")[len(starts[s]) :]) for s, p in joined.select("subject", "prompt").iter_rows()]
             return {s: visible(t) for s, t in starts.items()}, rest
     return {}, []
+
+
+def _as_turns(prompt: str) -> str:
+    """Return a chat prompt, stored as JSON, with a line for each role; another prompt as it is."""
+    if not prompt.startswith('[{"role":'):
+        return prompt
+    try:
+        return "\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in orjson.loads(prompt))
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return prompt
 
 
 def _shared_start(texts: Sequence[str]) -> str:

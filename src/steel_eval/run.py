@@ -9,6 +9,7 @@ import typer
 
 from steel_data.display import one_line
 from steel_data.errors import InputError, nearest
+from steel_eval.marks import MARK, mark_of_scores
 from steel_eval.models import Checkpoint, find_checkpoints
 from steel_eval.prompts import preset_names
 from steel_eval.sweep import Settings, run_sweep
@@ -135,16 +136,24 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
         "bits/byte",
     ):
         table.add_column(name, justify="left" if name in ("task", "preset") else "right")
+    labels: dict[str, str] = {}
     for preset, scores in results.items():
         for task, row in scores["tasks"].items():
+            mark = mark_of_scores(scores, task)
+            sign = MARK if mark.contaminated and row["accuracy"] is not None else ""
+            if mark.contaminated:
+                labels[task] = mark.short()
             table.add_row(
-                one_line(task), preset, *(_percent(row[k]) for k in ("accuracy", "stderr", "macro")), f"{row['n']:,}",
-                f"{row['invalid']:,}", _percent(row["accuracy_on_valid"]), _percent(row["expected_if_guessed"]),
-                _number(row["gold_probability"]), _number(row["gold_bits_per_byte"]),
+                one_line(task), preset, _percent(row["accuracy"]) + sign, _percent(row["stderr"]),
+                _percent(row["macro"]) + sign, f"{row['n']:,}", f"{row['invalid']:,}",
+                _percent(row["accuracy_on_valid"]) + sign, _percent(row["expected_if_guessed"]) + sign,
+                _number(row["gold_probability"]) + sign, _number(row["gold_bits_per_byte"]) + sign,
             )  # fmt: skip
     # not narrower than the table needs: a file or pipe has no width of its own
     console = Console()
     Console(width=max(console.width, 130)).print(table)
+    for task, label in labels.items():
+        typer.echo(f"{MARK} {one_line(task)}: {label}. No score of ability alone; `report` estimates the clean one.")
     if len(results) > 1:
         _print_spread(results)
 
@@ -166,7 +175,9 @@ def print_foreign(checkpoint: Checkpoint, scores: dict[str, Any]) -> None:
     """Print the metrics of lm-eval tasks."""
     for task, row in scores["tasks"].items():
         shown = ", ".join(f"{k} {v:.4f}" for k, v in row["metrics"].items() if isinstance(v, float))
-        typer.echo(f"{one_line(checkpoint.name)}  {one_line(task)}: {shown}")
+        mark = mark_of_scores(scores, task)
+        label = f"  {MARK} {mark.short()}: no score of ability alone" if mark.contaminated else ""
+        typer.echo(f"{one_line(checkpoint.name)}  {one_line(task)}: {shown}{label}")
 
 
 def _percent(value: float | None) -> str:

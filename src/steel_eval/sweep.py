@@ -16,6 +16,7 @@ import orjson
 
 from steel_data.errors import InputError
 from steel_eval.fingerprint import code_fingerprint, weight_files, weights_fingerprint
+from steel_eval.held import declared_counts, nearby_mixture, open_mixture
 from steel_eval.models import Checkpoint, Loaded, find_checkpoints, load, read_weights, swap
 from steel_eval.score import Scored, score_unit, write_results
 from steel_eval.scorer import Sharing, prefix_sharing
@@ -131,8 +132,22 @@ class Sweep:
             "context": self.loaded.max_length, "generator": self.settings.generator,
             "sharing": self.sharing.reason or "prefixes shared", "code": code_fingerprint(),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-            "training": _training(checkpoint.folder), "contamination": _contamination(checkpoint.folder),
+            "training": training_of(checkpoint.folder), "contamination": contamination_of(checkpoint.folder),
+            "declared_items": self._declared(checkpoint.folder),
         }  # fmt: skip
+
+    def _declared(self, folder: Path) -> dict[str, dict[str, int]]:
+        """Return task -> dose -> items of its questions in the run's mixture, of the tasks where that is known."""
+        said, place = contamination_of(folder), nearby_mixture(folder)
+        if said is None or place is None or (mixture := open_mixture(place)).declared != said:
+            return {}
+        found = {}
+        for task in self.settings.tasks:
+            names = [item.item for group in task.items.values() for item in group]
+            counts = declared_counts(mixture, task.benchmark, names)
+            if task.benchmark in said and counts is not None:
+                found[task.name] = {str(dose): items for dose, items in counts.items()}
+        return found
 
 
 def run_sweep(
@@ -211,21 +226,18 @@ def _write_curve(out: Path, curve: list[dict[str, Any]]) -> None:
     atomic_write(out / "curve.json", orjson.dumps(curve, option=orjson.OPT_INDENT_2))
 
 
-def _training(folder: Path) -> Any:
+def training_of(folder: Path) -> Any:
     """Return the checkpoint's steel.json: step, mixture, base model, exposures, kernels."""
     file = folder / "steel.json"
     return orjson.loads(file.read_bytes()) if file.is_file() else None
 
 
-def _contamination(folder: Path) -> Any:
+def contamination_of(folder: Path) -> Any:
     """Return what the run's mixture declares (benchmark -> dose -> items); None where nothing says so."""
-    if "contamination" in (said := _training(folder) or {}):
+    if "contamination" in (said := training_of(folder) or {}):
         return said["contamination"]
-    for parent in list(folder.resolve().parents)[:4]:
-        manifest = parent / "mixture" / "manifest.json"
-        if manifest.is_file():
-            return orjson.loads(manifest.read_bytes()).get("contamination")
-    return None
+    place = nearby_mixture(folder)
+    return open_mixture(place).declared if place is not None else None
 
 
 def progress(line: str) -> None:

@@ -13,6 +13,7 @@ from steel_data.display import one_line
 from steel_data.errors import InputError, nearest
 from steel_eval import stats
 from steel_eval.compare import Test
+from steel_eval.marks import MARK
 
 # Questions of the published sets.
 SET_SIZES = {"ceval-val": 1346, "ceval-test": 12342, "cmmlu": 11582, "mmlu": 14042}
@@ -44,13 +45,16 @@ def print_tests(tests: Sequence[Test], groups: bool) -> None:
     for t in shown:
         table.add_row(
             one_line(f"{t.b} - {t.a}"), one_line(t.task + (f" / {t.group}" if t.group else "")),
-            _points(t.value_a), _points(t.value_b), f"{100 * t.difference:+.2f}",
+            _points(t.value_a) + MARK * bool(t.seen_a), _points(t.value_b) + MARK * bool(t.seen_b),
+            f"{100 * t.difference:+.2f}",
             f"{100 * t.low:+.2f} .. {100 * t.high:+.2f}", f"{100 * t.cluster_low:+.2f} .. {100 * t.cluster_high:+.2f}",
             f"{t.p:.2g}", "primary" if t.confirmatory else f"{t.q:.2g}",
             "-" if t.only_a is None else f"{t.only_a} / {t.only_b}", f"{100 * t.detectable:.1f}",
         )  # fmt: skip
     out = console()
     out.print(table)
+    if any(t.seen_a or t.seen_b for t in shown):
+        out.print(f"{MARK} trained on questions of this benchmark: no score of ability alone", markup=False)
     for t in shown:
         out.print(one_line(f"{t.task}{f' / {t.group}' if t.group else ''}: {t.verdict}"), markup=False, highlight=False)
     if not any(t.confirmatory for t in tests):

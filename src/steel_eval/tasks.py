@@ -8,7 +8,7 @@ some key.
 import hashlib
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,7 +48,7 @@ def is_local(name: str, data: Path) -> bool:
 
     ours, but not there.
     """
-    benchmark, split, subject = _parse(name)
+    benchmark, split, subject = parse_name(name)
     there = _exists(benchmark, data)
     # these names are ours: silently asking the hub for other files than those of --data would score other questions
     if not there and (benchmark in _OURS or subject):
@@ -68,7 +68,7 @@ def load_task(name: str, data: Path) -> Task:
 
     Raises InputError for a missing folder, split, subject or column, or a label that is no option's letter.
     """
-    benchmark, split, subject = _parse(name)
+    benchmark, split, subject = parse_name(name)
     split = split or _SCORED_SPLIT.get(benchmark, "test")
     every = _read(benchmark, data, {split, "dev"})
     items = subjects(item for item in every if item.split == split)
@@ -89,12 +89,17 @@ def load_task(name: str, data: Path) -> Task:
     return Task(
         name=name, benchmark=benchmark, split=split, items=items, examples=examples, published=published,
         missing=sorted(known - set(items)) if subject is None else [],
-        data_sha256=hashlib.sha256("".join(f"{s} {sha[s]}\n" for s in sorted(sha)).encode()).hexdigest(),
-        subject_sha256=sha,
+        data_sha256=data_sha256(sha), subject_sha256=sha,
     )  # fmt: skip
 
 
-def _parse(name: str) -> tuple[str, str | None, str | None]:
+def data_sha256(subject_sha256: Mapping[str, str]) -> str:
+    """Return the checksum of a task's data from those of its subjects."""
+    return hashlib.sha256("".join(f"{s} {subject_sha256[s]}\n" for s in sorted(subject_sha256)).encode()).hexdigest()
+
+
+def parse_name(name: str) -> tuple[str, str | None, str | None]:
+    """Return benchmark, split and subject of a task's name; None for what it does not say."""
     benchmark, _, subject = name.partition("/")
     stem, _, split = benchmark.rpartition("-")
     if stem and split in SPLITS:

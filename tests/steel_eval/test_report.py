@@ -15,6 +15,7 @@ from steel_eval.arms import load_arm
 from steel_eval.cli import app
 from steel_eval.compare import compare_arms
 from steel_eval.curve import curve_svg
+from steel_eval.find_marks import Sources, find_marks
 from steel_eval.flaws import find_flaws
 from steel_eval.report import write_report
 
@@ -97,8 +98,9 @@ def test_the_drill_down_holds_every_question_and_the_shared_beginning_once(two, 
 
 def test_flaws_are_named(two):
     arms = [load_arm(t) for t in two]
-    found = " ".join(find_flaws(arms, [vars(t) for t in compare_arms(two)]))
-    for words in ("different base models", "One seed only: A, B", "B was trained on cmmlu itself, as declared: 40 items",
+    found = " ".join(find_flaws(arms, [vars(t) for t in compare_arms(two)], find_marks(arms, Sources())))
+    for words in ("different base models", "One seed only: A, B", "B on cmmlu: 40 questions of this benchmark were put into its training data",
+                  "not one of ability", "Undeclared questions in the training data were not looked for",
                   "Within noise", "100 % of the answers are one letter", "3 prompts cut at the left"):  # fmt: skip
         assert words in found
 
