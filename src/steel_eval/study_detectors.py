@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steel_data.benchmarks import Item
 from steel_data.recipe import load
 from steel_eval.effects import Items
 from steel_eval.leak.calibrate import How, Pair, calibrate, overlap_by_form
@@ -14,7 +15,7 @@ from steel_eval.study_results import truth_of
 from steel_eval.study_score import ScoredArm, items_of
 from steel_eval.study_settings import StudySettings
 from steel_eval.tasks import Task
-from steel_eval.text_only import text_only_auc
+from steel_eval.text_only import text_only
 
 UNSEEN = 1_200  # unseen items measured, at most: a rate of 1 % needs 1,000, and each costs a pass a checkpoint
 
@@ -38,13 +39,21 @@ def measure_detectors(
         known = truth.items.only(chosen_Q)
         out["overlap"][name] = overlap_by_form(scored[name].arm.mixture, kept, known.dose, form)
         if name == "injected":
-            out["text_only"] = text_only_auc(kept, known.dose)
+            out["text_only"] = _text_only(kept, known)
         how = How(
             permute=settings.permute, device=default_device(), cache=folder / "detectors", cluster=known.cluster
         )  # fmt: skip
         pairs, nulls = _pairs(scored, name), _nulls(scored)
         out["detectors"][name] = calibrate(pairs, nulls, kept, known.dose, form, how)
     return out
+
+
+def _text_only(items: list[Item], known: Items) -> dict[str, Any] | None:
+    """Return the text-only classifier's AUC with its interval and p; None where there are too few clusters."""
+    try:
+        return dict(vars(text_only(items, known.dose, cluster=known.cluster)))
+    except ValueError:
+        return None
 
 
 def measured_items(items: Items) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import LETTERS, Item
-from steel_data.builders.contaminate import cluster_key
+from steel_data.item_clusters import cluster_key
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,9 +53,11 @@ def text_only_auc(items: Sequence[Item], dose: Ints) -> tuple[float, float, floa
     return found.auc, found.low, found.high
 
 
-def text_only(items: Sequence[Item], dose: Ints, draws: int | None = None, seed: int = 0) -> TextOnly:
+def text_only(
+    items: Sequence[Item], dose: Ints, draws: int | None = None, seed: int = 0, cluster: Ints | None = None
+) -> TextOnly:
     """Tell items of dose 0 from the others by text alone. `draws`: exchanges of doses; by default 19 to 99, fewer for
-    more items, whose bias is small.
+    more items, whose bias is small. `cluster` (Q,): items that were drawn as one, by default equal ones.
 
     Raises ValueError with fewer than ten clusters on a side: five folds need two each.
     """
@@ -63,7 +65,7 @@ def text_only(items: Sequence[Item], dose: Ints, draws: int | None = None, seed:
     from steel_eval.leak.rates import logit_interval
 
     seen_I = np.asarray(dose) > 0
-    cluster_I = _numbers([cluster_key(item) for item in items])
+    cluster_I = _numbers([cluster_key(item) for item in items]) if cluster is None else cluster
     subject_I = _numbers([item.subject for item in items])
     fewest = min(len(np.unique(cluster_I[side])) for side in (seen_I, ~seen_I))
     if fewest < 2 * FOLDS:

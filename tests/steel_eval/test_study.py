@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_study_finds_what_it_injected_and_runs_once(folder):
-    text = study(folder, folder / "small.toml", "--workers", "2")
+    text = study(folder, folder / "small.toml")
     results = json.loads((folder / "out/study.json").read_text(encoding="utf-8"))
     cmmlu, ceval = results["tasks"]["cmmlu"], results["tasks"]["ceval"]
     arms = ("clean", "placebo", "injected", "diluted")
@@ -81,7 +81,6 @@ def test_a_study_finds_what_it_injected_and_runs_once(folder):
     assert page.index("<svg") < page.index("<h2>Arms")
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")}
     assert len(before) >= 8
-    again = study(folder, folder / "small.toml", "--workers", "2")
+    study(folder, folder / "small.toml")
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")} == before
     assert json.loads((folder / "out/study.json").read_text(encoding="utf-8")) == results
-    assert again.splitlines()[-1] == text.splitlines()[-1]

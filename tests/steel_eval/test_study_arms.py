@@ -9,7 +9,7 @@ from tests.steel_eval.leak.conftest import write_benchmark
 from steel_data.errors import InputError
 from steel_data.manifest import read_manifest
 from steel_data.recipe import load
-from steel_eval.study_arms import injected_share, injected_source, make_arms
+from steel_eval.study_arms import injected_share, injected_source, make_arms, train_arms
 from steel_eval.study_settings import StudySettings
 
 RECIPE = """
@@ -109,3 +109,23 @@ def test_a_recipe_that_is_no_study_is_refused(folder, old, new, message):
     )
     with pytest.raises(InputError, match=message):
         injected_source(load(folder / "wrong.toml"))
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_are_the_runs_one_after_another(folder):
+    sides = {}
+    for workers in (1, 2):
+        found = arms_of(folder, f"by-{workers}")["injected"]
+        train_arms([found], folder, workers)
+        weights = [sorted(seed.glob("checkpoints/step-*/model.safetensors"))[-1] for seed in found.seeds]
+        sides[workers] = [file.read_bytes() for file in weights]
+    assert sides[1] == sides[2] and sides[1][0] != sides[1][1]
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_named_with_its_reason(folder):
+    text = RECIPE.replace("seeds = [1, 2]", "seeds = [1, 2]\nlearning_rate = 1e30")
+    (folder / "bad.toml").write_text(text, encoding="utf-8")
+    found = arms_of(folder, "bad", "bad.toml")["injected"]
+    with pytest.raises(InputError, match=r"arm injected, seed 1: .* is not a number .*seed-1.log"):
+        train_arms([found], folder, 2)
