@@ -56,7 +56,9 @@ def study_results(scored: Scored, tasks: Sequence[Task], settings: StudySettings
             if task in hit:
                 entry |= seen_entry(scored, task, preset, truths[task.name])
             else:
-                entry["spill_over"] = _spill(by_arm, task, near_seen(task, hit, truths, scored))
+                # a placebo of the same benchmark taught what the task asks for: no control for spill-over
+                against = "clean" if "placebo" not in scored or settings.placebo == task.benchmark else "placebo"
+                entry["spill_over"] = _spill(by_arm, task, near_seen(task, hit, truths, scored), against)
             found[task.name] = entry
         out["presets"][preset] = found
     return out
@@ -209,10 +211,9 @@ def near_seen(task: Task, hit: Sequence[Task], truths: dict[str, Truth], scored:
     return out_Q
 
 
-def _spill(by_arm: dict[str, Floats], task: Task, out_Q: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return the difference injected - control on a task that was not injected."""
+def _spill(by_arm: dict[str, Floats], task: Task, out_Q: NDArray[np.bool_], against: str) -> dict[str, Any]:
+    """Return the difference injected - control (`against`) on a task that was not injected."""
     kept: list[Item] = [item for item, out in zip(items_of(task), out_Q, strict=True) if not out]
-    against = "placebo" if "placebo" in by_arm else "clean"
     control_SQ, injected_SQ = by_arm[against][:, ~out_Q], by_arm["injected"][:, ~out_Q]
     found: dict[str, Any] = {"against": against, "items": len(kept), "left_out": int(out_Q.sum())}
     if min(len(control_SQ), len(injected_SQ)) < 2:
