@@ -141,13 +141,16 @@ def leak(
     out: Annotated[Path | None, typer.Option(help="Output folder; by default leak/<name>.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16.")] = "auto",
+    calibration: Annotated[
+        list[Path] | None, typer.Option(help="Error rates: a study's folder or its rates.json; may be repeated.")
+    ] = None,
 ) -> None:
     """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
     from steel_eval.leak.run import Options, leak_command
 
     options = Options(
         base=base, tasks=tasks, data=data, mixture=mixture, control=control, form=form, permute=permute, out=out,
-        device=device, dtype=dtype,
+        device=device, dtype=dtype, calibration=calibration or [],
     )  # fmt: skip
     leak_command(model, options)
 
