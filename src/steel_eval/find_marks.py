@@ -101,22 +101,31 @@ class _Finder:
         if result is None:
             return Mark(task, 0, None)
         mark = mark_of_scores(result.scores, task)
-        names = result.answers.filter(pl.col("task") == task)["item"].to_list()
-        mark = replace(mark, n=mark.n or len(names))
         mixture = self._mixture(arm, result)
         if isinstance(mixture, Mixture):
-            benchmark = parse_name(task)[0]
             declared = declared_of(mixture.declared, task)
-            if declared and benchmark not in mixture.declared:
+            foreign = result.scores["tasks"][task].get("by") == "lm-eval"
+            if declared and (foreign or parse_name(task)[0] not in mixture.declared):
                 return replace(mark, declared=declared, looked=f"{NOT_LOOKED}: lm-eval names its questions otherwise")
-            held = self._read(mixture, task, "", lambda: declared_items(mixture, benchmark, names))
-            counts: dict[int, int] = {}
-            for dose in sorted(entry.dose for entry in held.values()):
-                counts[dose] = counts.get(dose, 0) + 1
-            mark = replace(mark, declared=counts, counted=True, held=held)
-        elif mark.declared:
+            try:
+                mark = self._declared(mark, result, mixture)
+            except InputError as error:
+                if arm.name in self.named:
+                    raise
+                mixture = str(error)
+        if isinstance(mixture, str) and mark.declared:
             return replace(mark, looked=f"{NOT_LOOKED}: {mixture}")  # which are declared is not known
         return self._search(mark, arm, result, mixture)
+
+    def _declared(self, mark: Mark, result: Result, mixture: Mixture) -> Mark:
+        """Return the label with the declared questions one by one. Raises InputError for a damaged mixture."""
+        names = result.answers.filter(pl.col("task") == mark.task)["item"].to_list()
+        benchmark = parse_name(mark.task)[0]
+        held = self._read(mixture, mark.task, "", lambda: declared_items(mixture, benchmark, names))
+        counts: dict[int, int] = {}
+        for dose in sorted(entry.dose for entry in held.values()):
+            counts[dose] = counts.get(dose, 0) + 1
+        return replace(mark, n=mark.n or len(names), declared=counts, counted=True, held=held)
 
     def _search(self, mark: Mark, arm: Arm, result: Result, mixture: Mixture | str) -> Mark:
         """Return the label with the undeclared questions that `leak` or the rows of the mixture show."""
@@ -213,7 +222,10 @@ def _by_arm(option: str, given: Sequence[str], whose: Callable[[Path], list[str]
 def _of_leak(file: Path, result: Result, task: str) -> tuple[dict[str, Held], int]:
     """Return the questions that a `leak` output found in the mixture, and how many of the scored ones it looked for."""
     scored = result.answers.filter(pl.col("task") == task).select("item")
-    frame = pl.read_parquet(file, columns=["item", "rows_in_mixture", "training_rows"])
+    try:
+        frame = pl.read_parquet(file, columns=["item", "rows_in_mixture", "training_rows"])
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{file}: not what `leak` writes: {str(error).splitlines()[0]}.") from error
     looked: Any = frame.drop_nulls("rows_in_mixture").join(scored, on="item", how="semi")
     rows = looked.filter(pl.col("rows_in_mixture") > 0).iter_rows()
     return {item: Held(0, n, list(places or []), []) for item, n, places in rows}, len(looked)

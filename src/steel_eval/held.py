@@ -7,6 +7,7 @@ mixture's content, the questions and the code: a second report does not read the
 
 import hashlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import orjson
 
 from steel_data.benchmarks import Item
+from steel_data.display import one_line
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_data.manifest import damaged, read_manifest
@@ -140,12 +142,14 @@ def found_items(mixture: Mixture, items: Sequence[Item], label: str) -> dict[str
         return {}
     kept = _cache_file(mixture, items)
     if kept.is_file():
-        return {name: Held(**entry) for name, entry in orjson.loads(kept.read_bytes()).items()}
+        with suppress(orjson.JSONDecodeError, TypeError, OSError):  # a damaged file: look again
+            return {name: Held(**entry) for name, entry in orjson.loads(kept.read_bytes()).items()}
     faults = damaged(mixture.folder, {"output": mixture.manifest["output"]})
     if faults:
         raise InputError(f"{faults[0]}. Right: the mixture as it was built.")
     rows = int(mixture.manifest.get("rows") or 0)
-    with ticking(f"{mixture.folder}: looking for questions of {label} in {rows:,} rows", rows / _SPEED):
+    what = one_line(f"looking for questions of {label} in {rows:,} rows of {mixture.folder}")
+    with ticking(what, rows / _SPEED):
         overlaps = mixture_overlap(mixture.folder, items)
         found = with_texts(mixture, {name: Held(0, f.rows, f.places, []) for name, f in overlaps.items()})
     with suppress(InputError):  # a read-only place: the next report looks again
@@ -194,7 +198,9 @@ def ticking(what: str, seconds: float) -> Iterator[None]:
 
     def tick() -> None:
         while not done.wait(0.5):
-            sys.stderr.write(f"\r{what}: {time.monotonic() - start:.0f} s of about {max(1, seconds):.0f} s\x1b[K")
+            spent = f"{time.monotonic() - start:.0f} s (about {max(1, seconds):.0f} s of one free core)"
+            wide = shutil.get_terminal_size().columns - len(spent) - 3  # a line that wraps cannot be written over
+            sys.stderr.write(f"\r{what[: max(0, wide)]}: {spent}\x1b[K")
             sys.stderr.flush()
 
     thread = threading.Thread(target=tick, daemon=True)

@@ -230,6 +230,28 @@ def test_a_damaged_mixture_is_not_looked_at(world, tmp_path, monkeypatch):
     assert "its bytes are not those that the manifest names" in mark.caveat()
 
 
+def test_a_mixture_that_lost_a_file_does_not_stop_the_report(world, tmp_path):
+    mixture = tmp_path / "run/mixture"
+    mixture.mkdir(parents=True)
+    (mixture / "manifest.json").write_bytes((world / "declared/mixture/manifest.json").read_bytes())
+    score(tmp_path / "run/scores/step-1", world, said=mixture)
+    (mark,) = marks_of(f"D={tmp_path / 'run'}", data=world)
+    assert mark.short() == "contaminated: 20 items of the benchmark declared, doses 1/3"
+    assert "is missing" in mark.caveat()
+    assert mark.estimated() == "No clean score can be estimated: which questions it saw is not known"
+    with pytest.raises(InputError, match="is missing"):
+        marks_of(f"D={tmp_path / 'run'}", mixtures=[str(mixture)], data=world)
+
+
+def test_lm_eval_questions_are_not_counted_by_our_names(world, tmp_path):
+    place = score(tmp_path / "foreign", world, said=world / "declared/mixture")
+    scores = json.loads((place / "scores.json").read_bytes())
+    scores["tasks"]["cmmlu"]["by"] = "lm-eval"
+    (place / "scores.json").write_text(json.dumps(scores))
+    (mark,) = marks_of(f"F={place}", mixtures=[str(world / "declared/mixture")], data=world)
+    assert mark.short() == "contaminated: 20 items of the benchmark declared, doses 1/3"
+
+
 def test_what_was_found_is_kept(world, tmp_path, monkeypatch):
     monkeypatch.setenv("STEEL_CACHE", str(tmp_path))
     items = [i for group in load_task("cmmlu", world).items.values() for i in group]
@@ -242,6 +264,8 @@ def test_what_was_found_is_kept(world, tmp_path, monkeypatch):
     other = [replace(items[0], question="别的问题"), *items[1:]]
     assert "mark" not in found_items(mixture, other, "cmmlu")
     assert len(list(tmp_path.glob("held/*/*.json"))) == 2
+    file.write_text("{")  # a damaged file is made anew
+    assert set(found_items(mixture, items, "cmmlu")) == set(first)
 
 
 def test_a_leak_output_stands_for_the_search(world, tmp_path):
