@@ -31,7 +31,7 @@ class Options:
 
 
 def study_command(recipe_path: Path, options: Options) -> None:
-    """Run a study to its end, print its results, and write `study.json` and `study.html`. Raises InputError."""
+    """Run a study to its end; print its results, write `rates.json`, `study.json`, `study.html`. Raises InputError."""
     from steel_eval.study_page import write_page
     from steel_eval.study_print import print_study
     from steel_eval.study_results import study_results
@@ -57,6 +57,8 @@ def study_command(recipe_path: Path, options: Options) -> None:
 
         results |= measure_detectors(scored, tasks, settings, folder)
     print_study(results)
+    if results["detectors"]:
+        write_json(folder / "rates.json", results["detectors"])
     write_json(folder / "study.json", results)
     atomic_write(folder / "study.html", write_page(results).encode())
     typer.echo(str(folder / "study.json"))

@@ -77,6 +77,7 @@ def test_a_study_finds_what_it_injected_and_runs_once(folder):
     assert set(results["detectors"]) == {"injected", "diluted"} and 0 < results["text_only"]["auc"] < 1
     found = {row["form"]: row["share"] for row in results["overlap"]["injected"]}
     assert found["answer-only"] == found["shuffled"] == 1 and found["unseen"] == 0
+    assert set(json.loads((folder / "out/rates.json").read_text(encoding="utf-8"))) == {"injected", "diluted"}
     page = (folder / "out/study.html").read_text(encoding="utf-8")
     assert page.index("<svg") < page.index("<h2>Arms")
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")}
