@@ -2,7 +2,8 @@
 
 An item has *parts*: its question (part 0) and its options. A part is the set of its token 3-grams; one of fewer than
 three tokens is its whole run, hashed as a 1- or 2-gram; one of signs only (→, ∅) has none. Option labels (`A.`) are no
-tokens.
+tokens, and no n-gram goes over one: `A. 绿林 B. 黄巾` are two options, not a piece of the option `绿林、黄巾`. What lies
+between two labels is a *piece*.
 
 Legend of array suffixes: _I one entry an item, _P one a part, _G one an n-gram of a part, _K one a distinct n-gram,
 _T one a token, _U one a unit (a turn of a row).
@@ -143,13 +144,13 @@ def _parts(texts: list[str], item_P: I64) -> tuple[I64, I64, U64, I64, Bool]:
     question holds it, in order of parts.
     """
     batch = TextBatch(texts)
-    hash_T, unit_T = unit_tokens(batch, end_U=batch.end_R)
+    hash_T, unit_T, piece_T = unit_tokens(batch, end_U=batch.end_R)
     tokens_P = np.bincount(unit_T, minlength=len(texts))
-    size_P = np.minimum(tokens_P, GRAM)
+    size_P = np.minimum(_longest_piece(unit_T, piece_T, len(texts)), GRAM)
     is_question_P = np.concatenate([[True], item_P[1:] != item_P[:-1]]) if len(item_P) else np.zeros(0, bool)
     hashes, parts, told = [], [], []
     for n in range(1, GRAM + 1):
-        hash_G, part_G = grams(hash_T, unit_T, n)
+        hash_G, part_G = unit_grams(hash_T, unit_T, piece_T, n)
         whole_G = keyed(hash_G, item_P[part_G])
         mine = size_P[part_G] == n
         hashes.append(hash_G[mine])
@@ -177,10 +178,25 @@ def units(batch: TextBatch) -> tuple[I64, I64]:
     return end_U, np.searchsorted(batch.end_R, end_U)
 
 
-def unit_tokens(batch: TextBatch, end_U: I64) -> tuple[U64, I64]:
-    """Return the hashes of a batch's tokens without option labels (A. B、 (C)), and the unit of each.
+def _longest_piece(unit_T: I64, piece_T: I64, units: int) -> I64:
+    """Return the tokens of each unit's longest piece."""
+    longest_U = np.zeros(units, np.int64)
+    if len(piece_T):
+        first = np.flatnonzero(np.concatenate([[True], piece_T[1:] != piece_T[:-1]]))
+        np.maximum.at(longest_U, unit_T[first], np.diff(np.append(first, len(piece_T))))
+    return longest_U
 
-    A label would else stand for an option of one letter, and the same options under other labels would differ.
+
+def unit_grams(hash_T: U64, unit_T: I64, piece_T: I64, n: int) -> tuple[U64, I64]:
+    """Return the hashes of all runs of `n` tokens inside a piece, and the unit of each."""
+    hash_G, at_G = grams(hash_T, piece_T, n, places=True)
+    return hash_G, unit_T[at_G]
+
+
+def unit_tokens(batch: TextBatch, end_U: I64) -> tuple[U64, I64, I64]:
+    """Return the hashes of a batch's tokens without option labels (A. B、 (C)), the unit of each, and its piece.
+
+    Pieces are numbered through the batch: a unit begins one, and so does a label. A label would else stand for an option of one letter, and the same options under other labels would differ.
     """
     hash_T, _ = batch.tokens
     place_T = batch.token_places
@@ -194,9 +210,11 @@ def unit_tokens(batch: TextBatch, end_U: I64) -> tuple[U64, I64]:
     after = np.where(blank, code_C[np.minimum(place + 2, len(code_C) - 1)], after)
     kept_T = np.ones(len(hash_T), bool)
     kept_T[at[free & np.isin(after, _AFTER_LABEL)]] = False
+    label_T = np.cumsum(~kept_T)[kept_T]
     place_T = place_T[kept_T]
     start_U = np.searchsorted(place_T, np.concatenate([[0], end_U]))
-    return hash_T[kept_T], np.repeat(np.arange(len(end_U)), np.diff(start_U))
+    unit_T = np.repeat(np.arange(len(end_U)), np.diff(start_U))
+    return hash_T[kept_T], unit_T, unit_T + label_T
 
 
 def keyed(hash_G: U64, owner_G: I64) -> U64:
