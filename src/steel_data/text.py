@@ -255,9 +255,9 @@ def distinct(values: Whole) -> Whole:
 
 
 def grams(hash_T: U64, row_T: I64, n: int, places: bool = False) -> tuple[U64, I64]:
-    """Return hashes of the `n`-runs of entries that stay inside one row, and their rows (`places`: their first entries).
+    """Return hashes of the `n`-runs of entries that stay inside one row, and their rows (`row_T` never falls).
 
-    `row_T` never falls.
+    With `places`, where each run begins in place of its row.
     """
     count = len(hash_T) - n + 1
     if count <= 0:
