@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-LONGEST = 95  # characters of question and options; so cut, they have about as many as CMMLU's items
+LONGEST = 114  # characters of question and options; so cut, they have about as many as CMMLU's items
 FILES = ("gaokao_2010_2017.jsonl", "tal_ch_train.jsonl")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import Item
-from steel_data.item_clusters import cluster_key
+from steel_data.item_clusters import cluster_names
 from steel_eval.effects import Items, dose_response
 from steel_eval.leak.measure import MEASURES, Measured
 from steel_eval.leak.rates import Rates, detection_rates
@@ -43,12 +43,12 @@ class Finding:
 
 
 def as_items(items: Sequence[Item], tested: NDArray[np.bool_], stratified: bool) -> Items:
-    """Return tested items as dose 1 and controls as dose 0, with equal items as clusters.
+    """Return tested items as dose 1 and controls as dose 0, with equal and near-equal items as clusters.
 
     `stratified`: compare inside subjects; for controls of another benchmark, all subjects are one.
     """
     _, subject = np.unique([i.subject if stratified else "" for i in items], return_inverse=True)
-    _, cluster = np.unique([cluster_key(i) for i in items], return_inverse=True)
+    _, cluster = np.unique(cluster_names(items), return_inverse=True)
     return Items(tested.astype(np.int64), subject.astype(np.int64), cluster.astype(np.int64))
 
 
