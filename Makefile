@@ -7,23 +7,20 @@ BIN     = $(VENV)/bin
 
 .PHONY: demo test check bench bench-peers clean
 
-# One virtual environment a purpose, remade when pyproject.toml changes. The stamp is written last, so a killed install is redone.
-$(VENV)/.base: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
-	touch $@
-
+# One virtual environment, remade when pyproject.toml changes. The stamp is written last, so a killed install is redone.
 $(VENV)/.full: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.9,<2.14"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,eval,dev]"
-	touch $@ $(VENV)/.base
+	touch $@
 
-demo: $(VENV)/.base
+# Data, then the contamination laboratory: two arms, a tiny model each, scores, detectors, one page.
+demo: $(VENV)/.full
 	$(BIN)/python -m steel_data sample runs/demo/data
 	$(BIN)/python -m steel_data build recipes/demo.toml --data-root runs/demo/data --out runs/demo/mixture
 	$(BIN)/python -m steel_data check runs/demo/mixture
-	$(BIN)/python -m steel_data show runs/demo/mixture -n 2
+	$(BIN)/python -m steel_eval study recipes/study-demo.toml --data runs/demo/data --out runs/demo/study --workers 2
+	@echo "The data card: runs/demo/mixture/card.html. The study, dose-response plot on top: runs/demo/study/study.html"
 
 test: $(VENV)/.full
 	$(BIN)/python -m pytest -n 2 -m "not slow"

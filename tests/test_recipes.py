@@ -15,6 +15,7 @@ from steel_data.build import Result, build
 from steel_data.errors import InputError
 from steel_data.recipe import load
 from steel_data.sample import write_sample
+from steel_eval.study_settings import read_study_settings
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.toml"))
@@ -53,7 +54,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
 
 
 def test_none_was_overlooked():
-    assert len(RECIPES) == 11
+    assert len(RECIPES) == 12
     assert {path.stem for path in RECIPES} >= {"demo", "exp1", "exp2", "exp3", "exp4", "study-contamination"}
 
 
@@ -61,8 +62,8 @@ def test_none_was_overlooked():
 def test_loads_and_says_where_its_data_come_from(path):
     recipe = load(path)
     assert recipe.name == path.stem
-    if recipe.name not in ("demo", "tiny"):
-        assert recipe.train["epochs"] == 3
+    if recipe.name not in ("demo", "study-demo", "tiny"):
+        assert recipe.train["epochs"] == (1 if recipe.name == "study-contamination" else 3)
         assert [s.name for s in recipe.sources if s.table.paths and not s.table.origin] == []
 
 
@@ -212,10 +213,18 @@ def test_exp3_without_its_reason_is_refused(builds, tmp_path):
         )  # fmt: skip
 
 
-def test_study_has_a_tenth_of_the_items_for_each_dose(builds):
-    doses = Counter(pl.read_parquet(builds.result("study-contamination").folder / "truth.parquet")["dose"])
-    assert set(doses) == {0, 1, 3, 10, 30}
-    assert all(doses[d] == pytest.approx(sum(doses.values()) / 10, abs=1) for d in (1, 3, 10, 30))
+def test_studies_have_their_doses_and_say_what_is_scored(builds):
+    truth = pl.read_parquet(builds.result("study-contamination").folder / "truth.parquet")
+    drawn = Counter(truth["dose"])
+    assert set(drawn) == {0, 1, 3, 10, 30} and len(truth) - drawn[0] == round(0.15 * len(truth))
+    assert max(drawn[d] for d in (1, 3, 10, 30)) - min(drawn[d] for d in (1, 3, 10, 30)) <= 1
+    assert set(truth.filter(pl.col("dose") > 0)["form"]) == {"answer-only", "shuffled", "edited"}
+    small = pl.read_parquet(builds.result("study-demo").folder / "truth.parquet")
+    assert Counter(small["dose"]) == {1: 40, 3: 40, 10: 40, 30: 24, 0: len(small) - 144}
+    for name in ("study-contamination", "study-demo"):
+        recipe = load(FOLDER / f"{name}.toml")
+        settings = read_study_settings(recipe.eval, recipe.path, {})
+        assert "cmmlu" in settings.tasks and settings.presets == ["steel-likelihood"]
 
 
 def test_demo_shows_what_it_says(builds):

@@ -1,13 +1,13 @@
 """Write exam questions with four options and one key as a benchmark file, for the placebo arm of a study.
 
-    python bench/studies/exam_items.py ../shared/data/exam DIR/exam-items.jsonl
+python bench/studies/exam_items.py ../shared/data/exam DIR/exam-items.jsonl
 """
 
 import json
 import sys
 from pathlib import Path
 
-LONGEST = 120  # characters of question and options; so cut, they have 88 on average, CMMLU's items 75
+LONGEST = 95  # characters of question and options; so cut, they have about as many as CMMLU's items
 FILES = ("gaokao_2010_2017.jsonl", "tal_ch_train.jsonl")
 
 

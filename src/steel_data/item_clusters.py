@@ -15,8 +15,8 @@ import numpy as np
 import regex
 
 from steel_data.benchmarks import Item
-from steel_data.filters.overlap_index import COMMON, F64, I64, index_of
-from steel_data.text import normalise
+from steel_data.filters.overlap_index import COMMON, F64, index_of
+from steel_data.text import I64, normalise
 
 NEAR = 0.4
 

@@ -141,13 +141,16 @@ def leak(
     out: Annotated[Path | None, typer.Option(help="Output folder; by default leak/<name>.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16.")] = "auto",
+    calibration: Annotated[
+        list[Path] | None, typer.Option(help="Error rates: a study's folder or its rates.json; may be repeated.")
+    ] = None,
 ) -> None:
     """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
     from steel_eval.leak.run import Options, leak_command
 
     options = Options(
         base=base, tasks=tasks, data=data, mixture=mixture, control=control, form=form, permute=permute, out=out,
-        device=device, dtype=dtype,
+        device=device, dtype=dtype, calibration=calibration or [],
     )  # fmt: skip
     leak_command(model, options)
 
@@ -155,16 +158,18 @@ def leak(
 @app.command()
 def study(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with one injected source and seeds.")],
-    tasks: Annotated[str, typer.Option(help="What to score: the injected benchmark, and others for spill-over.")],
     data: Data = Path("data"),
-    placebo: Annotated[str | None, typer.Option(help="Adds an arm with items of this benchmark instead.")] = None,
-    shots: Annotated[int, typer.Option(min=0, help="Worked examples.")] = 0,
-    preset: Annotated[str, typer.Option(help="Prompt preset; a tiny model shows what it learnt in its own form.")] = (
-        "lm-eval"
-    ),
+    tasks: Annotated[str | None, typer.Option(help="What to score; by default the recipe's [eval] tasks.")] = None,
+    placebo: Annotated[str | None, typer.Option(help="Items for the placebo arm; by default [eval] placebo.")] = None,
+    shots: Annotated[int | None, typer.Option(min=0, help="Worked examples; by default [eval] shots.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Prompt presets; by default [eval] presets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs trained side by side, on a machine without a GPU.")] = 1,
 ) -> None:
-    """Train clean, placebo and injected arms from one recipe, and measure what each exposure is worth."""
+    """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
     from steel_eval.study import Options, study_command
 
-    study_command(recipe, Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots, preset=preset))
+    study_command(
+        recipe,
+        Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots, preset=preset, workers=workers),
+    )

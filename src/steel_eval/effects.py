@@ -95,22 +95,30 @@ def dose_response(clean_SQ: Floats, injected_SQ: Floats, items: Items, seed: int
 def _effect(
     clean_SQ: Floats, injected_SQ: Floats, items: Items, score_Q: Floats, which: tuple[int | None, int]
 ) -> DoseEffect:
-    from scipy.stats import t
-
-    change_Q = injected_SQ.mean(0) - clean_SQ.mean(0)
-    weight_Q = contrast(score_Q, items.subject)
-    effect = float(weight_Q @ change_Q)
-    variance, freedom = _variance(clean_SQ, injected_SQ, items, weight_Q)
-    half = float(t.ppf(0.975, freedom)) * math.sqrt(variance)
-    p, exact = randomisation_test(change_Q, items, score_Q, which[1])
+    effect, low, high = estimate(clean_SQ, injected_SQ, items, score_Q)
+    p, exact = randomisation_test(injected_SQ.mean(0) - clean_SQ.mean(0), items, score_Q, which[1])
     seen = items.dose > 0
     scores_Q = injected_SQ.mean(0)
     return DoseEffect(
         dose=which[0], items=int(seen.sum()), clusters=len(np.unique(items.cluster[seen])),
         seen=float(scores_Q[seen].mean()), unseen=float(scores_Q[~seen].mean()) if (~seen).any() else math.nan,
-        effect=effect, low=effect - half, high=effect + half, p=p, exact=exact,
+        effect=effect, low=low, high=high, p=p, exact=exact,
         seeds_counted=min(len(clean_SQ), len(injected_SQ)) > 1,
     )  # fmt: skip
+
+
+def estimate(clean_SQ: Floats, injected_SQ: Floats, items: Items, score_Q: Floats) -> tuple[float, float, float]:
+    """Return the change that goes with one more unit of `score_Q` inside subjects, and its 95 % interval.
+
+    Raises ValueError where no subject holds items of different scores.
+    """
+    from scipy.stats import t
+
+    weight_Q = contrast(score_Q, items.subject)
+    effect = float(weight_Q @ (injected_SQ.mean(0) - clean_SQ.mean(0)))
+    variance, freedom = _variance(clean_SQ, injected_SQ, items, weight_Q)
+    half = float(t.ppf(0.975, freedom)) * math.sqrt(variance)
+    return effect, effect - half, effect + half
 
 
 def contrast(score_Q: Floats, subject_Q: Ints) -> Floats:

@@ -24,6 +24,7 @@ from steel_eval.find_marks import Marks, Sources, find_marks
 from steel_eval.flaws import find_flaws
 from steel_eval.mark_view import declared_words, held_view, note, relabelled
 from steel_eval.marks import MARK, Mark
+from steel_eval.page import environment
 from steel_eval.tables import reference_results
 
 MOST_RESULTS = 24  # checkpoints with single questions in the page: the last ones of each run
@@ -45,7 +46,7 @@ def write_report(
     compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
     compared = [relabelled(test, arms, marks) for test in compared]
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             arms=arms,
@@ -60,18 +61,6 @@ def write_report(
     )
     atomic_write(out, page.encode())
     return out
-
-
-def _environment() -> Any:
-    import jinja2
-
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=here, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda v: "–" if v is None else f"{100 * v:.1f}"
-    environment.filters["signed"] = lambda v: f"{100 * v:+.1f}"
-    environment.filters["number"] = lambda v: "–" if v is None else f"{v:.3f}"
-    environment.filters["visible"] = lambda v: visible(str(v))
-    return environment
 
 
 def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]:

@@ -1,166 +1,226 @@
-"""What a study found: the gain by dose, spill-over to other tasks, and how good the clean score's estimate is."""
+"""What a study found, as plain data: gains by dose, form and age, spill-over, clean scores.
 
+`study_results` gives one entry a preset; in it one a task. Everything is a share, not percentage points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from steel_data.benchmarks import Item
-from steel_data.item_clusters import cluster_key
-from steel_data.display import one_line
 from steel_data.errors import InputError
-from steel_eval.effects import CleanScore, Items, clean_score, dose_response
-from steel_eval.models import find_checkpoints
-from steel_eval.run import default_device
+from steel_data.item_clusters import cluster_names
+from steel_eval.effects import Items, clean_score, dose_response, estimate
+from steel_eval.leak.overlap import mixture_overlap
 from steel_eval.stats import seeds_and_questions, wilson
-from steel_eval.sweep import Settings, run_sweep
-from steel_eval.tasks import Task, load_task
-
-if TYPE_CHECKING:
-    from steel_eval.study import Arm, Options
+from steel_eval.study_effects import by_form, by_seed, forgetting, pretended_coverage
+from steel_eval.study_score import ScoredArm, items_of
+from steel_eval.study_settings import StudySettings
+from steel_eval.tasks import Task
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Scored = dict[str, ScoredArm]
 
 
-def study_results(arms: list["Arm"], options: "Options", folder: Path) -> dict[str, Any]:
-    """Score the last checkpoint of every seed and arm, and compare. Raises InputError where no task was injected."""
-    tasks = [load_task(name.strip(), options.data) for name in options.tasks.split(",") if name.strip()]
-    right = {arm.name: _scored(arm, tasks, options, folder) for arm in arms}
-    truth = _doses(folder / "injected" / "mixture")
-    out: dict[str, Any] = {"tasks": {}}
-    for task in tasks:
-        items = [item for group in task.items.values() for item in group]
-        by_arm = {name: scores[task.name] for name, scores in right.items()}
-        accuracy = {name: scores_SQ.mean(1).tolist() for name, scores_SQ in by_arm.items()}
-        entry: dict[str, Any] = {"accuracy": accuracy, "spill_over": None, "doses": None}
-        doses = truth.get(task.benchmark, {})
-        if any(doses.get(item.item) for item in items):
-            entry |= _seen(by_arm, _items(items, doses))
-        else:
-            entry["spill_over"] = _spill(by_arm, task)
-        out["tasks"][task.name] = entry
-    if not any(entry["doses"] for entry in out["tasks"].values()):
-        raise InputError(f"--tasks {options.tasks}: none of them was injected. Right: {', '.join(sorted(truth))}.")
-    return out
+@dataclass(frozen=True)
+class Truth:
+    """What one injected arm's draw did to a task's items, all (Q,) in the task's order. `kept`: items that count."""
+
+    items: Items
+    form: list[str]
+    kept_Q: NDArray[np.bool_]
+    left_out: dict[str, int]  # why -> items
 
 
-def _scored(arm: "Arm", tasks: list[Task], options: "Options", folder: Path) -> dict[str, Floats]:
-    """Return for each task the answers of an arm, right or wrong, (S, Q) in the order of the task's items."""
-    import polars as pl
-
-    rows: dict[str, list[Floats]] = {task.name: [] for task in tasks}
-    for seed in sorted(arm.folder.glob("seed-*")):
-        last = find_checkpoints(str(seed))[0][-1].folder
-        out = seed / "scores" / last.name
-        device, preset = default_device(), options.preset
-        settings = Settings(tasks, [preset], options.shots, out, folder / "store.jsonl", device=device)
-        for _ in run_sweep(str(last), settings):
-            pass
-        answers = pl.read_parquet(out / "answers.parquet")
+def study_results(scored: Scored, tasks: Sequence[Task], settings: StudySettings) -> dict[str, Any]:
+    """Return the findings of a scored study. Raises InputError where no task was injected."""
+    doses = drawn(scored["injected"].arm.mixture)
+    hit = [task for task in tasks if doses.get(task.benchmark)]
+    if not hit:
+        raise InputError(f"tasks {', '.join(t.name for t in tasks)}: none was injected. Right: {', '.join(doses)}.")
+    truths = {task.name: truth_of(task, scored, "injected") for task in hit}
+    out: dict[str, Any] = {"presets": {}}
+    for preset in settings.presets:
+        found: dict[str, Any] = {}
         for task in tasks:
-            mine = answers.filter(pl.col("task") == task.name)
-            hit = dict(zip(mine["item"], (mine["prediction"] == mine["label"]).cast(pl.Float64), strict=True))
-            rows[task.name].append(np.array([hit[i.item] for group in task.items.values() for i in group]))
-    return {name: np.array(values) for name, values in rows.items()}
-
-
-def _doses(mixture: Path) -> dict[str, dict[str, int]]:
-    """Return benchmark -> item -> dose, from the truth file of a mixture."""
-    import polars as pl
-
-    out: dict[str, dict[str, int]] = {}
-    for row in pl.read_parquet(mixture / "truth.parquet").iter_rows(named=True):
-        out.setdefault(row["benchmark"], {})[row["item"]] = row["dose"]
+            by_arm = {name: arm.answers(preset, task.name) for name, arm in scored.items()}
+            entry: dict[str, Any] = {
+                "accuracy": {name: right_SQ.mean(1).tolist() for name, right_SQ in by_arm.items()},
+                "doses": None, "spill_over": None,
+            }  # fmt: skip
+            if task in hit:
+                entry |= seen_entry(scored, task, preset, truths[task.name])
+            else:
+                # a placebo of the same benchmark taught what the task asks for: no control for spill-over
+                against = "clean" if "placebo" not in scored or settings.placebo == task.benchmark else "placebo"
+                entry["spill_over"] = _spill(by_arm, task, near_seen(task, hit, truths, scored), against)
+            found[task.name] = entry
+        out["presets"][preset] = found
     return out
 
 
-def _items(items: list[Item], doses: dict[str, int]) -> Items:
-    numbers = [np.unique(keys, return_inverse=True)[1] for keys in
-               ([i.subject for i in items], [cluster_key(i) for i in items])]  # fmt: skip
-    dose = np.array([doses.get(i.item, 0) for i in items], np.int64)
-    return Items(dose, numbers[0].astype(np.int64), numbers[1].astype(np.int64))
+def drawn(mixture: Path) -> dict[str, dict[str, tuple[int, str]]]:
+    """Return benchmark -> item -> (dose, form), from the truth file of a mixture."""
+    import polars as pl
+
+    out: dict[str, dict[str, tuple[int, str]]] = {}
+    for row in pl.read_parquet(mixture / "truth.parquet").iter_rows(named=True):
+        out.setdefault(row["benchmark"], {})[row["item"]] = (row["dose"], row["form"] or "")
+    return out
 
 
-def _seen(by_arm: dict[str, Floats], items: Items) -> dict[str, Any]:
-    """Return the dose-response, against the placebo where there is one, and the clean scores of the injected seeds."""
-    control = by_arm.get("placebo", by_arm["clean"])
-    effects = dose_response(control, by_arm["injected"], items)
-    reference_Q = by_arm["clean"].mean(0)
-    clean = [clean_score(score_Q, items, reference_Q) for score_Q in by_arm["injected"]]
+def truth_of(task: Task, scored: Scored, arm: str) -> Truth:
+    """Return the draw of an injected arm on a task.
+
+    Items that the ordinary rows hold too (train-side overlap with the clean arm's mixture) do not count: their "unseen"
+    is none.
+    """
+    items = items_of(task)
+    draws = drawn(scored[arm].arm.mixture).get(task.benchmark, {})
+    numbers = [np.unique(keys, return_inverse=True)[1].astype(np.int64) for keys in
+               ([i.subject for i in items], cluster_names(items))]  # fmt: skip
+    dose_Q = np.array([draws.get(i.item, (0, ""))[0] for i in items], np.int64)
+    held = mixture_overlap(scored["clean"].arm.mixture, items)
+    kept_Q = np.array([i.item not in held for i in items])
+    left_out = {"stand in ordinary rows too": int((~kept_Q).sum())} if held else {}
+    return Truth(Items(dose_Q, *numbers), [draws.get(i.item, (0, ""))[1] for i in items], kept_Q, left_out)
+
+
+def seen_entry(scored: Scored, task: Task, preset: str, truth: Truth) -> dict[str, Any]:
+    """Return what is found on an injected task: doses, seeds, forms, ages, exposures, clean scores, the diluted arm."""
+    kept_Q, items = truth.kept_Q, truth.items.only(truth.kept_Q)
+    by_arm = {name: arm.answers(preset, task.name)[:, kept_Q] for name, arm in scored.items()}
+    against = "placebo" if "placebo" in by_arm else "clean"
+    control_SQ, injected_SQ = by_arm[against], by_arm["injected"]
+    form = [f for f, kept in zip(truth.form, kept_Q, strict=True) if kept]
+    last_SQ, steps = _ages(scored["injected"], task, kept_Q)
+    clean = [clean_score(right_Q, items, by_arm["clean"].mean(0)) for right_Q in injected_SQ]
+    known = control_SQ.mean(1)
+    entry: dict[str, Any] = {
+        "doses": [asdict(e) for e in dose_response(control_SQ, injected_SQ, items)], "against": against,
+        "exposures": _exposures(scored["injected"], task), "left_out": truth.left_out,
+        "by_seed": [[asdict(c) for c in row] for row in by_seed(control_SQ, injected_SQ, items)],
+        "forms": [asdict(c) for c in by_form(control_SQ, injected_SQ, items, form)],
+        "forgetting": [asdict(f) for f in forgetting(control_SQ, injected_SQ, items, last_SQ, steps)],
+        "trajectory": _trajectory(scored, task, preset, truth, control_SQ.mean(0)),
+        "clean_scores": [asdict(c) for c in clean], "true_clean": float(by_arm["clean"].mean()),
+        "held_by_control_arm": [int(sum(c.low <= known.mean() <= c.high for c in clean)), len(clean)],
+        "control_arm": float(known.mean()), "coverage": None, "diluted": None,
+    }  # fmt: skip
+    coverage = pretended_coverage(by_arm["clean"], items)
+    entry["coverage"] = asdict(coverage) if coverage else None
+    entry |= _above_chance(injected_SQ, items, task, kept_Q)
+    if "diluted" in scored:
+        entry["diluted"] = _diluted(scored, task, preset)
+    return entry
+
+
+def _above_chance(injected_SQ: Floats, items: Items, task: Task, kept_Q: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return accuracy on the unseen items, and whether it is surely above chance."""
     unseen_Q = items.dose == 0
-    right, n = round(float(by_arm["injected"][:, unseen_Q].mean(0).sum())), int(unseen_Q.sum())
+    options_Q = np.array([len(item.options) for item in items_of(task)])[kept_Q]
+    chance = float((1 / options_Q[unseen_Q]).mean())
+    right, n = round(float(injected_SQ[:, unseen_Q].mean(0).sum())), int(unseen_Q.sum())
+    low = wilson(right, n)[0]
+    return {"control_accuracy": right / max(1, n), "control_above": low, "chance": chance, "testable": low > chance}
+
+
+def _exposures(arm: ScoredArm, task: Task) -> dict[str, float]:
+    """Return for each dose the exposures that the finished runs consumed, a mean over items and seeds."""
+    from steel_train.exposures import item_exposures
+
+    seen: dict[int, list[float]] = {}
+    for point in arm.last:
+        for _, _, dose, times, _ in _mine(item_exposures(point.folder, point.facts), task).iter_rows():
+            seen.setdefault(dose, []).append(times)
+    return {str(dose): float(np.mean(times)) for dose, times in sorted(seen.items())}
+
+
+def _mine(exposures: Any, task: Task) -> Any:
+    import polars as pl
+
+    return exposures.filter(pl.col("benchmark") == task.benchmark)
+
+
+def _ages(arm: ScoredArm, task: Task, kept_Q: NDArray[np.bool_]) -> tuple[Ints, int]:
+    """Return the step at which each item was last seen in each seed's run, (S, Q), and the steps of the runs."""
+    from steel_train.exposures import item_exposures
+
+    rows = []
+    for point in arm.last:
+        found = _mine(item_exposures(point.folder, point.facts), task)
+        last = dict(zip(found["item"], found["last"], strict=True))
+        rows.append([last.get(item.item, 0) for item in items_of(task)])
+    return np.array(rows, np.int64)[:, kept_Q], max(point.step for point in arm.last)
+
+
+def _trajectory(scored: Scored, task: Task, preset: str, truth: Truth, control_Q: Floats) -> list[dict[str, Any]]:
+    """Return the gain by dose at each checkpoint of the injected arm, with the exposures consumed until there."""
+    from steel_train.exposures import item_exposures
+
+    arm, rows = scored["injected"], []
+    steps = sorted(set.intersection(*({p.step for p in points} for points in arm.seeds)))
+    for step in steps if len(steps) > 1 else []:
+        points = [next(p for p in points if p.step == step) for points in arm.seeds]
+        right_SQ = np.array([p.right[preset, task.name] for p in points])[:, truth.kept_Q]
+        items = truth.items.only(truth.kept_Q)
+        seen = [_mine(item_exposures(p.folder, p.facts), task) for p in points]
+        for dose in sorted(set(items.dose.tolist()) - {0}):
+            mine_Q = (items.dose == dose) | (items.dose == 0)
+            gain = estimate(
+                control_Q[None, mine_Q], right_SQ[:, mine_Q], items.only(mine_Q), (items.dose[mine_Q] > 0).astype(float)
+            )
+            consumed = float(np.mean([f.filter(dose=dose)["seen"].mean() for f in seen]))
+            interval = {"gain": gain[0], "low": gain[1], "high": gain[2]}
+            rows.append({"step": step, "dose": dose, "exposures": consumed, **interval})
+    return rows
+
+
+def _diluted(scored: Scored, task: Task, preset: str) -> dict[str, Any]:
+    """Return the gains of the diluted arm by dose, against the clean arm."""
+    truth = truth_of(task, scored, "diluted")
+    items = truth.items.only(truth.kept_Q)
+    clean_SQ, diluted_SQ = (scored[n].answers(preset, task.name)[:, truth.kept_Q] for n in ("clean", "diluted"))
     return {
-        "doses": [vars(e) for e in effects], "against": "placebo" if "placebo" in by_arm else "clean",
-        "clean_scores": [_fields(c) for c in clean], "true_clean": float(by_arm["clean"].mean()),
-        "control_accuracy": right / max(1, n), "control_above": wilson(right, n)[0],
+        "doses": [asdict(e) for e in dose_response(clean_SQ, diluted_SQ, items)],
+        "by_seed": [[asdict(c) for c in row] for row in by_seed(clean_SQ, diluted_SQ, items)],
+        "exposures": _exposures(scored["diluted"], task),
+        "clean_scores": [asdict(clean_score(right_Q, items, clean_SQ.mean(0))) for right_Q in diluted_SQ],
     }  # fmt: skip
 
 
-def _fields(score: CleanScore) -> dict[str, Any]:
-    return vars(score)
+def near_seen(task: Task, hit: Sequence[Task], truths: dict[str, Truth], scored: Scored) -> NDArray[np.bool_]:
+    """Return which items of a task that was not injected may not count for spill-over, (Q,).
+
+    Those that are near an injected item (seeing that is seeing them), and those that ordinary rows hold.
+    """
+    mine = items_of(task)
+    out_Q = np.zeros(len(mine), bool)
+    for other in hit:
+        theirs = items_of(other)
+        names = cluster_names([*mine, *theirs])
+        seen = {n for n, dose in zip(names[len(mine) :], truths[other.name].items.dose, strict=True) if dose > 0}
+        out_Q |= np.array([name in seen for name in names[: len(mine)]], bool)
+    held = mixture_overlap(scored["clean"].arm.mixture, mine)
+    out_Q |= np.array([item.item in held for item in mine], bool)
+    return out_Q
 
 
-def _spill(by_arm: dict[str, Floats], task: Task) -> dict[str, Any]:
-    """Return the difference injected - clean on a task that was not injected; chance is 1 / options."""
-    items = [item for group in task.items.values() for item in group]
-    clean_SQ, injected_SQ = by_arm["clean"], by_arm["injected"]
-    chance = float(np.mean([1 / len(item.options) for item in items]))
-    if min(len(clean_SQ), len(injected_SQ)) < 2:
-        return {"verdict": "not testable here: one seed an arm says nothing of mixtures"}
-    above = wilson(round(float(clean_SQ.mean(0).sum())), clean_SQ.shape[1])[0] > chance
-    subject = np.unique([item.subject for item in items], return_inverse=True)[1].astype(np.int64)
-    found = seeds_and_questions(clean_SQ, injected_SQ, subject, macro=False)
-    values = {"difference": found.value, "low": found.low, "high": found.high, "p": found.p}
-    return values | {"verdict": "" if above else "not testable here: the clean arm is at chance"}
-
-
-def print_study(results: dict[str, Any]) -> None:
-    """Print a table of doses for the injected task, then spill-over and clean scores in words."""
-    out = Console(width=max(Console().width, 110))
-    for name, entry in results["tasks"].items():
-        lines = [
-            ", ".join(f"{arm} {_percent(float(np.mean(v)))} ({len(v)} seeds)" for arm, v in entry["accuracy"].items())
-        ]
-        if entry["doses"] is None:
-            lines.append(_spill_words(entry["spill_over"]))
-        else:
-            out.print(_doses_table(entry["doses"]))
-            lines += [
-                f"reported {_percent(c['reported'])}, estimated clean {_percent(c['clean'])} ({_percent(c['low'])} .. "
-                f"{_percent(c['high'])}); the clean arm has {_percent(entry['true_clean'])}"
-                for c in entry["clean_scores"]
-            ]
-        for line in lines:
-            out.print(one_line(f"{name}: {line}"), markup=False, highlight=False, soft_wrap=True)
-
-
-def _doses_table(effects: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE)
-    for column in ("copies in the mixture", "items", "seen", "unseen", "gain, points", "95 % interval", "p"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for e in effects:
-        dose = "trend, a doubling" if e["dose"] is None else str(e["dose"])
-        gain, interval = _points(e["effect"]), f"{_points(e['low'])} .. {_points(e['high'])}"
-        table.add_row(
-            dose, str(e["items"]), _percent(e["seen"]), _percent(e["unseen"]), gain, interval, f"{e['p']:.2g}"
-        )
-    return table
-
-
-def _spill_words(found: dict[str, Any]) -> str:
-    if "difference" not in found:
-        return str(found["verdict"])
-    interval = f"{_points(found['low'])} .. {_points(found['high'])}"
-    return f"spill-over {_points(found['difference'])} points ({interval}), p {found['p']:.2g}. {found['verdict']}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"
+def _spill(by_arm: dict[str, Floats], task: Task, out_Q: NDArray[np.bool_], against: str) -> dict[str, Any]:
+    """Return the difference injected - control (`against`) on a task that was not injected."""
+    kept: list[Item] = [item for item, out in zip(items_of(task), out_Q, strict=True) if not out]
+    control_SQ, injected_SQ = by_arm[against][:, ~out_Q], by_arm["injected"][:, ~out_Q]
+    found: dict[str, Any] = {"against": against, "items": len(kept), "left_out": int(out_Q.sum())}
+    if min(len(control_SQ), len(injected_SQ)) < 2:
+        return found | {"verdict": "not testable here: one seed an arm says nothing of mixtures"}
+    chance = float(np.mean([1 / len(item.options) for item in kept]))
+    above = wilson(round(float(control_SQ.mean(0).sum())), control_SQ.shape[1])[0] > chance
+    subject_Q = np.unique([item.subject for item in kept], return_inverse=True)[1].astype(np.int64)
+    change = seeds_and_questions(control_SQ, injected_SQ, subject_Q, macro=False)
+    found |= {"difference": change.value, "low": change.low, "high": change.high, "p": change.p}
+    return found | {"verdict": "" if above else f"not testable here: the {against} arm is at chance"}

@@ -20,11 +20,17 @@ DataRoot = Annotated[Path | None, typer.Option(help="Where the data lies, if the
 
 
 @app.command()
-def run(recipe: RecipePath, mixture: Mixture = None, out: Out = None, data_root: DataRoot = None) -> None:
+def run(
+    recipe: RecipePath,
+    mixture: Mixture = None,
+    out: Out = None,
+    data_root: DataRoot = None,
+    seed: Annotated[int | None, typer.Option(help="Only this one of the recipe's seeds.")] = None,
+) -> None:
     """Train; interrupted and run again, go on; finished and run again, verify."""
     from steel_train.run import run as run_training
 
-    run_training(recipe, mixture, out, data_root)
+    run_training(recipe, mixture, out, data_root, seed)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What a run says of itself while it runs: losses per source and kind, exposures, `metrics.jsonl`."""
+"""What a run says of itself while it runs: losses per source and kind, `metrics.jsonl`."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from steel_data.files import atomic_write
 from steel_train.examples import Examples
-from steel_train.schedule import Schedule
 
 
 class Window:
@@ -73,27 +71,6 @@ class Window:
         """Take up a window that a checkpoint kept."""
         self.losses, self.counts = np.array(state["losses"]), np.array(state["counts"])
         self.tokens, self.steps = state["tokens"], state["steps"]
-
-
-def exposures(examples: Examples, schedule: Schedule, step: int) -> dict[str, Any]:
-    """Return what has been seen after `step` steps: rows by source, and injected items with their exposures.
-
-    `{"rows": {source: n}, "injected": {benchmark: {dose: {"items": n, "exposures": n}}}}`
-    """
-    epochs, place = divmod(step, schedule.steps_per_epoch)
-    seen = np.full(schedule.lengths.shape, epochs, np.int64)
-    if place:
-        first = epochs * schedule.steps_per_epoch
-        np.add.at(seen, np.concatenate([schedule.units(first + i) for i in range(place)]), 1)
-    table = examples.table[:: examples.per_unit].with_columns(pl.Series("seen", seen))
-    rows = dict(sorted(table.group_by("source").agg(pl.col("seen").sum()).iter_rows()))
-    injected: dict[str, Any] = {}
-    counted = table.filter(pl.col("benchmark").is_not_null()).group_by("benchmark", "dose")
-    for benchmark, dose, items, times in (
-        counted.agg(pl.col("item").n_unique(), pl.col("seen").sum()).sort("benchmark", "dose").iter_rows()
-    ):
-        injected.setdefault(benchmark, {})[str(dose)] = {"items": items, "exposures": times}
-    return {"rows": rows, "injected": injected}
 
 
 class Metrics:

@@ -38,16 +38,25 @@ class Prepared:
     examples: Examples
 
 
-def run(recipe_path: Path, mixture: Path | None, out: Path | None, data_root: Path | None) -> None:
-    """Build the mixture if none is given, check everything, and train once for each seed. Raises InputError."""
+def run(
+    recipe_path: Path, mixture: Path | None, out: Path | None, data_root: Path | None, only_seed: int | None = None
+) -> None:
+    """Build the mixture if none is given, check everything, and train once for each seed. Raises InputError.
+
+    `only_seed`: of the recipe's seeds just this one, so that several processes or machines can share a run's seeds.
+    """
     state = _processes()
     quiet()
     recipe = load(recipe_path)
     settings = read_settings(recipe.train, recipe.path)
     folder = out or Path("runs") / recipe.name
+    seeds: list[int | None] = list(settings.seeds) if settings.seeds else [None]
+    if only_seed is not None:
+        if only_seed not in seeds:
+            raise InputError(f"--seed {only_seed}: not among [train] seeds. Right: one of {settings.seeds or 'none'}.")
+        seeds = [only_seed]
     with state.local_main_process_first():
         prepared = prepare(recipe, settings, folder, mixture, data_root, main=state.is_main_process)
-    seeds: list[int | None] = list(settings.seeds) if settings.seeds else [None]
     for seed in seeds:
         target = folder if seed is None else folder / f"seed-{seed}"
         if state.is_main_process:
@@ -107,7 +116,7 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
 
     where = f"{recipe.path} [train]"
     if settings.tokenizer is None and isinstance(settings.model, dict):
-        name = str(_trained_tokenizer(settings.model.get("vocab_size", 16_000), folder, mixture, manifest))
+        name = str(trained_tokenizer(settings.model.get("vocab_size", 16_000), folder, mixture, manifest))
     else:
         name = resolve(settings.tokenizer or str(settings.model), recipe.path)
     tokenizer = load_tokenizer(name, where)
@@ -115,7 +124,8 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
     return tokenizer
 
 
-def _trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Path:
+def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Path:
+    """Return `folder/tokenizer`, a byte-level BPE of `size` entries trained on the mixture; kept if it is there."""
     from steel_data.record import text_view
     from steel_train.examples import read_rows
     from steel_train.tokenizer import train_tokenizer

@@ -20,7 +20,8 @@ from steel_train.batches import Steps
 from steel_train.checkpoints import WRITING, checkpoint_name, read_facts, resumable, verify, whole_checkpoints
 from steel_train.curve import draw_losses
 from steel_train.dpo import dpo_loss, reference_log_likelihoods, sft_loss
-from steel_train.ledger import Metrics, Window, exposures
+from steel_train.exposures import exposures
+from steel_train.ledger import Metrics, Window
 from steel_train.model import Base, check_vocabulary, describe_base, load_config, load_model, packs
 from steel_train.preflight import Question, inspect, stop_at_faults
 from steel_train.preflight_text import print_report
@@ -175,6 +176,7 @@ class Session:
             "steps": self.schedule.steps,
             "recipe": self.recipe.name,
             "seed": self.seed,
+            "processes": self.schedule.processes,
             "mixture": {"name": manifest["name"], "content_sha256": manifest["content_sha256"]},
             "base": {
                 "name": base.name, "fingerprint": base.fingerprint, "architecture": base.architecture,

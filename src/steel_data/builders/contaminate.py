@@ -2,9 +2,9 @@
 
 Items are drawn stratified by subject (each subject gives its share, rounded by largest remainder), by keyed hash, so
 that a larger share holds the smaller one. Equal and near items are one *cluster* (steel_data.item_clusters): they
-share one draw, one dose and one form, since whoever has seen one has as good as seen the other. The drawn items are split
-over the doses inside each subject. An item of dose d stands d times in the mixture. What was drawn is written, item by
-item, into `truth.parquet`; every injected row is marked with benchmark, item and dose.
+share one draw, one dose and one form, since whoever has seen one has as good as seen the other. The drawn items are
+split over the doses inside each subject. An item of dose d stands d times in the mixture. What was drawn is written,
+item by item, into `truth.parquet`; every injected row is marked with benchmark, item and dose.
 
 Forms (`style`): `answer-only`, `answer-first`, `explain-first` (the exam builder's; the last two need an explanation),
 `text` (the item as running exam text, asked for by subject), `shuffled` (answer-only with the options in another

@@ -18,6 +18,7 @@ weighted by its rarity among the items (log(items / items with it)), so that "ä¸
 The score is compared with the threshold in the plan pass, so that another threshold recomputes nothing.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ from steel_data.filters.overlap_index import (
 )  # fmt: skip
 from steel_data.text import I64, TextBatch, distinct, grams
 
-__all__ = ["TURN", "Decontaminate", "Index", "build_index", "overlap", "overlap_files"]
+__all__ = ["TURN", "Decontaminate", "Index", "best_items", "build_index", "overlap", "overlap_files"]
 
 FLOOR = 0.5  # of containment; the lowest threshold that the attribute can serve
 VERSION = "overlap-2"
@@ -84,17 +85,31 @@ def overlap(texts: list[str], index: Index, batch: TextBatch | None = None) -> d
     """
     score_R = np.zeros(len(texts), np.float32)
     best: list[str | None] = [None] * len(texts)
-    if texts and index.names:
-        chunk = _Chunk(texts, batch or TextBatch(texts), index)
-        unit, item, held = chunk.candidates()
-        score = chunk.scores(unit, item, held)
-        row = chunk.row_U[unit]
-        order = np.lexsort((item, -score, row))
-        first = order[np.concatenate([[True], row[order][1:] != row[order][:-1]])] if len(order) else order
-        for r, s, i in zip(row[first].tolist(), score[first].tolist(), item[first].tolist(), strict=True):
-            if s >= FLOOR:
-                score_R[r], best[r] = s, index.names[i]
+    for row, score, names in best_items(texts, index, batch):
+        score_R[row], best[row] = score, names[0]
     return {"overlap_score": score_R, "overlap_item": pl.Series(best, dtype=pl.String)}
+
+
+def best_items(
+    texts: list[str], index: Index, batch: TextBatch | None = None
+) -> Iterator[tuple[int, float, list[str]]]:
+    """Yield for each text that holds an item its number, the score, and all items that have it, in the index's order.
+
+    Several have it where items differ in signs, or one's question is a part of the other's.
+    """
+    if not texts or not index.names:
+        return
+    chunk = _Chunk(texts, batch or TextBatch(texts), index)
+    unit, item, held = chunk.candidates()
+    score = chunk.scores(unit, item, held)
+    row = chunk.row_U[unit]
+    order = np.lexsort((item, -score, row))
+    edges = np.flatnonzero(np.diff(row[order])) + 1
+    for mine in np.split(order, edges) if len(order) else ():
+        best = float(score[mine[0]])
+        if best >= FLOOR:
+            ties = dict.fromkeys(item[mine[score[mine] == score[mine[0]]]].tolist())
+            yield int(row[mine[0]]), best, [index.names[i] for i in ties]
 
 
 class _Chunk:

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import Item
-from steel_data.builders.contaminate import cluster_key
 from steel_data.errors import InputError
+from steel_data.item_clusters import cluster_key
+from steel_eval.effects import Items
 from steel_eval.leak.error_rates import Scores, error_rates
 from steel_eval.leak.false_alarms import benchmark_alarms, item_alarms, whole_benchmark
 from steel_eval.leak.kept import How, Texts, choose_form, choose_permuted, measured, tokenizer_of
 from steel_eval.leak.measure import MEASURES, Measured
 from steel_eval.leak.overlap import mixture_overlap
+from steel_eval.leak.published import published_flags
 from steel_eval.leak.regime import Regime, differences, regime_of
 from steel_eval.leak.texts import measurable
 from steel_eval.stats import wilson
@@ -58,11 +60,12 @@ def calibrate(
 ) -> dict[str, Any]:
     """Measure all pairs (what `how.cache` keeps is not measured again) and return error rates for JSON.
 
-    `nulls`: pairs of which neither saw any item. `dose` (Q,) copies of each item in the mixture, 0 unseen; `form` (Q,)
-    how a seen one was injected. Returns `regime`, `rates` (error_rates.ErrorRates), `item_false_positives`
-    (false_alarms.ItemAlarms), `dataset_false_positives` (BenchmarkAlarms), `cost`, `items`, `seeds`, `form` (of the
-    text) and `left_out` (items without options or a key). Raises InputError without pairs or unseen items, for pairs of
-    several regimes, and where a checkpoint cannot be measured.
+    `nulls`: pairs of which neither saw any item. `dose` (Q,) copies of each item in the mixture, 0 unseen; `form`
+    (Q,) how a seen one was injected. Returns `regime`, `rates` (error_rates.ErrorRates), `item_false_positives`
+    (false_alarms.ItemAlarms), `dataset_false_positives` (BenchmarkAlarms), `cost`, `published` (published.Flagged, of
+    the first pair), `items`, `seeds`, `nulls` and `left_out` (items without options or a key). Raises InputError
+    without pairs or unseen items, for pairs of several regimes, and where a checkpoint cannot be measured; ValueError
+    where a cluster holds several doses.
     """
     if not pairs:
         raise InputError("calibration: no pair of model and reference. Right: one a seed of the injected arm.")
@@ -80,6 +83,7 @@ def calibrate(
         "regime": regime.data() | {"forms": forms, "asked_as": texts.form},
         "seeds": [p.seed for p in pairs], "nulls": len(nulls), "items": len(known.items),
         "left_out": len(items) - len(known.items), **_tables(found, clean, known), "cost": cost(found[0][0]),
+        "published": [asdict(f) for f in published_flags(*found[0], known.dose_I, how.forests)],
     }  # fmt: skip
 
 
@@ -116,9 +120,8 @@ def _known(items: Sequence[Item], dose: Ints, form: Sequence[str], how: How) -> 
     if how.cluster is not None:
         cluster_I = np.asarray(how.cluster)[kept]
     form_I = np.array([form[k] for k in kept], dtype=str)
-    return _Known(
-        mine, np.asarray(dose, np.int64)[kept], form_I, subject_I.astype(np.int64), cluster_I.astype(np.int64)
-    )
+    drawn = Items(np.asarray(dose, np.int64)[kept], subject_I.astype(np.int64), cluster_I.astype(np.int64))
+    return _Known(mine, drawn.dose, form_I, drawn.subject, drawn.cluster)
 
 
 def _one_regime(pairs: Sequence[Pair]) -> Regime:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from steel_data.display import one_line
+from steel_eval.leak.published import flag_words
 from steel_eval.leak.regime import Regime, in_words
 
 _WIDTH = 150  # of the widest table: a pipe has no width of its own
@@ -27,6 +28,8 @@ def print_calibration(result: dict[str, Any]) -> None:
         out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
     out.print(_table(_HITS, _hits_rows(result["rates"]), left=3))
     out.print(_table(_ALARMS, _alarm_rows(result), left=3))
+    for line in flag_words(result["published"]):
+        out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
     words = (
         "AUC and hits: mean over seeds, 95 % interval over items and seeds. hits: share of seen items above the score "
     )

@@ -115,7 +115,7 @@ def area(score_SI: Floats, seen_I: NDArray[np.bool_], unseen_I: NDArray[np.bool_
     below_SN, above_SC = (np.stack([p[k] for p in places]) for k in (0, 1))
     by_seed = below_SN.mean(1)
     sides = [(below_SN.mean(0), cluster_I[seen_I]), (above_SC.mean(0), cluster_I[unseen_I])]
-    parts = [(_mean_variance(v, c), max(1, len(np.unique(c)) - 1)) for v, c in sides]
+    parts = [(mean_variance(v, c), max(1, len(np.unique(c)) - 1)) for v, c in sides]
     variance, quantile = _total(parts, by_seed)
     value = float(by_seed.mean())
     fewest = min(len(np.unique(c)) for _, c in sides)
@@ -134,7 +134,7 @@ def _placements(seen_N: Floats, unseen_C: Floats) -> tuple[Floats, Floats]:
     return below(seen_N, unseen_C), 1 - below(unseen_C, seen_N)
 
 
-def _mean_variance(value_K: Floats, cluster_K: Ints) -> float:
+def mean_variance(value_K: Floats, cluster_K: Ints) -> float:
     """Return the variance of a mean whose clusters are independent: sum of squared cluster sums, C / (C - 1)."""
     _, index_K = np.unique(cluster_K, return_inverse=True)
     part = np.bincount(index_K, weights=value_K - value_K.mean())

@@ -48,8 +48,9 @@ class How:
     """How checkpoints are measured.
 
     `form` auto, chat or plain (see texts.py); `permute`: items a dose whose options are permuted, and as many unseen
-    ones; `device` None: a GPU where there is one; `dtype` as in `score`; `cache`: folder of kept scores, None: none are
-    kept; `cluster` (Q,): numbers of items that were drawn as one, by default those of equal question and options.
+    ones; `device` None: a GPU where there is one; `dtype` as in `score`; `cache`: folder of kept scores, None: none
+    are kept; `forests`: unseen items, and seen ones, on which the published rule of scenario b is tried; `cluster`
+    (Q,): numbers of items that were drawn as one, by default those of equal question and options.
     """
 
     form: str = "auto"
@@ -57,6 +58,7 @@ class How:
     device: str | None = None
     dtype: str = "auto"
     cache: Path | None = None
+    forests: int = 100
     cluster: Ints | None = None
 
 

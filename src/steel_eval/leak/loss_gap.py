@@ -1,6 +1,7 @@
 """Loss gap of the Skywork report: is the benchmark more familiar than fresh items of its kind?
 
-Access: log-probabilities of the texts. Cost: one forward pass a text of the test, reference and (if given) train set.
+Access: log-probabilities of the texts. Cost: one forward pass a text of the test, reference and (if given) train set;
+train_rows.py draws the last from a mixture.
 Source: Wei et al. 2023 (arXiv 2310.19341, section 5.2). Delta 1 = L_test - L_ref: below 0 where the test was seen.
 Delta 2 = L_test - L_train: above 0 where the train set is over-fitted. L is the mean over texts of the mean loss of a
 text's tokens (nats). A difference of style between test and reference shifts Delta 1 by about 0.1 without any leak,

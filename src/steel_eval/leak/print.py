@@ -16,8 +16,8 @@ _COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess",
 _WIDTH = 155  # of the table with its longest numbers: a pipe has no width of its own
 
 
-def print_leak(about: dict[str, Any], findings: Sequence[Finding]) -> None:
-    """Print the findings of one task; `about` as in leak.json."""
+def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: Sequence[str]) -> None:
+    """Print the findings of one task; `about` as in leak.json; `error_rates`: what is known of them, in lines."""
     out = Console(width=max(Console().width, _WIDTH))
     passes = {m.name: m.passes for m in MEASURES}
     table = Table(box=box.SIMPLE)
@@ -36,13 +36,24 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding]) -> None:
         f"{about['task']}, form {about['form']}. Controls: {about['controls']}. Excess: the tested items' change from "
         "base to model less the controls'; p by randomisation within subject; flagged at 5 % false discoveries.",
         f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of the base {about['loss_gap_base']:+.3f}.",
+        *_train_gap(about),
         f"cost for each model: {about['pass_tokens']:,} tokens in single passes, {about['trie_tokens']:,} in tries.",
         *about["notes"],
         *_limits(findings),
-        "Error rates of these detectors on a model of this kind: not calibrated here (docs/contamination.md).",
+        *error_rates,
     ]
     for line in lines:
         out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _train_gap(about: dict[str, Any]) -> list[str]:
+    """Return the gap to the training rows, where there is a mixture."""
+    if about["loss_gap_train"] is None:
+        return []
+    return [
+        f"loss gap test - train ({about['train_rows']} ordinary rows): {about['loss_gap_train']:+.3f} nats a token, of "
+        f"the base {about['loss_gap_train_base']:+.3f}. Higher than the base's: the mixture was learnt, not the test."
+    ]
 
 
 def _limits(findings: Sequence[Finding]) -> list[str]:

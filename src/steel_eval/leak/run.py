@@ -15,20 +15,25 @@ import typer
 from numpy.typing import NDArray
 
 from steel_data.benchmarks import Item
-from steel_data.item_clusters import cluster_key
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
+from steel_data.item_clusters import cluster_key
+from steel_eval.leak.calibrated import load_calibrations, match, words
 from steel_eval.leak.judge import as_items, judge
-from steel_eval.leak.loss_gap import loss_gap
+from steel_eval.leak.kept import Texts, check_tokenizer, choose_form
+from steel_eval.leak.loss_gap import LossGap, loss_gap
 from steel_eval.leak.measure import Measured, measure
 from steel_eval.leak.overlap import Found, mixture_overlap
 from steel_eval.leak.permutation import has_free_order
 from steel_eval.leak.print import print_leak
+from steel_eval.leak.regime import regime_of
 from steel_eval.leak.texts import Form, measurable
+from steel_eval.leak.train_rows import Messages, ordinary_rows, row_logprobs
 from steel_eval.models import find_checkpoints, load
 from steel_eval.run import default_device
 from steel_eval.tasks import Task, load_task
 
+Floats = NDArray[np.float64]
 FEWEST = 20  # items absent from a mixture, below which they are no controls
 
 
@@ -46,6 +51,7 @@ class Options:
     out: Path | None
     device: str | None
     dtype: str
+    calibration: list[Path]
 
 
 @dataclass(frozen=True)
@@ -65,24 +71,31 @@ def leak_command(place: str, options: Options) -> None:
     """Run `leak`: print a table for each task; write leak.json and items.parquet below `--out`."""
     if options.form not in ("auto", "chat", "plain"):
         raise InputError(f"--form {options.form}: unknown. Right: auto, chat or plain.")
+    calibrations = load_calibrations(options.calibration)
     names = [name.strip() for name in options.tasks.split(",") if name.strip()]
     sets = [make_set(load_task(name, options.data), options) for name in names]
     model, base = (find_checkpoints(p)[0][-1].folder for p in (place, options.base))
     chosen = [_permuted(s, options.permute) for s in sets]
-    measured, form = _both(model, base, sets, chosen, options)
+    every = [item for s in sets for group in s.task.items.values() for item in group]
+    rows = [] if options.mixture is None else ordinary_rows(options.mixture, every)
+    after, before, form = _both(model, base, (sets, chosen, rows), options)
+    known = match(regime_of(model), form, calibrations)
     out = options.out or Path("leak") / Path(place).name
-    for s, (after, before) in zip(sets, measured, strict=True):
+    for s, mine, its in zip(sets, after.sets, before.sets, strict=True):
         items = as_items(s.items, s.tested, s.stratified)
-        findings, p_values = judge(after, before, items)
-        gap = [_gap(x, s.tested) for x in (after, before)]
+        findings, p_values = judge(mine, its, items)
+        gap = [_gap(x, s.tested, side.train_R) for x, side in ((mine, after), (its, before))]
         about = {
-            "task": s.task.name, "form": form, "controls": s.controls, "notes": s.notes, "loss_gap": gap[0],
-            "loss_gap_base": gap[1], "pass_tokens": after.pass_tokens, "trie_tokens": after.trie_tokens,
+            "task": s.task.name, "form": form, "controls": s.controls, "notes": s.notes,
+            "loss_gap": gap[0].test_ref, "loss_gap_base": gap[1].test_ref, "loss_gap_train": gap[0].test_train,
+            "loss_gap_train_base": gap[1].test_train, "train_rows": len(after.train_R),
+            "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,
             "in_mixture": None if s.found is None else len(s.found), "of": sum(map(len, s.task.items.values())),
+            "calibration": known.data(),
         }  # fmt: skip
         folder = out / s.task.name.replace("/", "_")
-        _write(folder, s, (after, before, p_values), about | {"findings": [asdict(f) for f in findings]})
-        print_leak(about, findings)
+        _write(folder, s, (mine, its, p_values), about | {"findings": [asdict(f) for f in findings]})
+        print_leak(about, findings, words(known))
         typer.echo(f"per item: {folder / 'items.parquet'}")
 
 
@@ -125,30 +138,39 @@ def _permuted(s: Set, most: int) -> list[int]:
     return sorted(i for side in sides for i in generator.permutation(side)[:most].tolist())
 
 
+@dataclass(frozen=True)
+class Side:
+    """What one of the two models showed: each set's scores, and the log-probabilities of ordinary training rows."""
+
+    sets: list[Measured]
+    train_R: Floats
+
+
 def _both(
-    model: Path, base: Path, sets: Sequence[Set], chosen: Sequence[list[int]], options: Options
-) -> tuple[list[tuple[Measured, Measured]], Form]:
+    model: Path, base: Path, what: tuple[Sequence[Set], Sequence[list[int]], Sequence[Messages]], options: Options
+) -> tuple[Side, Side, Form]:
     """Measure all sets under the model, then under the base, one of them in memory at a time."""
+    sets, chosen, rows = what
     device = options.device or default_device()
     loaded = load(model, device, options.dtype)
     tokenizer = loaded.tokenizer
-    form: Form = (
-        "plain" if options.form == "plain" or not (options.form == "chat" or tokenizer.chat_template) else "chat"
-    )
-    after = [measure(loaded, s.items, c, form, tokenizer) for s, c in zip(sets, chosen, strict=True)]
+    form = choose_form(options.form, tokenizer)
+
+    def side() -> Side:
+        found = [measure(loaded, s.items, c, form, tokenizer) for s, c in zip(sets, chosen, strict=True)]
+        return Side(found, row_logprobs(loaded, rows, form, tokenizer))
+
+    after = side()
     del loaded
     loaded = load(base, device, options.dtype)
-    sample = [item.question for s in sets for item in s.items[:20]]
-    ours, theirs = (t(sample, add_special_tokens=False)["input_ids"] for t in (tokenizer, loaded.tokenizer))
-    if ours != theirs:
-        raise InputError(f"{base}: another tokenizer than {model}. Right: the base that the model was trained from.")
-    before = [measure(loaded, s.items, c, form, tokenizer) for s, c in zip(sets, chosen, strict=True)]
-    return list(zip(after, before, strict=True)), form
+    for s in sets:
+        check_tokenizer(base, loaded.tokenizer, Texts(s.items, [], form, tokenizer))
+    return after, side(), form
 
 
-def _gap(measured: Measured, tested: NDArray[np.bool_]) -> float:
+def _gap(measured: Measured, tested: NDArray[np.bool_], train_R: Floats) -> LossGap:
     values = measured.scores["loss gap: item"]
-    return loss_gap(values[tested], values[~tested]).test_ref
+    return loss_gap(values[tested], values[~tested], train_R if len(train_R) else None)
 
 
 def _write(folder: Path, s: Set, scores: tuple[Measured, Measured, dict[str, Any]], about: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from steel_eval.leak import kept
 from steel_eval.leak.calibrate import How, Pair, calibrate, overlap_by_form
 from steel_eval.leak.calibration_print import print_calibration
 from steel_eval.leak.measure import MEASURES, measure
+from steel_eval.leak.published import forest_value
 from steel_eval.models import load
 
 
@@ -24,7 +25,7 @@ def drawn(lab):
 
 @pytest.fixture(scope="module")
 def measured(lab, tmp_path_factory):
-    how = How(form="chat", permute=20, device="cpu", cache=tmp_path_factory.mktemp("cache"))
+    how = How(form="chat", permute=20, device="cpu", forests=5, cache=tmp_path_factory.mktemp("cache"))
     pairs = [Pair(model=lab.model, reference=lab.base, seed=1)]
     nulls = [Pair(model=lab.base, reference=lab.base, seed=2)]
     dose, form = drawn(lab)
@@ -57,6 +58,24 @@ def test_what_none_saw_is_not_accused(measured):
     assert sets["loss gap: item", "nulls", "the other dose"]["tests"] == 1
     items = [r for r in result["item_false_positives"] if r["of"] == "nulls" and r["detector"] == "min-k % 20"]
     assert [r["rate"] for r in items] == [0, 0] and all(r["high"] > 0.1 for r in items)
+
+
+def test_published_rules_are_tried_on_what_none_saw(measured):
+    rows = {(r["rule"][:10], r["dose"], r["reference"]): r for r in measured[2]["published"]}
+    assert rows["scenario a", 2, False]["share"] > 0.8 > 0.4 > rows["scenario a", 0, False]["share"]
+    assert rows["completion", 2, False]["share"] > 0.9 and rows["completion", 0, True]["share"] < 0.2
+    forest = [r for r in measured[2]["published"] if r["rule"].startswith("scenario b")]
+    assert len(forest) == 9 and {r["items"] for r in forest} == {5}
+    for of in ((0, False), (2, False), (0, True)):
+        shares = [r["share"] for r in forest if (r["dose"], r["reference"]) == of]
+        assert shares == sorted(shares)  # a laxer threshold flags no less
+
+
+def test_a_lonely_maximum_is_an_outlier_and_noise_often_is_one_too():
+    rng = np.random.default_rng(0)
+    assert forest_value(np.r_[9.0, rng.normal(0, 1, 23)]) < -0.2
+    noise = np.array([forest_value(rng.normal(0, 1, 24)) for _ in range(12)])
+    assert (noise < -0.15).sum() > 0  # two thirds of 200 draws, docs/contamination.md
 
 
 def test_permutations_cost_less_than_ten_passes(measured):
@@ -115,7 +134,9 @@ def test_tables_are_readable_and_escaped(measured, capsys):
     assert "loss gap: item" in text and "[red]t" in text and "\x1b[2J" not in text
     assert "…" not in text
     assert "permutation b" in text and "unknown start" in text
-    assert max(map(len, text.splitlines()[3:-2])) <= 150
+    tables = text[text.index(" detector") : text.index("published rule")]
+    assert max(map(len, tables.splitlines())) <= 150
+    assert "scenario b: isolation forest below -0.17: flags" in text
 
 
 def test_overlap_is_measured_for_each_form(lab):
@@ -135,6 +156,8 @@ def test_what_is_no_study_is_refused(lab, tmp_path):
         calibrate([], [], lab.items, dose, form, how)
     with pytest.raises(InputError, match="seen and unseen"):
         calibrate([pair], [], lab.items, dose * 0, form, how)
+    with pytest.raises(ValueError, match="several doses"):
+        calibrate([pair], [], lab.items, dose, form, replace(how, cluster=np.zeros(len(dose), int)))
     with pytest.raises(InputError, match="--form prose"):
         calibrate([pair], [], lab.items, dose, form, replace(how, form="prose"))
     other = toys.save(tmp_path / "big", hidden_size=256)

@@ -35,6 +35,16 @@ def test_equal_items_are_found_together(lab):
     assert found[twin.item].places == found[lab.items[0].item].places
 
 
+def test_items_that_a_row_cannot_tell_apart_are_all_named(lab, tmp_path):
+    """Real benchmarks hold such pairs: one question ends in 的是, the other does not; a row with the longer has both."""
+    long = replace(lab.items[0], question=lab.items[0].question + "的是")
+    short = replace(long, item="test/agronomy/00099", question=long.question[:-2])
+    write_mixture(tmp_path, [long])
+    found = mixture_overlap(tmp_path, [short, long, *lab.items[2:]])
+    assert set(found) == {long.item, short.item}
+    assert found[long.item].rows == found[short.item].rows == 2
+
+
 def test_a_mixture_of_other_text_holds_nothing(lab, tmp_path):
     rng = random.Random(5)
     messages = [[{"role": "user", "content": words(rng, 60)}, {"role": "assistant", "content": "好"}]] * 3

@@ -1,6 +1,7 @@
 """The command: what was learnt by heart is found against the base, and the base against itself shows nothing."""
 
 import re
+import shutil
 
 import numpy as np
 import orjson
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from steel_data.errors import InputError
 from steel_eval.cli import app
+from steel_eval.leak.calibrate import How, Pair, calibrate
 from steel_eval.leak.measure import MEASURES
 
 
@@ -40,6 +42,14 @@ def test_every_detector_sees_what_was_learnt_by_heart(with_mixture):
     assert about["loss_gap"] < -1 < -0.3 < about["loss_gap_base"] < 0.3
 
 
+def test_the_gap_to_the_training_rows_stands_beside_the_bases(with_mixture):
+    """The lab's model learnt items and none of the mixture's chat: the items' loss fell below that of the rows."""
+    text, about, _ = with_mixture
+    assert about["train_rows"] == 24
+    assert about["loss_gap_train"] < about["loss_gap_train_base"] - 1
+    assert "loss gap test - train (24 ordinary rows)" in text
+
+
 def test_items_lead_to_their_training_rows(with_mixture, lab):
     _, _, items = with_mixture
     seen = items.filter(~pl.col("control"))
@@ -64,6 +74,7 @@ def test_without_a_mixture_the_examples_are_the_controls(lab, tmp_path):
     assert "permutation a: z of published" not in rows
     assert rows["loss gap: item"]["p"] < 0.01
     assert rows["loss gap: item"]["items"] == 48
+    assert about["loss_gap_train"] is None and about["train_rows"] == 0
     assert items["control"].sum() == 24
     assert items["rows_in_mixture"].null_count() == len(items)
     flagged = items.filter(~pl.col("control")).sort("loss gap: item | p")
@@ -75,6 +86,28 @@ def test_the_base_against_itself_shows_nothing(lab, tmp_path):
     assert about["form"] == "plain"
     assert all(f["excess"] == 0 and f["p"] == 1 and f["flags"] == 0 for f in about["findings"])
     assert np.allclose(items["min-k % 20 | model"], items["min-k % 20 | base"])
+
+
+def test_error_rates_of_a_study_come_with_every_detector(lab, tmp_path):
+    found = calibrate(
+        [Pair(model=lab.model, reference=lab.base, seed=1)], [], lab.items,
+        np.array([2 * (i.item in lab.seen) for i in lab.items]), ["answer-only"] * 48, How(permute=0, device="cpu"),
+    )  # fmt: skip
+    rates = tmp_path / "rates.json"
+    rates.write_bytes(orjson.dumps(found))
+    how = ("--permute", "0", "--calibration", str(rates))
+    text, about, _ = leak(lab, tmp_path / "a", lab.model, *how)  # nothing says how the lab's model was trained
+    assert "not calibrated here" in text and "start: not known" in text
+    assert about["calibration"]["calibrated"] is False
+    found["regime"] |= {"start": "from scratch", "method": "full", "loss": "answers only"}
+    rates.write_bytes(orjson.dumps(found))
+    train = {"train": {"model": {"type": "qwen2"}, "method": "full", "epochs": 1}}
+    shutil.copytree(lab.model, tmp_path / "model")
+    (tmp_path / "model/steel.json").write_bytes(orjson.dumps(train))
+    text, about, _ = leak(lab, tmp_path / "b", tmp_path / "model", *how)
+    assert "not calibrated here" not in text
+    assert re.search(r"loss gap: item: at 5 % false alarms finds 100 % \(\d+-100\) of items seen 2x", text)
+    assert about["calibration"]["measured"]["rates"] == found["rates"]
 
 
 def test_no_controls_and_wrong_words_are_refused(lab, tmp_path):

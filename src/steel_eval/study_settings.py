@@ -1,0 +1,67 @@
+"""`[eval]` of a recipe -> StudySettings: what a contamination study scores, and which arms it has."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from steel_data.errors import InputError, nearest
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class StudySettings(BaseModel):
+    """The keys of `[eval]`; docs/contamination.md lists them. Options of the command line win over them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    tasks: list[str] = Field(
+        default=["cmmlu", "ceval"], min_length=1, description="What is scored: the injected benchmark, and others "
+        "for spill-over."
+    )  # fmt: skip
+    presets: list[str] = Field(
+        default=["steel-likelihood", "lm-eval"], min_length=1, description="Prompt presets; the first is the study's "
+        "own, the others show what the same memory does under other wordings."
+    )  # fmt: skip
+    shots: Annotated[int, Field(ge=0)] = Field(default=0, description="Worked examples in the prompt.")
+    checkpoints: Literal["last", "all"] = Field(
+        default="last", description="Score each run's last checkpoint, or every one of the injected arms for the curve "
+        "over exposures consumed."
+    )  # fmt: skip
+    placebo: str | None = Field(
+        default=None, description="A benchmark or jsonl file under the data root whose items, which nothing scores, "
+        "stand in for the injected ones in an arm of their own."
+    )  # fmt: skip
+    diluted: dict[str, Count] | None = Field(
+        default=None, description="Adds an arm that injects by this table of doses, so that its injected share is "
+        "smaller: `{ 1 = 60, 10 = 40 }`."
+    )  # fmt: skip
+    detectors: bool = Field(default=True, description="Measure the detectors' error rates on the injected arms.")
+    permute: Annotated[int, Field(ge=0)] = Field(
+        default=300, description="Items a dose, and unseen items, whose options are permuted for the detectors."
+    )
+    primary: Any = Field(default=None, description="The primary comparison of `compare`; a study does not read it.")
+
+    @field_validator("tasks", "presets")
+    @classmethod
+    def _distinct(cls, names: list[str]) -> list[str]:
+        if len(set(names)) != len(names):
+            raise ValueError(f"{names}: one stands twice")
+        return names
+
+
+def read_study_settings(table: dict[str, Any], recipe: Path, over: dict[str, Any]) -> StudySettings:
+    """Check the `[eval]` table of a recipe, with the options `over` it that are not None.
+
+    Raises InputError that names the key and the nearest known word.
+    """
+    where = f"{recipe} [eval]"
+    try:
+        return StudySettings.model_validate(table | {k: v for k, v in over.items() if v is not None})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            raise InputError(f"{where}: unknown key '{key}'.{nearest(key, StudySettings.model_fields)}") from None
+        reason = str(fault.get("ctx", {}).get("error", fault["msg"]))
+        raise InputError(f"{where}: {key} = {fault['input']!r}: {reason[0].lower()}{reason[1:]}.") from None
