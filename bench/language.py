@@ -49,7 +49,7 @@ def kinds(rows: list[list[str]], ours: Found, plain: Found) -> None:
         print(f"{name:32s} {len(group):6,d}  {shown[0]:44s} {shown[1]}")
 
 
-def agreement(data: Path) -> None:
+def agreement(data: Path, show_all: bool) -> None:
     texts = [t for t in (row.replace(TURN, "\n") for row in real_rows(data)) if len(t) >= 30]
     detect(texts[:10])
     seconds = []
@@ -67,14 +67,19 @@ def agreement(data: Path) -> None:
     print(
         f"of {len(other) / len(texts):.3%} the decision to keep zh and en differs. CPU-seconds {seconds[0]:.2f} against {seconds[1]:.2f}"
     )
-    for text, ours, plain in named[:: max(1, len(named) // 8)]:
+    print(f"by pair: {Counter((a[0], b[0]) for _, a, b in other).most_common()}")
+    for text, ours, plain in (
+        sorted(other, key=lambda o: (o[1], o[2])) if show_all else named[:: max(1, len(named) // 8)]
+    ):
         print(f"  steel {ours[0]} {ours[1]:.2f}, plain {plain[0]} {plain[1]:.2f}: {text[:90]!r}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=SHARED, help="the folder of real data (lid/, instruct/)")
-    data = parser.parse_args().data
+    parser.add_argument("--all", action="store_true", help="print every real row of which the decision differs")
+    given = parser.parse_args()
+    data = given.data
     file = data / "lid" / "lid_eval.tsv"
     if not file.is_file():
         print(f"skipped: needs {file}")
@@ -85,7 +90,7 @@ def main() -> None:
     sure = [i for i, row in enumerate(rows) if row[0] != "mixed-zh-en"]
     decisions([rows[i][0] for i in sure], [ours[i] for i in sure], [plain[i] for i in sure])
     kinds(rows, ours, plain)
-    agreement(data)
+    agreement(data, given.all)
 
 
 if __name__ == "__main__":

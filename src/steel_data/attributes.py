@@ -3,20 +3,26 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from steel_data.cache import key_of, place_of, write_frame
 from steel_data.errors import InputError, excerpt
 from steel_data.filters import dedup, language, overlap
+from steel_data.filters.overlap_store import stored_index
 from steel_data.making import texts_of
 from steel_data.steps import Builder, Filter
 from steel_data.text import TextBatch
 from steel_data.tokens import Tokenizer, counter
 
 LATE = ("decontaminate", "dedup")  # decided in the plan pass, on the survivors of all other steps
+
+
+PART_CHARS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class StageOfChunk:
         self._records: pl.DataFrame | None = None
         self._texts: list[str] | None = None
         self._turns: list[str] | None = None
-        self._batch: TextBatch | None = None
+        self._parts: list[tuple[slice, TextBatch]] | None = None
 
     @property
     def rows(self) -> int:
@@ -74,7 +80,9 @@ class StageOfChunk:
     def texts(self) -> list[str]:
         """The text view of each record."""
         if self._texts is None:
-            self._texts = texts_of(self.records)
+            marked = self.records["messages"].str.contains("\\u001e", literal=True).any()  # a TURN of its own
+            by_turn = self.job.benchmarks_sha256 and not marked
+            self._texts = [t.replace(overlap.TURN, "\n") for t in self.turns] if by_turn else texts_of(self.records)
         return self._texts
 
     @property
@@ -85,11 +93,22 @@ class StageOfChunk:
         return self._turns
 
     @property
-    def batch(self) -> TextBatch:
-        """The texts as arrays, one for all attributes: to them a line break and a TURN are both a blank."""
-        if self._batch is None:
-            self._batch = TextBatch(self.turns)
-        return self._batch
+    def parts(self) -> list[tuple[slice, TextBatch]]:
+        """The texts as arrays, made once for all attributes: to them a line break and a TURN are both a blank.
+
+        In parts of PART_CHARS, so that their arrays stay in the processor's cache and in memory that was used before.
+        """
+        if self._parts is None:
+            end_R = np.cumsum([len(text) for text in self.turns])
+            borders = np.flatnonzero(np.diff(end_R // PART_CHARS, append=-1)) + 1
+            slices = [slice(a, b) for a, b in pairwise([0, *borders.tolist()])]
+            self._parts = [(part, TextBatch(self.turns[part])) for part in slices]
+        return self._parts
+
+    def _by_part(self, compute: Callable[[list[str], TextBatch], dict[str, Any]], texts: list[str]) -> pl.DataFrame:
+        """Return what `compute` makes of each part's texts and arrays, one after another."""
+        found = [pl.DataFrame(compute(texts[part], batch)) for part, batch in self.parts]
+        return pl.concat(found) if found else pl.DataFrame(compute([], TextBatch([])))
 
     def stage(self) -> Stage:
         """Return where the records and the attributes made so far are."""
@@ -106,10 +125,9 @@ class StageOfChunk:
         """Make the two attributes that every stage has."""
 
         def languages() -> pl.DataFrame:
-            labels, scores = language.detect(self.texts, self.batch)
+            told, scores = self._by_part(_detected, self.texts)
             given = self.records["language"]
-            told = pl.Series("language", labels, dtype=pl.String)
-            score = pl.when(given.is_not_null()).then(pl.lit(1.0)).otherwise(pl.Series(scores)).cast(pl.Float32)
+            score = pl.when(given.is_not_null()).then(pl.lit(1.0)).otherwise(scores).cast(pl.Float32)
             empty = self.records["messages"].is_null()
             return pl.select(
                 language=pl.when(empty).then(None).otherwise(pl.coalesce(given, told)),
@@ -120,7 +138,7 @@ class StageOfChunk:
         self.attribute("language", language.VERSION, languages)
         self.attribute(
             "tokens", [tokenizer.name, tokenizer.sha256],
-            lambda: pl.DataFrame({"tokens": pl.Series(counter(tokenizer)(self.texts, self.batch), dtype=pl.Int32)}),
+            lambda: self._by_part(lambda texts, batch: {"tokens": counter(tokenizer)(texts, batch)}, self.texts),
         )  # fmt: skip
 
     def attribute_of(self, i: int, step: Filter) -> None:
@@ -136,12 +154,16 @@ class StageOfChunk:
         near = [step.settings.near for step in self.job.steps if step.use == "dedup"]
         if near:
             settings = dedup.Dedup(near=any(near))
-            self.attribute(f"dedup-{settings.near}", dedup.VERSION, lambda: pl.DataFrame(settings.compute(self.batch)))
+
+            def compute() -> pl.DataFrame:
+                return self._by_part(lambda _, batch: settings.compute(batch), self.turns)
+
+            self.attribute(f"dedup-{settings.near}", dedup.VERSION, compute)
         for benchmarks, sha256 in self.job.benchmarks_sha256:
 
-            def overlaps(names: tuple[str, ...] = benchmarks) -> pl.DataFrame:
-                index = overlap.build_index(names, self.job.data_root)
-                return pl.DataFrame(overlap.overlap(self.turns, index, self.batch))
+            def overlaps(names: tuple[str, ...] = benchmarks, sha256: str = sha256) -> pl.DataFrame:
+                index = index_of(self.job, names, sha256)
+                return self._by_part(lambda texts, batch: overlap.overlap(texts, index, batch), self.turns)
 
             self.attribute(overlap_name(benchmarks), [overlap.VERSION, benchmarks, sha256], overlaps)
 
@@ -176,6 +198,21 @@ class StageOfChunk:
         if keep.dtype != pl.Boolean or len(keep) != len(frame):
             raise InputError(f"{self.file_name}: filter '{step.use}' gives {keep.dtype}, not true or false a row.")
         return pl.DataFrame({f"custom_{step.use}": keep.fill_null(False)})
+
+
+def _detected(texts: list[str], batch: TextBatch) -> dict[str, Any]:
+    labels, scores = language.detect(texts, batch)
+    return {"language": pl.Series(labels, dtype=pl.String), "language_score": scores}
+
+
+def index_of(job: Job, benchmarks: tuple[str, ...], sha256: str) -> overlap.Index:
+    """Return the index of a decontaminate step's benchmarks, from the cache where it is there."""
+    return stored_index(index_place(job, benchmarks, sha256), benchmarks, job.data_root)
+
+
+def index_place(job: Job, benchmarks: tuple[str, ...], sha256: str) -> Path:
+    """Return where the cache keeps that index."""
+    return place_of(job.cache, key_of("index", overlap.VERSION, benchmarks, sha256), "index")
 
 
 def spec(step: Filter) -> list[Any]:

@@ -111,9 +111,14 @@ def benchmark_files(name_or_path: str, data_root: Path, split: str | None = None
 
 def read_benchmark(name_or_path: str, data_root: Path, split: str | None = None) -> list[Item]:
     """Read a benchmark's items in file order: a folder under `data_root` in its published layout, or a jsonl file."""
+    return read_items(benchmark_files(name_or_path, data_root, split))
+
+
+def read_items(files: list[tuple[str, Path]]) -> list[Item]:
+    """Read the items of some (split, file) of a benchmark, in that order."""
     items: list[Item] = []
-    for file_split, file in benchmark_files(name_or_path, data_root, split):
-        items += _read_csv(file, file_split) if file.suffix == ".csv" else _read_jsonl(file, file_split)
+    for split, file in files:
+        items += _read_csv(file, split) if file.suffix == ".csv" else _read_jsonl(file, split)
     return items
 
 

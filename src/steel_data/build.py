@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from steel_data.attributes import index_of
 from steel_data.engine import progress
 from steel_data.errors import InputError
 from steel_data.files import replaced_folder
-from steel_data.filters import overlap
 from steel_data.gather import Gathered, gather, sha256_of
 from steel_data.language_check import language_check
 from steel_data.manifest import contamination, damaged, ledger, read_manifest
@@ -79,7 +79,7 @@ def _write(
     with replaced_folder(prepared.places.out) as fresh:
         accounts = ledger(plan, sources, _raw_rows(prepared))
         with progress("gather", len(plan.frame)) as advance:
-            gathered = gather(plan, sources, fresh, workers, _witness_texts(prepared), advance)
+            gathered = gather(plan, sources, fresh, workers, _witness_texts(sources), advance)
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
         manifest["language_check"] = language_check(plan, prepared.recipe.seed)
@@ -100,14 +100,14 @@ def _raw_rows(prepared: Prepared) -> dict[str, int]:
     return rows
 
 
-def _witness_texts(prepared: Prepared) -> Callable[[list[str]], list[str]]:
+def _witness_texts(sources: tuple[MappedSource, ...]) -> Callable[[list[str]], list[str]]:
     """Return a function from item names (`cmmlu/test/law/00001`) to question and options."""
     texts: dict[str, str] = {}
 
     def find(names: list[str]) -> list[str]:
         if names and not texts:
-            for benchmarks in prepared.benchmarks:
-                index = overlap.build_index(benchmarks, prepared.places.data_root)
+            for benchmarks, sha256 in sources[0].job.benchmarks_sha256:
+                index = index_of(sources[0].job, benchmarks, sha256)
                 texts.update(zip(index.names, index.texts, strict=True))
         return [texts[name] for name in names]
 

@@ -32,8 +32,8 @@ def key_of(*parts: Any) -> str:
 
 
 def place_of(cache: Path, key: str, kind: str) -> Path:
-    """Return the file of an address; `kind` is "records" or "attributes"."""
-    return cache / kind / key[:2] / f"{key[2:34]}.parquet"
+    """Return the file of an address; `kind` is "records", "attributes" or "index" (of a benchmark)."""
+    return cache / kind / key[:2] / f"{key[2:34]}.{'npz' if kind == 'index' else 'parquet'}"
 
 
 def write_frame(place: Path, frame: pl.DataFrame) -> None:

@@ -17,7 +17,7 @@ from steel_data.making import texts_of
 from steel_data.plan import Plan
 from steel_data.text import mix64
 
-SAMPLE = 2_000
+SAMPLE = 1_000  # fastText takes as long for them as all else that a small build does with its languages
 _SHOWN = 5  # differences kept, the most frequent ones
 
 

@@ -15,6 +15,7 @@ from steel_data.attributes import Job, Stage, StageOfChunk, early_reasons, spec
 from steel_data.cache import key_of, place_of, write_frame
 from steel_data.inputs import InputFile
 from steel_data.making import build_records, edit_records
+from steel_data.raw_rows import uncollected
 from steel_data.readers import CHUNK_BYTES, read_chunks
 from steel_data.steps import Filter
 
@@ -71,7 +72,8 @@ def run_task(task: Task) -> list[MappedChunk]:
     missing = {i for i, key in address.items() if not place_of(job.cache, key, "records").exists()}
     if missing:
         for chunk, rows in read_chunks(task.file.path, scan, missing):
-            records = build_records(task.file.name, job.builder, rows, list(job.meta))
+            with uncollected():
+                records = build_records(task.file.name, job.builder, rows, list(job.meta))
             write_frame(place_of(job.cache, address[chunk.index], "records"), records)
     return [map_records(job, task.file.name, task.file_index, index, address[index]) for index in task.chunks]
 

@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 
-from steel_data.attributes import Job
+from steel_data.attributes import Job, index_of, index_place
 from steel_data.cache import key_of
 from steel_data.engine import progress, run
 from steel_data.errors import InputError
@@ -34,6 +34,10 @@ def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
     by_rows = [i for i in prepared.inputs if i.builder.use != "contaminate"]
     tasks = [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files)]
     mapped: dict[str, list[MappedChunk]] = {name: [] for name in jobs}
+    if workers > 1 and len(tasks) > 1:  # each worker would build the benchmark index for itself
+        for names, sha256 in digests:
+            if not index_place(tasks[0].job, names, sha256).exists():
+                index_of(tasks[0].job, names, sha256)
     with progress("map", sum(inputs.rows for inputs in by_rows)) as advance:
         results = run(run_task, tasks, workers, lambda chunks: advance(sum(c.rows for c in chunks)))
     for task, chunks in zip(tasks, results, strict=True):

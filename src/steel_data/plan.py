@@ -184,6 +184,10 @@ class _Table:
         rows = np.flatnonzero(scope & self.kept & ~self.injected)
         if step.settings.keep == "longest":
             rows = rows[np.argsort(-self.frame["chars"].to_numpy()[rows].astype(np.int64), kind="stable")]
+        elif isinstance(step.settings.keep, list):
+            place = {name: i for i, name in reversed(list(enumerate(step.settings.keep)))}
+            rank = np.array([place.get(source.name, len(place)) for source in self.sources])
+            rows = rows[np.argsort(rank[self.source[rows]], kind="stable")]
         if not len(rows):
             return
         places = sorted(set(self.chunk[rows].tolist()))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steel_data.benchmarks import Item, benchmark_name, read_benchmark
-from steel_data.errors import InputError
+from steel_data.errors import InputError, nearest
 from steel_data.filters import overlap
 from steel_data.inputs import InputFile, SourceInputs, origin_name, resolve, scan
 from steel_data.manifest import portable, recipe_sha256, versions
@@ -30,6 +30,7 @@ class Prepared:
 
 def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
     """Find and scan all inputs and check what can be checked before a row is built."""
+    _check_priorities(recipe)
     tokenizer = find_tokenizer(recipe.tokenizer, recipe.path.parent)
     inputs = tuple(resolve(recipe, source, where.data_root, where.cache) for source in recipe.sources)
     warnings = check_test_splits(recipe, inputs, where.cache)
@@ -45,6 +46,19 @@ def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
         root = where.data_root
         benchmarks[names] = tuple(InputFile(f, origin_name(f, root), scan(f, where.cache)) for f in files)
     return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings))
+
+
+def _check_priorities(recipe: Recipe) -> None:
+    """Refuse a dedup step whose `keep` lists what is no source of the recipe."""
+    known = [source.name for source in recipe.sources]
+    for step in [*recipe.filters, *(step for source in recipe.sources for step in source.filters)]:
+        if step.use == "dedup" and isinstance(step.settings.keep, list):
+            for name in step.settings.keep:
+                if name not in known:
+                    raise InputError(
+                        f"{recipe.path} filter 'dedup': keep names '{name}', which is no source of this recipe. "
+                        f'Right: "first", "longest", or a list of sources.{nearest(name, known)}'
+                    )
 
 
 def draws(prepared: Prepared, inputs: SourceInputs) -> tuple[list[Any], str, dict[str, Any]]:

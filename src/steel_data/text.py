@@ -254,8 +254,11 @@ def distinct(values: Whole) -> Whole:
     return values[new]
 
 
-def grams(hash_T: U64, row_T: I64, n: int) -> tuple[U64, I64]:
-    """Return hashes of the `n`-runs of entries that stay inside one row, and their rows."""
+def grams(hash_T: U64, row_T: I64, n: int, places: bool = False) -> tuple[U64, I64]:
+    """Return hashes of the `n`-runs of entries that stay inside one row, and their rows (`row_T` never falls).
+
+    With `places`, where each run begins in place of its row.
+    """
     count = len(hash_T) - n + 1
     if count <= 0:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
@@ -264,4 +267,4 @@ def grams(hash_T: U64, row_T: I64, n: int) -> tuple[U64, I64]:
         value *= _BASE
         value += hash_T[i : i + count]
     inside = row_T[:count] == row_T[n - 1 :]
-    return mix64(value[inside]), row_T[:count][inside]
+    return mix64(value[inside]), np.flatnonzero(inside) if places else row_T[:count][inside]

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_cmmlu, write_jsonl
 
+from steel_data import attributes
 from steel_data.build import Result
 from steel_data.errors import InputError
 
@@ -48,6 +49,23 @@ def test_a_changed_threshold_recomputes_nothing(make: Make, tmp_path: Path) -> N
     make(recipe(words="灯笼"))
     new = set(cached(tmp_path / "cache")) - set(before)
     assert len(new) == 1  # what a pattern finds is its own attribute; nothing else is made anew
+
+
+def test_attributes_do_not_depend_on_the_parts_they_are_made_in(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = chat_rows(50)
+    write_cmmlu(tmp_path)
+    write_jsonl(
+        tmp_path / "a.jsonl", [*rows, {"instruction": "一条带\x1e记号的指令", "output": "回答也带\x1e记号"}, *rows[:9]]
+    )
+    results = []
+    for i, size in enumerate((10**6, 1, 100, 700)):
+        monkeypatch.setattr(attributes, "PART_CHARS", size)
+        results.append(make(recipe(), name=f"r{i}", cache=tmp_path / f"cache{i}"))
+    trained = [read_train(result.folder) for result in results]
+    assert all(frame.equals(trained[0]) for frame in trained)
+    assert [len(read_dropped(result.folder)) for result in results] == [len(read_dropped(results[0].folder))] * 4
 
 
 def test_a_lost_attribute_alone_is_made_again(make: Make, tmp_path: Path) -> None:

@@ -46,12 +46,13 @@ class Dedup:
 
     near: also drop near-duplicates (default), not only equal texts.
     threshold: Jaccard similarity of character 5-grams from which two texts are near-duplicates. Default 0.75.
-    keep: which row of a cluster stays: `first` (source order in the recipe, then file, then row) or `longest`.
+    keep: which row of a cluster stays: `first` (source order in the recipe, then file, then row), `longest`, or a list
+      of sources: a row of the first of them before one of the next, of those not named last; else as `first`.
     """
 
     near: bool = True
     threshold: float = 0.75
-    keep: Literal["first", "longest"] = "first"
+    keep: Literal["first", "longest"] | list[str] = "first"
 
     def __post_init__(self) -> None:
         """Refuse a threshold that the bands cannot serve."""

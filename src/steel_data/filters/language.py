@@ -11,9 +11,12 @@ The rules, in this order (letters = Han, kana, Hangul, Latin and other scripts; 
    instruction that quotes an English sentence is `zh`. Characters that only written Cantonese uses are 2 % of the Han
    ones, and two or more (or 3 %): `yue`. fastText gives .40 on two-character Chinese words and .14 on single ones:
    rules 4 and 5 need no length.
-6. Everything else goes to fastText: its first label, on the first 300 characters (NFKC), with its probability.
+6. Latin letters are 95 % or more of the words; of the first 300 characters' words, eight or more, a fifth are everyday
+   English ones, and two different ones of these no other language has (the, which, would, …): `en`. Of 2,700 lines in
+   75 other languages none passes; of 13,600 English rows that do fastText calls two something else, wrongly.
+7. Everything else goes to fastText: its first label, on the first 300 characters (NFKC), with its probability.
 
-`language_score` is the script's share of the letters for rules 3-5, fastText's probability for rule 6.
+`language_score` is the script's share of the letters for rules 3-6, fastText's probability for rule 7.
 """
 
 import re
@@ -27,14 +30,26 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from steel_data.text import HAN, HANGUL, KANA, LATIN, LETTER, TextBatch
+from steel_data.text import HAN, HANGUL, KANA, LATIN, LETTER, U64, TextBatch, distinct
 
 SEEN = 300  # characters of a text that fastText is shown: its cost is in proportion
 MODEL = Path(__file__).parent.parent / "resources" / "lid.176.ftz"
-VERSION = "language-2"  # part of the cache's key: raise it when a rule changes
+VERSION = "language-3"  # part of the cache's key: raise it when a rule changes
 _ASIDE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$[^$\n]{1,200}\$|https?://\S+", re.DOTALL)
 # Characters of written Cantonese that standard Chinese hardly uses (not 喇, which is in 喇嘛; not 咩, which sheep say).
 _CANTONESE = re.compile("[嘅咗喺啲嚟冇哋嗰噉㗎嘢瞓攞搵佢唔咁畀睇諗]")
+
+_LATIN, _WORDS, _ENGLISH, _ONLY_ENGLISH = 0.95, 8, 0.2, 2  # rule 6
+_BITS = np.uint64(0xFFFF)
+_ONLY = (
+    "the and that with this from have has which their they would could should what when where how you your were been "
+    "being its these those there because about into through between after before while who than then them some other "
+    "more most such only also each both our"
+)
+_EVERYDAY = (
+    "of to is in a an i it for on as be by or not we he she my do does did can will was are if so but no all any new "
+    "one two first make use used using write create find given following"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +116,44 @@ def detect(texts: list[str], batch: TextBatch | None = None) -> tuple[list[str],
         if found and (found >= 2 or found >= 0.03 * han[row]) and found >= 0.02 * han[row]:
             labels[row], scores[row] = "yue", han[row] / total[row]
     decide(chinese, "zh", han / total)
+    latin_share = latin / 5 / total
+    decide(_english(texts, (labels == "") & (latin_share >= _LATIN)), "en", latin_share)
     for row in np.flatnonzero(labels == "").tolist():
         labels[row], scores[row] = fasttext_language(_plain_width(texts[row][:SEEN]))
         if doubtful[row] and labels[row] not in ("ja", "zh"):
             labels[row] = "ja" if kana[row] > han[row] else "zh"
     return labels.tolist(), scores
+
+
+def _english(texts: list[str], where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which of the rows `where` the words tell to be English (rule 6)."""
+    told = np.zeros(len(texts), bool)
+    rows = np.flatnonzero(where)
+    if not len(rows):
+        return told
+    hash_T, offset_R = TextBatch([_plain_width(texts[row][:SEEN]) for row in rows.tolist()]).tokens
+    words_R = np.diff(offset_R)
+    row_T = np.repeat(np.arange(len(rows)), words_R)
+    hash_W, only_W, bitmap = _english_words()
+    at = np.flatnonzero(bitmap[hash_T & _BITS])
+    word = np.minimum(np.searchsorted(hash_W, hash_T[at]), len(hash_W) - 1)
+    known = hash_W[word] == hash_T[at]
+    row, word = row_T[at[known]], word[known]
+    english_R = np.bincount(row, minlength=len(rows))
+    only = only_W[word]
+    different_R = np.bincount(distinct(row[only] * len(hash_W) + word[only]) // len(hash_W), minlength=len(rows))
+    told[rows] = (words_R >= _WORDS) & (english_R >= _ENGLISH * words_R) & (different_R >= _ONLY_ENGLISH)
+    return told
+
+
+@cache
+def _english_words() -> tuple[U64, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return the sorted hashes of the English words (W), which of them no other language has, and a bitmap of them."""
+    only, every = (TextBatch([words]).tokens[0] for words in (_ONLY, f"{_ONLY} {_EVERYDAY}"))
+    hash_W = distinct(every)
+    bitmap = np.zeros(int(_BITS) + 1, bool)
+    bitmap[hash_W & _BITS] = True
+    return hash_W, np.isin(hash_W, only), bitmap
 
 
 def _letters(texts: list[str], batch: TextBatch) -> list[npt.NDArray[np.float64]]:

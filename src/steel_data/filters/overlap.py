@@ -37,15 +37,16 @@ from steel_data.filters.overlap_index import (
     keyed,
     overlap_files,
     spans,
+    unit_grams,
     unit_tokens,
     units,
 )  # fmt: skip
-from steel_data.text import I64, TextBatch, distinct, grams
+from steel_data.text import I64, TextBatch, distinct
 
 __all__ = ["TURN", "Decontaminate", "Index", "best_items", "build_index", "overlap", "overlap_files"]
 
 FLOOR = 0.5  # of containment; the lowest threshold that the attribute can serve
-VERSION = "overlap-2"
+VERSION = "overlap-3"
 _OPTION = 0.7  # of an option's 3-grams
 _OPTIONS = 0.75  # of an item's options
 _ALL_OPTIONS = 0.6  # of the weight of all options' 3-grams together: options that were edited
@@ -118,7 +119,7 @@ class _Chunk:
     def __init__(self, texts: list[str], batch: TextBatch, index: Index) -> None:
         self.texts, self.index = texts, index
         self.end_U, self.row_U = units(batch)
-        self.hash_T, self.unit_T = unit_tokens(batch, self.end_U)
+        self.hash_T, self.unit_T, self.piece_T = unit_tokens(batch, self.end_U)
         self.start_U = np.searchsorted(self.unit_T, np.arange(len(self.end_U) + 1))
         self.first_U = np.searchsorted(self.row_U, np.arange(len(texts)))  # of each row
 
@@ -127,7 +128,7 @@ class _Chunk:
         index, many = self.index, len(self.index.names)
         pairs: list[I64] = []
         for n in index.key_sizes:
-            hash_G, unit_G = grams(self.hash_T, self.unit_T, n)
+            hash_G, unit_G = unit_grams(self.hash_T, self.unit_T, self.piece_T, n)
             at, key = index.find(hash_G)
             pairs.append(unit_G[at] * len(index.key_K) + key)
         every: I64 = np.concatenate([*pairs, np.zeros(0, np.int64)])
@@ -149,8 +150,9 @@ class _Chunk:
         """Collect the distinct n-grams of some units."""
         mine = np.zeros(len(self.end_U), bool)
         mine[unit] = True
-        hash_T, unit_T = self.hash_T[mine[self.unit_T]], self.unit_T[mine[self.unit_T]]
-        self.there = distinct(np.concatenate([keyed(*grams(hash_T, unit_T, n)) for n in range(1, GRAM + 1)]))
+        looked = mine[self.unit_T]
+        tokens = self.hash_T[looked], self.unit_T[looked], self.piece_T[looked]
+        self.there = distinct(np.concatenate([keyed(*unit_grams(*tokens, n)) for n in range(1, GRAM + 1)]))
 
     def _found(self, unit: I64, part: I64) -> tuple[Bool, I64, I64]:
         """Return for each n-gram of each (unit, part) whether the unit has it, its pair, and its place in the index."""

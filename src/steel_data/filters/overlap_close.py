@@ -22,7 +22,7 @@ def stands_near(turn_T: U64, index: Index, item: int, with_options: bool) -> boo
     A question of numbers must be there as a whole run; of another, the place is where most of its 3-grams end.
     """
     batch = TextBatch([index.questions[item], *index.options[item]])
-    hash_T, part_T = unit_tokens(batch, batch.end_R)
+    hash_T, part_T, _ = unit_tokens(batch, batch.end_R)
     question_T, options = hash_T[part_T == 0], [hash_T[part_T == p] for p in range(1, batch.rows)]
     ends = _runs(turn_T, question_T) + len(question_T) if index.digits_I[item] else _ends(turn_T, question_T)
     if not with_options:

@@ -2,7 +2,8 @@
 
 An item has *parts*: its question (part 0) and its options. A part is the set of its token 3-grams; one of fewer than
 three tokens is its whole run, hashed as a 1- or 2-gram; one of signs only (→, ∅) has none. Option labels (`A.`) are no
-tokens.
+tokens, and no n-gram goes over one: `A. 绿林 B. 黄巾` are two options, not a part of the option `绿林、黄巾`. What
+lies between two labels is a *piece*.
 
 Legend of array suffixes: _I one entry an item, _P one a part, _G one an n-gram of a part, _K one a distinct n-gram,
 _T one a token, _U one a unit (a turn of a row).
@@ -15,8 +16,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from steel_data.benchmarks import Item, benchmark_name, read_benchmark
-from steel_data.text import BORDER, I64, SPACE, U64, TextBatch, distinct, grams, mix64, normalise
+from steel_data.benchmarks import Item, benchmark_files, benchmark_name, read_items
+from steel_data.text import (
+    BORDER,
+    HAN,
+    HANGUL,
+    I64,
+    KANA,
+    LATIN,
+    SPACE,
+    U64,
+    TextBatch,
+    distinct,
+    grams,
+    mix64,
+    normalise,
+)  # fmt: skip
 
 Bool = npt.NDArray[np.bool_]
 F64 = npt.NDArray[np.float64]
@@ -78,20 +93,26 @@ class Index:
 
 def overlap_files(benchmarks: list[str], data_root: Path) -> list[Path]:
     """Return the files that the index is made of (they are inputs of the build)."""
-    return sorted({item.file for name in benchmarks for item in _items(name, data_root)})
+    return sorted({file for name in benchmarks for _, file in _scored(name, data_root)})
 
 
-def _items(name: str, data_root: Path) -> list[Item]:
-    items = read_benchmark(name, data_root)
-    scored = [item for item in items if item.split in ("val", "test")]
-    return scored or items  # a benchmark with neither is a file, or one of dev/train only: then all of it counts
+def _scored(name: str, data_root: Path) -> list[tuple[str, Path]]:
+    files = benchmark_files(name, data_root)
+    scored = [(split, file) for split, file in files if split in ("val", "test")]
+    return scored or files  # a benchmark with neither is a file, or one of dev/train only: then all of it counts
 
 
 @lru_cache(maxsize=4)
 def build_index(benchmarks: tuple[str, ...], data_root: Path) -> Index:
     """Read the benchmarks and index their items (once a process)."""
-    items = [(benchmark_name(name), item) for name in benchmarks for item in _items(name, data_root)]
-    return index_of([f"{name}/{item.item}" for name, item in items], [item for _, item in items])
+    names: list[str] = []
+    items: list[Item] = []
+    for benchmark in benchmarks:
+        some = read_items(_scored(benchmark, data_root))
+        name = benchmark_name(benchmark)
+        names += [f"{name}/{item.item}" for item in some]
+        items += some
+    return index_of(names, items)
 
 
 def index_of(names: list[str], items: list[Item]) -> Index:
@@ -121,7 +142,7 @@ def index_of(names: list[str], items: list[Item]) -> Index:
         options=[item.options for item in items],
         length_I=length_I,
         weak_I=weak_I,
-        digits_I=np.array([_is_digits(item.question) for item in items], bool),
+        digits_I=_digits([item.question for item in items]),
         part_I=part_I,
         size_P=size_P,
         told_P=np.bincount(part_G, weights=~told_G, minlength=len(texts)) == 0,
@@ -143,32 +164,42 @@ def _parts(texts: list[str], item_P: I64) -> tuple[I64, I64, U64, I64, Bool]:
     question holds it, in order of parts.
     """
     batch = TextBatch(texts)
-    hash_T, unit_T = unit_tokens(batch, end_U=batch.end_R)
+    hash_T, unit_T, piece_T = unit_tokens(batch, end_U=batch.end_R)
     tokens_P = np.bincount(unit_T, minlength=len(texts))
-    size_P = np.minimum(tokens_P, GRAM)
+    size_P = np.minimum(_longest_piece(unit_T, piece_T, len(texts)), GRAM)
     is_question_P = np.concatenate([[True], item_P[1:] != item_P[:-1]]) if len(item_P) else np.zeros(0, bool)
     hashes, parts, told = [], [], []
     for n in range(1, GRAM + 1):
-        hash_G, part_G = grams(hash_T, unit_T, n)
-        whole_G = keyed(hash_G, item_P[part_G])
+        hash_G, part_G = unit_grams(hash_T, unit_T, piece_T, n)
+        asked_G = is_question_P[part_G]
+        asked = distinct(keyed(hash_G[asked_G], item_P[part_G[asked_G]]))
         mine = size_P[part_G] == n
-        hashes.append(hash_G[mine])
-        parts.append(part_G[mine])
-        asked = distinct(whole_G[is_question_P[part_G]])
-        place = np.minimum(np.searchsorted(asked, whole_G[mine]), max(len(asked) - 1, 0))
-        told.append(asked[place] == whole_G[mine] if len(asked) else np.zeros(int(mine.sum()), bool))
+        hash_G, part_G, told_G = hash_G[mine], part_G[mine], asked_G[mine].copy()
+        option = np.flatnonzero(~told_G)
+        if len(asked):
+            wanted = keyed(hash_G[option], item_P[part_G[option]])
+            told_G[option] = asked[np.minimum(np.searchsorted(asked, wanted), len(asked) - 1)] == wanted
+        hashes.append(hash_G)
+        parts.append(part_G)
+        told.append(told_G)
     hash_G, part_G, told_G = np.concatenate(hashes), np.concatenate(parts), np.concatenate(told)
-    order = np.lexsort((hash_G, part_G))
-    hash_G, part_G, told_G = hash_G[order], part_G[order], told_G[order]
-    new = np.ones(len(hash_G), bool)
-    new[1:] = (hash_G[1:] != hash_G[:-1]) | (part_G[1:] != part_G[:-1])
-    return tokens_P, size_P, hash_G[new], part_G[new], told_G[new]
+    # by part, then by 40 bits of the hash: enough to tell the n-grams of one part apart, and one sort instead of two
+    place_G = (part_G.astype(np.uint64) << np.uint64(40)) | (hash_G >> np.uint64(24))
+    order = np.argsort(place_G)
+    new = np.ones(len(order), bool)
+    new[1:] = place_G[order][1:] != place_G[order][:-1]
+    order = order[new]
+    return tokens_P, size_P, hash_G[order], part_G[order], told_G[order]
 
 
-def _is_digits(question: str) -> bool:
-    """Return whether a question is numbers and signs, but for three letters or characters at most."""
-    text = normalise(question)
-    return any(c.isdigit() for c in text) and sum(c.isalpha() for c in text) <= 3
+def _digits(questions: list[str]) -> Bool:
+    """Return which questions are numbers and signs, but for three letters or characters at most."""
+    few = np.flatnonzero(TextBatch(questions).counts(HAN, KANA, HANGUL, LATIN) <= 3)  # all of these are letters
+    found = np.zeros(len(questions), bool)
+    for i in few.tolist():
+        text = normalise(questions[i])
+        found[i] = any(c.isdigit() for c in text) and sum(c.isalpha() for c in text) <= 3
+    return found
 
 
 def units(batch: TextBatch) -> tuple[I64, I64]:
@@ -177,10 +208,26 @@ def units(batch: TextBatch) -> tuple[I64, I64]:
     return end_U, np.searchsorted(batch.end_R, end_U)
 
 
-def unit_tokens(batch: TextBatch, end_U: I64) -> tuple[U64, I64]:
-    """Return the hashes of a batch's tokens without option labels (A. B、 (C)), and the unit of each.
+def _longest_piece(unit_T: I64, piece_T: I64, units: int) -> I64:
+    """Return the tokens of each unit's longest piece."""
+    longest_U = np.zeros(units, np.int64)
+    if len(piece_T):
+        first = np.flatnonzero(np.concatenate([[True], piece_T[1:] != piece_T[:-1]]))
+        np.maximum.at(longest_U, unit_T[first], np.diff(np.append(first, len(piece_T))))
+    return longest_U
 
-    A label would else stand for an option of one letter, and the same options under other labels would differ.
+
+def unit_grams(hash_T: U64, unit_T: I64, piece_T: I64, n: int) -> tuple[U64, I64]:
+    """Return the hashes of all runs of `n` tokens inside a piece, and the unit of each."""
+    hash_G, at_G = grams(hash_T, piece_T, n, places=True)
+    return hash_G, unit_T[at_G]
+
+
+def unit_tokens(batch: TextBatch, end_U: I64) -> tuple[U64, I64, I64]:
+    """Return the hashes of a batch's tokens without option labels (A. B、 (C)), the unit of each, and its piece.
+
+    Pieces are numbered through the batch: a unit begins one, and so does a label. A label would else stand for an
+    option of one letter, and the same options under other labels would differ.
     """
     hash_T, _ = batch.tokens
     place_T = batch.token_places
@@ -194,9 +241,11 @@ def unit_tokens(batch: TextBatch, end_U: I64) -> tuple[U64, I64]:
     after = np.where(blank, code_C[np.minimum(place + 2, len(code_C) - 1)], after)
     kept_T = np.ones(len(hash_T), bool)
     kept_T[at[free & np.isin(after, _AFTER_LABEL)]] = False
+    label_T = np.cumsum(~kept_T)[kept_T]
     place_T = place_T[kept_T]
     start_U = np.searchsorted(place_T, np.concatenate([[0], end_U]))
-    return hash_T[kept_T], np.repeat(np.arange(len(end_U)), np.diff(start_U))
+    unit_T = np.repeat(np.arange(len(end_U)), np.diff(start_U))
+    return hash_T[kept_T], unit_T, unit_T + label_T
 
 
 def keyed(hash_G: U64, owner_G: I64) -> U64:

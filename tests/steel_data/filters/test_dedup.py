@@ -251,6 +251,16 @@ def test_keep_longest_prefers_the_longer_row(tmp_path: Path, make: Make) -> None
     assert len(kept) == 40
 
 
+def test_keep_takes_a_list_of_sources(tmp_path: Path, make: Make) -> None:
+    sources(tmp_path)
+    result = make(RECIPE.format(a='"a*.jsonl"', options=', keep = ["b"]'))
+    kept, dropped = read_train(result.folder), read_dropped(result.folder)
+    assert kept.filter(pl.col("origin_file") == "b.jsonl")["origin_row"].sort().to_list() == list(range(20))
+    assert set(dropped["origin_file"]) == {"a1.jsonl", "a2.jsonl"}
+    with pytest.raises(InputError, match=r"keep names 'bb', which is no source.*Did you mean 'b'"):
+        make(RECIPE.format(a='"a*.jsonl"', options=', keep = ["bb"]'), name="wrong")
+
+
 def test_near_false_drops_equal_rows_only(tmp_path: Path, make: Make) -> None:
     sources(tmp_path)
     dropped = read_dropped(make(RECIPE.format(a='"a*.jsonl"', options=", near = false")).folder)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steel_data.filters import language
 from steel_data.filters.language import Language, detect, fasttext_language
 from steel_data.text import TextBatch
 
@@ -36,6 +37,12 @@ CASES = {
     "sheep are not Cantonese": ("小羊咩咩叫，咩咩找妈妈。", "zh"),
     "English": (ENGLISH, "en"),
     "full-width English": (ENGLISH.translate({c: c + 0xFEE0 for c in range(0x21, 0x7F)}), "en"),
+    "English that quotes French": (
+        "Which word would you use for a library? They say “bibliothèque” in France, and that is what I would write.", "en",
+    ),
+    "Indonesian with English words": (
+        "Saya suka meeting online karena file dan slide bisa langsung dibagikan the best pokoknya untuk semua orang.", "id",
+    ),
     "French": ("Je ne sais pas où se trouve la bibliothèque, mais je peux demander.", "fr"),
     "Russian": ("Завтра будет хорошая погода, возьмите с собой друзей.", "ru"),
     "Chinese that quotes English": (f"请把下面的句子翻译成中文，并解释其中的语法：{ENGLISH}", "zh"),
@@ -66,6 +73,19 @@ def test_only_code_is_judged_as_it_is() -> None:
 
 def test_a_long_first_line_does_not_hide_a_newline_from_fasttext() -> None:
     assert fasttext_language("Good morning\r\nto you\n")[0] == "en"
+
+
+def test_everyday_words_tell_english_without_fasttext(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "fasttext_language", lambda text: ("asked", 0.5))
+    texts = [
+        ENGLISH,
+        "The short one.",
+        "Der Hund ist groß und die Katze ist klein.",
+        f"{ENGLISH} " + "Straße und Gasse. " * 20,
+    ]
+    labels, scores = detect(texts)
+    assert labels == ["en", "asked", "asked", "asked"]
+    assert scores.tolist() == [1, 0.5, 0.5, 0.5]
 
 
 @given(st.lists(st.sampled_from([text for text, _ in CASES.values()]), max_size=12))

@@ -118,6 +118,22 @@ def test_same_stem_with_other_options_is_another_item(index: Index) -> None:
     assert found(index, *rows) == [None] * 5
 
 
+def test_an_option_stands_inside_one_option_of_the_row() -> None:
+    # Each option of the item is two options of the row, one after the other: another question.
+    pairs = ("赤门会、白石会", "青铜会、黄沙会", "赤门会、黄沙会", "白石会、青铜会")
+    index = index_of(["b/test/s/0"], [item("在河边竖起竹旗、结成船队的是哪一个会社", pairs)])
+    single = ["赤门会", "白石会", "青铜会", "黄沙会"]
+    rows = [asked("在河边竖起竹旗、结成船队的是哪一个会社", options) for options in (single, single[::-1], pairs)]
+    assert found(index, *rows) == [None, None, 0]
+
+
+def test_labels_inside_an_item_do_not_hide_it() -> None:
+    question = "把句子 A. 他来 B. 我去 C. 你留 合成一句"
+    index = index_of(["b/test/s/0"], [item(question, ("A. B. C.", "先 C. 后 A.", "B. 在前", "都不对"))])
+    row = asked(question, ("A. B. C.", "先 C. 后 A.", "B. 在前", "都不对"))
+    assert found(index, row, asked(question, ["一二三", "四五六", "七八九", "十百千"])) == [0, None]
+
+
 def test_options_count_only_in_the_turn_that_holds_the_question(index: Index) -> None:
     row = f"{asked(KILN[0], ['灰', '白', '黑', '红'])}{TURN}既不是铁、铜，也不是钴、锰。"
     assert found(index, row, asked(*KILN)) == [None, 1]
