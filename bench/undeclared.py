@@ -2,7 +2,7 @@
 
 Two mixtures are built: `hidden` holds every third CMMLU question in a chat file, in one of three wordings, without a
 decontaminating filter; `declared` holds half of CMMLU through the injector. Of each: the questions that should be named
-and are, what is named besides (with C-Eval: spill-over), and five of those to be judged by eye. Without the real data the
+and are, what is named besides (with C-Eval: spill-over), and those to be judged by eye. Without the real data the
 generated sample is used.
 """
 
@@ -112,7 +112,7 @@ def compare(work: Path, cmmlu: list[Item], ceval: list[Item], plain: list[dict[s
                 named = sum(item in found for item in mine)
                 table.add_row(name, words, str(len(mine)), str(named), *(last if words == WORDINGS[0] else ()))
     Console(width=120).print(table)
-    for name, item, held in besides[:: max(1, len(besides) // 12)]:
+    for name, item, held in besides:
         row = held.texts[0][:150].replace("\n", " ") if held.texts else ""
         print(f"{name} {item.item}: {item.question[:60]} {' / '.join(item.options)[:60]}\n    row: {row}")
 

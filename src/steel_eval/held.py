@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_data.manifest import damaged, read_manifest
 
+TELLING = 16  # tokens (Han: characters) of a question that proves something without its options
 MOST_PLACES = 10  # training rows that are named for a question; more are counted
 MOST_TEXTS = 3  # of them with their text, for questions that nobody declared
 MOST_CHARS = 700  # of a text
@@ -151,14 +152,46 @@ def found_items(mixture: Mixture, items: Sequence[Item], label: str) -> dict[str
     what = one_line(f"looking for questions of {label} in {rows:,} rows of {mixture.folder}")
     with ticking(what, rows / _SPEED):
         overlaps = mixture_overlap(mixture.folder, items)
-        found = with_texts(mixture, {name: Held(0, f.rows, f.places, []) for name, f in overlaps.items()})
+        whole = with_texts(mixture, {name: Held(0, f.rows, f.places, []) for name, f in overlaps.items()}, None)
+        borne_out = _borne_out([item for item in items if item.item in whole], whole)
+        found = {name: _shortened(entry) for name, entry in whole.items() if name in borne_out}
     with suppress(InputError):  # a read-only place: the next report looks again
         atomic_write(kept, orjson.dumps({name: asdict(entry) for name, entry in found.items()}))
     return found
 
 
-def with_texts(mixture: Mixture, found: dict[str, Held]) -> dict[str, Held]:
-    """Return the same with the texts of the first rows of each question."""
+def _borne_out(items: Sequence[Item], found: dict[str, Held]) -> set[str]:
+    """Return the questions that their rows prove: a short one needs half of its options in one of them.
+
+    Among the few hundred questions of one task 下列说法错误的是 is rare, so overlap may take it for a finding.
+    """
+    from steel_data.filters.overlap_index import index_of
+
+    length_I = index_of([item.item for item in items], list(items)).length_I
+    proved = set()
+    for item, length in zip(items, length_I.tolist(), strict=True):
+        options = [o for o in map(_plain, item.options) if o]
+        rows = [_plain(text) for text in found[item.item].texts]
+        held = any(2 * sum(option in row for option in options) >= len(options) for row in rows)
+        if length >= TELLING or held or not options or not rows:
+            proved.add(item.item)
+    return proved
+
+
+def _plain(text: str) -> str:
+    import regex
+
+    from steel_data.text import normalise
+
+    return str(regex.sub(r"[\s\p{P}]+", "", normalise(text)))
+
+
+def _shortened(entry: Held) -> Held:
+    return replace(entry, texts=[text[:MOST_CHARS] for text in entry.texts])
+
+
+def with_texts(mixture: Mixture, found: dict[str, Held], chars: int | None = MOST_CHARS) -> dict[str, Held]:
+    """Return the same with the texts of the first rows of each question, cut to so many characters."""
     import polars as pl
 
     from steel_data.mixture_rows import collect, joined_text, scan
@@ -167,7 +200,7 @@ def with_texts(mixture: Mixture, found: dict[str, Held]) -> dict[str, Held]:
     texts: dict[str, str] = {}
     for name in mixture.manifest["output"] if wanted else ():
         lazy = scan(mixture.folder, name)
-        text = joined_text(lazy.collect_schema()).str.slice(0, MOST_CHARS)
+        text = joined_text(lazy.collect_schema()).str.slice(0, chars)
         rows = lazy.filter(_place().is_in(wanted) & (pl.col("copy") == 0)).select(_place(), text.alias("text"))
         texts |= dict(collect(mixture.folder / name, rows).iter_rows())
     return {

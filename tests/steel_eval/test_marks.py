@@ -10,6 +10,7 @@ from tests.steel_eval import toys
 from tests.steel_eval.leak.conftest import write_benchmark
 from typer.testing import CliRunner
 
+from steel_data.benchmarks import Item
 from steel_data.cli import app as data_app
 from steel_data.errors import InputError
 from steel_eval.arms import load_arm
@@ -266,6 +267,23 @@ def test_what_was_found_is_kept(world, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("held/*/*.json"))) == 2
     file.write_text("{")  # a damaged file is made anew
     assert set(found_items(mixture, items, "cmmlu")) == set(first)
+
+
+def test_a_short_question_needs_its_options_in_the_row(tmp_path):
+    rows = [
+        "下列说法错误的是 病毒没有细胞结构；病毒可以独立存活。哪一项不对？",
+        "下列说法错误的是 简单图；完全图。哪一项不对？",
+    ]
+    chat = [{"instruction": row, "input": "", "output": "丁。"} for row in rows]
+    plain = [{"instruction": f"请回答第{i}题。", "input": "", "output": f"答案是{i}。"} for i in range(30)]
+    (tmp_path / "web.jsonl").write_text("\n".join(json.dumps(r) for r in chat + plain), encoding="utf-8")
+    build(tmp_path, "web", chat="web")
+    mixture = open_mixture(tmp_path / "web/mixture")
+    item = Item("val/maths/00003", "maths", "val", 3, "下列说法错误的是____", ("简单图", "完全图"), "A", "", tmp_path)
+    others = [replace(item, item=f"val/maths/{n:05d}", question=f"第{n}个问题问的是什么东西") for n in range(50, 60)]
+    found = found_items(mixture, [replace(item, options=("哈密顿", "欧拉")), *others], "ceval")
+    assert found == {}
+    assert found_items(mixture, [item, *others], "ceval")["val/maths/00003"].rows >= 1
 
 
 def test_a_leak_output_stands_for_the_search(world, tmp_path):
