@@ -26,7 +26,7 @@ PAGES = {
     "README.md": (3, 3),
     "README.zh.md": (3, 3),
     "CONTRIBUTING.md": (0, 2),
-    "docs/curation.md": (5, 0),
+    "docs/curation.md": (6, 0),
     "docs/datasets.md": (0, 2),
     "docs/plugins.md": (1, 0),
     "docs/recipes.md": (0, 0),

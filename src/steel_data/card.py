@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from steel_data.card_evidence import read_evidence
+from steel_data.card_evidence_view import evidence_view
 from steel_data.card_facts import read_facts
 from steel_data.card_view import view
 from steel_data.display import one_line, visible
@@ -20,7 +22,7 @@ _BAR = 24  # characters of a full bar in Markdown
 
 def write_card(folder: Path, manifest: dict[str, Any]) -> None:
     """Write card.md and card.html into a mixture folder whose other files are there."""
-    seen = view(manifest, read_facts(folder, manifest))
+    seen = view(manifest, read_facts(folder, manifest)) | evidence_view(read_evidence(folder, manifest))
     atomic_write(folder / "card.md", _render("card.md.j2", seen).encode())
     atomic_write(folder / "card.html", _render("card.html.j2", seen).encode())
 

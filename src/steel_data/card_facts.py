@@ -58,7 +58,7 @@ def read_facts(folder: Path, manifest: dict[str, Any]) -> Facts:
     names = list(manifest["sources"])
     counts, chosen = _count(folder, manifest, max(1, min(SAMPLES, _MOST_SAMPLES // max(len(names), 1))))
     chosen = {name: chosen.get(name, []) for name in names[:_MOST_SAMPLES]}
-    rows = _rows_at(folder, [place for places in chosen.values() for place in places])
+    rows = rows_at(folder, [place for places in chosen.values() for place in places])
     samples = {name: tuple(rows[place] for place in places) for name, places in chosen.items()}
     return Facts(counts, samples, _reasons(folder, manifest), _injected(folder, manifest))
 
@@ -85,7 +85,7 @@ def _count(folder: Path, manifest: dict[str, Any], samples: int) -> tuple[pl.Dat
     return counts.sort(keys, nulls_last=True), chosen
 
 
-def _rows_at(folder: Path, places: list[Place]) -> dict[Place, Row]:
+def rows_at(folder: Path, places: list[Place]) -> dict[Place, Row]:
     """Return the rows at some places of parquet files; each row group that holds one is read once."""
     wanted: dict[str, list[int]] = {}
     for name, row in places:
@@ -98,8 +98,8 @@ def _rows_at(folder: Path, places: list[Place]) -> dict[Place, Row]:
                 end = start + file.metadata.row_group(group).num_rows
                 mine = sorted({row for row in rows if start <= row < end})
                 if mine:
-                    table = file.read_row_group(group).take([row - start for row in mine])
-                    found |= {(name, row): value for row, value in zip(mine, table.to_pylist(), strict=True)}
+                    table = file.read_row_group(group)  # its take() would import pandas: half a second
+                    found |= {(name, row): table.slice(row - start, 1).to_pylist()[0] for row in mine}
                 start = end
     return found
 
@@ -113,7 +113,7 @@ def _reasons(folder: Path, manifest: dict[str, Any]) -> tuple[Reason, ...]:
             by_source.setdefault(reason, {})[source] = rows
     ordered = sorted(by_source, key=lambda reason: (-sum(by_source[reason].values()), reason))
     chosen = _examples(folder, manifest, set(ordered[:_MOST_REASONS]))
-    found = _rows_at(folder, [place for places in chosen.values() for place in places])
+    found = rows_at(folder, [place for places in chosen.values() for place in places])
     reasons = []
     for name in ordered:
         rows = tuple(found[place] for place in chosen.get(name, ()))
@@ -127,7 +127,7 @@ def _examples(folder: Path, manifest: dict[str, Any], wanted: set[str]) -> dict[
     start = 0
     for name, entry in manifest["dropped_files"].items():
         frame = pl.read_parquet(folder / name, columns=["reason"], glob=False).with_row_index("at")
-        hashes = _mixed(np.arange(start, start + len(frame), dtype=np.uint64), manifest["seed"])
+        hashes = mixed(np.arange(start, start + len(frame), dtype=np.uint64), manifest["seed"])
         frame = frame.with_columns(hash=pl.Series(hashes), file=pl.lit(name)).filter(
             pl.col("reason").is_in(list(wanted))
         )
@@ -139,7 +139,7 @@ def _examples(folder: Path, manifest: dict[str, Any], wanted: set[str]) -> dict[
     return places
 
 
-def _mixed(numbers: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
+def mixed(numbers: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
     """Return a hash of each number (the finaliser of splitmix64, Steele, Lea and Flood 2014); it wraps around."""
     z = numbers + np.uint64(seed & (2**64 - 1)) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -237,15 +237,15 @@ def _allowed(manifest: dict[str, Any], facts: Facts) -> dict[str, str]:
     return {source: reason for source, reason in manifest["test_splits"].items() if source not in injecting}
 
 
-def shown(row: Row) -> dict[str, Any]:
-    """Return a row as a sample: where it comes from, its parts, shortened."""
+def shown(row: Row, whole: bool = False) -> dict[str, Any]:
+    """Return a row as a sample: where it comes from, its parts, shortened (unless `whole`)."""
     language = row.get("language")
     return {
         "id": row["id"], "source": row["source"], "kind": row["kind"], "language": language,
         "tag": language if language and regex.fullmatch("[a-z]{2,3}", language) else "und",
         "chars": row.get("chars"), "place": f"{row['origin_file']} row {row['origin_row']}",
         "mark": f"{row['benchmark']} {row['item']}, dose {row['dose']}" if row.get("dose") else None,
-        "turns": shortened(turns(row), _CHARS, _TURNS),
+        "turns": turns(row) if whole else shortened(turns(row), _CHARS, _TURNS),
     }  # fmt: skip
 
 

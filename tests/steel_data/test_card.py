@@ -175,6 +175,58 @@ def test_the_mixture_that_lost_every_row_has_a_card(make: Make, tmp_path: Path) 
     assert "length:too-short" in (result.folder / "card.html").read_text(encoding="utf-8")
 
 
+PAIRS = """
+filters = [{ use = "decontaminate", benchmarks = ["own.jsonl"] }, { use = "dedup", near = false }]
+[source.a]
+path = "a.jsonl"
+[source.b]
+path = "b.jsonl"
+"""
+
+
+def _pairs(make: Make, root: Path, text: str, clusters: int) -> Result:
+    """Build `clusters` clusters of three rows and one of eight; one row is an item of the benchmark."""
+    question = "水磨坊里第三只石磨每小时能磨出多少斤面粉才够全村人吃"
+    write_jsonl(root / "own.jsonl", [{"question": question + text, "answer": "十斤"}])
+    rows = [
+        {"instruction": f"{row['instruction']}{text}{i}", "output": row["output"]}
+        for i, row in enumerate(chat_rows(clusters))
+    ]
+    asked = {"instruction": f"{'前言。' * 400}{question}{text}", "output": "十斤。"}
+    write_jsonl(root / "a.jsonl", [*rows, asked])
+    write_jsonl(root / "b.jsonl", [*rows, *rows, *[rows[0]] * 5])
+    return make(PAIRS)
+
+
+def test_duplicates_and_overlaps_are_shown_beside_what_they_repeat(make: Make, tmp_path: Path) -> None:
+    result = _pairs(make, tmp_path, "", 6)
+    html = (result.folder / "card.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(html)
+    said = " ".join(page.text.split())
+    assert "3 to 4: 5 clusters · 5 to 10: 1 cluster" in said
+    assert "7 dropped (dedup:exact 7) for a.jsonl row 0 ·" in said
+    assert said.count("b.jsonl row 0") >= 1
+    assert "and 3 more." in said  # four of the seven are shown
+    assert "1 row dropped for 1 item; 1 shown" in said
+    at = said.index("own/test/own/00000 in a.jsonl row 6")
+    assert "水磨坊里第三只石磨" in said[at : at + 400]  # 1,200 characters into the row, and yet shown
+    markdown = (result.folder / "card.md").read_text(encoding="utf-8")
+    assert "| 3 to 4 | 5 | 10 |" in markdown
+    assert "| `own` | 1 | 1 |" in markdown
+
+
+def test_the_evidence_is_bounded_and_only_text(make: Make, tmp_path: Path) -> None:
+    result = _pairs(make, tmp_path, HOSTILE * 3, 150)
+    html = (result.folder / "card.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(html)
+    assert " ".join(page.text.split()).count("for a.jsonl row") == 30
+    assert len(html.encode()) < 1_500_000
+    assert not {"script", "img", "iframe", "link", "object", "form"} & set(page.tags)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page.text)
+
+
 COUNT = st.integers(0, 5000)
 
 
