@@ -88,7 +88,7 @@ def _with_witness(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:
         frame = pl.read_parquet(folder / name, columns=["step", "reason", "witness_id"], glob=False)
         hashes = mixed(np.arange(start, start + len(frame), dtype=np.uint64), manifest["seed"])
         frame = frame.with_row_index("at").with_columns(hash=pl.Series(hashes), file=pl.lit(name))
-        frame = frame.filter(pl.col("witness_id").is_not_null()).cast(words)
+        frame = frame.filter(pl.col("witness_id").is_not_null()).with_columns(pl.col(*words).cast(pl.Categorical))
         frames.append(frame.select(frames[0].columns))
         start += entry["rows"]
     return pl.concat(frames)
