@@ -90,7 +90,7 @@ def main(folder: Path) -> None:
             task_tables(name, entry)
         else:
             print(f"\n{name}, spill-over: {entry['spill_over']}")
-    print(f"\ntext only: {study['text_only']}\n\noverlap: {study['overlap']}")
+    print(f"\ntext only: {study['text_only']}\n\noverlap: {study.get('overlap')}")
     for arm, found in (study["detectors"] or {}).items():
         print(f"\ndetectors, {arm} arm: {found['regime']}; cost {found['cost']}")
         table("detector | copies | seen / unseen | AUC | hits % at 5 % alarms | at 1 %", rates(found))
