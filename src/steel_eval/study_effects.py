@@ -18,6 +18,7 @@ from steel_eval.stats import wilson
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 FEWEST = 10  # (item, seed) pairs, below which a cell of a table is left out
+SPAN = 0.3  # of the training that ages must span: a slope from less would be drawn out over the whole of it
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def by_form(clean_SQ: Floats, injected_SQ: Floats, items: Items, form: Sequence[
 class Forgetting:
     """Gains by time since the last exposure. `trend`: change of the score from the end of training back to its
     beginning (negative: what was seen early is forgotten), its interval and randomisation test over the places of the
-    copies. None where the ages of a dose do not differ.
+    copies. None where the ages of a dose hardly differ.
     """
 
     dose: int
@@ -128,7 +129,7 @@ def _trend(
     """Return the slope of the score over age (a share of the training), with seeds as strata."""
     seed_SQ = np.broadcast_to(np.arange(len(injected_SQ))[:, None], injected_SQ.shape)
     age_N, seed_N = age_SQ[seen_SQ], seed_SQ[seen_SQ].astype(np.int64)
-    if len(age_N) < 2 * FEWEST or np.ptp(age_N) < 0.05:
+    if len(age_N) < 2 * FEWEST or np.ptp(age_N) < SPAN:
         return (None,) * 4
     clean_N = np.broadcast_to(clean_SQ.mean(0), injected_SQ.shape)[seen_SQ]
     right_N = injected_SQ[seen_SQ]
