@@ -1,7 +1,7 @@
 """The dose-response plot: gain over exposures, one line an arm, with 95 % intervals, as SVG."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 Point = tuple[float, float, float, float]  # exposures, gain, its interval (shares)
 _COLOURS = ["#2563eb", "#d97706", "#059669", "#7c3aed"]
@@ -14,15 +14,16 @@ def dose_svg(lines: Sequence[tuple[str, Sequence[Point]]]) -> str:
 
     points = [p for _, line in lines for p in line]
     doses = sorted({p[0] for p in points})
-    low = min(0.0, *(p[2] for p in points)) - 0.02
-    high = max(0.05, *(p[3] for p in points)) + 0.02
+    # an interval of two seeds can be many times the possible gains: the plot ends at -100 and +100 points
+    low = max(-1.0, min(0.0, *(p[2] for p in points))) - 0.02
+    high = min(1.0, max(0.05, *(p[3] for p in points))) + 0.02
     right = _WIDTH - _RIGHT
 
     def x(dose: float) -> float:
         return _LEFT + math.log1p(dose) / math.log1p(doses[-1]) * (right - _LEFT - 20)
 
     def y(gain: float) -> float:
-        return _TOP + (high - gain) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+        return _TOP + (high - min(max(gain, low), high)) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="gain by exposures">']
     for gain in _ticks(low, high):
@@ -54,9 +55,8 @@ def _ticks(low: float, high: float) -> list[float]:
     return [step * k for k in range(first, last + 1)]
 
 
-def _apart(values: Sequence[float], x: object) -> list[float]:
+def _apart(values: Sequence[float], place: Callable[[float], float]) -> list[float]:
     """Return the values whose labels do not run into the one before them."""
-    place = x if callable(x) else float
     out: list[float] = []
     for value in values:
         if not out or place(value) - place(out[-1]) >= 26:

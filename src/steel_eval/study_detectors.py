@@ -11,7 +11,7 @@ from steel_data.benchmarks import Item
 from steel_data.recipe import load
 from steel_eval.effects import Items
 from steel_eval.leak.calibrate import How, Pair, calibrate, overlap_by_form
-from steel_eval.study_results import truth_of
+from steel_eval.study_results import drawn, truth_of
 from steel_eval.study_score import ScoredArm, items_of
 from steel_eval.study_settings import StudySettings
 from steel_eval.tasks import Task
@@ -26,8 +26,13 @@ def measure_detectors(
     """Return `text_only`, `overlap` and `detectors` (by injected arm) for the task with the most seen items."""
     from steel_eval.run import default_device
 
-    truths = {task.name: truth_of(task, scored, "injected") for task in tasks}
-    task = max(tasks, key=lambda task: int((truths[task.name].items.dose > 0).sum()))
+    draws = drawn(scored["injected"].arm.mixture)
+
+    def seen(task: Task) -> int:
+        mine = draws.get(task.benchmark, {})
+        return sum(mine.get(item.item, (0, ""))[0] > 0 for item in items_of(task))
+
+    task = max(tasks, key=seen)
     out: dict[str, Any] = {"text_only": None, "overlap": {}, "detectors": {}}
     for name in ("injected", "diluted"):
         if name not in scored:

@@ -65,7 +65,9 @@ def test_the_summary_says_gain_and_clean_score():
     assert "reported 30.0 %, estimated clean score 26.0 %" in second
 
 
-@pytest.mark.parametrize("points", [[(3.0, 0.1, 0.0, 0.2)], [(1.0, -0.3, -0.5, -0.1), (90.0, 0.9, 0.8, 1.0)]])
+@pytest.mark.parametrize(
+    "points", [[(3.0, 0.1, 0.0, 0.2)], [(1.0, -0.3, -0.5, -0.1), (90.0, 0.9, 0.8, 1.0)], [(3.0, 0.4, -9.0, 9.0)]]
+)
 def test_a_plot_holds_its_points(points):
     svg = str(dose_svg([("a<b", points)]))
     assert "a&lt;b" in svg and "<b" not in svg.replace("<br", "")
