@@ -164,7 +164,7 @@ def study(
     shots: Annotated[int | None, typer.Option(min=0, help="Worked examples; by default [eval] shots.")] = None,
     preset: Annotated[str | None, typer.Option(help="Prompt presets; by default [eval] presets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Runs trained side by side, on a machine without a GPU.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
     from steel_eval.study import Options, study_command

@@ -49,13 +49,13 @@ def study_command(recipe_path: Path, options: Options) -> None:
     for line in about["notes"]:
         typer.echo(line)
     train_arms(arms, options.data.absolute(), options.workers)
-    scored = score_arms(arms, tasks, settings, folder)
+    scored = score_arms(arms, tasks, settings, folder, options.workers)
     results = study_results(scored, tasks, settings)
     results = {"name": recipe.name, **about, **_first(results, settings), "text_only": None, "detectors": None}
     if settings.detectors:
         from steel_eval.study_detectors import measure_detectors
 
-        results |= measure_detectors(scored, tasks, settings, folder)
+        results |= measure_detectors(scored, tasks, settings, folder, options.workers)
     print_study(results)
     if results["detectors"]:
         write_json(folder / "rates.json", results["detectors"])

@@ -21,9 +21,12 @@ UNSEEN = 1_200  # unseen items measured, at most: a rate of 1 % needs 1,000, and
 
 
 def measure_detectors(
-    scored: dict[str, ScoredArm], tasks: Sequence[Task], settings: StudySettings, folder: Path
+    scored: dict[str, ScoredArm], tasks: Sequence[Task], settings: StudySettings, folder: Path, workers: int = 1
 ) -> dict[str, Any]:
-    """Return `text_only`, `overlap` and `detectors` (by injected arm) for the task with the most seen items."""
+    """Return `text_only`, `overlap` and `detectors` (by injected arm) for the task with the most seen items.
+
+    `workers`: so many checkpoints measured side by side.
+    """
     from steel_eval.run import default_device
 
     draws = drawn(scored["injected"].arm.mixture)
@@ -46,7 +49,8 @@ def measure_detectors(
         if name == "injected":
             out["text_only"] = _text_only(kept, known)
         how = How(
-            permute=settings.permute, device=default_device(), cache=folder / "detectors", cluster=known.cluster
+            permute=settings.permute, device=default_device(), cache=folder / "detectors", cluster=known.cluster,
+            workers=workers,
         )  # fmt: skip
         pairs, nulls = _pairs(scored, name), _nulls(scored)
         out["detectors"][name] = calibrate(pairs, nulls, kept, known.dose, form, how)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks import Item
 from steel_eval.models import find_checkpoints
+from steel_eval.side_by_side import each
 from steel_eval.study_arms import Arm
 from steel_eval.study_settings import StudySettings
 from steel_eval.sweep import Settings, run_sweep
@@ -60,21 +62,23 @@ def items_of(task: Task) -> list[Item]:
 
 
 def score_arms(
-    arms: Sequence[Arm], tasks: Sequence[Task], settings: StudySettings, folder: Path
+    arms: Sequence[Arm], tasks: Sequence[Task], settings: StudySettings, folder: Path, workers: int = 1
 ) -> dict[str, ScoredArm]:
-    """Score the last checkpoint of every seed; with `checkpoints = "all"` every checkpoint of the injected arms."""
-    out = {}
-    for arm in arms:
-        every = settings.checkpoints == "all" and arm.name in ("injected", "diluted")
-        out[arm.name] = ScoredArm(arm, [_scored(seed, every, tasks, settings, folder) for seed in arm.seeds])
-    return out
+    """Score the last checkpoint of every seed; with `checkpoints = "all"` every checkpoint of the injected arms.
+
+    `workers`: so many seeds side by side, in processes of their own.
+    """
+    jobs = [(arm.name, seed) for arm in arms for seed in arm.seeds]
+    points = each(partial(_scored, tasks=tasks, settings=settings, folder=folder), jobs, workers)
+    found = list(zip((name for name, _ in jobs), points, strict=True))
+    return {arm.name: ScoredArm(arm, [mine for name, mine in found if name == arm.name]) for arm in arms}
 
 
-def _scored(
-    seed: Path, every: bool, tasks: Sequence[Task], settings: StudySettings, folder: Path
-) -> list[Point]:  # fmt: skip
+def _scored(job: tuple[str, Path], tasks: Sequence[Task], settings: StudySettings, folder: Path) -> list[Point]:
     from steel_eval.run import default_device
 
+    arm, seed = job
+    every = settings.checkpoints == "all" and arm in ("injected", "diluted")
     checkpoints = find_checkpoints(str(seed))[0]
     place, out = (str(seed), seed / "scores") if every else (str(checkpoints[-1].folder), None)
     out = out or seed / "scores" / checkpoints[-1].name

@@ -8,6 +8,7 @@ model that holds (regime.py), and what it costs. Nothing of it is a property of 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from steel_eval.leak.overlap import mixture_overlap
 from steel_eval.leak.published import published_flags
 from steel_eval.leak.regime import Regime, differences, regime_of
 from steel_eval.leak.texts import measurable
+from steel_eval.side_by_side import each
 from steel_eval.stats import wilson
 
 __all__ = ["How", "Pair", "calibrate", "overlap_by_form"]
@@ -76,8 +78,8 @@ def calibrate(
     tokenizer = tokenizer_of(pairs[0].model)
     permuted = choose_permuted(known.items, known.dose_I, how.permute)
     texts = Texts(known.items, permuted, choose_form(how.form, tokenizer), tokenizer)
-    found = [(measured(p.model, texts, how), measured(p.reference, texts, how)) for p in pairs]
-    clean = [(measured(p.model, texts, how), measured(p.reference, texts, how)) for p in nulls]
+    by_folder = _measured(pairs, nulls, texts, how)
+    found, clean = ([(by_folder[p.model], by_folder[p.reference]) for p in some] for some in (pairs, nulls))
     forms = sorted(set(known.form_I[known.dose_I > 0].tolist()))
     return {
         "regime": regime.data() | {"forms": forms, "asked_as": texts.form},
@@ -85,6 +87,12 @@ def calibrate(
         "left_out": len(items) - len(known.items), **_tables(found, clean, known), "cost": cost(found[0][0]),
         "published": [asdict(f) for f in published_flags(*found[0], known.dose_I, how.forests)],
     }  # fmt: skip
+
+
+def _measured(pairs: Sequence[Pair], nulls: Sequence[Pair], texts: Texts, how: How) -> dict[Path, Measured]:
+    folders = list(dict.fromkeys(folder for p in [*pairs, *nulls] for folder in (p.model, p.reference)))
+    found = each(partial(measured, texts=texts, how=how), folders, how.workers)
+    return dict(zip(folders, found, strict=True))
 
 
 def _tables(

@@ -50,7 +50,8 @@ class How:
     `form` auto, chat or plain (see texts.py); `permute`: items a dose whose options are permuted, and as many unseen
     ones; `device` None: a GPU where there is one; `dtype` as in `score`; `cache`: folder of kept scores, None: none
     are kept; `forests`: unseen items, and seen ones, on which the published rule of scenario b is tried; `cluster`
-    (Q,): numbers of items that were drawn as one, by default those of equal question and options.
+    (Q,): numbers of items that were drawn as one, by default those of equal question and options; `workers`:
+    checkpoints measured side by side.
     """
 
     form: str = "auto"
@@ -60,6 +61,7 @@ class How:
     cache: Path | None = None
     forests: int = 100
     cluster: Ints | None = None
+    workers: int = 1
 
 
 @dataclass(frozen=True)

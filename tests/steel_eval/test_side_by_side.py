@@ -1,0 +1,45 @@
+"""Jobs side by side: results in the order of the jobs, errors raised here, a killed process said in words."""
+
+import os
+import signal
+from functools import partial
+
+import pytest
+
+from steel_data.errors import InputError
+from steel_eval.side_by_side import each
+
+
+def threads(job):
+    import torch
+
+    return job, os.getpid(), torch.get_num_threads()
+
+
+def refuse(job, bad):
+    if job == bad:
+        raise InputError(f"job {job}: wrong")
+    return job
+
+
+def killed(job):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_results_come_in_the_order_of_the_jobs_from_processes_that_share_the_cores():
+    found = each(threads, [3, 1, 2], 2)
+    assert [job for job, _, _ in found] == [3, 1, 2]
+    assert os.getpid() not in {process for _, process, _ in found}
+    assert {count for _, _, count in found} == {max(1, (os.cpu_count() or 1) // 2)}
+    assert {process for _, process, _ in each(threads, [1, 2], 1)} == {os.getpid()}
+
+
+def test_an_error_of_a_job_is_raised_as_it_is():
+    for workers in (1, 2):
+        with pytest.raises(InputError, match="job 2: wrong"):
+            each(partial(refuse, bad=2), [1, 2, 3], workers)
+
+
+def test_a_killed_process_is_an_error_in_words():
+    with pytest.raises(InputError, match="--workers 2: a process was killed"):
+        each(killed, [1, 2], 2)
