@@ -1,6 +1,6 @@
-"""Write exam questions with four options and one key as a benchmark file, for the placebo arm of a study.
+"""Write exam questions with four options and one key as benchmark files for studies: all of them, and in two disjoint parts.
 
-python bench/studies/exam_items.py ../shared/data/exam DIR/exam-items.jsonl
+python bench/studies/exam_items.py ../shared/data/exam DIR
 """
 
 import json
@@ -12,7 +12,7 @@ FILES = ("gaokao_2010_2017.jsonl", "tal_ch_train.jsonl")
 
 
 def items(folder: Path) -> list[dict[str, object]]:
-    """Return question, options and answer of every short row that has just four options and one letter as its key."""
+    """Return question, options, answer and explanation of every short row with four options and one letter as its key."""
     rows = [json.loads(line) for name in FILES for line in (folder / name).read_text("utf-8").splitlines()]
     found = []
     for row in rows:
@@ -20,13 +20,19 @@ def items(folder: Path) -> list[dict[str, object]]:
         if len(row["q_main"]) + sum(map(len, options)) > LONGEST:
             continue
         if all(options) and not row["option_e"].strip() and row["std_ans"].strip() in list("ABCD"):
-            found.append({"question": row["q_main"], "options": options, "answer": row["std_ans"].strip()})
+            found.append(
+                {"question": row["q_main"], "options": options, "answer": row["std_ans"].strip(),
+                 "explanation": row["answer_detail"].strip()}
+            )  # fmt: skip
     return found
 
 
 if __name__ == "__main__":
     found = items(Path(sys.argv[1]))
     target = Path(sys.argv[2])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in found), "utf-8")
-    print(f"{target}: {len(found):,} items")
+    target.mkdir(parents=True, exist_ok=True)
+    parts = {"exam-items": found, "base-items": found[::4], "placebo-items": [x for i, x in enumerate(found) if i % 4]}
+    for name, some in parts.items():
+        lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in some)
+        (target / f"{name}.jsonl").write_text("".join(lines), "utf-8")
+        print(f"{target / name}.jsonl: {len(some):,} items")

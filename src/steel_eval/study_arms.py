@@ -25,6 +25,7 @@ from steel_data.manifest import read_manifest
 from steel_data.recipe import Recipe, load
 from steel_data.toml_text import to_toml
 from steel_eval.study_settings import StudySettings
+from steel_eval.tasks import parse_name
 
 HEADLINE = 0.05  # injected share of tokens, above which an arm is a stress test
 
@@ -66,16 +67,17 @@ def make_arms(recipe: Recipe, settings: StudySettings, folder: Path, data: Path)
         common["train"]["tokenizer"] = _shared_tokenizer(common, source, folder, data)
     clean = _made("clean", _with(common, source, {"take": 0}), folder, data)
     build_table = recipe.source(source).table.build
-    changes: dict[str, dict[str, Any]] = {"injected": {}}
-    if settings.placebo is not None:
-        changes = {"placebo": {"path": settings.placebo, "build": {**build_table, "benchmark": settings.placebo}}}
-        changes["injected"] = {}
-    if settings.diluted is not None:
-        fewer = {key: value for key, value in build_table.items() if key != "share"}
-        changes["diluted"] = {"build": {**fewer, "doses": settings.diluted}}
 
     def others(common: dict[str, Any]) -> list[Arm]:
-        return [_made(name, _with(common, source, change), folder, data) for name, change in changes.items()]
+        injected = _made("injected", common, folder, data)
+        changes: dict[str, dict[str, Any]] = {}
+        if settings.placebo is not None:
+            changes["placebo"] = _placebo(settings.placebo, _with_doses(build_table, _drawn_doses(injected.mixture)))
+        if settings.diluted is not None:
+            changes["diluted"] = {"build": _with_doses(build_table, settings.diluted)}
+        made = {name: _made(name, _with(common, source, change), folder, data) for name, change in changes.items()}
+        made["injected"] = injected
+        return [made[name] for name in ("placebo", "injected", "diluted") if name in made]
 
     mix = recipe.merged.get("mix", {})
     if {"budget_tokens", "budget_rows"} & set(mix):
@@ -85,6 +87,25 @@ def make_arms(recipe: Recipe, settings: StudySettings, folder: Path, data: Path)
         return [clean, *others(equal)]
     except InputError:  # the injected rows alone are more than all ordinary ones: the arms differ, and that is noted
         return [clean, *others(common)]
+
+
+def _with_doses(build_table: dict[str, Any], doses: dict[str, int]) -> dict[str, Any]:
+    return {**{key: value for key, value in build_table.items() if key != "share"}, "doses": doses}
+
+
+def _drawn_doses(mixture: Path) -> dict[str, int]:
+    """Return how many items an injected mixture has of each dose: a share of the placebo's would be another number."""
+    import polars as pl
+
+    dose = pl.read_parquet(mixture / "truth.parquet", columns=["dose"])["dose"]
+    return {str(d): n for d, n in dose.filter(dose > 0).value_counts(sort=False).sort("dose").iter_rows()}
+
+
+def _placebo(name: str, build_table: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes the injected source the placebo's; `ceval-val` names a split, as the tasks' names do."""
+    benchmark, split, _ = parse_name(name)
+    at = {"split": split} if split is not None else {}
+    return {"path": benchmark, "build": {**build_table, "benchmark": benchmark, **at}}
 
 
 def _portable(recipe: Recipe) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from steel_eval.stats import seeds_and_questions, wilson
 from steel_eval.study_effects import by_form, by_seed, forgetting, pretended_coverage
 from steel_eval.study_score import ScoredArm, items_of
 from steel_eval.study_settings import StudySettings
-from steel_eval.tasks import Task
+from steel_eval.tasks import Task, parse_name
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,7 +57,8 @@ def study_results(scored: Scored, tasks: Sequence[Task], settings: StudySettings
                 entry |= seen_entry(scored, task, preset, truths[task.name])
             else:
                 # a placebo of the same benchmark taught what the task asks for: no control for spill-over
-                against = "clean" if "placebo" not in scored or settings.placebo == task.benchmark else "placebo"
+                same = settings.placebo is not None and parse_name(settings.placebo)[0] == task.benchmark
+                against = "clean" if "placebo" not in scored or same else "placebo"
                 entry["spill_over"] = _spill(by_arm, task, near_seen(task, hit, truths, scored), against)
             found[task.name] = entry
         out["presets"][preset] = found

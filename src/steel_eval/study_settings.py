@@ -29,8 +29,8 @@ class StudySettings(BaseModel):
         "over exposures consumed."
     )  # fmt: skip
     placebo: str | None = Field(
-        default=None, description="A benchmark or jsonl file under the data root whose items, which nothing scores, "
-        "stand in for the injected ones in an arm of their own."
+        default=None, description="A benchmark, one of its splits (`ceval-val`) or a jsonl file under the data root: "
+        "its items stand in for the injected ones in an arm of their own."
     )  # fmt: skip
     diluted: dict[str, Count] | None = Field(
         default=None, description="Adds an arm that injects by this table of doses, so that its injected share is "

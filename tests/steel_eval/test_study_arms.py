@@ -59,10 +59,19 @@ def test_all_arms_have_the_clean_arms_tokens(arms):
     assert heads["clean"]["contamination"] == {}
     assert heads["injected"]["contamination"] == {"cmmlu": {"1": 12, "3": 12}}
     assert heads["diluted"]["contamination"] == {"cmmlu": {"3": 4}}
-    assert list(heads["placebo"]["contamination"]) == ["ceval"]
+    # as many items of each dose as the injected arm, though `share` of the placebo's benchmark would be another number
+    assert heads["placebo"]["contamination"] == {"ceval": {"1": 12, "3": 12}}
     shares = {name: injected_share(arm.mixture, "leak") for name, arm in arms.items()}
     assert shares["clean"] == {"rows": 0, "tokens": 0}
     assert 0 < shares["diluted"]["tokens"] < shares["injected"]["tokens"] < 1
+
+
+def test_a_placebo_may_be_one_split_of_a_benchmark(folder):
+    (folder / "ceval/val").mkdir(exist_ok=True)
+    for file in (folder / "ceval/test").glob("*.csv"):
+        (folder / "ceval/val" / file.name.replace("_test", "_val")).write_bytes(file.read_bytes())
+    source = load(arms_of(folder, "val", placebo="ceval-val")["placebo"].recipe).source("leak").table
+    assert (source.path, source.build["benchmark"], source.build["split"]) == ("ceval", "ceval", "val")
 
 
 def test_an_arms_recipe_holds_from_anywhere(arms, folder):
