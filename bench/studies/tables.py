@@ -64,18 +64,53 @@ def task_tables(name: str, entry: dict[str, Any]) -> None:
     print(f"pseudo-benchmarks: {entry['coverage']}; testable: {entry['testable']}; left out: {entry['left_out']}")
 
 
-def rates(found: dict[str, Any]) -> Rows:
+def cell(value: dict[str, float] | None, scale: float = 100) -> str:
+    if value is None:
+        return "-"
+    digits = 0 if scale == 100 else 2
+    low, middle, high = (f"{scale * value[key]:.{digits}f}" for key in ("low", "value", "high"))
+    return f"{middle} ({low} to {high})"
+
+
+def rates(found: dict[str, Any], of_form: bool) -> Rows:
     for r in found["rates"]:
-        if r["form"] == "all":
-            hits = [
-                "-" if h is None else f"{percent(h['value'])} ({percent(h['low'])} to {percent(h['high'])})"
-                for h in (r["hits_5"], r["hits_1"])
-            ]
-            auc = r["auc"]
+        if (r["form"] != "all") == of_form:
+            form = f"{r['form']} | " if of_form else ""
             yield (
-                f"{r['detector']} | {r['dose']} | {r['seen']} / {r['unseen']} | {auc['value']:.2f} ({auc['low']:.2f} to "
-                f"{auc['high']:.2f}) | {hits[0]} | {hits[1]}"
+                f"{r['detector']} | {form}{r['dose']} | {r['seen']} / {r['unseen']} | {cell(r['auc'], 1)} | "
+                f"{cell(r['hits_5'])} | {cell(r['hits_1'])}"
             )
+
+
+def alarms(found: dict[str, Any], kind: str) -> Rows:
+    """One row a detector: false alarms at 5 % on unseen items and on pairs that saw nothing, n behind each."""
+    rows = {(r["detector"], r["of"], r["controls"]): r for r in found[kind]}
+    for detector in dict.fromkeys(r["detector"] for r in found[kind]):
+        cells = []
+        for of in ("unseen", "nulls"):
+            for controls in ("same subjects", "other subjects"):
+                r = rows.get((detector, of, controls))
+                cells.append(
+                    "-" if r is None else f"{cell({**r, 'value': r['rate']})}, n {r.get('tested') or r.get('tests')}"
+                )
+        yield f"{detector} | " + " | ".join(cells)
+
+
+def detector_tables(arm: str, found: dict[str, Any]) -> None:
+    print(f"\ndetectors, {arm} arm: {found['regime']}; cost {found['cost']}")
+    table("detector | copies | seen / unseen | AUC | hits % at 5 % alarms | at 1 %", rates(found, of_form=False))
+    if len(found["regime"]["forms"]) > 1:
+        table(
+            "detector | form | copies | seen / unseen | AUC | hits % at 5 % alarms | at 1 %", rates(found, of_form=True)
+        )
+    head = "unseen, same subjects | unseen, other subjects | nulls, same subjects | nulls, other subjects"
+    for kind in ("item_false_positives", "dataset_false_positives"):
+        print(f"\n{kind}:")
+        table(f"detector | {head}", alarms(found, kind))
+    table("published rule | copies | of the reference | items | flagged %", (
+        f"{r['rule']} | {r['dose']} | {r['reference']} | {r['items']} | {cell({**r, 'value': r['share']})}"
+        for r in found["published"]
+    ))  # fmt: skip
 
 
 def main(folder: Path) -> None:
@@ -92,12 +127,7 @@ def main(folder: Path) -> None:
             print(f"\n{name}, spill-over: {entry['spill_over']}")
     print(f"\ntext only: {study['text_only']}\n\noverlap: {study.get('overlap')}")
     for arm, found in (study["detectors"] or {}).items():
-        print(f"\ndetectors, {arm} arm: {found['regime']}; cost {found['cost']}")
-        table("detector | copies | seen / unseen | AUC | hits % at 5 % alarms | at 1 %", rates(found))
-        for kind in ("item_false_positives", "dataset_false_positives"):
-            print(f"\n{kind}:")
-            for row in found[kind]:
-                print(f"- {row}")
+        detector_tables(arm, found)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,11 @@ def write_page(results: dict[str, Any]) -> str:
     page: str = (
         environment()
         .get_template("study.html.j2")
-        .render(r=results, hit=hit, plots=plots, curves=curves, others=others, summary=summary(results))
-    )
+        .render(
+            r=results, hit=hit, plots=plots, curves=curves, others=others, summary=summary(results),
+            alarms={arm: _alarms(found) for arm, found in (results["detectors"] or {}).items()},
+        )
+    )  # fmt: skip
     return page
 
 
@@ -40,6 +43,15 @@ def summary(results: dict[str, Any]) -> list[str]:
             f"other items in the same form score {100 * entry['control_arm']:.1f} % ({entry['against']} arm)."
         )
     return out
+
+
+def _alarms(found: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any] | None]]]:
+    """Return (detector, of whom, cells): false alarms on items and benchmarks, each by the controls' subjects."""
+    kinds = ("item_false_positives", "dataset_false_positives")
+    cells = {(kind, r["detector"], r["of"], r["controls"]): r for kind in kinds for r in found[kind]}
+    names = dict.fromkeys((r["detector"], r["of"]) for r in found[kinds[0]])
+    sides = ("same subjects", "other subjects")
+    return [(name, of, [cells.get((kind, name, of, side)) for kind in kinds for side in sides]) for name, of in names]
 
 
 def _lines(results: dict[str, Any], entry: dict[str, Any]) -> list[tuple[str, list[Point]]]:

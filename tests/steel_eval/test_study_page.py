@@ -47,6 +47,28 @@ def test_the_plot_stands_on_top_and_names_are_no_markup():
     assert page.count("<svg") == 2  # gain by exposures, and over training
 
 
+def test_detectors_stand_with_their_false_alarms_and_the_published_rules():
+    share = {"value": 0.3, "low": 0.2, "high": 0.4}
+    rate = {"detector": "loss gap: item", "dose": 3, "seen": 40, "unseen": 90, "auc": {**share, "value": 0.77},
+            "hits_5": share, "hits_1": None}  # fmt: skip
+    alarm = {"detector": "loss gap: item", "of": "unseen", "rate": 0.49, "low": 0.28, "high": 0.71}
+    found = {
+        "rates": [{**rate, "form": f} for f in ("all", "answer-only", "edited")],
+        "regime": {"parameters": 1_600_000, "architecture": "qwen2", "start": "tuned", "method": "full", "loss": "answers only",
+                   "forms": ["answer-only", "edited"]},
+        "item_false_positives": [{**alarm, "controls": "same subjects", "tested": 1804, "rate": 0.04}],
+        "dataset_false_positives": [{**alarm, "controls": "other subjects", "tests": 51}],
+        "published": [{"rule": "scenario b below -0.2", "dose": 0, "reference": True, "items": 60, "share": 0.23, "low": 0.1, "high": 0.4}],
+    }  # fmt: skip
+    page = write_page({**RESULTS, "detectors": {"injected": found}})
+    assert page.count("0.77 (0.20–0.40)") == 3 and page.index("By form") > page.index("0.77 (0.20–0.40)")
+    row = page[page.index("<h3>False alarms") :]
+    cells = row[row.index("loss gap: item") :].split("</tr>")[0]
+    assert cells.count("<td>") == 4 and cells.count("<td>–</td>") == 2
+    assert cells.index("4 (28–71), n 1804") < cells.index("49 (28–71), n 51")
+    assert "<td>23.0 (10.0–40.0)</td>" in page and "Undefined" not in page
+
+
 def test_a_study_without_extras_has_a_page_too():
     bare = copy.deepcopy(RESULTS)
     bare |= {"text_only": None, "overlap": {}, "presets": {"steel-likelihood": bare["tasks"]}, "notes": []}
