@@ -15,7 +15,17 @@ from typing import Any
 
 import orjson
 
-from steel_data.benchmarks import LETTERS, SPLITS, Item, benchmark_files, read_benchmark, split_of, subject_of, subjects
+from steel_data.benchmarks import (
+    LETTERS,
+    SPLITS,
+    Item,
+    benchmark_files,
+    benchmark_name,
+    read_benchmark,
+    split_of,
+    subject_of,
+    subjects,
+)
 from steel_data.errors import InputError, excerpt, nearest
 from steel_eval.prompts import subject_table
 
@@ -87,8 +97,8 @@ def load_task(name: str, data: Path) -> Task:
         _check(item, labelled=published or item.split != split)
     sha = {s: _sha256([*items[s], *examples.get(s, [])]) for s in items}
     return Task(
-        name=name, benchmark=benchmark, split=split, items=items, examples=examples, published=published,
-        missing=sorted(known - set(items)) if subject is None else [],
+        name=name, benchmark=benchmark_name(benchmark), split=split, items=items, examples=examples,
+        published=published, missing=sorted(known - set(items)) if subject is None else [],
         data_sha256=data_sha256(sha), subject_sha256=sha,
     )  # fmt: skip
 

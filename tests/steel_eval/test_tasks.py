@@ -20,6 +20,12 @@ def test_ceval_is_scored_on_val_and_its_test_has_no_published_answers(toy_data):
     assert (hidden.split, hidden.published) == ("test", False)
 
 
+def test_a_file_is_a_benchmark_by_the_name_that_the_injector_gives_it(tmp_path):
+    (tmp_path / "own.jsonl").write_text('{"question": "1+1", "options": ["1", "2"], "answer": "B"}\n', encoding="utf-8")
+    task = load_task("own.jsonl", tmp_path)
+    assert (task.name, task.benchmark, list(task.items)) == ("own.jsonl", "own", ["own"])
+
+
 def test_one_subject_by_name(toy_data):
     task = load_task("cmmlu/ethnology", toy_data)
     assert list(task.items) == ["ethnology"]

@@ -112,20 +112,18 @@ def _alarm_words(calibration: Calibration, detector: str) -> str:
 
 
 def main(places: Sequence[str]) -> None:
-    """Print the calibrations of studies as one table, as `calibrated.json` ships it: in four digits."""
-    found = [{**c, "rates": [_short(r) for r in c["rates"]]} for place in places for c in _read(Path(place))]
-    sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+    """Print the calibrations of studies as one table, as `calibrated.json` ships it: in four digits, a rate a line."""
+    read = [calibration for place in places for calibration in _read(Path(place))]
+    found = [{key: part if key == "regime" else _short(part) for key, part in c.items()} for c in read]
+    sys.stdout.write(orjson.dumps(found).decode().replace('{"detector"', '\n{"detector"') + "\n")
 
 
-def _short(rate: dict[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        if isinstance(value, list):
-            return [plain(v) for v in value]
-        return round(value, 4) if isinstance(value, float) else value
-
-    return {k: plain(v) for k, v in rate.items()}
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_short(v) for v in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from tests.steel_eval import toys
 from steel_data.errors import InputError
 from steel_eval.leak import calibrated
 from steel_eval.leak.calibrated import load_calibrations, match, words
+from steel_eval.leak.measure import MEASURES
 from steel_eval.leak.regime import Regime, count_parameters, differences, in_words, regime_of
 
 TINY = Regime(1_700_000, "qwen2", "from scratch", "full", "answers only", 1, 2e-3)
@@ -105,8 +106,15 @@ def test_files_folders_and_tables_are_read(tmp_path, monkeypatch, capsys):
             load_calibrations([tmp_path / name])
 
 
-def test_what_ships_can_be_read():
-    assert isinstance(load_calibrations(), list)
+def test_what_ships_are_measured_regimes_with_every_detector():
+    shipped = load_calibrations()
+    starts = {c["regime"]["start"] for c in shipped}
+    assert starts == {"from scratch", "tuned"} and all(len(c["seeds"]) == 3 for c in shipped)
+    for c in shipped:
+        assert {r["detector"] for r in c["rates"]} == {m.name for m in MEASURES}
+        assert set(c["regime"]["forms"]) | {"all"} == {r["form"] for r in c["rates"]}
+    (line, *rates) = words(match(replace(TINY, parameters=1_700_000, epochs=3), "chat", shipped))
+    assert "measured on" in line and len(rates) == len(MEASURES) + 1
 
 
 def test_a_regime_is_read_from_the_checkpoints_own_files(lab, tmp_path):
