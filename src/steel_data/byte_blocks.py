@@ -11,6 +11,8 @@ from steel_data.errors import InputError
 from steel_data.raw_rows import RECORD_LIMIT, changed, shown
 
 BLOCK_BYTES = 2**20
+# What is read, parsed and given away at once: it stays in the processor's cache, and its memory is used again.
+SMALL_BYTES = 2**16
 # The library returns all that a bite of zstd data unfolds to, and very repetitive text unfolds 10,000 times: the size
 # of a bite is held between these bounds by what the last one became.
 BITES = 2**6, 2**16
@@ -148,24 +150,23 @@ def without_bom(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
         offset += len(block)
 
 
-def read_ranges(path: Path, compression: str, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-    """Yield the bytes [start, end) of the decompressed content for each of the ascending, disjoint ranges.
+def read_ranges(path: Path, compression: str, ranges: Iterable[tuple[int, int]]) -> Iterator[Iterator[bytes]]:
+    """Yield the bytes [start, end) of the decompressed content, in small blocks, for each of some ascending ranges.
 
-    An uncompressed file is read by seeking; a compressed one is decompressed from its beginning, once.
+    They are disjoint, and the blocks of one are to be taken before the next is asked for. An uncompressed file is read
+    by seeking; a compressed one is decompressed from its beginning, once.
     """
     if compression == "none":
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             for start, end in ranges:
                 file.seek(start)
-                data = file.read(end - start)
-                if len(data) < end - start:
-                    raise changed(path)
-                yield data
+                yield _read_on(path, file, end - start)
         return
     with ByteBlocks(path, compression) as blocks:
         source, offset, block = iter(blocks), 0, b""  # `block` begins at `offset`
-        for start, end in ranges:
-            pieces = []
+
+        def cut(start: int, end: int) -> Iterator[bytes]:
+            nonlocal offset, block
             while start < end:
                 if offset + len(block) <= start:
                     offset += len(block)
@@ -173,10 +174,21 @@ def read_ranges(path: Path, compression: str, ranges: Iterable[tuple[int, int]])
                         raise changed(path)
                     block = more
                     continue
-                piece = block[start - offset : end - offset]
-                pieces.append(piece)
+                piece = block[start - offset : min(end - offset, start - offset + SMALL_BYTES)]
+                yield piece
                 start += len(piece)
-            yield b"".join(pieces)
+
+        for start, end in ranges:
+            yield cut(start, end)
+
+
+def _read_on(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:
+    while size:
+        block = file.read(min(size, SMALL_BYTES))
+        if not block:
+            raise changed(path)
+        yield block
+        size -= len(block)
 
 
 def too_long(path: Path, what: str) -> InputError:

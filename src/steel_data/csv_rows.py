@@ -132,7 +132,7 @@ def _row(row: int, names: list[str], record: _Record) -> RawRow:
     return RawRow(row, dict(zip(names, record.fields, strict=True)), None)
 
 
-def read_csv(path: Path, scan: FileScan, chunks: list[Chunk]) -> Iterator[tuple[Chunk, list[RawRow]]]:
+def read_csv(path: Path, scan: FileScan, chunks: list[Chunk]) -> Iterator[tuple[Chunk, Iterator[RawRow]]]:
     """Yield the wanted chunks (in file order) with their rows."""
     with ByteBlocks(path, scan.compression) as blocks:
         records = _records(path, blocks, DELIMITER[scan.format])
@@ -146,4 +146,4 @@ def read_csv(path: Path, scan: FileScan, chunks: list[Chunk]) -> Iterator[tuple[
                 if row >= chunk.start:
                     rows.append(_row(row, names, record))
                 row += 1
-            yield chunk, rows
+            yield chunk, iter(rows)

@@ -189,11 +189,11 @@ def _rows_of_array(chunk: Chunk, data: bytes) -> list[RawRow]:
     ]
 
 
-def read_array(path: Path, scan: FileScan, chunks: list[Chunk]) -> Iterator[tuple[Chunk, list[RawRow]]]:
+def read_array(path: Path, scan: FileScan, chunks: list[Chunk]) -> Iterator[tuple[Chunk, Iterator[RawRow]]]:
     """Yield the wanted chunks (in file order) with their rows."""
     ranges = [(chunk.start, chunk.end) for chunk in chunks]
-    for chunk, data in zip(chunks, read_ranges(path, scan.compression, ranges), strict=True):
-        rows = _rows_of_array(chunk, data)
+    for chunk, blocks in zip(chunks, read_ranges(path, scan.compression, ranges), strict=True):
+        rows = _rows_of_array(chunk, b"".join(blocks))
         if len(rows) != chunk.rows:
             raise changed(path)
-        yield chunk, rows
+        yield chunk, iter(rows)

@@ -4,6 +4,7 @@ import datetime
 import decimal
 import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from steel_data.raw_rows import Chunk, RawRow, changed, shown, uncollected, whol
 # Dictionary-encoded text unfolds to much more than its row group's stated size; this bounds a chunk all the same.
 CHUNK_ROWS = 2**16
 BATCH_ROWS = 2**12
+SMALL_ROWS = 2**8  # made and given away at once: their memory stays in the processor's cache and is used again
 
 
 class _NoTextError(Exception):
@@ -122,10 +124,8 @@ def _rows_of_batch(batch: Any, first: int, careful: list[str]) -> list[RawRow]:
     return rows
 
 
-def read_parquet(path: Path, chunks: list[Chunk]) -> Iterator[tuple[Chunk, list[RawRow]]]:
+def read_parquet(path: Path, chunks: list[Chunk]) -> Iterator[tuple[Chunk, Iterator[RawRow]]]:
     """Yield the wanted chunks (in file order) with their rows; chunks of the same row groups share one pass."""
-    import pyarrow as pa
-
     file = _open(path)
     careful = [field.name for field in file.schema_arrow if _needs_care(field.type)]
     at = 0
@@ -137,29 +137,34 @@ def read_parquet(path: Path, chunks: list[Chunk]) -> Iterator[tuple[Chunk, list[
         if groups.stop > file.metadata.num_row_groups:
             raise changed(path)
         first = sum(file.metadata.row_group(i).num_rows for i in range(groups.start))
-        try:
-            yield from _cut_batches(file.iter_batches(BATCH_ROWS, list(groups)), first, chunks[at:last], careful)
-        except (pa.ArrowException, OSError) as fault:
-            raise _corrupt(path, fault) from None
+        batches = file.iter_batches(BATCH_ROWS, list(groups))
+        for chunk, runs in zip(chunks[at:last], _cut_batches(path, batches, first, chunks[at:last]), strict=True):
+            yield chunk, chain.from_iterable(_rows_of_batch(run, row, careful) for row, run in runs)
         at = last
 
 
-def _cut_batches(
-    batches: Any, first: int, chunks: list[Chunk], careful: list[str]
-) -> Iterator[tuple[Chunk, list[RawRow]]]:
-    """Cut the batches, which begin with row `first` of the file, into the wanted chunks."""
-    rows: list[RawRow] = []
-    for batch in batches:
-        if not chunks:
-            return
-        end = first + batch.num_rows
-        while chunks and first < end:
-            chunk = chunks[0]
-            low, high = max(first, chunk.first_row), min(end, chunk.first_row + chunk.rows)
-            if low < high:
-                rows += _rows_of_batch(batch.slice(low - (end - batch.num_rows), high - low), low, careful)
-            if high < chunk.first_row + chunk.rows:
-                break
-            yield chunk, rows
-            rows, chunks = [], chunks[1:]
-        first = end
+def _cut_batches(path: Path, batches: Any, first: int, chunks: list[Chunk]) -> Iterator[Iterator[tuple[int, Any]]]:
+    """Cut the batches, which begin with row `first` of the file, into short runs (first row, batch) of each chunk."""
+    import pyarrow as pa
+
+    source = iter(batches)
+    batch: Any = None  # begins with row `first`
+
+    def cut(row: int, end: int) -> Iterator[tuple[int, Any]]:
+        nonlocal first, batch
+        while row < end:
+            if batch is None or first + batch.num_rows <= row:
+                first += batch.num_rows if batch is not None else 0
+                try:
+                    batch = next(source, None)
+                except (pa.ArrowException, OSError) as fault:
+                    raise _corrupt(path, fault) from None
+                if batch is None:
+                    raise changed(path)
+                continue
+            run = batch.slice(row - first, min(SMALL_ROWS, end - row))
+            yield row, run
+            row += run.num_rows
+
+    for chunk in chunks:
+        yield cut(chunk.first_row, chunk.first_row + chunk.rows)

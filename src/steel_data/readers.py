@@ -126,9 +126,10 @@ def scan_file(path: Path, chunk_bytes: int = CHUNK_BYTES) -> FileScan:
     return FileScan(kind, compression, sha256, sum(chunk.rows for chunk in chunks), chunks)
 
 
-def read_chunks(path: Path, scan: FileScan, wanted: Collection[int]) -> Iterator[tuple[Chunk, list[RawRow]]]:
+def read_chunks(path: Path, scan: FileScan, wanted: Collection[int]) -> Iterator[tuple[Chunk, Iterator[RawRow]]]:
     """Yield (chunk, its rows) for the chunks whose index is in `wanted`, in the order of the file.
 
+    The rows of one chunk are to be taken before the next chunk is asked for: few of them are in memory at a time.
     Raises InputError where the file is no longer the one that was scanned, as far as that shows (the hash is not
     checked).
     """

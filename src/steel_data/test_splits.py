@@ -9,6 +9,7 @@ once (0.01 to 0.1 CPU-seconds a file; the answer is remembered).
 
 import json
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,8 @@ def _content_split(file: InputFile, cache_folder: Path) -> str | None:
     holders = _holders()
     counts = dict.fromkeys(known, 0)
     looked = 0
-    for _, rows in read_chunks(file.path, file.scan, {0}):
-        step = max(1, len(rows) // SAMPLE)
-        for row in rows[::step]:
+    for chunk, rows in read_chunks(file.path, file.scan, {0}):
+        for row in islice(rows, 0, None, max(1, chunk.rows // SAMPLE)):
             if row.value is None:
                 continue
             looked += 1

@@ -20,7 +20,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steel_data.json_lines import _LineCounter
+from steel_data import json_lines
+from steel_data.byte_blocks import SMALL_BYTES
+from steel_data.json_lines import _LineCounter, _rows_of_piece
+from steel_data.raw_rows import json_row
 from steel_data.readers import FileScan, RawRow, read_chunks, scan_file
 
 ROWS = [
@@ -214,7 +217,7 @@ def test_memory_is_bounded_by_a_chunk_not_by_the_file(tmp_path: Path, name: str)
     tracemalloc.start()
     try:
         scan = scan_file(path, 2**18)
-        assert sum(len(rows) for _, rows in read_chunks(path, scan, range(len(scan.chunks)))) == count
+        assert sum(1 for _, rows in read_chunks(path, scan, range(len(scan.chunks))) for _ in rows) == count
         assert tracemalloc.get_traced_memory()[1] < 16 * 2**20 < size / 2
     finally:
         tracemalloc.stop()
@@ -230,13 +233,72 @@ def test_names_outside_ascii(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fault", [b"{", b"3", b"[1]", b"", b'{"a":NaN}'])
 @pytest.mark.parametrize("at", [0, 7, 19])
 def test_a_faulty_line_changes_nothing_about_the_others(tmp_path: Path, fault: bytes, at: int) -> None:
-    """Chunks of sound rows are read as a whole, others line by line: the same rows either way."""
+    """Pieces of sound rows are parsed as a whole, others line by line: the same rows either way."""
     lines = [orjson.dumps(row) for row in ROWS[:20]]
     sound, faulty = b"\n".join(lines), b"\n".join([*lines[:at], fault, *lines[at + 1 :]])
     whole = write(tmp_path, "a.jsonl", sound)
     mixed = write(tmp_path, "b.jsonl", faulty)
     expected = [row for row in read(whole, scan_file(whole)) if row.row != at]
     assert [row for row in read(mixed, scan_file(mixed)) if row.row != at] == expected
+
+
+# Lines that only together, or only cut apart, are objects: as many objects as lines, but none of these lines is one.
+TANGLED = [
+    [b'{"a":[{"x":1}', b'{"y":2}]}', b'{"b":1},{"c":2}'],
+    [b'{"a":1', b'"b":2}', b'{"c":3},{"d":4}'],
+    [b'{"b":1},{"c":2}', b'{"a":"x', b'y"}'],
+    [b'{"a":1},2,{"b":3}', b'{"c":[4', b"5]}"],
+    [b'{"a":1},{"b":3}', b"", b'{"c":4}'],
+    [b'{"a":1}],[{"b":2}', b"{", b"}"],
+]
+
+
+@pytest.mark.parametrize("tangled", TANGLED)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_lines_parsed_in_one_call_are_those_parsed_one_by_one(tmp_path: Path, tangled: list[bytes], end: bytes) -> None:
+    lines = [b'{"a":0}', *tangled, b'{"z":"\xe9\x92\xa2"}']
+    path = write(tmp_path, "a.jsonl", b"".join(line + end for line in lines))
+    apart = [json_row(i, line, f"line {i + 1}") for i, line in enumerate(line.strip() for line in lines) if line]
+    found = read(path, scan_file(path))
+    assert [(row.row, row.value) for row in found] == [(row.row, row.value) for row in apart]
+    assert [row.error is None for row in found] == [row.error is None for row in apart]
+    assert [row.row for row in found if row.error] and found[0].value == {"a": 0}
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"a":[[1', b"2]]}", b'{"a":{"b":1', b'{"c":7},7,{"d":8}', b'{"c":1},7,7', b"7", b'{"a":7}']
+)
+@pytest.mark.parametrize("other", [b"", b"5]}", b'"b":2}', b'{"c":1},{"d":2}', b'{"c":1},7.0,{"d":2}', b'{"ok":1}'])
+def test_a_mark_counts_only_between_two_objects(line: bytes, other: bytes) -> None:
+    lines = [b'{"e":1}', line, other, b'{"e":2}']
+    expected = [json_row(i, text, f"line {i + 1}") for i, text in enumerate(lines, start=5) if text]
+    assert _rows_of_piece(5, b"\n".join(lines), mark=12345) == (4, expected)
+
+
+def test_sound_lines_are_not_parsed_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "a.jsonl", WRITERS["jsonl"](ROWS).replace(b"\n", b"\r\n"))
+    monkeypatch.setattr(json_lines, "_line_by_line", lambda *_: pytest.fail("line by line"))
+    assert [row.value for row in read(path, scan_file(path))] == ROWS
+
+
+@pytest.mark.parametrize("pack", PACKERS)
+def test_rows_over_several_blocks_are_whole(tmp_path: Path, pack: str) -> None:
+    """Long and short lines, a last one without its end, chunk ends inside a block: nothing is lost at a border."""
+    rows = [{"i": i, "text": "钢" * (i * 7919 % 60_000 if i % 9 == 0 else i % 50)} for i in range(300)]
+    data = b"\n".join(orjson.dumps(row) for row in rows)
+    assert len(data) > 10 * SMALL_BYTES
+    path = write(tmp_path, f"a.jsonl{pack}", PACKERS[pack](data))
+    for chunk_bytes in (1, SMALL_BYTES - 1, 3 * SMALL_BYTES, 2**24):
+        scan = scan_file(path, chunk_bytes)
+        assert [(row.row, row.value) for row in read(path, scan)] == list(enumerate(rows))
+
+
+@pytest.mark.parametrize(("kind", "pack"), CASES)
+def test_rows_that_are_not_taken_do_no_harm_to_the_next_chunk(tmp_path: Path, kind: str, pack: str) -> None:
+    path = write(tmp_path, f"rows.{kind}{pack}", PACKERS[pack](WRITERS[kind](ROWS)))
+    scan = scan_file(path, 700)
+    firsts = [next(rows).value for _, rows in read_chunks(path, scan, range(len(scan.chunks)))]
+    assert firsts == [ROWS[chunk.first_row] for chunk in scan.chunks]
 
 
 @given(st.lists(st.text(alphabet="a \n\r\x0b", max_size=6), max_size=12))
@@ -256,8 +318,9 @@ def test_the_collector_is_as_it_was(tmp_path: Path) -> None:
     for on in (True, False):
         (gc.enable if on else gc.disable)()
         try:
-            for _ in read_chunks(path, scan, [0, 1]):
-                assert gc.isenabled() is on  # the consumer of a chunk may make cycles
+            for _, rows in read_chunks(path, scan, [0, 1]):
+                for _ in rows:
+                    assert gc.isenabled() is on  # the consumer of a row may make cycles
             assert gc.isenabled() is on
         finally:
             gc.enable()

@@ -232,7 +232,7 @@ def test_a_file_that_changed_since_the_scan(tmp_path: Path, name: str) -> None:
     scan = scan_file(path, 10)
     path.write_bytes(data[:30] if name != "a.csv" else data[:10])
     with pytest.raises(InputError, match="changed since it was scanned"):
-        list(read_chunks(path, scan, range(len(scan.chunks))))
+        [row for _, rows in read_chunks(path, scan, range(len(scan.chunks))) for row in rows]
     path.unlink()
     with pytest.raises(InputError, match="changed since it was scanned"):
         list(read_chunks(path, scan, [0]))
