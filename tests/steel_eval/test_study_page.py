@@ -29,7 +29,7 @@ RESULTS = {
     "arms": [{"name": n, "rows": 100, "tokens": 1000, "injected": {"rows": s, "tokens": s}, "seeds": 2}
              for n, s in (("clean", 0.0), ("injected", 0.6))],
     "notes": ["injected: 60.0% of the tokens are injected: a stress test, not a dilution"], "train": {"epochs": 2},
-    "tasks": {"cmmlu": ENTRY, "ceval": SPILL}, "text_only": {"auc": 0.51, "low": 0.46, "high": 0.56},
+    "tasks": {"cmmlu": ENTRY, "ceval": SPILL}, "text_only": {"auc": 0.51, "low": 0.46, "high": 0.56, "p": 0.4, "draws": 19},
     "overlap": {"injected": [{"form": "edited", "items": 40, "found": 39, "share": 0.975, "low": 0.8, "high": 1.0}]},
     "detectors": None,
 }  # fmt: skip
@@ -67,6 +67,15 @@ def test_detectors_stand_with_their_false_alarms_and_the_published_rules():
     assert cells.count("<td>") == 4 and cells.count("<td>–</td>") == 2
     assert cells.index("4 (28–71), n 1804") < cells.index("49 (28–71), n 51")
     assert "<td>23.0 (10.0–40.0)</td>" in page and "Undefined" not in page
+
+
+def test_a_draw_that_shows_in_the_text_puts_the_study_in_doubt():
+    # below 0.5 nobody could use the text: it is the exchanged doses that say what is too much
+    for auc, p, doubt in ((0.42, 1.0, False), (0.6, 0.03, True)):
+        page = write_page(
+            {**RESULTS, "text_only": {"auc": auc, "low": auc - 0.04, "high": auc + 0.04, "p": p, "draws": 39}}
+        )
+        assert ("in doubt" in page) == doubt and ("as it must not" in page) != doubt
 
 
 def test_a_study_without_extras_has_a_page_too():
