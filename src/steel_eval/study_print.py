@@ -44,8 +44,8 @@ def print_study(results: dict[str, Any]) -> None:
     if results["text_only"]:
         auc = results["text_only"]
         say(
-            f"text-only classifier: AUC {auc['auc']:.3f} ({auc['low']:.3f} .. {auc['high']:.3f}); exchanged doses give as much in "
-            f"{100 * auc['p']:.0f} % of {auc['draws']} draws (right: more than 5 %)"
+            f"text-only classifier: AUC {auc['auc']:.3f} ({auc['low']:.3f} .. {auc['high']:.3f}); "
+            f"exchanged doses give as much in {100 * auc['p']:.0f} % of {auc['draws']} draws (right: more than 5 %)"
         )
     for arm, found in (results["detectors"] or {}).items():
         from steel_eval.leak.calibration_print import print_calibration
