@@ -66,6 +66,8 @@ def test_detectors_stand_with_their_false_alarms_and_the_published_rules():
     cells = row[row.index("loss gap: item") :].split("</tr>")[0]
     assert cells.count("<td>") == 4 and cells.count("<td>–</td>") == 2
     assert cells.index("4 (28–71), n 1804") < cells.index("49 (28–71), n 51")
+    values = ["4 (28–71), n 1804", "–", "–", "49 (28–71), n 51"]  # items, then benchmarks: same, other subjects
+    assert "".join(f"<td>{value}</td>" for value in values) in cells
     assert "<td>23.0 (10.0–40.0)</td>" in page and "Undefined" not in page
 
 
