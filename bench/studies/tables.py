@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from steel_eval.study_page import alarm_rows
+
 Rows = Iterator[str]
 
 
@@ -82,18 +84,13 @@ def rates(found: dict[str, Any], of_form: bool) -> Rows:
             )
 
 
-def alarms(found: dict[str, Any], kind: str) -> Rows:
-    """One row a detector: false alarms at 5 % on unseen items and on pairs that saw nothing, n behind each."""
-    rows = {(r["detector"], r["of"], r["controls"]): r for r in found[kind]}
-    for detector in dict.fromkeys(r["detector"] for r in found[kind]):
-        cells = []
-        for of in ("unseen", "nulls"):
-            for controls in ("same subjects", "other subjects"):
-                r = rows.get((detector, of, controls))
-                cells.append(
-                    "-" if r is None else f"{cell({**r, 'value': r['rate']})}, n {r.get('tested') or r.get('tests')}"
-                )
-        yield f"{detector} | " + " | ".join(cells)
+def alarms(found: dict[str, Any]) -> Rows:
+    """One row a detector and kind of innocent: false alarms at 5 % with n, on items, then on benchmarks."""
+    for detector, of, cells in alarm_rows(found):
+        shown = [
+            f"{cell({**c, 'value': c['rate']})}, n {c.get('tested') or c.get('tests')}" if c else "-" for c in cells
+        ]
+        yield f"{detector} | {of} | " + " | ".join(shown)
 
 
 def detector_tables(arm: str, found: dict[str, Any]) -> None:
@@ -103,10 +100,8 @@ def detector_tables(arm: str, found: dict[str, Any]) -> None:
         table(
             "detector | form | copies | seen / unseen | AUC | hits % at 5 % alarms | at 1 %", rates(found, of_form=True)
         )
-    head = "unseen, same subjects | unseen, other subjects | nulls, same subjects | nulls, other subjects"
-    for kind in ("item_false_positives", "dataset_false_positives"):
-        print(f"\n{kind}:")
-        table(f"detector | {head}", alarms(found, kind))
+    kinds = [f"{what}, {side} subjects" for what in ("items", "benchmarks") for side in ("same", "other")]
+    table("detector | of | " + " | ".join(kinds), alarms(found))
     table("published rule | copies | of the reference | items | flagged %", (
         f"{r['rule']} | {r['dose']} | {r['reference']} | {r['items']} | {cell({**r, 'value': r['share']})}"
         for r in found["published"]

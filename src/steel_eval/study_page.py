@@ -17,7 +17,7 @@ def write_page(results: dict[str, Any]) -> str:
         .get_template("study.html.j2")
         .render(
             r=results, hit=hit, plots=plots, curves=curves, others=others, summary=summary(results),
-            alarms={arm: _alarms(found) for arm, found in (results["detectors"] or {}).items()},
+            alarms={arm: alarm_rows(found) for arm, found in (results["detectors"] or {}).items()},
         )
     )  # fmt: skip
     return page
@@ -45,7 +45,7 @@ def summary(results: dict[str, Any]) -> list[str]:
     return out
 
 
-def _alarms(found: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any] | None]]]:
+def alarm_rows(found: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any] | None]]]:
     """Return (detector, of whom, cells): false alarms on items and benchmarks, each by the controls' subjects."""
     kinds = ("item_false_positives", "dataset_false_positives")
     cells = {(kind, r["detector"], r["of"], r["controls"]): r for kind in kinds for r in found[kind]}
