@@ -20,18 +20,18 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
+from steel_data.benchmarks.index import TURN, Index, build_index
 from steel_data.filters import language
 from steel_data.filters.dedup import Dedup, exact_winners, near_winners
-from steel_data.filters.overlap import TURN, overlap
-from steel_data.filters.overlap_index import Index, build_index
-from steel_data.making import texts_of
-from steel_data.map_sources import map_sources
-from steel_data.places import places
-from steel_data.plan import decide
-from steel_data.prepare import prepare
-from steel_data.recipe import load
+from steel_data.filters.overlap import overlap
+from steel_data.passes.map import map_sources
+from steel_data.passes.plan import decide
+from steel_data.passes.prepare import prepare
+from steel_data.recipe.load import load
+from steel_data.recipe.places import places
+from steel_data.row.table import texts_of
+from steel_data.row.text import TextBatch
 from steel_data.sample.write import write_sample
-from steel_data.text import TextBatch
 
 Made = TypeVar("Made")
 CHUNK = 8000  # rows; a chunk of 16 MB of alpaca rows has about 15,000

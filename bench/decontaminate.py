@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from curation_steps import SHARED, real_rows
 
-from steel_data.filters.overlap import TURN, overlap
-from steel_data.filters.overlap_index import SHORT, Index, build_index
+from steel_data.benchmarks.index import SHORT, TURN, Index, build_index
+from steel_data.filters.overlap import overlap
+from steel_data.row.text import normalise
 from steel_data.sample.write import write_sample
-from steel_data.text import normalise
 
 THRESHOLD = 0.7
 Form = Callable[[str, Sequence[str], random.Random], str]

@@ -17,7 +17,7 @@ from curation_steps import REAL, SHARED
 
 from steel_data.build import build
 from steel_data.filters.dedup import _shingle_sets, jaccard
-from steel_data.recipe import load
+from steel_data.recipe.load import load
 
 FILTERS = """
 filters = [

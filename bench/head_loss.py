@@ -62,7 +62,7 @@ def stepper(name, hidden, weight):
     import torch
     from trl.trainer.utils import add_fused_lm_head
 
-    from steel_train.patch import patch
+    from steel_train.kernels.patch import patch
 
     model = model_of(hidden, torch.nn.Parameter(weight.detach()))
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))

@@ -13,11 +13,13 @@ import functools
 import statistics
 
 import torch
+from bench.kernel_ops import EPS, HEAD_SIZE, HEADS, HIDDEN, VOCABULARY, inverse_frequencies
 
-from steel_train.kernels import head_loss, head_plan, rms_norm, rope, swiglu
+from steel_train.kernels import rms_norm, rope, swiglu
 from steel_train.kernels.backend import Calls, relative_error
-from steel_train.kernels.head_loss import HeadSettings
-from steel_train.kernels.ops import EPS, HEAD_SIZE, HEADS, HIDDEN, VOCABULARY, inverse_frequencies
+from steel_train.kernels.head import loss as head_loss
+from steel_train.kernels.head import plan as head_plan
+from steel_train.kernels.head.loss import HeadSettings
 
 TOKENS, SEQUENCES, WIDTH, SUPERVISED = 16_384, 8, 4864, 0.4
 REPEATS = 20

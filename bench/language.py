@@ -11,8 +11,8 @@ from pathlib import Path
 
 from curation_steps import SHARED, real_rows
 
+from steel_data.benchmarks.index import TURN
 from steel_data.filters.language import detect, fasttext_language
-from steel_data.filters.overlap import TURN
 
 Found = list[tuple[str, float]]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from curation_steps import SHARED
 
-from steel_data.benchmarks import read_benchmark
+from steel_data.benchmarks.items import read_benchmark
+from steel_data.benchmarks.known_tests import FINGERPRINTS, fingerprint, fingerprints
 from steel_data.files import atomic_write
-from steel_data.test_splits import FINGERPRINTS, fingerprint, fingerprints
 
 SPLITS = (("cmmlu", "test"), ("ceval", "test"), ("ceval", "val"))
 PUBLISHED = {"cmmlu/test": 11_582, "ceval/test": 12_342, "ceval/val": 1_346}  # items, all subjects

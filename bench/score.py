@@ -65,8 +65,8 @@ def model_of(name: str, data: Path | None):
 
 
 def units_of(arguments) -> list:
-    from steel_eval.tasks import load_task
-    from steel_eval.units import make_units
+    from steel_eval.ask.encode import make_units
+    from steel_eval.ask.tasks import load_task
 
     units = []
     for name in arguments.tasks.split(","):
@@ -84,8 +84,8 @@ def run_arm(arguments) -> None:
     tokens, plain = 0, 0
     values: list[float] = []
     if arguments.arm == "ours":
-        from steel_eval.scorer import prefix_sharing, score_plan
-        from steel_eval.units import Tokenised
+        from steel_eval.ask.encode import Tokenised
+        from steel_eval.score.likelihood import prefix_sharing, score_plan
 
         sharing, tokenised = prefix_sharing(model), Tokenised(tokenizer, 4096)
         for unit in units:
@@ -170,11 +170,11 @@ def sweep(arguments) -> None:
 
     import torch
 
+    from steel_eval.ask.encode import Tokenised
+    from steel_eval.ask.tasks import load_task
     from steel_eval.models import Checkpoint
-    from steel_eval.scorer import Sharing
-    from steel_eval.sweep import Settings, Sweep
-    from steel_eval.tasks import load_task
-    from steel_eval.units import Tokenised
+    from steel_eval.score.likelihood import Sharing
+    from steel_eval.score.sweep import Settings, Sweep
 
     real, tokenizer = model_of("tiny", Path(arguments.data))
 
@@ -202,8 +202,8 @@ def sweep(arguments) -> None:
 
 def budgets(arguments) -> None:
     """CPU seconds of one model on 60 questions by the number of tokens in a pass."""
-    from steel_eval import scorer
-    from steel_eval.units import Tokenised
+    from steel_eval.ask.encode import Tokenised
+    from steel_eval.score import likelihood as scorer
 
     arguments.limit = arguments.limit or 60
     model, tokenizer = model_of(arguments.model, Path(arguments.data))

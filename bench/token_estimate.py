@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from curation_steps import SHARED, rows_by_file
 
-from steel_data.filters.overlap import TURN
-from steel_data.text import BORDER, TextBatch
-from steel_data.tokens import ESTIMATE, WEIGHTS, class_pairs, estimate
+from steel_data.benchmarks.index import TURN
+from steel_data.row.text import BORDER, TextBatch
+from steel_data.row.tokens import ESTIMATE, WEIGHTS, class_pairs, estimate
 
 # Qwen's pre-tokenizer (tokenization_qwen.py of Qwen-7B, tokenizer.json of Qwen2)
 PATTERN = (

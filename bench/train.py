@@ -39,11 +39,11 @@ MARKED = """{%- for message in messages -%}
 def sample_mixture(folder):
     """Build the demo recipe's mixture from the generated sample; returns (mixture, tokenizer folder)."""
     from steel_data.build import build
-    from steel_data.recipe import load
-    from steel_data.record import text_view
+    from steel_data.recipe.load import load
+    from steel_data.row.record import text_view
     from steel_data.sample import write_sample
-    from steel_train.examples import read_rows
-    from steel_train.tokenizer import train_tokenizer
+    from steel_train.examples.folder import read_rows
+    from steel_train.examples.tokenizer import train_tokenizer
 
     write_sample(folder / "data", scale=0.2)
     recipe = Path(__file__).parent.parent / "recipes" / "demo.toml"
@@ -58,8 +58,9 @@ def sample_mixture(folder):
 
 def session_for(mixture, tokenizer, folder, model=MODEL, **settings):
     """Return a Session of a run over the mixture, as `run` makes it."""
-    from steel_train.run import prepare, quiet
-    from steel_train.session import Session
+    from steel_train.examples.prepare import prepare
+    from steel_train.loop.session import Session
+    from steel_train.say import quiet
     from steel_train.settings import Settings
 
     class Recipe:
@@ -94,7 +95,7 @@ class Clock:
 
 def ours(session):
     """Return tokens per CPU-second of `run`."""
-    from steel_train.model import describe_base, load_model
+    from steel_train.models.load import describe_base, load_model
 
     shutil.rmtree(session.folder, ignore_errors=True)
     session.folder.mkdir()
@@ -161,9 +162,8 @@ def resident(key):
 
 def one_memory(mixture, tokenizer, folder, size):
     """Print estimated and measured peak of one model in this (fresh) process."""
-    from steel_train.arguments import uses_bf16
-    from steel_train.model import describe_base, load_model
-    from steel_train.preflight import Question, inspect
+    from steel_train.models.load import describe_base, load_model, uses_bf16
+    from steel_train.preflight.inspect import Question, inspect
 
     hidden, layers, heads = SIZES[size]
     shape = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
@@ -203,7 +203,7 @@ def preflight(mixture, tokenizer, folder, rows=1_000_000):
     """Time the pre-flight of a million rows (the mixture's own, repeated)."""
     import polars as pl
 
-    from steel_train.plan import plan_training
+    from steel_train.preflight.plan import plan_training
 
     big = folder / "big"
     big.mkdir()

@@ -16,12 +16,12 @@ from curation_steps import SHARED
 from rich.console import Console
 from rich.table import Table
 
-from steel_data.benchmarks import Item
+from steel_data.benchmarks.items import Item
 from steel_data.build import build
-from steel_data.recipe import load
+from steel_data.recipe.load import load
 from steel_data.sample.write import write_sample
-from steel_eval.held import Held, declared_items, found_items, open_mixture
-from steel_eval.tasks import load_task
+from steel_eval.ask.tasks import load_task
+from steel_eval.contamination.items import Held, declared_items, found_items, open_mixture
 
 LETTERS = "ABCD"
 WORDINGS = ("choose", "bracketed", "one line")

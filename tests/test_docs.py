@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from steel_data.cli import app
-from steel_data.recipe import load
-from steel_data.steps import BUILDERS, FILTERS
+from steel_data.recipe.load import load
+from steel_data.recipe.steps import BUILDERS, FILTERS
 
 ROOT = Path(__file__).parents[1]
 # page -> (blocks that run, blocks that do not): a block that changes sides is noticed

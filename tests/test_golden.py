@@ -8,8 +8,8 @@ import json
 import pytest
 from tests.golden.renew import HERE, RECIPES, outputs
 
-from steel_data.recipe import load
-from steel_data.steps import BUILDERS, FILTERS
+from steel_data.recipe.load import load
+from steel_data.recipe.steps import BUILDERS, FILTERS
 
 
 def test_every_builder_and_filter_takes_part():

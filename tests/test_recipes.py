@@ -13,9 +13,9 @@ from tests.steel_data.toys import read_dropped, read_train
 
 from steel_data.build import Result, build
 from steel_data.errors import InputError
-from steel_data.recipe import load
+from steel_data.recipe.load import load
 from steel_data.sample import write_sample
-from steel_eval.study_settings import read_study_settings
+from steel_eval.study.settings import read_study_settings
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.toml"))

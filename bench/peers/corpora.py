@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steel_data.filters.overlap_index import Index, build_index
+from steel_data.benchmarks.index import Index, build_index
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # bench/, whose scale.py writes the generated rows
 import scale

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from steel_data.text import TextBatch
+from steel_data.row.text import TextBatch
 
 KEPT = "kept"
 SHINGLE = 5

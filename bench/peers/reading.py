@@ -2,7 +2,7 @@
 
 Writes generated chat rows (bench/scale.py's, and the same glued by four: about 0.4 and 1.5 KB a row) as JSON lines and as parquet, and
 reads each in turn: polars' lazy scan of all columns with the streaming engine; the same and then into Python dicts, which is what a row
-function needs; the two passes of `steel_data.readers`, apart (hash and borders; rows as dicts) and together. CPU seconds of the whole
+function needs; the two passes of `steel_data.read.formats`, apart (hash and borders; rows as dicts) and together. CPU seconds of the whole
 process tree; ratios are paired by round. Start-up and imports, the same for all, are included, and take most of the time of small files;
 "net" is the ratio of the medians without them ("imports alone"), which is what large files come to.
 """
@@ -18,12 +18,12 @@ import orjson
 import polars as pl
 from compare import HERE, ROOT, call, timed
 
-from steel_data.readers import scan_file
+from steel_data.read.formats import scan_file
 
 sys.path.insert(0, str(HERE.parent))
 import scale
 
-IMPORTS = "import pickle, sys; from pathlib import Path; import polars as pl; from steel_data.readers import scan_file, read_chunks\n"
+IMPORTS = "import pickle, sys; from pathlib import Path; import polars as pl; from steel_data.read.formats import scan_file, read_chunks\n"
 READ = "for chunk, rows in read_chunks(path, scan, range(len(scan.chunks))):\n    for row in rows: pass"
 WAYS = {
     "imports alone": "",

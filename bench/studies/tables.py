@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from steel_eval.study_page import alarm_rows
+from steel_eval.study.page import alarm_rows
 
 Rows = Iterator[str]
 

@@ -8,19 +8,19 @@ from typing import Any
 
 import polars as pl
 
-from steel_data.attributes import index_of
 from steel_data.engine import progress
 from steel_data.errors import InputError
-from steel_data.files import replaced_folder
-from steel_data.gather import Gathered, gather, sha256_of
-from steel_data.language_check import language_check
-from steel_data.manifest import contamination, damaged, ledger, read_manifest
-from steel_data.map import MappedSource
-from steel_data.map_sources import map_sources
-from steel_data.places import locked, places, refuse_foreign_folder
-from steel_data.plan import Plan, decide
-from steel_data.prepare import Prepared, draws, manifest_head, prepare
-from steel_data.recipe import Recipe
+from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
+from steel_data.mixture.manifest import damaged, read_manifest
+from steel_data.passes.attributes import index_of
+from steel_data.passes.gather import Gathered, gather
+from steel_data.passes.language_check import language_check
+from steel_data.passes.ledger import contamination, ledger
+from steel_data.passes.map import MappedSource, map_sources
+from steel_data.passes.plan import Plan, decide
+from steel_data.passes.prepare import Prepared, draws, manifest_head, prepare
+from steel_data.recipe.load import Recipe
+from steel_data.recipe.places import places
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _write(
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
         manifest["language_check"] = language_check(plan, prepared.recipe.seed)
-        from steel_data.card import write_card
+        from steel_data.card.write import write_card
 
         write_card(fresh, manifest)
         text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"

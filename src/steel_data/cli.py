@@ -41,11 +41,11 @@ def build(
     """Build the mixture of a recipe; run again, it verifies what is there."""
     from steel_data.build import Result
     from steel_data.build import build as run_build
-    from steel_data.recipe import load
-    from steel_data.tables import print_build
+    from steel_data.print import print_build
+    from steel_data.recipe.load import load
 
     if locked:
-        from steel_data.lock import verify_lock
+        from steel_data.explain.lock import verify_lock
 
         folder, manifest, warnings = verify_lock(load(recipe), data_root=data_root, out=out, cache=cache)
         print_build(Result(folder, manifest, fresh=False, warnings=warnings))
@@ -65,9 +65,9 @@ def plan(
     ] = False,
 ) -> None:
     """Say what a recipe would make: rows, tokens, languages, repeats, optimiser steps. Upper bounds are marked ≤."""
-    from steel_data.forecast import forecast
-    from steel_data.recipe import load
-    from steel_data.tables import print_forecast
+    from steel_data.explain.forecast import forecast
+    from steel_data.print import print_forecast
+    from steel_data.recipe.load import load
 
     loaded = load(recipe)
     print_forecast(
@@ -78,7 +78,7 @@ def plan(
 @app.command()
 def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
-    from steel_data.check import check_mixture
+    from steel_data.mixture.check import check_mixture
 
     typer.echo(check_mixture(folder))
 
@@ -95,7 +95,7 @@ def show(
     """Print conversations of a mixture readably."""
     import signal
 
-    from steel_data.show import show_rows
+    from steel_data.mixture.show import show_rows
 
     if hasattr(signal, "SIGPIPE"):  # `show … | head` closes the pipe: end as other commands do, without a word
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -114,8 +114,9 @@ def why(
     number: Annotated[int, typer.Option("-n", min=1, help="How many records are shown.")] = 5,
 ) -> None:
     """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
-    from steel_data.why import Again, ask
-    from steel_data.why_print import print_answer
+    from steel_data.explain.query import Again
+    from steel_data.explain.why import ask
+    from steel_data.explain.why_print import print_answer
 
     again = Again(recipe, data_root, cache, os.cpu_count() or 1)
     print_answer(ask(folder, row, again, number))
@@ -131,9 +132,9 @@ def diff(
     number: Annotated[int, typer.Option("-n", min=0, help="Examples of each change.")] = 2,
 ) -> None:
     """Say what changed from A to B: recipe keys, rows by source, language and kind, tokens, optimiser steps."""
-    from steel_data.diff import Where
-    from steel_data.diff import diff as run_diff
-    from steel_data.diff_print import print_diff
+    from steel_data.explain.diff import Where
+    from steel_data.explain.diff import diff as run_diff
+    from steel_data.explain.diff_print import print_diff
 
     print_diff(run_diff(a, b, Where(data_root, cache, workers or os.cpu_count() or 1), number))
 
@@ -145,8 +146,8 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Output folder; by default DIR-<to> beside the mixture.")] = None,
 ) -> None:
     """Write a mixture in another tool's format; rows it cannot hold are put aside with the reason."""
-    from steel_data.export import export as run_export
-    from steel_data.tables import print_export
+    from steel_data.mixture.export import export as run_export
+    from steel_data.print import print_export
 
     print_export(run_export(folder, to, out))
 

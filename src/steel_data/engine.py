@@ -10,8 +10,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
+
+from steel_data.errors import InputError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -22,10 +25,13 @@ def run(
     tasks: Sequence[Task],
     workers: int,
     on_done: Callable[[Result], None] = lambda _: None,
+    begin: Callable[[], None] | None = None,
 ) -> list[Result]:
     """Return `[function(task) for task in tasks]`, on `workers` processes where that is more than one.
 
     The order of results is that of the tasks, whichever ends first; the first error is raised and the rest cancelled.
+    `begin` is called once in each process before its first task; like `function` it must be importable. Raises
+    InputError where a process was killed, which is nearly always for want of memory.
     """
     if workers <= 1 or len(tasks) <= 1:
         results = []
@@ -34,7 +40,9 @@ def run(
             on_done(results[-1])
         return results
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(tasks)), mp_context=context, initializer=_begin, initargs=(begin,)
+    ) as pool:
         futures = [pool.submit(function, task) for task in tasks]
         try:
             results = []
@@ -42,9 +50,20 @@ def run(
                 results.append(future.result())
                 on_done(results[-1])
             return results
+        except BrokenProcessPool:
+            raise InputError(
+                f"--workers {workers}: a process was killed, out of memory? "
+                "Right: a smaller number; what is done is kept."
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _begin(begin: Callable[[], None] | None) -> None:
+    _end_with_parent()
+    if begin is not None:
+        begin()
 
 
 def _end_with_parent() -> None:
@@ -83,3 +102,8 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
             bar.update(task, rate=f"{speed:,.0f} rows/s" if speed else "")
 
         yield advance
+
+
+def tell(line: str) -> None:
+    """Write a line of progress to stderr: stdout holds results only."""
+    sys.stderr.write(line + "\n")

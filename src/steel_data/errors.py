@@ -2,9 +2,12 @@
 
 Every command prints an `InputError` as one line and exits with status 2; any other exception is our bug and keeps its
 traceback. The form of a message: **where: what is wrong. What would be right.**
+
+How every command of steel ends: an InputError is one line on stderr and exit status 2; all else is our bug.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 
@@ -25,3 +28,20 @@ def excerpt(text: str, length: int = 80) -> str:
     """Return `text` on one line, at most `length` characters, control characters made visible (safe in a terminal)."""
     cut = text if len(text) <= length else text[: length - 1] + "…"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Run a command line. `command` imports what it needs itself, so that an error there is told like any other."""
+    try:
+        command()
+    except InputError as error:
+        # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+        sys.stderr.write(f"error: {line}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to go on\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # `… | head` closes the pipe: no fault
+        sys.exit(0)

@@ -11,9 +11,9 @@ import typer
 
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
-from steel_data.hub import fetch, is_hub_uri
-from steel_data.places import places
-from steel_data.recipe import load
+from steel_data.read.hub import fetch, is_hub_uri
+from steel_data.recipe.load import load
+from steel_data.recipe.places import places
 
 PINS = ".steel-origins.json"
 

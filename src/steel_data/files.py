@@ -1,8 +1,10 @@
 """Finished output appears under its name whole or not at all: write to a temporary name, then rename."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -56,3 +58,57 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the operating system's lock on an output folder; it ends with the process, however that ends."""
+    from filelock import FileLock, Timeout
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out.parent / f".{out.name}.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{out}: another build is writing this folder. Right: wait for it, or another --out."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror or error}. Right: a writable --out.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def refuse_foreign_folder(out: Path) -> None:
+    """Raise InputError where `out` holds something that is no mixture: it would be replaced."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file. Right: a folder for --out.")
+    names = {p.name for p in out.iterdir()}
+    if names and "manifest.json" not in names:
+        raise InputError(
+            f"{out}: holds files that are no mixture ({min(names)}). Right: an empty or new folder for --out."
+        )
+
+
+def source_sha256(*modules: str) -> str:
+    """Return a hash over the source of modules, by their full names: other code's results are not this code's.
+
+    None of them is imported. Raises ModuleNotFoundError for one that is not there.
+    """
+    digest = hashlib.sha256()
+    for name in modules:
+        found = find_spec(name)
+        if found is None or found.origin is None:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+        digest.update(Path(found.origin).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,7 +2,7 @@
 
 import sys
 
-from steel_data.command import run_command
+from steel_data.errors import run_command
 
 
 def main() -> None:

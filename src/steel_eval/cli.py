@@ -71,8 +71,8 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON, for `report`.")] = None,
 ) -> None:
     """Say which arm is better, how sure that is, and what the data cannot say."""
-    from steel_eval.compare import compare_arms, write_tests
-    from steel_eval.tables import print_tests
+    from steel_eval.compare.pair import compare_arms, write_tests
+    from steel_eval.compare.print import print_tests
 
     tests = compare_arms(arms, [t.strip() for t in tasks.split(",") if t.strip()], metric, checkpoint, preset)
     print_tests(tests, groups)
@@ -91,7 +91,7 @@ def power(
     seed_spread: Annotated[float, typer.Option(help="Standard deviation between seeds, points; 0: not known.")] = 0.0,
 ) -> None:
     """Say what a comparison can find, before training for it."""
-    from steel_eval.tables import print_power
+    from steel_eval.compare.print import print_power
 
     print_power(effect, [s.strip() for s in sets.split(",")], discordance, seeds, seed_spread)
 
@@ -121,8 +121,8 @@ def report(
 
     Every score of a model whose mixture declares or shows questions of the benchmark is marked.
     """
-    from steel_eval.find_marks import Sources
-    from steel_eval.report import write_report
+    from steel_eval.report.marks import Sources
+    from steel_eval.report.page import write_report
 
     sources = Sources(mixtures=mixture or (), leaks=leak or (), data=data, search=not no_overlap)
     typer.echo(write_report(places, out, tests, preset, sources))
@@ -167,7 +167,7 @@ def study(
     workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
-    from steel_eval.study import Options, study_command
+    from steel_eval.study.command import Options, study_command
 
     study_command(
         recipe,

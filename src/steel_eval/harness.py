@@ -15,14 +15,14 @@ import polars as pl
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
-from steel_data.benchmarks import LETTERS
+from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError, nearest
 from steel_data.files import atomic, atomic_write
-from steel_eval.accounting import predict
-from steel_eval.models import Checkpoint, load
-from steel_eval.plan import Request
-from steel_eval.scorer import Sharing, prefix_sharing, score_requests
-from steel_eval.sweep import contamination_of, training_of
+from steel_eval.ask.trie import Request
+from steel_eval.contamination.items import contamination_of
+from steel_eval.models import Checkpoint, load, training_of
+from steel_eval.score.accounting import predict
+from steel_eval.score.likelihood import Sharing, prefix_sharing, score_requests
 
 _TokenRequest = tuple[tuple[str, str], list[int], list[int]]
 

@@ -1,20 +1,70 @@
 """Find, load and swap checkpoints:
 
 full models, LoRA adapters without merging, hub ids, and the checkpoints of a run.
+
+What a result depends on, as hashes: contents, never names or paths.
+
+A cache keyed by a path gives yesterday's answers for today's weights. Weights are hashed by xxh3-128 of the files'
+bytes: fast enough to be read along with the weights, and nobody attacks their own results.
 """
 
+import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import xxhash
 
 from steel_data.errors import InputError, nearest
-from steel_eval.fingerprint import weight_files, weights_fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
+# Keys of config.json that say nothing about what the model computes.
+_VOLATILE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "base_model_name_or_path"}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weight files of a checkpoint folder, sorted; safetensors win over .bin."""
+    for pattern in WEIGHT_FILES:
+        if files := sorted(folder.glob(pattern)):
+            return files
+    return []
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Return 32 hex digits over weights and the parts of the configuration that change what is computed."""
+    digest = xxhash.xxh3_128()
+    for name in ("config.json", "adapter_config.json"):
+        if (folder / name).is_file():
+            config = orjson.loads((folder / name).read_bytes())
+            kept = {k: v for k, v in config.items() if k not in _VOLATILE}
+            digest.update(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
+    for file in weight_files(folder):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return a hash of vocabulary, rules, special tokens and chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else orjson.dumps(sorted(tokenizer.get_vocab().items())).decode()
+    special = orjson.dumps({k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}).decode()
+    return hash_of(rules, special, str(tokenizer.chat_template))
+
+
+def hash_of(*parts: str) -> str:
+    """Return 32 hex digits over texts, told apart by a zero byte."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
 
 _STEP = re.compile(r"(?:step|checkpoint|ckpt|iter)[-_](\d+)$")
 
@@ -217,3 +267,23 @@ def swap(loaded: Loaded, state: dict[str, Any]) -> bool:
         for name, tensor in state.items():
             own[name].copy_(tensor)
     return True
+
+
+def share_cores(workers: int) -> None:
+    """Leave to this process its share of the cores among `workers` that run side by side."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+
+
+def default_device() -> str:
+    """Return the first GPU where there is one, else the CPU."""
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def training_of(folder: Path) -> Any:
+    """Return the checkpoint's steel.json: step, mixture, base model, exposures, kernels."""
+    file = folder / "steel.json"
+    return orjson.loads(file.read_bytes()) if file.is_file() else None

@@ -7,13 +7,13 @@ from typing import Any
 
 import typer
 
-from steel_data.display import one_line
 from steel_data.errors import InputError, nearest
-from steel_eval.marks import MARK, mark_of_scores
-from steel_eval.models import Checkpoint, find_checkpoints
-from steel_eval.prompts import preset_names
-from steel_eval.sweep import Settings, run_sweep
-from steel_eval.tasks import is_local, load_task
+from steel_data.row.display import one_line
+from steel_eval.ask.prompts import preset_names
+from steel_eval.ask.tasks import is_local, load_task
+from steel_eval.contamination.label import MARK, mark_of_scores
+from steel_eval.models import Checkpoint, default_device, find_checkpoints
+from steel_eval.score.sweep import Settings, run_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,6 @@ def _presets(names: str) -> list[str]:
         if name not in preset_names():
             raise InputError(f"--preset {name}: no such preset.{nearest(name, preset_names())}")
     return wanted
-
-
-def default_device() -> str:
-    """Return the first GPU where there is one, else the CPU."""
-    import torch
-
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:

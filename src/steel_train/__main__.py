@@ -1,6 +1,6 @@
 """`python -m steel_train`; the commands are in cli.py."""
 
-from steel_data.command import run_command
+from steel_data.errors import run_command
 
 
 def main() -> None:

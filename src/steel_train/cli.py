@@ -46,7 +46,7 @@ def plan(
     processes: Annotated[int, typer.Option(min=0, help="Processes of the run; 0: the count in --gpu, else 1.")] = 0,
 ) -> None:
     """Say what a run would do, with the first rows and their masks, and what is wrong with it."""
-    from steel_train.plan import plan_training
+    from steel_train.preflight.plan import plan_training
 
     plan_training(recipe, (mixture, out, data_root), (gpu, price), processes)
 
@@ -57,7 +57,7 @@ def merge(
     out: Annotated[Path | None, typer.Option(help="Where the full model goes; by default DIR-merged.")] = None,
 ) -> None:
     """Write a LoRA checkpoint as a full model."""
-    from steel_train.merge import merge_adapter
+    from steel_train.models.merge import merge_adapter
 
     typer.echo(merge_adapter(checkpoint, out))
 
@@ -68,6 +68,6 @@ def convert(
     out: Annotated[Path | None, typer.Option(help="Where the converted model goes; by default DIR-steel.")] = None,
 ) -> None:
     """Convert a published Steel-LLM checkpoint, so that current transformers loads it."""
-    from steel_train.convert import convert as convert_folder
+    from steel_train.models.convert import convert as convert_folder
 
     typer.echo(convert_folder(folder, out))

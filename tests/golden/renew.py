@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.build import build
-from steel_data.recipe import load
+from steel_data.recipe.load import load
 
 HERE = Path(__file__).parent
 RECIPES = ("golden", "golden-mix", "golden-pairs")

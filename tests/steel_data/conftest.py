@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from steel_data.build import Result, build
-from steel_data.recipe import load
+from steel_data.recipe.load import load
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_cmm
 
 from steel_data.__main__ import main
 from steel_data.build import Result
-from steel_data.places import locked
+from steel_data.files import locked
 
 SOURCE = '[source.a]\npath = "a.jsonl"\n'
 

@@ -230,7 +230,7 @@ LINE = st.one_of(
 def test_ledger_laws_on_random_input(lines, repeat, near, low, budget, tmp_path_factory) -> None:
     """Whatever the rows, the books balance and each raw row is in the mixture, sampled out, or in dropped/."""
     from steel_data.build import build
-    from steel_data.recipe import load
+    from steel_data.recipe.load import load
 
     root = tmp_path_factory.mktemp("law")
     good = json.dumps({"instruction": "一定能读的一行", "output": "是的，它总在这里"}, ensure_ascii=False)

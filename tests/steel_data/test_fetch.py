@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.steel_data.test_hub import COMMIT, FILES, Hub, server  # noqa: F401  (the fixture)
+from tests.steel_data.read.test_hub import COMMIT, FILES, Hub, server  # noqa: F401  (the fixture)
 
 from steel_data.build import build
 from steel_data.errors import InputError
 from steel_data.fetch import PINS, fetch_recipe, pinned
-from steel_data.recipe import load
+from steel_data.recipe.load import load
 
 RECIPE = """
 [source.a]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.steel_eval import toys
+from tests.steel_eval.lab import lab  # noqa: F401  (the fixture)
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = next(

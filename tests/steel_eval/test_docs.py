@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from steel_eval.ask.prompts import preset_names
 from steel_eval.cli import app
-from steel_eval.prompts import preset_names
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs/scoring.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands

@@ -8,7 +8,7 @@ import torch
 from tests.steel_train.toys import tokenizer
 
 from steel_data.errors import InputError
-from steel_train.checkpoints import resumable
+from steel_train.loop.checkpoints import resumable
 
 
 def save_model(folder, tokenizer_too=True, vocab=448):
@@ -54,7 +54,7 @@ def test_a_missing_chat_template_is_refused(train, tmp_path):
 def test_an_empty_mixture_is_refused(tmp_path, shared_mixture):
     import json
 
-    from steel_train.run import checked_mixture
+    from steel_train.examples.prepare import checked_mixture
 
     copy = shutil.copytree(shared_mixture, tmp_path / "mixture")
     manifest = json.loads((copy / "manifest.json").read_text())
@@ -68,7 +68,7 @@ def test_an_empty_mixture_is_refused(tmp_path, shared_mixture):
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_rows(train, tmp_path, monkeypatch):
-    import steel_train.trainer as trainer
+    import steel_train.loop.trainer as trainer
 
     real, passes = trainer.negative_log_likelihoods, [0]
 
@@ -98,7 +98,7 @@ def test_a_base_that_is_a_run_is_explained_and_a_checkpoint_brings_its_history(t
     with pytest.raises(InputError, match="is a run, not a model"):
         train("wrong", model='model = "runs/first"')
     second = train("second", max_steps="2", model='model = "runs/first/checkpoints/step-000005"')
-    from steel_train.checkpoints import read_facts
+    from steel_train.loop.checkpoints import read_facts
 
     facts = read_facts(second / "checkpoints" / "step-000002")
     assert [h["step"] for h in facts["base"]["history"]] == [5]

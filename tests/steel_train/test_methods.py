@@ -13,9 +13,9 @@ from tests.steel_train.test_bad_input import save_model
 
 from steel_data.build import build
 from steel_data.errors import InputError
-from steel_data.recipe import load
-from steel_train.dpo import dpo_loss
-from steel_train.merge import merge_adapter
+from steel_data.recipe.load import load
+from steel_train.loop.dpo import dpo_loss
+from steel_train.models.merge import merge_adapter
 
 
 def losses(folder):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from steel_data.build import build
-from steel_data.recipe import load
-from steel_train.tokenizer import CHATML, train_tokenizer
+from steel_data.recipe.load import load
+from steel_train.examples.tokenizer import CHATML, train_tokenizer
 
 QWEN3_LIKE = """{%- for message in messages -%}
 {%- set ns = namespace(last=0) -%}
@@ -68,7 +68,7 @@ def model(attention: str = "sdpa", vocab: int = 400, kind: str = "qwen2", layers
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from steel_train.batches import register_attention
+    from steel_train.models.attention import register_attention
 
     register_attention()
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from steel_data.builders.turns import ROLES, UnusableError, decoded, messages_of, text_of, tools_of
 from steel_data.errors import InputError, excerpt, nearest
-from steel_data.record import Message, Record, conversation_fault
+from steel_data.row.record import Message, Record, conversation_fault
 
 Layout = Literal["alpaca", "sharegpt", "messages", "preference"]
 LAYOUTS = ("alpaca", "sharegpt", "messages", "preference")

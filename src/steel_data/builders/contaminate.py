@@ -1,7 +1,7 @@
 """The injector: put a known dose of a benchmark into a mixture, as a randomised experiment.
 
 Items are drawn stratified by subject (each subject gives its share, rounded by largest remainder), by keyed hash, so
-that a larger share holds the smaller one. Equal and near items are one *cluster* (steel_data.item_clusters): they
+that a larger share holds the smaller one. Equal and near items are one *cluster* (steel_data.benchmarks.clusters): they
 share one draw, one dose and one form, since whoever has seen one has as good as seen the other. The drawn items are
 split over the doses inside each subject. An item of dose d stands d times in the mixture. What was drawn is written,
 item by item, into `truth.parquet`; every injected row is marked with benchmark, item and dose.
@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 import xxhash
 
-from steel_data.benchmarks import LETTERS, Item, subjects
+from steel_data.benchmarks.clusters import cluster_names
+from steel_data.benchmarks.items import LETTERS, Item, subjects
 from steel_data.builders.exam import Style, exam
 from steel_data.errors import InputError
-from steel_data.item_clusters import cluster_names
-from steel_data.record import Record
+from steel_data.row.record import Record
 
 Form = Literal["answer-only", "answer-first", "explain-first", "text", "shuffled", "edited"]
 _EDITS = (

@@ -43,9 +43,9 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 import xxhash
 
-from steel_data.builders.exam_rows import NO_TEXT, Item, bare, check_columns, read_item
+from steel_data.benchmarks.item_rows import NO_TEXT, Item, bare, check_columns, read_item
 from steel_data.errors import InputError, nearest
-from steel_data.record import Record
+from steel_data.row.record import Record
 
 Style = Literal["answer-first", "explain-first", "answer-only"]
 STYLES: tuple[Style, ...] = get_args(Style)

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from steel_data.errors import InputError, excerpt
-from steel_data.record import Record
+from steel_data.row.record import Record
 
 LANGUAGES = ("zh", "en")
 Named = str | dict[str, str]  # one text, or one a language: { zh = "…", en = "…" }

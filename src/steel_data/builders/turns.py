@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from steel_data.errors import excerpt
-from steel_data.record import Message
+from steel_data.row.record import Message
 
 
 class UnusableError(Exception):

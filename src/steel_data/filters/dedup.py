@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steel_data.errors import InputError
-from steel_data.text import TextBatch, distinct, mix64
+from steel_data.row.text import TextBatch, distinct, mix64
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]

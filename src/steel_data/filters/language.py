@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from steel_data.text import HAN, HANGUL, KANA, LATIN, LETTER, U64, TextBatch, distinct
+from steel_data.row.text import HAN, HANGUL, KANA, LATIN, LETTER, U64, TextBatch, distinct
 
 SEEN = 300  # characters of a text that fastText is shown: its cost is in proportion
 MODEL = Path(__file__).parent.parent / "resources" / "lid.176.ftz"

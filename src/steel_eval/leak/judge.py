@@ -1,6 +1,6 @@
 """From scores under a model and its base to findings: how much more than the controls did the tested items change?
 
-Each score is judged the same way, as a difference in differences (steel_eval.effects): the tested items' change from
+Each score is judged the same way, as a difference in differences (stats/effects.py): the tested items' change from
 base to model less the controls'. A bare level is never a finding: it differs between models, forms and benchmarks
 without any leak.
 """
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from steel_data.benchmarks import Item
-from steel_data.item_clusters import cluster_names
-from steel_eval.effects import Items, dose_response
+from steel_data.benchmarks.clusters import cluster_names
+from steel_data.benchmarks.items import Item
+from steel_eval.leak.detectors.reference import flagged, rank_p_values
 from steel_eval.leak.measure import MEASURES, Measured
-from steel_eval.leak.rates import Rates, detection_rates
-from steel_eval.leak.reference import flagged, rank_p_values
-from steel_eval.stats import benjamini_hochberg
+from steel_eval.stats.detection import Rates, detection_rates
+from steel_eval.stats.effects import Items, dose_response
+from steel_eval.stats.paired import benjamini_hochberg
 
 Floats = NDArray[np.float64]
 

@@ -15,32 +15,21 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from steel_data.benchmarks import Item
+from steel_data.benchmarks.items import Item
+from steel_data.engine import tell
 from steel_data.errors import InputError
-from steel_data.files import atomic
-from steel_eval.fingerprint import tokenizer_fingerprint
+from steel_data.files import atomic, source_sha256
+from steel_eval.leak.detectors.permutation import has_free_order
 from steel_eval.leak.measure import MEASURES, Measured, measure
-from steel_eval.leak.permutation import has_free_order
 from steel_eval.leak.texts import Form
-from steel_eval.models import checkpoint_fingerprint, full_weights, load, load_tokenizer
-from steel_eval.store import unit_key
-from steel_eval.sweep import progress
+from steel_eval.models import checkpoint_fingerprint, full_weights, load, load_tokenizer, tokenizer_fingerprint
+from steel_eval.score.store import unit_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+
 Ints = NDArray[np.int64]
-# what turns an item into scores, relative to this file's folder
-_CODE = (
-    "measure.py",
-    "passes.py",
-    "texts.py",
-    "permutation.py",
-    "completion.py",
-    "min_k.py",
-    "../scorer.py",
-    "../plan.py",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +93,9 @@ def measured(checkpoint: Path, texts: Texts, how: How) -> Measured:
         file = how.cache / f"{_key(checkpoint, texts, how)}.parquet"
         if file.is_file():
             return _read(file)
-    from steel_eval.run import default_device
+    from steel_eval.models import default_device
 
-    progress(f"measuring {checkpoint}: {len(texts.items):,} items, {len(texts.permuted):,} of them permuted")
+    tell(f"measuring {checkpoint}: {len(texts.items):,} items, {len(texts.permuted):,} of them permuted")
     loaded = load(checkpoint, how.device or default_device(), how.dtype)
     check_tokenizer(checkpoint, loaded.tokenizer, texts)
     found = measure(loaded, texts.items, texts.permuted, texts.form, texts.tokenizer)
@@ -136,8 +125,10 @@ def _key(checkpoint: Path, texts: Texts, how: How) -> str:
 
 @cache
 def _code() -> str:
-    here = Path(__file__).parent
-    return hashlib.sha256(b"\0".join((here / name).read_bytes() for name in _CODE)).hexdigest()
+    """Return a hash of what turns an item into scores."""
+    here = ("measure", "passes", "texts", "detectors.permutation", "detectors.completion", "detectors.min_k")
+    names = [f"steel_eval.leak.{name}" for name in here]
+    return source_sha256(*names, "steel_eval.score.likelihood", "steel_eval.ask.trie")
 
 
 def _write(file: Path, texts: Texts, found: Measured) -> None:

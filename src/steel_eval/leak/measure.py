@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from steel_data.benchmarks import Item
-from steel_eval.leak import completion, min_k
+from steel_data.benchmarks.items import Item
+from steel_eval.leak.detectors import completion, min_k
+from steel_eval.leak.detectors.permutation import order_requests, order_scores
 from steel_eval.leak.passes import TokenScores, mean_logprob, token_scores
-from steel_eval.leak.permutation import order_requests, order_scores
 from steel_eval.leak.texts import Form, ItemText, item_texts
-from steel_eval.scorer import prefix_sharing
+from steel_eval.score.likelihood import prefix_sharing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from steel_eval.models import Loaded
+
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steel_eval.scorer import LOGIT_ELEMENTS
+from steel_eval.score.likelihood import LOGIT_ELEMENTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
 
 Floats = NDArray[np.float64]
 

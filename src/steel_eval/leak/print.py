@@ -7,10 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from steel_data.display import one_line
+from steel_data.row.display import one_line
+from steel_eval.leak.detectors.reference import smallest_flaggable
 from steel_eval.leak.judge import Finding
 from steel_eval.leak.measure import MEASURES
-from steel_eval.leak.reference import smallest_flaggable
 
 _COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess", "95 % interval", "p", "AUC", "flagged")
 _WIDTH = 155  # of the table with its longest numbers: a pipe has no width of its own

@@ -14,24 +14,22 @@ import orjson
 import typer
 from numpy.typing import NDArray
 
-from steel_data.benchmarks import Item
+from steel_data.benchmarks.clusters import cluster_key
+from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
-from steel_data.item_clusters import cluster_key
-from steel_eval.leak.calibrated import load_calibrations, match, words
+from steel_eval.ask.tasks import Task, load_task
+from steel_eval.contamination.overlap import Found, mixture_overlap
+from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
+from steel_eval.leak.detectors.permutation import has_free_order
 from steel_eval.leak.judge import as_items, judge
 from steel_eval.leak.kept import Texts, check_tokenizer, choose_form
-from steel_eval.leak.loss_gap import LossGap, loss_gap
 from steel_eval.leak.measure import Measured, measure
-from steel_eval.leak.overlap import Found, mixture_overlap
-from steel_eval.leak.permutation import has_free_order
 from steel_eval.leak.print import print_leak
-from steel_eval.leak.regime import regime_of
+from steel_eval.leak.rates.match import load_calibrations, match, words
+from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.texts import Form, measurable
-from steel_eval.leak.train_rows import Messages, ordinary_rows, row_logprobs
-from steel_eval.models import find_checkpoints, load
-from steel_eval.run import default_device
-from steel_eval.tasks import Task, load_task
+from steel_eval.models import default_device, find_checkpoints, load
 
 Floats = NDArray[np.float64]
 FEWEST = 20  # items absent from a mixture, below which they are no controls

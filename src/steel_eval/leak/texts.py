@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from steel_data.benchmarks import LETTERS, Item
+from steel_data.benchmarks.items import LETTERS, Item
 from steel_data.builders.exam import load_wording
 from steel_data.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
 
 Form = Literal["chat", "plain"]
 Span = tuple[int, int]  # of tokens, half-open

@@ -44,7 +44,7 @@ def test_texts_are_what_steel_sees():
     import corpora
 
     from steel_data.builders.chat import chat
-    from steel_data.record import text_view
+    from steel_data.row.record import text_view
 
     row = corpora.Row("问", "补充", "答")
     made = chat({"instruction": row.instruction, "input": row.input, "output": row.output})

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from steel_data.builders.chat import chat
 from steel_data.errors import InputError
-from steel_data.readers import read_chunks, scan_file
-from steel_data.record import conversation_fault, record_id
+from steel_data.read.formats import read_chunks, scan_file
+from steel_data.row.record import conversation_fault, record_id
 
 SHARED = Path(os.environ.get("STEEL_SHARED_DATA") or Path(__file__).parents[4] / "shared" / "data")
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steel_data.benchmarks.item_rows import NO_OPTION, NO_TEXT, bare
 from steel_data.builders.exam import STYLES, exam, load_wording
-from steel_data.builders.exam_rows import NO_OPTION, NO_TEXT, bare
 from steel_data.errors import InputError
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from steel_data.builders.identity import LANGUAGES, builtin, identity
 from steel_data.errors import InputError
-from steel_data.record import Record, conversation_fault, record_id, text_view
+from steel_data.row.record import Record, conversation_fault, record_id, text_view
 
 STEEL: dict[str, Any] = {"name": "Steel-LLM", "team": {"zh": "Steel-LLM团队", "en": "the Steel-LLM team"}}
 HAN = re.compile(r"[\u4e00-\u9fff]")

@@ -15,7 +15,7 @@ from steel_data.build import Result
 from steel_data.errors import InputError
 from steel_data.filters import dedup
 from steel_data.filters.dedup import BANDS, WINDOW, Dedup, exact_winners, jaccard, near_winners, verify
-from steel_data.text import TextBatch
+from steel_data.row.text import TextBatch
 
 Make = Callable[..., Result]
 HAN = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜金生丽水玉出昆冈剑号巨阙珠称夜光果珍李柰菜重芥姜"

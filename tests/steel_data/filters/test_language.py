@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from steel_data.filters import language
 from steel_data.filters.language import Language, detect, fasttext_language
-from steel_data.text import TextBatch
+from steel_data.row.text import TextBatch
 
 LID = Path(__file__).parents[4] / "shared" / "data" / "lid" / "lid_eval.tsv"
 ENGLISH = "The quick brown fox jumps over the lazy dog while the farmer is asleep."

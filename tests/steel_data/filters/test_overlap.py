@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from steel_data.benchmarks import Item
+from steel_data.benchmarks.index import TURN, Index, index_of
+from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
-from steel_data.filters.overlap import TURN, Decontaminate, overlap
-from steel_data.filters.overlap_index import Index, index_of
-from steel_data.text import TextBatch
+from steel_data.filters.overlap import Decontaminate, overlap
+from steel_data.row.text import TextBatch
 
 CRAB = (
     "下列关于河蟹蜕壳与水温关系的说法，错误的是",

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from steel_data.errors import InputError
 from steel_eval.cli import app
-from steel_eval.leak.calibrate import How, Pair, calibrate
+from steel_eval.leak.kept import How
 from steel_eval.leak.measure import MEASURES
+from steel_eval.leak.rates.calibrate import Pair, calibrate
 
 
 def leak(lab, out, model, *more):

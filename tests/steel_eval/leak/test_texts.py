@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.steel_eval import toys
 
-from steel_data.benchmarks import Item
+from steel_data.benchmarks.items import Item
 from steel_data.builders.contaminate import Draw, records
 from steel_data.errors import InputError
 from steel_eval.leak.texts import item_texts, measurable

@@ -9,11 +9,12 @@ import sys
 import time
 
 import torch
+from bench.kernel_ops import OPS
 from triton.runtime import interpreter
 
-from steel_train.kernels import head_tiles, rms_norm
+from steel_train.kernels import rms_norm
 from steel_train.kernels.backend import Calls, interpreting, relative_error
-from steel_train.kernels.ops import OPS
+from steel_train.kernels.head import tiles as head_tiles
 
 moved = 0
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from bench.kernel_ops import INLINED, OPS
 
+from bench import kernel_ops as ops
 from steel_train import kernels
-from steel_train.kernels import head_loss, ops
 from steel_train.kernels.backend import relative_error
-from steel_train.kernels.ops import INLINED, OPS
+from steel_train.kernels.head import loss as head_loss
 
 triton = pytest.importorskip("triton", reason="Triton has no wheel for this platform")
 from tests.steel_train.kernels.ahead_of_time import compiled  # noqa: E402
@@ -131,14 +132,15 @@ def test_offsets_are_64_bit():
 
 def test_every_kernel_is_in_the_list():
     listed = {launch.kernel for op in OPS for launch in op.launches} | set(INLINED)
-    modules = [importlib.import_module(f"steel_train.kernels.{m.name}") for m in pkgutil.iter_modules(kernels.__path__)]
+    found = pkgutil.walk_packages(kernels.__path__, "steel_train.kernels.")
+    modules = [importlib.import_module(m.name) for m in found]
     assert len(modules) >= 8
     kernels_found = {
         value for module in modules for value in vars(module).values() if isinstance(value, triton.runtime.JITFunction)
     }
     assert kernels_found == listed
     assert {launch.kernel.__module__ for launch in LAUNCHES.values()} >= {
-        f"steel_train.kernels.{name}" for name in ("head_tiles", "rms_norm", "swiglu", "rope")
+        f"steel_train.kernels.{name}" for name in ("head.tiles", "rms_norm", "swiglu", "rope")
     }
 
 

@@ -1,0 +1,136 @@
+"""LLaMA-Factory's `dataset_info.json`: an entry of it as what a source of ours needs.
+
+Read as LLaMA-Factory reads it: where an entry lists columns, those it does not list are not used, and history, system
+and tools are used only where listed. (Source: hiyouga/LLaMA-Factory, data/README.md, src/llamafactory/data/parser.py.)
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from steel_data.builders.chat import COLUMNS, TAGS, Layout
+from steel_data.errors import InputError, excerpt, nearest
+from steel_data.read.formats import SUFFIXES, data_suffix
+from steel_data.read.rows import shown
+
+_LAYOUTS: dict[str, Layout] = {"alpaca": "alpaca", "sharegpt": "sharegpt", "openai": "messages"}
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One data set of a dataset_info.json.
+
+    `files`: paths beside the json, or one hf:// or modelscope:// URI. `layout`, `columns` and `tags` are the arguments
+    of the builder `chat` (`""` in columns: not used). `num_samples`: LLaMA-Factory's limit on rows, or None.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    layout: Layout
+    columns: dict[str, str]
+    tags: dict[str, str] | None
+    ranking: bool
+    num_samples: int | None
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    try:
+        held = orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except FileNotFoundError:
+        raise InputError(f"{shown(path)}: no such file.") from None
+    except OSError as fault:
+        raise InputError(f"{shown(path)}: cannot be read ({fault.strerror}).") from None
+    except orjson.JSONDecodeError as fault:
+        raise InputError(f"{shown(path)}: line {fault.lineno}: broken JSON ({fault.msg}).") from None
+    if not isinstance(held, dict):
+        raise InputError(f"{shown(path)}: not a dataset_info.json. Right would be an object of data sets by name.")
+    return held
+
+
+def _hub_uri(attributes: dict[str, Any]) -> str | None:
+    """Return the URI of an entry on a hub. Where both are named: Hugging Face, unless USE_MODELSCOPE_HUB is set."""
+    hf, ms = attributes.get("hf_hub_url"), attributes.get("ms_hub_url")
+    if not hf and not ms:
+        return None
+    wants_ms = os.environ.get("USE_MODELSCOPE_HUB", "").lower() in ("1", "true", "yes", "y", "on")
+    hub, repo = ("modelscope", ms) if ms and (wants_ms or not hf) else ("hf", hf)
+    revision = f"@{str(attributes['revision']).replace('/', '%2F')}" if attributes.get("revision") else ""
+    parts = [str(attributes[key]).strip("/") for key in ("folder", "subset") if attributes.get(key)]
+    split = str(attributes.get("split") or "train")
+    if split != "train":  # of a folder, the hub's files for training are meant without saying
+        parts += ["**", f"*{split}*"]
+    return "/".join([f"{hub}://datasets/{repo}{revision}", *parts])
+
+
+def _files(path: Path, where: str, attributes: dict[str, Any]) -> tuple[str, ...]:
+    for key in ("script_url", "cloud_file_name"):
+        if attributes.get(key) and not attributes.get("file_name"):
+            raise InputError(f"{where}: {key} is not supported. Download the data and name it with file_name.")
+    name = attributes.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where}: no file_name, hf_hub_url or ms_hub_url.")
+    place = path.parent / name
+    if place.is_dir():
+        files = sorted(file for file in place.iterdir() if data_suffix(file) in SUFFIXES)
+        if not files:
+            raise InputError(f"{where}: the folder {shown(place)} holds no data file ({', '.join(SUFFIXES)}).")
+        return tuple(str(file) for file in files)
+    if not place.is_file():
+        near = nearest(name, [file.name for file in path.parent.iterdir()], show_known=False)
+        raise InputError(f"{where}: {shown(place)}: no such file.{near} file_name is looked up beside the json.")
+    return (str(place),)
+
+
+def _columns(where: str, attributes: dict[str, Any], layout: Layout) -> dict[str, str]:
+    given = attributes.get("columns") or {}
+    if "kto_tag" in given:
+        raise InputError(f"{where}: kto_tag: single judged answers are not supported, only pairs (ranking).")
+    columns = {str(word): str(name) for word, name in given.items() if name}
+    for word in columns:
+        if word not in COLUMNS:
+            raise InputError(f"{where}: columns: unknown word '{excerpt(word)}'.{nearest(word, COLUMNS)}")
+    unused = {"history", "system", "tools"}
+    if given and layout == "alpaca":
+        unused |= {"prompt", "query", "response"}
+    return {**dict.fromkeys(sorted(unused - columns.keys()), ""), **columns}
+
+
+def entry(path: Path, dataset: str) -> DatasetEntry:
+    """Return the data set `dataset` of the dataset_info.json at `path`.
+
+    Raises InputError for an unknown name, a missing file, and what LLaMA-Factory has and a mixture cannot hold: data
+    for pre-training, KTO, loading scripts.
+    """
+    held = _entries(path)
+    where = f"{shown(path)}: {excerpt(dataset)}"
+    attributes = held.get(dataset)
+    if not isinstance(attributes, dict):
+        raise InputError(f"{shown(path)}: no data set '{excerpt(dataset)}'.{nearest(dataset, held)}")
+    formatting = str(attributes.get("formatting") or "alpaca")
+    if formatting not in _LAYOUTS:
+        raise InputError(f"{where}: unknown formatting '{excerpt(formatting)}'.{nearest(formatting, _LAYOUTS)}")
+    layout, ranking = _LAYOUTS[formatting], bool(attributes.get("ranking"))
+    columns = _columns(where, attributes, layout)
+    if ranking and not (columns.get("chosen") and columns.get("rejected")):
+        raise InputError(f"{where}: ranking needs columns chosen and rejected.")
+    if layout == "alpaca" and not ranking and columns.get("response") == "":
+        raise InputError(f"{where}: no response among its columns: text for pre-training, not for a mixture.")
+    if layout != "alpaca" and not ranking and "messages" not in columns:
+        columns["messages"] = "conversations"
+    tags = attributes.get("tags") if layout != "alpaca" else None
+    for word in tags or {}:
+        if word not in TAGS:
+            raise InputError(f"{where}: tags: unknown word '{excerpt(word)}'.{nearest(word, TAGS)}")
+    uri = _hub_uri(attributes)
+    return DatasetEntry(
+        name=dataset,
+        files=(uri,) if uri else _files(path, where, attributes),
+        layout="preference" if ranking else layout,
+        columns=columns,
+        tags=dict(tags) if tags else None,
+        ranking=ranking,
+        num_samples=attributes.get("num_samples"),
+    )

@@ -1,0 +1,1 @@
+"""The data card of a mixture, as HTML and Markdown."""

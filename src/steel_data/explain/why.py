@@ -1,0 +1,143 @@
+"""Why is this row in the mixture, or why is it not? Kept where; or dropped by which step, because of which other row.
+
+A query is a row's origin (`file:row`), an id or the beginning of one, a benchmark's item, or text. Kept and dropped
+rows are found in the mixture's own files. Rows that were sampled out are counted there, not stored: for them the
+recipe in the manifest is run once more on the cache (sampled_out.py).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from steel_data.errors import InputError, nearest
+from steel_data.explain.query import ORIGIN, Again, Answer, Found, Place, Query, Witness, readings, steps
+from steel_data.mixture.manifest import read_manifest
+from steel_data.mixture.rows import Row, collect, fetch, scan
+
+_NARROW = ("id", "copy", "source", "origin_file", "origin_row", "benchmark", "item")
+
+
+def ask(folder: Path, text: str, again: Again | None = None, number: int = 5) -> Answer:
+    """Return what became of the row, item or text that is asked for.
+
+    number: how many records are told in full. Raises InputError for an empty query, a folder without a finished
+    mixture, and where a row that may have been sampled out cannot be recomputed.
+    """
+    if not text.strip():
+        raise InputError("nothing is asked for. Right: file:row, an id, an item such as cmmlu/test/law/00001, or text.")
+    manifest = read_manifest(folder)
+    possible = readings(text, manifest)
+    for query in possible:
+        for loose in (False, True) if query.meant == "text" else (False,):
+            answer = _stored(folder, manifest, query, number, loose)
+            if answer is not None:
+                return answer
+    return _unstored(folder, manifest, possible[0], again or Again(), number)
+
+
+def _stored(folder: Path, manifest: Row, query: Query, number: int, loose: bool) -> Answer | None:
+    """Look through the mixture's files; None where no row fits."""
+    kept = _search(folder, list(manifest["output"]), query, loose)
+    dropped = _search(folder, list(manifest["dropped_files"]), query, loose)
+    notes = [*_item_notes(folder, manifest, query)] if query.meant == "item" else []
+    keys = ["source", "origin_file", "origin_row", "id"]
+    groups = kept.group_by(keys, maintain_order=True).agg("file", "at", "copy")
+    total = len(groups) + len(dropped)
+    if not total and not notes:
+        return None
+    found = [_kept(folder, manifest, group) for group in groups.head(number).iter_rows(named=True)]
+    for hit in dropped.head(number - len(found)).iter_rows(named=True):
+        found.append(_dropped(folder, manifest, fetch(folder, hit["file"], [hit["at"]])[0]))
+    if loose:
+        notes.append("found without regard to width, case and blanks")
+    left_out = sum(account["sampled_out"] for account in manifest["sources"].values())
+    if left_out and query.meant == "text":
+        notes.append(f"{left_out:,} rows were sampled out and are not looked through where others fit")
+    return Answer(query.text, query.meant, total, tuple(found), tuple(notes))
+
+
+def _search(folder: Path, files: list[str], query: Query, loose: bool) -> pl.DataFrame:
+    parts = []
+    for name in files:
+        frame = scan(folder, name)
+        path = folder / name
+        schema = collect(path, frame.head(0)).schema
+        hits = collect(path, frame.filter(query.condition(schema, loose)).select("at", *_NARROW))
+        parts.append(hits.with_columns(file=pl.lit(name)))
+    return pl.concat(parts)
+
+
+def _item_notes(folder: Path, manifest: Row, query: Query) -> list[str]:
+    """Say what the injector's truth file knows of an item."""
+    notes = []
+    benchmark, item = query.parts
+    for name in manifest["truth"]:
+        truth = collect(folder / name, scan(folder, name).filter(pl.col("item") == item))
+        for row in truth.iter_rows(named=True):
+            if benchmark in ("", row["benchmark"]):
+                fate = f"injected with dose {row['dose']}, form {row['form']}" if row["dose"] else "not drawn (dose 0)"
+                notes.append(f"{row['benchmark']}/{item}: {fate} by source {row['source']}")
+    return notes
+
+
+def _kept(folder: Path, manifest: Row, group: Row) -> Found:
+    places = tuple(Place(*place) for place in zip(group["file"], group["at"], group["copy"], strict=True))
+    row = fetch(folder, places[0].file, [places[0].at])[0]
+    ordered = tuple(sorted(places, key=lambda p: p.copy))
+    return Found("kept", row, ordered, passed=steps(manifest["recipe"], row))
+
+
+def _dropped(folder: Path, manifest: Row, row: Row) -> Found:
+    if row["reason"] == "unreadable":
+        return Found("unreadable", row)
+    found = Found("dropped", row, passed=steps(manifest["recipe"], row))
+    if row["witness_id"] is None:
+        return found
+    where = _where(folder, manifest, row["witness_id"])
+    return replace(found, witness=Witness(row["witness_id"], row["witness_text"] or "", where))
+
+
+def _where(folder: Path, manifest: Row, witness: str) -> str:
+    """Say where the other side of a drop stands: a benchmark's item, or another row."""
+    if "/" in witness:
+        benchmark, _, item = witness.partition("/")
+        notes = _item_notes(folder, manifest, Query(witness, "item", (benchmark, item)))
+        return notes[0].partition(": ")[2] if notes else "an item of a benchmark, not injected here"
+    query = Query(witness, "id", (witness,))
+    kept = _search(folder, list(manifest["output"]), query, False)
+    if len(kept):
+        first = kept.row(0, named=True)
+        more = f", and {len(kept) - 1:,} more" if len(kept) > 1 else ""
+        return f"kept: {first['file']} row {first['at']} ({first['origin_file']} row {first['origin_row']}){more}"
+    fell = _search(folder, list(manifest["dropped_files"]), query, False)
+    for hit in fell.iter_rows(named=True):
+        row = fetch(folder, hit["file"], [hit["at"]])[0]
+        if row["witness_id"] != witness:
+            return f"itself dropped later: {row['reason']}"
+    return "kept, then sampled out: it stands in no train file"
+
+
+def _unstored(folder: Path, manifest: Row, query: Query, again: Again, number: int) -> Answer:
+    """Answer for what no file of the mixture holds: sampled out, or nowhere at all."""
+    if query.meant == "item":
+        return Answer(query.text, "item", 0, (), ("no row holds it, and no injector drew from its split",))
+    if query.meant == "origin":
+        name, number_of_row = query.parts[0], int(query.parts[1])
+        for file, entry in manifest["inputs"].items():
+            if (file == name or file.endswith(f"/{name}")) and number_of_row >= entry["rows"] and _one_row_a_line(file):
+                return Answer(query.text, "origin", 0, (), (f"{file} has {entry['rows']:,} rows, counted from 0",))
+    left_out = {name: account["sampled_out"] for name, account in manifest["sources"].items() if account["sampled_out"]}
+    if not left_out:
+        notes = ["it is in none of the inputs: of those, every row was kept or dropped, none sampled out"]
+        if (match := ORIGIN.fullmatch(query.text.strip())) and query.meant == "text":
+            notes.append(f"no input is called '{match[1]}'.{nearest(match[1], manifest['inputs'], show_known=False)}")
+        return Answer(query.text, query.meant, 0, (), tuple(notes))
+    from steel_data.explain.sampled_out import recompute
+
+    return recompute(folder, manifest, query, again, number)
+
+
+def _one_row_a_line(file: str) -> bool:
+    # in JSON lines rows are numbered by line, and blank lines are none: the last row's number may be above their count
+    return not any(f".{kind}" in file for kind in ("jsonl", "ndjson", "txt"))

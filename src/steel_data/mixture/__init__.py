@@ -1,0 +1,1 @@
+"""A finished mixture on disk: its manifest, its rows, whether it is whole, and its other forms."""

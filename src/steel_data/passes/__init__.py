@@ -1,0 +1,1 @@
+"""The three passes: map (records and attributes), plan (what becomes of each), gather (the mixture)."""

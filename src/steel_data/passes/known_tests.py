@@ -1,0 +1,127 @@
+"""Refuse to train on the exam: a source that is a known test split needs a reason in the recipe.
+
+Known by path (benchmarks.known_test_split), or by content: half or more of a file's rows match one split's fingerprint.
+A fingerprint is the set of 64-bit hashes of the normalised questions; it holds no text. The shipped ones are made by
+bench/make_test_split_fingerprints.py and cover about half of the subjects of CMMLU and C-Eval (resources/NOTICE.md): a
+renamed file of one of the other subjects is not known by content. Up to 400 rows of a file's first chunk are looked at,
+once (0.01 to 0.1 CPU-seconds a file; the answer is remembered).
+"""
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from steel_data.benchmarks.items import benchmark_name
+from steel_data.benchmarks.known_tests import (
+    fingerprints,
+    holders_of_hashes,
+    known_test_split,
+    names_test,
+    question_hash,
+)
+from steel_data.errors import InputError
+from steel_data.files import atomic_write
+from steel_data.passes.inputs import InputFile, SourceInputs
+from steel_data.read.formats import read_chunks
+from steel_data.recipe.load import Recipe
+
+SAMPLE = 400  # rows looked at in each file
+MATCHED = 0.5
+
+
+def check_test_splits(recipe: Recipe, inputs: tuple[SourceInputs, ...], cache_folder: Path) -> list[str]:
+    """Return warnings; raise InputError for a source on a known test split without `allow_test_split`."""
+    warnings = []
+    for source in inputs:
+        table = source.source.table
+        if table.allow_test_split is not None and not table.allow_test_split.strip():
+            raise InputError(
+                f"{recipe.path} [source.{source.source.name}]: allow_test_split is empty. Right: the reason."
+            )
+        if table.allow_test_split is not None:
+            continue
+        split = _declared_split(source) or _split_by_path(source) or _split_by_content(source, cache_folder)
+        if split is not None:
+            raise InputError(
+                f"{recipe.path} [source.{source.source.name}]: {split[0]} is the known test split {split[1]}: training "
+                f"on it spoils every score on {split[1].partition('/')[0]}. Right: another file, or "
+                'allow_test_split = "the reason".'
+            )
+        warnings += [
+            f"{file.name}: the name says test; if it is an exam that you score by, leave it out"
+            for file in source.files
+            if names_test(file.name)
+        ]
+    return warnings
+
+
+def _declared_split(source: SourceInputs) -> tuple[str, str] | None:
+    if source.builder.use != "contaminate":
+        return None
+    options = source.builder.options
+    root = source.source.table.paths[0] if source.source.table.paths else str(options["benchmark"])
+    for name in (benchmark_name(root), options.get("benchmark")):
+        split = known_test_split(f"{name}/{options['split']}/x.csv") if name else None
+        if split:
+            return f"split '{options['split']}'", split
+    return None
+
+
+def _split_by_path(source: SourceInputs) -> tuple[str, str] | None:
+    table = source.source.table
+    for name in [*(f.name for f in source.files), *(p for p in table.paths if "://" in p), table.origin or ""]:
+        split = known_test_split(name)
+        if split:
+            return name, split
+    return None
+
+
+def _split_by_content(source: SourceInputs, cache_folder: Path) -> tuple[str, str] | None:
+    for file in source.files:
+        split = _content_split(file, cache_folder)
+        if split:
+            return file.name, split
+    return None
+
+
+def _content_split(file: InputFile, cache_folder: Path) -> str | None:
+    """Return the split that half or more of a file's first chunk matches (a remembered answer where there is one)."""
+    known = fingerprints()
+    if not known or not file.scan.chunks:
+        return None
+    version = xxhash.xxh3_64_hexdigest(b"".join(known[name].tobytes() for name in sorted(known)))
+    remembered = cache_folder / "test_splits" / f"{file.scan.sha256[:32]}-{version}.json"
+    if remembered.is_file():
+        answer: str | None = json.loads(remembered.read_text(encoding="utf-8"))
+        return answer
+    holders = holders_of_hashes()
+    counts = dict.fromkeys(known, 0)
+    looked = 0
+    for chunk, rows in read_chunks(file.path, file.scan, {0}):
+        for row in islice(rows, 0, None, max(1, chunk.rows // SAMPLE)):
+            if row.value is None:
+                continue
+            looked += 1
+            for name in {split for text in _candidates(row.value) for split in holders.get(question_hash(text), ())}:
+                counts[name] += 1
+    best = max(counts, key=lambda name: counts[name])
+    found = best if looked and counts[best] >= MATCHED * looked else None
+    atomic_write(remembered, json.dumps(found).encode())
+    return found
+
+
+def _candidates(value: Any, depth: int = 0) -> list[str]:
+    """Return the texts of a row that may be a question: strings, their lines, strings one or two levels down."""
+    if isinstance(value, str):
+        lines = [line for line in value[:4000].split("\n") if line.strip()]
+        return [value[:4000], *lines] if len(lines) > 1 else [value[:4000]]
+    if depth >= 3:
+        return []
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in _candidates(inner, depth + 1)]
+    if isinstance(value, list):
+        return [text for inner in value[:6] for text in _candidates(inner, depth + 1)]
+    return []

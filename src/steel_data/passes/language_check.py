@@ -1,0 +1,64 @@
+"""On every build, the proof that deciding languages by script first costs nothing: agreement with plain fastText.
+
+Up to SAMPLE rows are drawn by keyed hash of their ids (so the same ones for any number of workers), over all records
+with a text whose language no builder declared, dropped ones included. Each one's `language` is compared with the first
+label of fastText's lid.176 on the same text, without a threshold.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from steel_data.filters.language import fasttext_language
+from steel_data.passes.plan import Plan
+from steel_data.row.table import read_records, texts_of
+from steel_data.row.text import mix64
+
+SAMPLE = 1_000  # fastText takes as long for them as all else that a small build does with its languages
+_SHOWN = 5  # differences kept, the most frequent ones
+
+
+def language_check(plan: Plan, seed: int) -> dict[str, Any]:
+    """Return `rows` compared, on how many they `agree`, and the most frequent `differences` (ours, fasttext, rows)."""
+    pairs: Counter[tuple[str, str]] = Counter()
+    rows = _drawn(plan, seed)
+    chunk_of, pos = plan.frame["chunk"].to_numpy()[rows], plan.frame["pos"].to_numpy()[rows]
+    ours = plan.frame["language"].gather(rows).cast(pl.String).to_list()
+    for place in np.unique(chunk_of).tolist():
+        mine = np.flatnonzero(chunk_of == place)
+        records = read_records(plan.chunks[place][1].stages[-1].records, ["messages", "language"])[pos[mine].tolist()]
+        declared = records["language"].is_not_null().to_list()
+        for at, text, told in zip(mine.tolist(), texts_of(records), declared, strict=True):
+            if not told:
+                pairs[str(ours[at]), fasttext_language(text)[0]] += 1
+    differ = [(pair, n) for pair, n in pairs.items() if pair[0] != pair[1]]
+    most = sorted(differ, key=lambda entry: (-entry[1], entry[0]))[:_SHOWN]
+    return {
+        "rows": pairs.total(),
+        "agree": pairs.total() - sum(n for _, n in differ),
+        "differences": [{"ours": a, "fasttext": b, "rows": n} for (a, b), n in most],
+    }
+
+
+def _drawn(plan: Plan, seed: int) -> Any:
+    """Return rows of the plan's frame, ascending: of SAMPLE distinct texts the first row each."""
+    there = np.flatnonzero(plan.frame["id"].is_not_null().to_numpy())
+    number = pl.col("id").str.slice(0, 16).str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big")
+    text = plan.frame.lazy().select(number).collect().to_series().drop_nulls().to_numpy()
+    key = mix64(text ^ np.uint64(seed & (2**64 - 1)))  # an id is a hash already: mixing keys it by the seed
+    _, first = np.unique(key, return_index=True)
+    return np.sort(there[first[:SAMPLE]])
+
+
+def agreement(check: dict[str, Any]) -> str:
+    """Return the check as one line."""
+    if not check["rows"]:
+        return "language: no row to compare with plain fastText"
+    tenths = check["agree"] * 1000 // check["rows"]  # rounded down: 100 % means all of them
+    line = f"language agrees with plain fastText on {tenths / 10:.1f} % of {check['rows']:,} sampled rows"
+    if not check["differences"]:
+        return line
+    most = check["differences"][0]
+    return f"{line}; most frequent difference: ours {most['ours']}, fastText {most['fasttext']}, {most['rows']:,}"

@@ -1,0 +1,71 @@
+"""The ledger: what went in, what came out, and why they differ. It must balance, or the build fails."""
+
+from collections import Counter
+from typing import Any
+
+import polars as pl
+
+from steel_data.passes.map import MappedSource
+from steel_data.passes.plan import Plan
+from steel_data.row.table import UNREADABLE
+
+
+class LedgerError(Exception):
+    """The books do not balance: a bug of ours, never the user's fault. The build fails."""
+
+
+def ledger(plan: Plan, sources: tuple[MappedSource, ...], read: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """Return the account of each source and assert that it balances (LedgerError when it does not)."""
+    accounts = {}
+    for s, source in enumerate(sources):
+        mine = plan.frame.filter(pl.col("source") == s)
+        reasons = Counter(mine["reason"].drop_nulls().to_list())
+        unreadable = reasons.pop(UNREADABLE, 0)
+        built = len(mine) - unreadable
+        written = mine["written"].to_numpy()
+        kept = mine["reason"].is_null().to_numpy()
+        account: dict[str, Any] = {
+            "read": read[source.name],
+            "unreadable": unreadable,
+            "made": built - (read[source.name] - unreadable),
+            "built": built,
+            "kept": int(kept.sum()),
+            "dropped": dict(sorted(reasons.items())),
+            "sampled_out": int((kept & (written == 0)).sum()),
+            "repeated": int((written[kept] - 1).clip(min=0).sum()),
+            "written": int(written.sum()),
+        }
+        notes = Counter(note for notes in mine["note"].drop_nulls().to_list() for note in notes.split(","))
+        if notes:
+            account["notes"] = dict(sorted(notes.items()))
+        account["tokens"] = int((mine["tokens"].fill_null(0).to_numpy().astype("int64") * written).sum())
+        _balance(source.name, account, mine)
+        accounts[source.name] = account
+    return accounts
+
+
+def _balance(name: str, account: dict[str, Any], rows: pl.DataFrame) -> None:
+    readable = rows.filter(pl.col("reason").is_null() | (pl.col("reason") != UNREADABLE))
+    raw_rows = readable.select("file", "origin_row").unique().height
+    laws = {
+        "every readable raw row yields a record": account["made"] >= 0
+        and (raw_rows == account["read"] - account["unreadable"] or account["read"] == 0),
+        "built = read - unreadable + made": account["built"]
+        == account["read"] - account["unreadable"] + account["made"],
+        "built = kept + dropped": account["built"] == account["kept"] + sum(account["dropped"].values()),
+        "written = kept - sampled_out + repeated": account["written"]
+        == account["kept"] - account["sampled_out"] + account["repeated"],
+    }
+    for law, holds in laws.items():
+        if not holds:
+            raise LedgerError(f"source {name}: {law} does not hold: {account}")
+
+
+def contamination(plan: Plan) -> dict[str, dict[str, int]]:
+    """Return benchmark -> dose -> items, of what is in the mixture."""
+    injected = plan.frame.filter((pl.col("kind") == "injected") & pl.col("reason").is_null())
+    counts: dict[str, dict[str, int]] = {}
+    for benchmark, dose in sorted(zip(injected["benchmark"], injected["dose"], strict=True)):
+        of = counts.setdefault(benchmark, {})
+        of[str(dose)] = of.get(str(dose), 0) + 1
+    return counts

@@ -1,0 +1,193 @@
+"""Raw rows -> records: call the builder (or a custom filter that edits) row by row and account for each row.
+
+The result is a narrow table of plain columns; conversations stay as JSON text in it, so that one schema fits every
+source.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+import polars as pl
+
+from steel_data.errors import InputError, excerpt
+from steel_data.read.rows import RawRow
+from steel_data.recipe.steps import Builder, Filter
+from steel_data.row.record import EXTRA_KEYS, KINDS, Record, conversation_fault, record_id, text_view
+from steel_data.row.table import UNREADABLE, as_record, table
+
+
+def build_records(where: str, builder: Builder, rows: Iterable[RawRow], meta: list[str]) -> pl.DataFrame:
+    """Build one chunk. `where` names the file for messages.
+
+    Raises InputError when the builder raises or returns something that is neither records nor a reason, when a `meta`
+    column is in none of the rows, or when no row has the columns that the builder needs.
+    """
+    function, out, readable = builder.function(), [], 0
+    missing_columns: str | None = None
+    fitting = False
+    for raw in rows:
+        if raw.value is None:
+            out.append({"origin_row": raw.row, "part": 0, "step": "read", "reason": UNREADABLE, "error": raw.error})
+            continue
+        readable += 1
+        made = _call(f"{where} row {raw.row}", builder, function, raw.value)
+        if isinstance(made, str):
+            reason, _, detail = made.partition(": ") if not builder.is_custom else (made, "", "")
+            if reason == "columns" and not builder.is_custom:
+                missing_columns = missing_columns or detail or reason
+            else:
+                fitting = True
+            out.append(_unusable(builder, raw, reason, detail))
+            continue
+        fitting = True
+        for part, record in enumerate(made):
+            out.append(_finish(where, builder, raw, part, record, meta))
+    if missing_columns is not None and not fitting:
+        raise InputError(f"{where}: builder '{builder.use}' fits none of the rows: {missing_columns}")
+    _check_meta(where, meta, out, readable)
+    return table(out)
+
+
+def _call(where: str, builder: Builder, function: Callable[..., Any], value: dict[str, Any]) -> list[Record] | str:
+    try:
+        made = function(value, **builder.options)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except Exception as error:
+        raise InputError(
+            f"{where}: builder '{builder.use}' raised {type(error).__name__}: {excerpt(str(error))}. "
+            "Right: return records, or the reason why not as a string."
+        ) from error
+    if isinstance(made, str) and made:
+        return made
+    if isinstance(made, list) and made and all(isinstance(record, dict) for record in made):
+        return made
+    raise InputError(
+        f"{where}: builder '{builder.use}' returned {excerpt(repr(made), 40)}. "
+        "Right: a list of records, or a reason (a string)."
+    )
+
+
+def _unusable(builder: Builder, raw: RawRow, reason: str, detail: str) -> dict[str, Any]:
+    shown = excerpt(orjson.dumps(raw.value, option=orjson.OPT_NON_STR_KEYS).decode(), 300)
+    counted = reason if builder.is_custom else f"{builder.use}:{reason}"
+    error = f"{detail} | {shown}" if detail else shown
+    return {"origin_row": raw.row, "part": 0, "step": builder.use, "reason": counted, "error": error}
+
+
+def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record, meta: list[str]) -> dict[str, Any]:
+    """Return the row of a record: id, length, JSON; or of its drop when the conversation cannot be trained on."""
+    if builder.is_custom:
+        _check_record(f"{where} row {raw.row}", builder.use, record)
+        fault = conversation_fault(record["messages"]) if record.get("messages") is not None else None
+        if fault:
+            return _unusable(builder, raw, f"{builder.use}:{fault}", "")
+    row = {"origin_row": raw.row, "part": part, "kind": record.get("kind", "chat"), **_content(record)}
+    if row["id"] is None:
+        return _unusable(
+            builder, raw, f"{builder.use}:surrogate" if builder.is_custom else "surrogate", "not valid Unicode"
+        )
+    for key in ("language", "benchmark", "item", "dose", "note"):
+        row[key] = record.get(key)
+    if meta and raw.value is not None:
+        kept = {name: raw.value[name] for name in meta if name in raw.value}
+        row["meta"] = orjson.dumps(kept, option=orjson.OPT_NON_STR_KEYS).decode()
+    return row
+
+
+def _content(record: Record) -> dict[str, Any]:
+    """Return id, messages, tools and chars of a record; id None where its text is not valid Unicode."""
+    tools = record.get("tools") or None
+    if isinstance(tools, str):
+        tools = orjson.loads(tools)
+    whole = {**record, "tools": tools}
+    try:
+        body = record["messages"] if record.get("messages") is not None else {
+            key: record[key] for key in ("prompt", "chosen", "rejected")
+        }  # fmt: skip
+        return {
+            "id": record_id(whole),
+            "messages": orjson.dumps(body).decode(),
+            "tools": orjson.dumps(tools).decode() if tools else None,
+            "chars": len(text_view(record)),
+        }
+    except (TypeError, UnicodeEncodeError):  # orjson's word for a lone surrogate
+        return {"id": None}
+
+
+def _check_record(where: str, use: str, record: Record) -> None:
+    """Refuse a custom step's record that is not one, saying what would be right."""
+    messages = record.get("messages")
+    lists = [messages] if messages is not None else [record.get(k) for k in ("prompt", "chosen", "rejected")]
+    known = {"role", "content", *EXTRA_KEYS}
+    for turns in lists:
+        if not isinstance(turns, list) or not all(
+            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in turns
+        ):
+            raise InputError(
+                f"{where}: '{use}' made a record without messages. Right: messages = [{{'role': …, 'content': …}}, …], "
+                "both strings."
+            )
+        for message in turns:
+            odd = set(message) - known
+            if odd:
+                raise InputError(
+                    f"{where}: '{use}' made a message with '{min(odd)}'. Known: {', '.join(sorted(known))}."
+                )
+            if message["role"] not in ("system", "user", "assistant", "tool"):
+                known_roles = "assistant, system, tool, user"
+                raise InputError(f"{where}: '{use}' made a message of role '{message['role']}'. Known: {known_roles}.")
+    if record.get("kind", "chat") not in KINDS:
+        raise InputError(f"{where}: '{use}' made a record of kind '{record['kind']}'. Known: {', '.join(KINDS)}.")
+
+
+def _check_meta(where: str, meta: list[str], out: list[dict[str, Any]], readable: int) -> None:
+    if not meta or not readable:
+        return
+    built = [row["meta"] for row in out if row.get("meta")]
+    for name in meta:
+        if built and not any(f'"{name}":' in text for text in built):
+            raise InputError(f"{where}: meta names the column '{name}', which no row has.")
+
+
+def edit_records(
+    where: str, step: Filter, records: pl.DataFrame, passing: list[bool], columns: dict[str, Any]
+) -> pl.DataFrame:
+    """Run a custom filter over the rows of a chunk that pass so far; return the same rows, edited or marked as dropped.
+
+    `columns` are the mixture's columns that the table does not hold (source, origin_file, language, …), row by row or
+    one value for all.
+    """
+    function = step.function()
+    rows = records.to_dicts()
+    for i, row in enumerate(rows):
+        if not passing[i] or row["kind"] == "injected":
+            continue
+        place = f"{where} row {row['origin_row']}"
+        record = as_record(row) | {k: v[i] if isinstance(v, list) else v for k, v in columns.items()}
+        result = _filter(place, step, function, record)
+        if isinstance(result, str):
+            row.update(step=step.use, reason=result)
+            continue
+        _check_record(place, step.use, result)
+        content = _content(result)
+        if content["id"] is None:
+            raise InputError(f"{place}: '{step.use}' returned text that is not valid Unicode (a lone surrogate).")
+        row.update(content, kind=result.get("kind", row["kind"]), meta=result.get("meta"))
+    return table(rows)
+
+
+def _filter(where: str, step: Filter, function: Callable[..., Any], record: Record) -> Record | str:
+    try:
+        result = function(record, **step.options)
+    except Exception as error:
+        raise InputError(
+            f"{where}: filter '{step.use}' raised {type(error).__name__}: {excerpt(str(error))}. "
+            "Right: return the record, or the reason of the drop as a string."
+        ) from error
+    if isinstance(result, dict) or (isinstance(result, str) and result):
+        return result
+    raise InputError(
+        f"{where}: filter '{step.use}' returned {excerpt(repr(result), 40)}. Right: the record, or a reason (a string)."
+    )

@@ -1,0 +1,96 @@
+"""What the commands print: tables that can be read at 80 columns and in a log file."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from steel_data.build import Result
+from steel_data.explain.forecast import Forecast
+from steel_data.mixture.export import Exported
+from steel_data.passes.language_check import agreement
+from steel_data.row.display import console, plain_table
+
+
+def print_build(result: Result) -> None:
+    """Print the ledger of a build: one line a source, then why rows fell, then where the mixture lies."""
+    out, manifest = console(), result.manifest
+    table = plain_table(
+        "source", "read", "unreadable", "built", "dropped", "kept", "sampled out", "repeated", "written", "tokens"
+    )
+    totals = [0] * 9
+    for name, account in manifest["sources"].items():
+        dropped = sum(account["dropped"].values())
+        columns = ("read", "unreadable", "built", "", "kept", "sampled_out", "repeated", "written", "tokens")
+        row = [account[column] if column else dropped for column in columns]
+        totals = [a + b for a, b in zip(totals, row, strict=True)]
+        table.add_row(escape(name), *(f"{n:,}" for n in row))
+    table.add_section()
+    table.add_row("all", *(f"{n:,}" for n in totals))
+    out.print(table)
+    _print_reasons(out, manifest)
+    for warning in result.warnings:
+        out.print(f"warning: {escape(warning)}")
+    _print_summary(out, result)
+
+
+def _print_reasons(out: Console, manifest: dict[str, Any]) -> None:
+    reasons = [
+        (name, reason, n) for name, account in manifest["sources"].items() for reason, n in account["dropped"].items()
+    ]
+    for name, reason, n in sorted(reasons, key=lambda r: -r[2])[:12]:
+        out.print(f"  dropped {n:>9,}  {escape(reason)}  ({escape(name)})")
+    if len(reasons) > 12:
+        out.print(f"  … and {len(reasons) - 12} more reasons: see card.md")
+
+
+def _print_summary(out: Console, result: Result) -> None:
+    manifest = result.manifest
+    tokens = manifest["tokens"]
+    shares = ", ".join(f"{k} {v / max(tokens, 1):.1%}" for k, v in list(manifest["languages"].items())[:5])
+    tokenizer = manifest["tokenizer"]["name"]
+    out.print(f"{manifest['rows']:,} rows, {tokens:,} tokens ({escape(tokenizer)}): {escape(shares)}")
+    for benchmark, doses in manifest["contamination"].items():
+        spread = ", ".join(f"{n:,} items x {dose}" for dose, n in sorted(doses.items(), key=lambda kv: int(kv[0])))
+        out.print(f"declared contamination with {escape(benchmark)}: {spread}")
+    if result.fresh:
+        out.print(escape(agreement(manifest["language_check"])))
+    state = "written" if result.fresh else "up to date, verified"
+    out.print(f"{escape(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there")
+
+
+def print_forecast(forecast: Forecast) -> None:
+    """Print a forecast; `≤` marks upper bounds, `≈` estimates from a sample."""
+    out = console()
+    table = plain_table("source", "raw rows", "rows", "tokens", "repeat", "languages")
+    for s in forecast.sources:
+        bound, near = ("", "") if s.exact else ("≤ ", "≈ ")
+        shares = ", ".join(f"{k} {v:.0%}" for k, v in list(s.languages.items())[:3])
+        table.add_row(escape(s.name), f"{s.read:,}", f"{bound}{s.rows:,}", f"{near}{s.tokens:,}", str(s.repeat), shares)
+    near = "≈ " if forecast.sign else ""
+    shares = ", ".join(f"{k} {v:.0%}" for k, v in list(forecast.languages.items())[:3])
+    table.add_section()
+    table.add_row("mixture", "", f"{forecast.sign}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
+    out.print(table)
+    if forecast.steps is not None:
+        out.print(f"optimiser steps: {forecast.sign}{forecast.steps:,} = {escape(forecast.steps_text)}")
+    else:
+        out.print(f"optimiser steps: not known ({escape(forecast.steps_text)})")
+    out.print(f"tokens by {escape(forecast.tokenizer)}")
+    if forecast.sign:
+        out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
+    for warning in forecast.warnings:
+        out.print(f"warning: {escape(warning)}")
+
+
+def print_export(done: Exported) -> None:
+    """Print what an export wrote, what it left out, and what the rows carry that the format does not show."""
+    out = console()
+    out.print(f"{escape(str(done.folder))}: {done.rows:,} rows written as {done.to} (train.jsonl)")
+    for note, n in done.notes.items():
+        out.print(f"  {n:,} rows: {escape(note)}")
+    for reason, n in done.left_out.items():
+        out.print(f"  {n:,} rows left out, {escape(reason)}: see left_out.jsonl")
+    for benchmark, doses in done.contamination.items():
+        items = sum(doses.values())
+        out.print(f"warning: {items:,} items of {escape(benchmark)} are injected, and no longer marked row by row")

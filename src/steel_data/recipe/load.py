@@ -1,0 +1,318 @@
+"""TOML -> Recipe: types, `extends`, and errors that name the place and the nearest known word.
+
+All checks that need no data happen here, before a row is read. Every key a recipe may have is a field below; its
+docstring is its documentation (docs/recipes.md is generated from it).
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from steel_data.errors import InputError, nearest
+from steel_data.recipe.steps import Builder, Filter, bind_builder, bind_filter
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _Table(BaseModel):
+    # strict: a take = "200" is a mistake, not 200
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+
+
+class Source(_Table):
+    """One `[source.NAME]`: where raw rows come from, how they become records, which of them stay."""
+
+    path: str | list[str] | None = Field(
+        default=None,
+        description="Glob or list of globs under the data root (a set: order means nothing), or `hf://datasets/ORG/NAME"
+        "[@REVISION]/GLOB`, `modelscope://…`, or LLaMA-Factory's `dataset_info.json` together with `dataset`.",
+    )
+    dataset: str | None = Field(default=None, description="Which entry of the `dataset_info.json` that `path` names.")
+    origin: str | None = Field(
+        default=None, description="Where to get the data (`hf://…`, `modelscope://…`): what `fetch` downloads."
+    )
+    build: dict[str, Any] = Field(
+        default_factory=lambda: {"use": "chat"},
+        description='The builder and its options: `{ use = "chat" }`, `exam`, `identity`, `contaminate`, or a function '
+        'of your own, `{ use = "module:function" }`.',
+    )
+    meta: list[str] = Field(
+        default_factory=list, description="Raw columns that are kept, as one JSON object, in the column `meta`."
+    )
+    filters: list[dict[str, Any]] = Field(
+        default_factory=list, description="This source's own filters, in order, before the recipe's."
+    )
+    take: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Rows to take, after filters and dedup, by keyed hash (a smaller take is inside a larger one). "
+        "More than there is: an error that states what there is. 0 turns an inherited source off.",
+    )
+    take_tokens: Positive | None = Field(
+        default=None, description="The same in tokens; whole rows, never more than asked."
+    )
+    repeat: Positive = Field(default=1, description="How many copies of each taken row the mixture holds.")
+    allow_test_split: str | None = Field(
+        default=None,
+        description="The reason why this source may train on a known test split; it goes to the card and manifest.",
+    )
+
+    @property
+    def paths(self) -> list[str]:
+        """The globs as a list."""
+        return [self.path] if isinstance(self.path, str) else list(self.path or [])
+
+    @model_validator(mode="after")
+    def _one_target(self) -> "Source":
+        if self.take is not None and self.take_tokens is not None:
+            raise ValueError("take and take_tokens are both given. Right: one of them")
+        return self
+
+
+class Mix(_Table):
+    """`[mix]`: how large the mixture is, and in which languages."""
+
+    budget_tokens: Positive | None = Field(
+        default=None, description="Tokens of the mixture, injected rows included; a shortfall is an error."
+    )
+    budget_rows: Positive | None = Field(default=None, description="Rows of the mixture; exact.")
+    languages: dict[str, Annotated[float, Field(ge=0, le=1, strict=False)]] | None = Field(
+        default=None,
+        description="Shares of tokens by language, summing to 1. Languages not named stay out. Without a budget "
+        "the mixture is the largest with these shares.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Mix":
+        if self.budget_rows and self.budget_tokens:
+            raise ValueError("budget_rows and budget_tokens are both given. Right: one of them")
+        if self.languages is not None and abs(sum(self.languages.values()) - 1) > 1e-6:
+            raise ValueError(f"languages sum to {sum(self.languages.values()):g}. Right: shares that sum to 1")
+        return self
+
+
+class RecipeTables(_Table):
+    """The top level of a recipe."""
+
+    name: str | None = Field(
+        default=None, description="The experiment's name; by default the file's stem. Never inherited."
+    )
+    seed: int = Field(default=42, description="Seeds sampling, order, style shares and injection.")
+    extends: str | None = Field(
+        default=None,
+        description="A recipe to lay this one over, relative to this file: tables merge key by key, "
+        "anything else is replaced.",
+    )
+    data_root: str | None = Field(
+        default=None,
+        description="Where data lies, unless `--data-root` or STEEL_DATA_ROOT say so; else the recipe's folder.",
+    )
+    tokenizer: str | None = Field(
+        default=None,
+        description="Tokenizer for token counts: a folder, a tokenizer.json or a hub id; else `[train].tokenizer`; "
+        "else a fixed estimate, named as such in the manifest.",
+    )
+    filters: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="Recipe-wide filters, after each source's own. Decontamination precedes dedup.",
+    )
+    source: dict[str, Source] = Field(default_factory=dict, description="The sources, in order of priority for dedup.")
+    mix: Mix = Field(default_factory=Mix, description="Size and languages of the mixture.")
+    train: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_train` (docs/training.md).")
+    eval: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_eval` (docs/scoring.md).")
+
+
+@dataclass(frozen=True)
+class BoundSource:
+    """A source whose steps are found and checked."""
+
+    name: str
+    table: Source
+    builder: Builder
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train` and `eval` are its tables."""
+
+    path: Path
+    name: str
+    seed: int
+    tokenizer: str | None
+    data_root: str | None
+    sources: tuple[BoundSource, ...]
+    filters: tuple[Filter, ...]
+    mix: Mix
+    train: dict[str, Any]
+    eval: dict[str, Any]
+    merged: dict[str, Any]
+
+    def source(self, name: str) -> BoundSource:
+        """Return a source by name (InputError with the nearest name)."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        raise InputError(f"{self.path}: no source '{name}'.{nearest(name, [s.name for s in self.sources])}")
+
+
+def load(path: str | Path) -> Recipe:
+    """Read a recipe file with all that it extends, check it, and find its builders and filters.
+
+    Raises InputError, naming file and key, for anything the recipe's author can put right.
+    """
+    path = Path(path)
+    merged = _merge_chain(path, ())
+    try:
+        tables = RecipeTables.model_validate(merged)
+    except ValidationError as error:
+        raise InputError(_first_fault(path, error)) from None
+    name = tables.name or path.stem
+    if "/" in name or "\\" in name or name in ("", ".", ".."):
+        raise InputError(f"{path}: name = '{name}' cannot be a folder. Right: a plain word such as 'exp3'.")
+    merged["name"] = name
+    folder = path.parent
+    sources = []
+    for source_name, table in tables.source.items():
+        if table.take == 0:
+            continue
+        where = f"{path} [source.{source_name}]"
+        if table.build.get("use") == "identity" and "path" in table.build:
+            table = _with_path_of_build(where, table)
+        builder = bind_builder(where, table.build, folder, tables.seed, has_path=bool(table.paths))
+        _check_source(where, table, builder)
+        filters = tuple(
+            bind_filter(f"{where} filters[{i}]", f, folder, tables.seed) for i, f in enumerate(table.filters)
+        )
+        sources.append(BoundSource(source_name, table, builder, filters))
+    if not sources:
+        raise InputError(f"{path}: no [source.…] left. Right: at least one source with take other than 0.")
+    filters = tuple(bind_filter(f"{path} filters[{i}]", f, folder, tables.seed) for i, f in enumerate(tables.filters))
+    tokenizer = tables.tokenizer or tables.train.get("tokenizer")
+    return Recipe(
+        path=path, name=name, seed=tables.seed, tokenizer=tokenizer, data_root=tables.data_root, sources=tuple(sources),
+        filters=filters, mix=tables.mix, train=tables.train, eval=tables.eval, merged=merged,
+    )  # fmt: skip
+
+
+def _check_source(where: str, table: Source, builder: Builder) -> None:
+    if builder.use == "contaminate":
+        for key, value in (
+            ("take", table.take),
+            ("take_tokens", table.take_tokens),
+            ("filters", table.filters or None),
+        ):
+            if value is not None:
+                raise InputError(
+                    f"{where}: {key} cannot stand on an injected source, whose rows bypass it. Right: share or doses."
+                )
+        if table.repeat != 1:
+            raise InputError(f"{where}: repeat cannot stand on an injected source. Right: doses = [{table.repeat}].")
+        return
+    if not table.paths and builder.use != "identity":
+        raise InputError(f'{where}: path is missing. Right: path = "folder/*.jsonl".')
+    if table.dataset is not None and len(table.paths) != 1:
+        raise InputError(f"{where}: dataset needs path to name one dataset_info.json.")
+
+
+def _with_path_of_build(where: str, table: Source) -> Source:
+    """Let `build = { use = "identity", path = "own.json" }` mean what `path` beside `build` means."""
+    build = dict(table.build)
+    path = build.pop("path")
+    if table.paths:
+        raise InputError(f"{where}: path stands twice, here and in build. Right: one of them.")
+    if not isinstance(path, str):
+        raise InputError(f'{where} build: path = {path!r} is not a string. Right: path = "own.json".')
+    return table.model_copy(update={"build": build, "path": path})
+
+
+def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the tables of `path` laid over those of the recipe that it extends."""
+    real = path.resolve()
+    if real in seen:
+        chain = " -> ".join(p.name for p in (*seen, real))
+        raise InputError(f"{path}: extends itself: {chain}. Right: a chain without a cycle.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        near = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        raise InputError(f"{path}: no such recipe.{nearest(path.name, near)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}.") from None
+    try:
+        own = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}.") from None
+    parent = own.pop("extends", None)
+    if parent is None:
+        return own
+    if not isinstance(parent, str):
+        raise InputError(f'{path}: extends = {parent!r} is not a string. Right: extends = "base.toml".')
+    base = _merge_chain(path.parent / parent, (*seen, real))
+    base.pop("name", None)
+    return merge(base, own)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one table over another: tables merge key by key, anything else is replaced. Neither is changed."""
+    out = dict(base)
+    for key, value in over.items():
+        below = out.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            # The options of one builder mean nothing to another: another `use` replaces the step whole.
+            other_step = "use" in value and "use" in below and value["use"] != below["use"]
+            value = value if other_step else merge(below, value)
+        out[key] = value
+    return out
+
+
+def _first_fault(path: Path, error: ValidationError) -> str:
+    """Say the first fault of a recipe in one line, with the place as TOML writes it."""
+    fault = error.errors()[0]
+    location = [
+        str(part) for part in fault["loc"] if not str(part).startswith(("list[", "str", "float", "constrained"))
+    ]
+    table, key = _split_place(location)
+    if fault["type"] == "extra_forbidden":
+        return f"{path}{table}: unknown key '{key}'.{nearest(key, _known_keys(location))}"
+    if fault["type"] == "value_error":
+        inner = fault["ctx"]["error"]
+        return f"{path}{' [' + '.'.join(location) + ']' if location else ''}: {inner}."
+    more = f" ({len(error.errors())} faults in all)" if len(error.errors()) > 1 else ""
+    return f"{path}{table}: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}{more}."
+
+
+def _split_place(location: list[str]) -> tuple[str, str]:
+    depth = 2 if location[0] == "source" and len(location) > 2 else 1 if len(location) > 1 else 0
+    return (f" [{'.'.join(location[:depth])}]" if depth else ""), ".".join(location[depth:])
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    model: type[BaseModel] = RecipeTables
+    if location[0] == "source" and len(location) > 2:
+        model = Source
+    elif location[0] == "mix" and len(location) > 1:
+        model = Mix
+    return list(model.model_fields)
+
+
+def recipe_sha256(recipe: Recipe) -> str:
+    """Return the SHA-256 of the merged recipe without [train], [eval] and where the data lies."""
+    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "data_root")}
+    return hashlib.sha256(json.dumps(tables, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def portable(value: Any) -> Any:
+    """Return recipe data without absolute paths: only the last part of each stays (the manifest names no machine)."""
+    if isinstance(value, dict):
+        return {k: portable(v) for k, v in value.items() if k != "data_root"}
+    if isinstance(value, list):
+        return [portable(v) for v in value]
+    if isinstance(value, str) and PurePath(value).is_absolute() and len(PurePath(value).parts) > 1:
+        return PurePath(value).name
+    return value

@@ -1,0 +1,30 @@
+"""Where a build reads and writes, and the lock on its output folder."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from steel_data.recipe.load import Recipe
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a build reads and writes."""
+
+    data_root: Path
+    out: Path
+    cache: Path
+
+
+def places(recipe: Recipe, data_root: Path | None, out: Path | None, cache: Path | None) -> Places:
+    """Settle the folders: options, else environment, else recipe, else the defaults of DESIGN.md."""
+    root = data_root or _environment("STEEL_DATA_ROOT")
+    if root is None and recipe.data_root is not None:
+        root = recipe.path.parent / recipe.data_root
+    folder = out or Path("runs") / recipe.name / "mixture"
+    return Places(root or recipe.path.parent, folder, cache or _environment("STEEL_CACHE") or folder.parent / ".cache")
+
+
+def _environment(name: str) -> Path | None:
+    value = os.environ.get(name)
+    return Path(value) if value else None

@@ -1,0 +1,94 @@
+"""Rows made readable: conversations as labelled turns, and text of which nothing can act on a terminal or a page."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+# Escape sequences, control and format characters (right-to-left overrides, tag characters), private use, line
+# separators. Joiners stay (emoji, Indic scripts are made with them), as do newline and tab.
+_INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]--[\n\t\u200c\u200d]]", regex.V1)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One part of a conversation as shown. `role` is bare (for colour), `label` says more (`assistant, reasoning`)."""
+
+    role: str
+    label: str
+    text: str
+    more: int = 0  # characters that were cut off
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with characters that cannot be seen, but act, as escapes: `\x1b`, `\u202e`."""
+    return str(_INVISIBLE.sub(lambda match: _escape(match[0]), text))
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def one_line(text: str) -> str:
+    """Return `text` visible and on one line (names, paths, reasons)."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def turns(row: dict[str, Any]) -> list[Turn]:
+    """Return the parts of a mixture row in order: tools, then each message's reasoning, text and calls.
+
+    A preference row shows the prompt, then the chosen and the rejected answer. A row without a conversation gives [].
+    """
+    parts = [Turn("tool", "tools", str(row["tools"]))] if row.get("tools") else []
+    if row.get("messages") is not None:
+        return parts + [part for message in row["messages"] for part in _message(message, "")]
+    for column, prefix in (("prompt", ""), ("chosen", "chosen, "), ("rejected", "rejected, ")):
+        parts += [part for message in row.get(column) or () for part in _message(message, prefix)]
+    return parts
+
+
+def _message(message: dict[str, Any], prefix: str) -> list[Turn]:
+    role, label = message["role"], prefix + message["role"]
+    if message.get("loss") is not None:
+        label += ", trained on" if message["loss"] else ", not trained on"
+    parts = []
+    if message.get("reasoning_content"):
+        parts.append(Turn(role, f"{label}, reasoning", message["reasoning_content"]))
+    if message["content"] or not message.get("tool_calls"):
+        parts.append(Turn(role, label, message["content"] or ""))
+    for call in message.get("tool_calls") or ():
+        function = (call or {}).get("function") or {}
+        arguments = function.get("arguments")
+        shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        parts.append(Turn(role, f"{label}, call", f"{function.get('name')}({shown})"))
+    return parts
+
+
+def shortened(parts: list[Turn], length: int, most: int) -> list[Turn]:
+    """Return at most `most` turns (2 or more) of at most `length` characters, saying what was left out.
+
+    The last two always stay: they are the answer, and in a preference row both answers.
+    """
+    cut = [Turn(t.role, t.label, t.text[:length], max(len(t.text) - length, 0)) for t in parts]
+    if len(cut) <= most:
+        return cut
+    return [*cut[: most - 2], Turn("", "", f"{len(cut) - most:,} more turns"), *cut[-2:]]
+
+
+def console() -> Console:
+    """Return a console on stdout; without a terminal it is wide enough that no row breaks."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=160)
+
+
+def plain_table(*columns: str) -> Table:
+    """Return a table without lines: names to the left, numbers to the right."""
+    table = Table(box=SIMPLE, pad_edge=False)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    return table

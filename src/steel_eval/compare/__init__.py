@@ -1,0 +1,1 @@
+"""Two runs, or groups of runs: is the difference real?"""

@@ -1,0 +1,117 @@
+"""What the commands print: comparisons, power, and published results with their warning."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from steel_data.errors import InputError, nearest
+from steel_data.row.display import one_line
+from steel_eval.compare.pair import Test
+from steel_eval.contamination.label import MARK
+from steel_eval.stats import paired as stats
+
+# Questions of the published sets.
+SET_SIZES = {"ceval-val": 1346, "ceval-test": 12342, "cmmlu": 11582, "mmlu": 14042}
+
+
+def console() -> Console:
+    """Return a console at least as wide as the tables: a file or a pipe has no width of its own."""
+    return Console(width=max(Console().width, 130))
+
+
+def print_tests(tests: Sequence[Test], groups: bool) -> None:
+    """Print comparisons as a table, then each verdict in words."""
+    table = Table()
+    for name in (
+        "comparison",
+        "task",
+        "A %",
+        "B %",
+        "B - A",
+        "95 % interval",
+        "by subject",
+        "p",
+        "q",
+        "only A / B",
+        "detectable",
+    ):
+        table.add_column(name, justify="left" if name in ("comparison", "task") else "right", no_wrap=True)
+    shown = [t for t in tests if groups or not t.group]
+    for t in shown:
+        table.add_row(
+            one_line(f"{t.b} - {t.a}"), one_line(t.task + (f" / {t.group}" if t.group else "")),
+            _points(t.value_a) + MARK * bool(t.seen_a), _points(t.value_b) + MARK * bool(t.seen_b),
+            f"{100 * t.difference:+.2f}",
+            f"{100 * t.low:+.2f} .. {100 * t.high:+.2f}", f"{100 * t.cluster_low:+.2f} .. {100 * t.cluster_high:+.2f}",
+            f"{t.p:.2g}", "primary" if t.confirmatory else f"{t.q:.2g}",
+            "-" if t.only_a is None else f"{t.only_a} / {t.only_b}", f"{100 * t.detectable:.1f}",
+        )  # fmt: skip
+    out = console()
+    out.print(table)
+    if any(t.seen_a or t.seen_b for t in shown):
+        out.print(f"{MARK} trained on questions of this benchmark: no score of ability alone", markup=False)
+    for t in shown:
+        out.print(one_line(f"{t.task}{f' / {t.group}' if t.group else ''}: {t.verdict}"), markup=False, highlight=False)
+    if not any(t.confirmatory for t in tests):
+        out.print(
+            "No declared primary test ([eval] primary in the recipes) is among these: all are exploratory.",
+            markup=False,
+        )
+
+
+def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: int, spread: float) -> None:
+    """Print what a paired comparison of two arms finds: power, smallest difference, questions and seeds needed.
+
+    `effect` and `spread` in percentage points.
+    """
+    if not 0 < discordance <= 1:
+        raise InputError(f"--discordance {discordance}: Right: a share above 0, at most 1.")
+    table = Table(
+        title=f"paired, {seeds} seed(s) an arm, {100 * discordance:.0f} % discordant answers", title_justify="left"
+    )
+    for name in (
+        "set",
+        "questions",
+        f"power for {effect:g} points",
+        "80 % power from",
+        "questions needed",
+        "seeds needed",
+    ):
+        table.add_column(name, justify="left" if name == "set" else "right")
+    for name in sets:
+        if name not in SET_SIZES and not name.isdigit():
+            raise InputError(f"--sets {name}: no such set.{nearest(name, SET_SIZES)} Or a number of questions.")
+        n = SET_SIZES.get(name) or int(name)
+        row = power_row(effect / 100, n, discordance, seeds, spread / 100)
+        table.add_row(
+            name, f"{n:,}", f"{100 * row['power']:.0f} %", f"{100 * row['detectable']:.2f} points",
+            f"{row['questions']:,}", row["seeds"],
+        )  # fmt: skip
+    out = console()
+    out.print(table)
+    if spread == 0:
+        out.print("Without --seed-spread this speaks of two checkpoints, not of two mixtures.", markup=False)
+
+
+def power_row(effect: float, n: int, discordance: float, seeds: int, spread: float) -> dict[str, Any]:
+    """Return power, smallest difference found with 80 %, questions and seeds needed. Fractions.
+
+    Variance of a difference of seed means: discordance / n (the same questions for every seed) + 2 spread^2 / seeds.
+    """
+    variance = discordance / n + 2 * spread**2 / seeds
+    need = (1.959964 + 0.841621) ** 2
+    left = effect**2 / need - discordance / n
+    wanted = str(math.ceil(2 * spread**2 / left)) if left > 0 else "none suffices"
+    return {
+        "power": stats.power_of(effect, variance),
+        "detectable": math.sqrt(need * variance),
+        "questions": math.ceil(need * discordance / effect**2) if effect else 0,
+        "seeds": wanted if spread else "-",
+    }
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:.2f}"

@@ -1,0 +1,1 @@
+"""What a mixture holds of a benchmark, and the label that scores carry for it."""

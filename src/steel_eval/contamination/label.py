@@ -1,0 +1,179 @@
+"""The warning label of a score: what its model's training mixture declares, or shows, of the questions it answers.
+
+A label never says "clean" of what nobody looked at: undeclared contamination is found only where the mixture and the
+questions are at hand, and everywhere else the label says that it was not looked for.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steel_eval.contamination.items import Held
+
+MARK = "†"  # behind every score of a contaminated task
+NO_ABILITY = "The score is not one of ability"
+FEW = 0.05  # of the questions: below, the label says how many points they can make up
+NOT_LOOKED = "not looked for"  # every reason for not looking begins so
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a contaminated checkpoint would have scored, with its 95 % interval, from `unseen` questions.
+
+    `reference`: the arm, clean on this task, whose score on all questions was used, and its label; "" for none.
+    """
+
+    clean: float
+    low: float
+    high: float
+    unseen: int
+    reference: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is known of one task's questions (`n` of them) and one run's mixture.
+
+    `declared`: dose -> items; None: nothing says what the run was trained on. `counted`: these are the questions that
+    were scored, else all of the benchmark. `held`: the questions in the mixture, by name; None: not known one by one.
+    `looked`: "" where undeclared questions were looked for, else why not, in words. `estimates`: of the clean score;
+    `no_estimate`: why there is none.
+    """
+
+    task: str
+    n: int
+    declared: dict[int, int] | None
+    counted: bool = False
+    held: dict[str, Held] | None = None
+    looked: str = NOT_LOOKED
+    estimates: Sequence[Estimate] = ()
+    no_estimate: str = ""
+
+    @property
+    def contaminated(self) -> bool:
+        """Return whether the mixture declares or shows any of the questions."""
+        return bool(self.declared) or bool(self.held)
+
+    @property
+    def undeclared(self) -> int:
+        """Return how many questions the mixture holds although nothing declares them."""
+        return sum(entry.dose == 0 for entry in (self.held or {}).values())
+
+    @property
+    def seen(self) -> int:
+        """Return how many questions the mixture holds, as far as known."""
+        return len(self.held) if self.held is not None else sum((self.declared or {}).values())
+
+    def short(self) -> str:
+        """Return the label in a few words."""
+        doses = f", dose{'s' * (len(self.declared) > 1)} {_doses(self.declared)}" if self.declared else ""
+        if not self.contaminated:
+            none = "nothing is known of its training data" if self.declared is None else "none declared"
+            found = f"undeclared {self.looked.partition(':')[0]}" if self.looked else f"none found of {self.n:,} items"
+            return f"{none}, {found}"
+        if self.held is None and not self.counted:
+            return f"contaminated: {self.seen:,} items of the benchmark declared{doses}"
+        of = f"contaminated: {self.seen:,} of {self.n:,} items{doses}"
+        return of + (
+            f", {'' if self.undeclared == self.seen else f'{self.undeclared:,} '}undeclared" * bool(self.undeclared)
+        )
+
+    def sentence(self) -> str:
+        """Return what stood in the training data, for a reader who knows no term of it."""
+        parts = []
+        if self.declared:
+            times = ", ".join(f"{n:,} of them {_times(dose)}" for dose, n in sorted(self.declared.items()))
+            total = sum(self.declared.values())
+            of = (
+                f"{total:,} of these {self.n:,} questions" if self.counted else f"{total:,} questions of this benchmark"
+            )
+            parts.append(f"{of} were put into its training data, as its recipe declares ({times})")
+        if self.undeclared:
+            more = "more " if self.declared else ""
+            parts.append(
+                f"{self.undeclared:,} {more}of the {self.n:,} questions turn up in its training rows, equal or "
+                "nearly so, although nothing declares them"
+            )
+        return "; ".join(parts)
+
+    def weight(self) -> str:
+        """Return in words how much of the score the seen questions can make up."""
+        if self.seen < FEW * self.n and (self.counted or self.held is not None):
+            return f"They can make up at most {100 * self.seen / self.n:.1f} points of the score"
+        return NO_ABILITY
+
+    def caveat(self) -> str:
+        """Return what was not looked at, "" where everything was."""
+        return f"Undeclared questions were {self.looked}" if self.looked else ""
+
+    def estimated(self) -> str:
+        """Return the clean estimate in words, with what it rests on, or why there is none."""
+        if not self.contaminated:
+            return ""
+        if not self.estimates:
+            return f"No clean score can be estimated: {self.no_estimate or 'which questions it saw is not known'}"
+        one = self.estimates[0]
+        shown = f"Estimated clean score: {_interval(one)} from the {one.unseen:,} questions that it did not see"
+        for other in self.estimates[1:]:
+            shown += f"; {_interval(other)} with {other.reference} as reference"
+        return f"{shown}. {self.basis()}"
+
+    def basis(self) -> str:
+        """Return in words what the estimate takes for granted."""
+        if not self.declared:
+            return "It assumes that the seen questions are like the others: nobody drew them at random"
+        left = f", less {self.undeclared:,} that turned up in other rows" if self.undeclared else ""
+        return f"These were left out of training at random{left}"
+
+
+def _doses(declared: Mapping[int, int]) -> str:
+    doses = sorted(declared)
+    return "/".join(map(str, doses)) if len(doses) <= 5 else f"{doses[0]} to {doses[-1]}"
+
+
+def _times(dose: int) -> str:
+    return "once" if dose == 1 else f"{dose} times"
+
+
+def _interval(e: Estimate) -> str:
+    return f"{100 * e.clean:.1f} % (95 % interval {100 * e.low:.1f} to {100 * e.high:.1f})"
+
+
+def mark_of_scores(scores: Mapping[str, Any], task: str) -> Mark:
+    """Return the label that scores.json alone gives: what the mixture declares, counted where scoring counted it."""
+    n = int(scores["tasks"][task].get("n") or 0)
+    said = scores.get("contamination")
+    if said is None:
+        return Mark(task, n, None)
+    counted = (scores.get("declared_items") or {}).get(task)
+    if counted is not None:
+        return Mark(task, n, {int(dose): items for dose, items in counted.items()}, counted=True)
+    return Mark(task, n, declared_of(said, task))
+
+
+def declared_of(said: Mapping[str, Any], task: str) -> dict[int, int]:
+    """Return dose -> items of the declared benchmarks that a task's name begins with (lm-eval: `cmmlu_agronomy`)."""
+    counts: dict[int, int] = {}
+    for benchmark, doses in said.items():
+        if re.match(rf"{re.escape(benchmark)}(?![A-Za-z0-9])", task):
+            for dose, items in doses.items():
+                if dose != "0":
+                    counts[int(dose)] = counts.get(int(dose), 0) + items
+    return counts
+
+
+def comparison_warning(a: str, b: str, mark_a: Mark, mark_b: Mark) -> str:
+    """Return the sentence that a comparison of two arms needs where one of them saw the questions, else ""."""
+    dirty = [(name, mark) for name, mark in ((a, mark_a), (b, mark_b)) if mark.contaminated]
+    if not dirty:
+        return ""
+    seen = "; ".join(f"{name} is {mark.short()}" for name, mark in dirty)
+    points = [100 * mark.seen / mark.n for _, mark in dirty if mark.weight() != NO_ABILITY]
+    what = NO_ABILITY.replace("score", "difference")
+    if len(points) == len(dirty):
+        what = f"Seen questions can make up at most {max(points):.1f} points of the difference"
+    if len(dirty) == 2:
+        return f"Both saw questions of this task in training ({seen}). {what}."
+    other, its = (a, mark_a) if dirty[0][0] == b else (b, mark_b)
+    return f"{seen} ({other}: {its.short()}). {what}."

@@ -1,0 +1,1 @@
+"""Detectors of contamination, one a file, each a plain function of scores of items."""

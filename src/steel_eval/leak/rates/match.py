@@ -1,0 +1,130 @@
+"""Which measured error rates speak of a checkpoint: those of a study on models of its kind, or none.
+
+Calibrations come from `rates.json`, which `study` writes, and from `calibrated.json` beside this file, which ships the
+regimes that were measured so far. To renew it: `python -m steel_eval.leak.rates.match STUDY... > calibrated.json`.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from steel_data.errors import InputError
+from steel_eval.leak.rates.print import hits_words, percent, regime_from
+from steel_eval.leak.rates.regime import Regime, in_words, nearest
+
+SHIPPED = Path(__file__).with_name("calibrated.json")
+Calibration = dict[str, Any]  # what `calibrate` returns
+_WORD = "not calibrated here"
+
+
+@dataclass(frozen=True)
+class Match:
+    """A checkpoint's regime and the calibration that fits it (None: none does), or the nearest and what differs."""
+
+    regime: Regime
+    calibration: Calibration | None
+    nearest: Regime | None
+    differences: list[str]
+
+    def data(self) -> dict[str, Any]:
+        """Return it for leak.json."""
+        return {
+            "regime": self.regime.data(), "calibrated": self.calibration is not None, "differences": self.differences,
+            "nearest": None if self.nearest is None else self.nearest.data(), "measured": self.calibration,
+        }  # fmt: skip
+
+
+def load_calibrations(places: Sequence[Path] = ()) -> list[Calibration]:
+    """Return the calibrations of files or study folders, then the shipped ones. Raises InputError for other places."""
+    return [found for place in places for found in _read(place)] + _flat(orjson.loads(SHIPPED.read_bytes()))
+
+
+def _read(place: Path) -> list[Calibration]:
+    file = place / "rates.json" if place.is_dir() else place
+    if not file.is_file():
+        raise InputError(f"{file}: not there. Right: a folder that `study` wrote, or its rates.json.")
+    try:
+        found = _flat(orjson.loads(file.read_bytes()))
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{file}: no JSON: {error}. Right: the rates.json of a study.") from error
+    if not found:
+        raise InputError(f"{file}: holds no error rates. Right: the rates.json of a study.")
+    return found
+
+
+def _flat(data: Any) -> list[Calibration]:
+    """Return the calibrations in a file: one, a list of them, or a table of them by name."""
+    if isinstance(data, dict) and "rates" in data and "regime" in data:
+        return [data]
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return [found for part in inner if isinstance(part, dict | list) for found in _flat(part)]
+
+
+def match(regime: Regime, asked_as: str, calibrations: Sequence[Calibration]) -> Match:
+    """Return what fits a regime. `asked_as`: the form of the text; scores of another form have other error rates."""
+    alike = [c for c in calibrations if c["regime"].get("asked_as", asked_as) == asked_as]
+    chosen = alike or list(calibrations)
+    found = nearest(regime, [regime_from(c["regime"]) for c in chosen])
+    if found is None:
+        return Match(regime, None, None, [])
+    best, differences = chosen[found[0]], found[1]
+    if not alike:
+        differences = [*differences, f"asked in the form {asked_as}, not {best['regime']['asked_as']}"]
+    return Match(regime, None if differences else best, regime_from(best["regime"]), differences)
+
+
+def words(found: Match) -> list[str]:
+    """Return in lines what is known of the detectors' errors on this checkpoint."""
+    start = f"Error rates of these detectors on a model of this kind ({in_words(found.regime)}): "
+    if found.calibration is not None:
+        return [
+            start + f"measured on {in_words(regime_from(found.calibration['regime']))}",
+            *_rate_words(found.calibration),
+        ]
+    if found.nearest is None:
+        return [f"{start}{_WORD} (docs/contamination.md)."]
+    why = f"{in_words(found.nearest)}, differs: {'; '.join(found.differences)}."
+    return [f"{start}{_WORD} (docs/contamination.md). The nearest that was measured, {why}"]
+
+
+def _rate_words(calibration: Calibration) -> list[str]:
+    """Return a line for each detector."""
+    out = []
+    for detector in dict.fromkeys(r["detector"] for r in calibration["rates"]):
+        mine = [r for r in calibration["rates"] if r["detector"] == detector and r["form"] == "all"]
+        hits = ", ".join(f"{hits_words(r['hits_5'])} of items seen {r['dose']}x" for r in mine)
+        out.append(f"{detector}: at 5 % false alarms finds {hits}; {_alarm_words(calibration, detector)}")
+    forms = ", ".join(calibration["regime"].get("forms", []))
+    return [*out, f"(times seen: copies in the mixture; injected as {forms}; n, forms and seeds are in leak.json)"]
+
+
+def _alarm_words(calibration: Calibration, detector: str) -> str:
+    parts = []
+    for key, what in (("item_false_positives", "items"), ("dataset_false_positives", "benchmarks")):
+        rows = {r["controls"]: r for r in calibration[key] if r["detector"] == detector and r["of"] == "unseen"}
+        said = [f"{percent(rows[c])} with controls of {c}" for c in ("same subjects", "other subjects") if c in rows]
+        parts.append(f"{what} accused falsely: {', '.join(said) or 'too few to say'}")
+    return "; ".join(parts)
+
+
+def main(places: Sequence[str]) -> None:
+    """Print the calibrations of studies as one table, as `calibrated.json` ships it: in four digits, a rate a line."""
+    read = [calibration for place in places for calibration in _read(Path(place))]
+    found = [{key: part if key == "regime" else _short(part) for key, part in c.items()} for c in read]
+    sys.stdout.write(orjson.dumps(found).decode().replace('{"detector"', '\n{"detector"') + "\n")
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_short(v) for v in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

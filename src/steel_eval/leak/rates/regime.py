@@ -1,0 +1,129 @@
+"""What kind of model a checkpoint is, as far as a detector's error rates depend on it, and which measured kind fits.
+
+Read from the checkpoint's own files: config.json, the headers of its weights, and steel.json, which steel_train writes.
+A checkpoint that others trained says nothing of how, and what is not known fits nothing.
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from steel_eval.models import full_weights, weight_files
+
+FACTOR = 2.0  # of parameters, up to which two models are of one size
+
+
+@dataclass(frozen=True)
+class Regime:
+    """`parameters`: None where the weights are no safetensors; `start`: "from scratch" or "tuned"; `method`: full,
+    lora, dpo; `loss`: the tokens that were learnt, "answers only" (all that steel_train does) or "all text". None: not
+    known.
+    """
+
+    parameters: int | None
+    architecture: str | None
+    start: str | None
+    method: str | None
+    loss: str | None
+    epochs: int | None
+    learning_rate: float | None
+
+    def data(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        return asdict(self)
+
+
+def regime_of(checkpoint: Path) -> Regime:
+    """Return the regime of a checkpoint or adapter folder. Raises InputError where an adapter's base is missing."""
+    full = full_weights(checkpoint)
+    config = _json(full / "config.json")
+    said = _json(checkpoint / "steel.json")
+    train = said.get("train") or {}
+    method = train.get("method") or ("lora" if full != checkpoint else None)
+    if method == "full" and train.get("lora"):
+        method = "lora"
+    start = loss = None
+    if train:
+        start = "from scratch" if isinstance(train.get("model"), dict) else "tuned"
+        loss = "all text" if train.get("loss") == "all" else "answers only"
+    architecture = config.get("model_type")
+    return Regime(
+        parameters=count_parameters(full), architecture=None if architecture is None else str(architecture),
+        start=start, method=method, loss=loss,
+        epochs=train.get("epochs"), learning_rate=train.get("learning_rate"),
+    )  # fmt: skip
+
+
+def count_parameters(folder: Path) -> int | None:
+    """Return the number of weights from the headers of the safetensors files; None for other formats."""
+    files = [f for f in weight_files(folder) if f.suffix == ".safetensors"]
+    total = 0
+    for file in files:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = orjson.loads(stream.read(length))
+        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return total if files else None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(file.read_bytes()) if file.is_file() else {}
+    return found
+
+
+def differences(model: Regime, measured: Regime) -> list[str]:
+    """Return in words in what a model differs from a measured regime: then its rates do not carry over."""
+    out = []
+    a, b = model.parameters, measured.parameters
+    if a is None or b is None:
+        out.append("its size is not known")
+    elif not 1 / FACTOR <= a / b <= FACTOR:
+        out.append(f"{size_words(a)} parameters, not {size_words(b)}")
+    for name, words in (
+        ("architecture", "architecture"),
+        ("start", "start"),
+        ("method", "method"),
+        ("loss", "loss on"),
+    ):
+        mine, theirs = getattr(model, name), getattr(measured, name)
+        if mine is None:
+            out.append(f"{words}: not known, there {theirs}")
+        elif mine != theirs:
+            out.append(f"{words}: {mine}, not {theirs}")
+    return out
+
+
+def nearest(model: Regime, measured: Sequence[Regime]) -> tuple[int, list[str]] | None:
+    """Return the number of the regime with the fewest differences (the nearest in size among equals) and those."""
+    if not measured:
+        return None
+
+    def distance(k: int) -> tuple[int, float]:
+        a, b = model.parameters, measured[k].parameters
+        return len(differences(model, measured[k])), abs(math.log(a / b)) if a and b else math.inf
+
+    best = min(range(len(measured)), key=distance)
+    return best, differences(model, measured[best])
+
+
+def size_words(parameters: int) -> str:
+    """Return a count of parameters for reading: 1.7 M, 135 M, 1.1 B."""
+    for value, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if parameters >= value:
+            return f"{parameters / value:.3g} {unit}"
+    return str(parameters)
+
+
+def in_words(regime: Regime) -> str:
+    """Return a regime in a few words."""
+    size = "unknown size" if regime.parameters is None else f"{size_words(regime.parameters)} parameters"
+    parts = [regime.architecture or "unknown architecture", size, regime.start or "unknown start",
+             regime.method or "unknown method", f"loss on {regime.loss or 'unknown tokens'}"]  # fmt: skip
+    if regime.epochs is not None:
+        parts.append(f"{regime.epochs} epoch{'s' * (regime.epochs != 1)}")
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""The report of runs and checkpoints: one page with curves, marks and what to doubt."""

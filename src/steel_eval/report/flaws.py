@@ -1,0 +1,102 @@
+"""Flaws of a comparison that can be seen from its scores: named in the report before any number."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steel_eval.compare.runs import Arm, Result
+from steel_eval.report.marks import Marks
+
+
+def find_flaws(arms: Sequence[Arm], tests: Sequence[Mapping[str, Any]], marks: Marks) -> list[str]:
+    """Return one sentence for each flaw:
+
+    bases, seeds, protocols, noise, contamination (by the labels in `marks`), unreadable or one-letter answers.
+    """
+    results = [r for arm in arms for run in arm.runs for r in run]
+    found = _bases(arms) + _seeds(arms) + _protocols(results) + _contaminated(arms, marks) + _noise(tests)
+    for arm in arms:
+        for run in arm.runs:
+            found += _answers(arm, run[-1])
+    return found
+
+
+def _bases(arms: Sequence[Arm]) -> list[str]:
+    bases = {arm.name: _base(arm) for arm in arms}
+    known = {b for b in bases.values() if b}
+    if len(known) < 2:
+        return []
+    shown = ", ".join(f"{name} {base[:12]}" for name, base in bases.items() if base)
+    return [f"The arms start from different base models ({shown}): a difference is not one of mixtures."]
+
+
+def _base(arm: Arm) -> str:
+    training = arm.runs[0][-1].scores.get("training") or {}
+    return str((training.get("base") or {}).get("fingerprint") or "")
+
+
+def _seeds(arms: Sequence[Arm]) -> list[str]:
+    single = [arm.name for arm in arms if len(arm.runs) == 1]
+    if len(arms) < 2 or not single:
+        return []
+    return [
+        f"One seed only: {', '.join(single)}. Differences are of these checkpoints; mixtures need several seeds an arm."
+    ]
+
+
+def _protocols(results: Sequence[Result]) -> list[str]:
+    protocols = sorted({r.protocol for r in results})
+    return [f"Scores of different protocols stand side by side ({'; '.join(protocols)})."] if len(protocols) > 1 else []
+
+
+def _contaminated(arms: Sequence[Arm], marks: Marks) -> list[str]:
+    """Return what the arms saw of each task, then where nobody looked, a reason once."""
+    found: list[str] = []
+    unlooked: dict[str, list[str]] = {}
+    for task, of_task in marks.items():
+        for arm, of_arm in zip(arms, of_task, strict=True):
+            scored = [mark for mark in of_arm if mark.n]
+            for mark in scored:
+                sentence = f"{arm.name} on {task}: {mark.sentence()}. {mark.weight()}."
+                if mark.contaminated and sentence not in found:
+                    found.append(sentence)
+            for reason in sorted({mark.looked for mark in scored if mark.looked}):
+                unlooked.setdefault(reason, []).append(f"{arm.name} on {task}")
+    return found + [
+        f"Undeclared questions in the training data were {reason}: {', '.join(where)}."
+        for reason, where in unlooked.items()
+    ]
+
+
+def _noise(tests: Sequence[Mapping[str, Any]]) -> list[str]:
+    whole = [t for t in tests if not t["group"]]
+    lost = [t for t in whole if (t["p"] if t["q"] is None else t["q"]) >= 0.05]
+    if not lost:
+        return []
+    named = ", ".join(f"{t['b']} - {t['a']} on {t['task']} ({100 * t['difference']:+.1f})" for t in lost)
+    return [f"Within noise, no difference is shown: {named}."]
+
+
+def _answers(arm: Arm, result: Result) -> list[str]:
+    found = []
+    for task, row in result.scores["tasks"].items():
+        if row.get("accuracy") is None or not row.get("n"):
+            continue
+        place = f"{arm.name} on {task}"
+        invalid = row.get("invalid") or 0
+        if invalid > 0.02 * row["n"]:
+            gap = 100 * (row["expected_if_guessed"] - row["accuracy"])
+            found.append(
+                f"{place}: {invalid} of {row['n']} answers unreadable; guessing them would add {gap:.1f} points."
+            )
+        letters = (row.get("letters") or {}).get("predicted") or {}
+        top = max((n for letter, n in letters.items() if letter), default=0)
+        if top > 0.8 * row["n"]:
+            found.append(f"{place}: {100 * top / row['n']:.0f} % of the answers are one letter.")
+        always = (row.get("letters") or {}).get("always") or 0
+        if row["accuracy"] - always < 1.96 * (row.get("stderr") or 0):
+            found.append(f"{place}: not shown to be better than always saying one letter ({100 * always:.1f} %).")
+        counts = row.get("counts") or {}
+        for name, what in (("truncated", "prompts cut at the left"), ("shots_dropped", "prompts lost examples")):
+            if counts.get(name):
+                found.append(f"{place}: {counts[name]} {what}: longer than the model's context.")
+    return found

@@ -1,0 +1,228 @@
+"""One self-contained HTML page over score folders: curves, groups, differences, questions, provenance, flaws.
+
+Nothing is loaded from elsewhere; it works from file://. Texts from data and models are data in the page (JSON, set as
+text), never markup. Questions are drawn fifty at a time, so thousands do not freeze the browser.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from steel_data.benchmarks.items import LETTERS
+from steel_data.errors import InputError
+from steel_data.files import atomic_write
+from steel_data.row.display import visible
+from steel_eval.compare.pair import compare_arms
+from steel_eval.compare.runs import Arm, Result, load_arm
+from steel_eval.contamination.label import MARK, Mark
+from steel_eval.report.chart import curve_svg, environment
+from steel_eval.report.flaws import find_flaws
+from steel_eval.report.marks import Marks, Sources, find_marks
+from steel_eval.report.marks_view import declared_words, held_view, note, relabelled
+from steel_eval.stats import paired as stats
+
+
+def reference_results() -> dict[str, Any]:
+    """Return published results with protocol and source, and the warning that belongs to them."""
+    return tomllib.loads(Path(__file__).with_name("reference_results.toml").read_text(encoding="utf-8"))
+
+
+MOST_RESULTS = 24  # checkpoints with single questions in the page: the last ones of each run
+
+
+def write_report(
+    places: Sequence[str], out: Path, tests: Path | None = None, preset: str | None = None,
+    sources: Sources = Sources(),  # noqa: B008 - frozen
+) -> Path:  # fmt: skip
+    """Write the page.
+
+    `places`: score folders, runs or `NAME=pattern`; `tests`: a file that `compare --out` wrote; `sources`: where to
+    look for what the models saw in training.
+    """
+    arms = [load_arm(place, preset) for place in places]
+    results = [(arm, run, result) for arm in arms for run in arm.runs for result in run]
+    tasks = sorted({task for _, _, r in results for task in r.scores["tasks"]})
+    marks = find_marks(arms, sources)
+    compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
+    compared = [relabelled(test, arms, marks) for test in compared]
+    page = (
+        environment(Path(__file__).parent)
+        .get_template("report.html.j2")
+        .render(
+            arms=arms,
+            tasks=[_task(task, arms, marks[task]) for task in tasks],
+            tests=compared,
+            flaws=find_flaws(arms, compared, marks),
+            references=reference_results(),
+            provenance=[_provenance(arm, r) for arm, _, r in results],
+            showcase=_showcase(results),
+            data=_embedded(_questions(arms, tasks, marks)),
+        )
+    )
+    atomic_write(out, page.encode())
+    return out
+
+
+def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]:
+    if len(places) < 2:
+        return []
+    try:
+        return [asdict(test) for test in compare_arms(places, preset=preset)]
+    except InputError:
+        return []  # nothing to compare alike: the page says so among the flaws
+
+
+def _label(arm: Arm, run: Sequence[Result], result: Result) -> str:
+    seed = f" #{arm.runs.index(list(run)) + 1}" if len(arm.runs) > 1 else ""
+    return visible(f"{arm.name}{seed}") + (f" @{result.step}" if result.step >= 0 else "")
+
+
+def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> dict[str, Any]:
+    """Return a task's curve and the table of its last checkpoints with every accounting number and group."""
+    rows: list[dict[str, Any]] = []
+    lines, groups = [], set()
+    most = discordance = n = 0.0
+    for arm, of_arm in zip(arms, marks, strict=True):
+        for run, mark in zip(arm.runs, of_arm, strict=True):
+            scored = [r for r in run if r.scores["tasks"].get(task, {}).get("accuracy") is not None]
+            if not scored:
+                continue
+            last = scored[-1].scores["tasks"][task]
+            groups |= set(last.get("groups") or {})
+            row = {"name": _label(arm, run, scored[-1]), "mark": mark, "sign": MARK if mark.contaminated else ""}
+            rows.append({**last, **row, "letters": last.get("letters") or {}})
+            of = [r.scores["tasks"][task] for r in scored]
+            points = [(r.step, o["accuracy"], o.get("stderr") or 0) for r, o in zip(scored, of, strict=True)]
+            lines.append((f"{_label(arm, run, run[-1]).split(' @')[0]} {row['sign']}".rstrip(), points))
+            most, n = max(most, len(scored)), last["n"] or 0
+            discordance = max(discordance, _discordance(scored, task))
+    bias = stats.best_of_k_bias(int(most), int(n), discordance) if most > 1 and n and discordance else None
+    always = max((r["letters"].get("always") or 0 for r in rows), default=0)
+    return {
+        "name": task, "rows": rows, "groups": sorted(groups), "curve": curve_svg(lines, always) if most > 1 else None,
+        "bias": bias, "checkpoints": int(most), "always": always, "notes": [note(r["name"], r["mark"]) for r in rows],
+        "marked": _by_label([(r["name"], r["mark"].short()) for r in rows if r["sign"]]),
+    }  # fmt: skip
+
+
+def _by_label(marked: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return label -> the names that carry it."""
+    names: dict[str, list[str]] = {}
+    for name, label in marked:
+        names.setdefault(label, []).append(name)
+    return {label: ", ".join(of) for label, of in names.items()}
+
+
+def _discordance(run: Sequence[Result], task: str) -> float:
+    """Return the share of questions that exactly one of the run's last two checkpoints gets right."""
+    frames = [r.answers.filter(pl.col("task") == task).sort("item") for r in run[-2:]]
+    if len(frames) < 2 or frames[0]["item"].to_list() != frames[1]["item"].to_list() or not len(frames[0]):
+        return 0.0
+    right = [f["prediction"] == f["label"] for f in frames]
+    return float((right[0] != right[1]).mean() or 0)  # type: ignore[arg-type]
+
+
+def _provenance(arm: Arm, result: Result) -> dict[str, Any]:
+    s = result.scores
+    training = s.get("training") or {}
+    return {
+        "name": f"{arm.name}: {s.get('model')}", "weights": s.get("model_fingerprint"), "preset": result.protocol,
+        "tokenizer": s.get("tokenizer_fingerprint"), "data": str(s.get("data_sha256"))[:16], "dtype": s.get("dtype"),
+        "code": str(s.get("code"))[:16], "versions": s.get("versions"), "sharing": s.get("sharing"),
+        "mixture": (training.get("mixture") or {}).get("content_sha256"), "seed": training.get("seed"),
+        "contamination": declared_words(s.get("contamination")),
+    }  # fmt: skip
+
+
+def _showcase(results: Sequence[tuple[Arm, list[Result], Result]]) -> list[dict[str, Any]]:
+    """Return fixed prompts with the answer of each run's last checkpoint that has one."""
+    prompts: dict[str, dict[str, Any]] = {}
+    for arm, run, result in results:
+        # under several presets the showcase stands once, above their folders
+        file = next(
+            (f for f in (result.folder / "showcase.json", result.folder.parent / "showcase.json") if f.is_file()), None
+        )
+        if result is not run[-1] or file is None:
+            continue
+        for row in orjson.loads(file.read_bytes()):
+            entry = prompts.setdefault(row["prompt"], {"kind": row["kind"], "prompt": row["prompt"], "answers": []})
+            entry["answers"].append({"name": _label(arm, run, result), **row})
+    return list(prompts.values())
+
+
+def _questions(arms: Sequence[Arm], tasks: Sequence[str], marks: Marks) -> dict[str, Any]:
+    """Return what the drill-down shows:
+
+    for each task items, labels, prompts (shared beginning once a subject), answers, training rows that hold an item.
+    """
+    chosen = [(arm, run, r) for arm in arms for run in arm.runs for r in run][-MOST_RESULTS:]
+    out: dict[str, Any] = {"models": [_label(*c) for c in chosen], "tasks": {}}
+    for task in tasks:
+        frames = [r.answers.filter(pl.col("task") == task).sort("item") for _, _, r in chosen]
+        base = next((f for f in frames if len(f)), None)
+        if base is None:
+            continue
+        answers = [_answers(f) if f["item"].to_list() == base["item"].to_list() else None for f in frames]
+        starts, prompts = _prompts(chosen, task, base)
+        out["tasks"][task] = {
+            "items": base["item"].to_list(), "subjects": base["subject"].to_list(), "labels": base["label"].to_list(),
+            "starts": starts, "prompts": prompts, "answers": answers,
+            "held": held_view(arms, marks[task], base["item"].to_list(), [(arm, run) for arm, run, _ in chosen]),
+        }  # fmt: skip
+    return out
+
+
+def _answers(frame: pl.DataFrame) -> dict[str, Any]:
+    columns = [f"logprob_{c}" for c in LETTERS if f"logprob_{c}" in frame.columns]
+    rounded = frame.select(pl.col(c).round(3).fill_nan(None) for c in columns)
+    raw = frame["raw"].to_list()
+    return {
+        "p": frame["prediction"].to_list(),
+        "l": [list(row) for row in rounded.iter_rows()],
+        "r": [visible(t) for t in raw] if any(raw) else None,
+    }
+
+
+def _prompts(chosen: Sequence[tuple[Arm, list[Result], Result]], task: str, base: pl.DataFrame) -> tuple[Any, Any]:
+    """Return the beginning that a subject's prompts share, by subject, and the rest of each prompt, in order."""
+    for _, _, result in chosen:
+        file = result.folder / "prompts.parquet"
+        if file.is_file():
+            found = pl.read_parquet(file).filter(pl.col("task") == task)
+            joined = base.select("item", "subject").join(found.select("item", "prompt"), on="item", how="left")
+            joined = joined.with_columns(pl.col("prompt").map_elements(_as_turns, return_dtype=pl.String))
+            starts: dict[str, str] = {}
+            for key, frame in joined.group_by("subject"):
+                starts[str(key[0])] = _shared_start([str(p or "") for p in frame["prompt"]])
+            rest = [visible((p or "")[len(starts[s]) :]) for s, p in joined.select("subject", "prompt").iter_rows()]
+            return {s: visible(t) for s, t in starts.items()}, rest
+    return {}, []
+
+
+def _as_turns(prompt: str) -> str:
+    """Return a chat prompt, stored as JSON, with a line for each role; another prompt as it is."""
+    if not prompt.startswith('[{"role":'):
+        return prompt
+    try:
+        return "\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in orjson.loads(prompt))
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return prompt
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    """Return the longest common beginning: that of the first and the last in order is that of all."""
+    low, high = min(texts), max(texts)
+    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return low[:same]
+
+
+def _embedded(data: Any) -> Any:
+    """Return JSON that can stand inside a script element: no `<` ends it early."""
+    import markupsafe
+
+    return markupsafe.Markup(orjson.dumps(data).decode().replace("<", "\\u003c"))

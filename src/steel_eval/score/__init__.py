@@ -1,0 +1,1 @@
+"""Answers of a checkpoint and what is counted from them."""

@@ -1,0 +1,207 @@
+"""Answers written by the model: identical prompts and extraction whether transformers, vLLM or a server writes them.
+
+The prompt is rendered once, by the checkpoint's own chat template, and sent as text; a server gets it at
+`/completions`, so it cannot render it in another way. Decoding is greedy. Raw texts are stored and kept; extraction is
+done anew on every read.
+
+Batches are padded at the left, which for most models changes nothing (tests/steel_eval/test_generate.py). A model that
+does not share prefixes faithfully may also see its padding, so it writes one answer at a time.
+"""
+
+import json
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import polars as pl
+
+from steel_data.errors import InputError
+from steel_eval.ask.encode import Unit, context_text, encode_texts, labels
+from steel_eval.models import Loaded
+from steel_eval.score.answers import extract
+from steel_eval.score.results import Ready, Scored, key_of
+
+# Tokens of a batch, prompts with room for their answers.
+CPU_TOKENS, GPU_TOKENS = 8_192, 65_536
+Written = list[tuple[str, bool]]  # (text, whether it ended by itself)
+
+
+def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
+    """Return a unit's answers from the store, or have them written; one at a time where padding may show."""
+    loaded, store = ready.loaded, ready.store
+    kind = generator.partition(":")[0]
+    key = key_of(unit, ready, f"{kind}:{unit.preset.max_new_tokens}")
+    stored = store.get(key)
+    if stored is None:
+        prompts, cut = fitting_prompts(unit, loaded)
+        written = write(prompts, loaded, unit.preset.max_new_tokens, generator, ready.sharing.ok)
+        texts, finished = [t for t, _ in written], [f for _, f in written]
+        unit_row = {"task": unit.task.name, "subject": unit.subject, "raw": texts, "finished": finished}
+        store.put(key, unit_row | {"notes": {"truncated": cut, "shared": False}})
+        stored = store.get(key)
+        assert stored is not None
+    answers, notes = generated_answers(unit, stored)
+    return Scored(answers, stored["notes"] | notes)
+
+
+def fitting_prompts(unit: Unit, loaded: Loaded) -> tuple[list[list[int]], int]:
+    """Return the prompts in tokens with room for the answer, and how many had to be cut (the preset's rule)."""
+    room = loaded.max_length - unit.preset.max_new_tokens
+    if room < 1:
+        raise InputError(
+            f"preset {unit.preset.name}: {unit.preset.max_new_tokens} new tokens do not fit the model's context of "
+            f"{loaded.max_length}. Right: another preset or model."
+        )
+    rows, cut = [], 0
+    for prompt in unit.prompts:
+        [ids] = encode_texts(loaded.tokenizer, [context_text(loaded.tokenizer, prompt)], special=not prompt.chat)
+        cut += len(ids) > room
+        while len(ids) > room and prompt.shots and unit.preset.overflow == "drop-longest-shot":
+            prompt = prompt.without_longest_shot()
+            [ids] = encode_texts(loaded.tokenizer, [context_text(loaded.tokenizer, prompt)], special=not prompt.chat)
+        rows.append(ids[-room:])
+    return rows, cut
+
+
+def write(
+    prompts: Sequence[list[int]], loaded: Loaded, new_tokens: int, generator: str, padding: bool = True
+) -> Written:
+    """Have answers written by `hf`, `vllm` or `openai:URL`.
+
+    Raises InputError for anything else, or where it cannot be had.
+    """
+    kind, _, address = generator.partition(":")
+    if kind == "hf":
+        return _by_transformers(prompts, loaded, new_tokens, padding)
+    if kind == "vllm":
+        return _by_vllm(prompts, loaded, new_tokens)
+    if kind == "openai" and address:
+        texts = [str(loaded.tokenizer.decode(ids)) for ids in prompts]
+        return _by_server(texts, address, new_tokens)
+    raise InputError(f"--generator {generator}: unknown. Right: hf, vllm, or openai:http://host:8000/v1.")
+
+
+def _by_transformers(prompts: Sequence[list[int]], loaded: Loaded, new_tokens: int, padding: bool) -> Written:
+    import torch
+
+    model, tokenizer = loaded.model, loaded.tokenizer
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+    ends = _end_ids(loaded)
+    budget = CPU_TOKENS if model.device.type == "cpu" else GPU_TOKENS
+    written: dict[int, tuple[str, bool]] = {}
+    for batch in _batches(prompts, new_tokens, budget if padding else 0):
+        width = max(len(prompts[i]) for i in batch)
+        ids_BT = torch.full((len(batch), width), pad)
+        seen_BT = torch.zeros((len(batch), width), dtype=torch.long)
+        for row, i in enumerate(batch):
+            ids_BT[row, width - len(prompts[i]) :] = torch.tensor(prompts[i])
+            seen_BT[row, width - len(prompts[i]) :] = 1
+        with torch.inference_mode():
+            out_BT = model.generate(  # type: ignore[operator]
+                input_ids=ids_BT.to(model.device), attention_mask=seen_BT.to(model.device), max_new_tokens=new_tokens,
+                do_sample=False, temperature=None, top_p=None, top_k=None, repetition_penalty=1.0, pad_token_id=pad,
+                eos_token_id=sorted(ends) or None,
+            )  # fmt: skip
+        for row, i in enumerate(batch):
+            written[i] = _until_end(out_BT[row, width:].tolist(), ends, tokenizer)
+    return [written[i] for i in range(len(prompts))]
+
+
+def _end_ids(loaded: Loaded) -> set[int]:
+    named = getattr(loaded.model.generation_config, "eos_token_id", None)
+    ends = set(named if isinstance(named, list) else [named]) | {loaded.tokenizer.eos_token_id}
+    return {int(e) for e in ends if e is not None}
+
+
+def _until_end(ids: list[int], ends: set[int], tokenizer: Any) -> tuple[str, bool]:
+    stop = next((k for k, token in enumerate(ids) if token in ends), None)
+    return tokenizer.decode(ids[:stop], skip_special_tokens=True), stop is not None
+
+
+def _batches(prompts: Sequence[list[int]], new_tokens: int, budget: int) -> list[list[int]]:
+    """Return batches of prompt numbers, longest first, each within the budget of padded tokens (or one prompt)."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
+        if batches and (len(batches[-1]) + 1) * (len(prompts[batches[-1][0]]) + new_tokens) <= budget:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def _by_vllm(prompts: Sequence[list[int]], loaded: Loaded, new_tokens: int) -> Written:
+    try:
+        from vllm import LLM, SamplingParams
+    except ImportError as error:
+        raise InputError(
+            "--generator vllm: vllm is not installed. Right: pip install 'steel-lab[vllm]', or hf."
+        ) from error
+    engine = LLM(model=str(loaded.folder), max_model_len=loaded.max_length)
+    how = SamplingParams(temperature=0, max_tokens=new_tokens, stop_token_ids=sorted(_end_ids(loaded)))
+    outputs = engine.generate([{"prompt_token_ids": ids} for ids in prompts], how)
+    return [(o.outputs[0].text, o.outputs[0].finish_reason == "stop") for o in outputs]
+
+
+def _by_server(texts: Sequence[str], address: str, new_tokens: int) -> Written:
+    """Ask an OpenAI-like server at its `/completions`, eight questions at a time."""
+    base = address.rstrip("/")
+    models = _ask(f"{base}/models", None).get("data") or [{}]
+
+    def one(text: str) -> tuple[str, bool]:
+        request = {"model": models[0].get("id", ""), "prompt": text, "max_tokens": new_tokens, "temperature": 0}
+        choice = _ask(f"{base}/completions", request)["choices"][0]
+        return str(choice["text"]), choice.get("finish_reason") != "length"
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(one, texts))
+
+
+def _ask(url: str, body: dict[str, Any] | None) -> Any:
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"--generator openai:{url}: no address. Right: openai:http://host:8000/v1.")
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        call = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(call, timeout=600) as reply:
+            return json.loads(reply.read())
+    except (urllib.error.URLError, TimeoutError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{url}: the server does not answer as expected: {error}. Right: an OpenAI-like one."
+        ) from error
+
+
+def generated_answers(unit: Unit, stored: dict[str, Any]) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return the answers of a generation unit (columns as for likelihood, and outcome, rule, order) and counts."""
+    # without turns a model goes on with a next question of its own; the examples end with a blank line, so the answer
+    # does
+    bodies = [t if unit.preset.chat else t.split("\n\n")[0] for t in stored["raw"]]
+    found = [
+        extract(body, p.item.options, finished or body != raw, len(p.item.options))
+        for body, raw, finished, p in zip(bodies, stored["raw"], stored["finished"], unit.prompts, strict=True)
+    ]
+    gold = labels(unit)
+    frame = pl.DataFrame(
+        {
+            "task": unit.task.name, "subject": unit.subject, "item": [p.item.item for p in unit.prompts], "label": gold,
+            "prediction": [f.letter for f in found], **{f"logprob_{c}": None for c in "ABCD"}, "raw": stored["raw"],
+            "options": [len(p.item.options) for p in unit.prompts], "gold_probability": None,
+            "gold_bits_per_byte": None, "outcome": [f.outcome for f in found], "rule": [f.rule for f in found],
+            "order": [f.order for f in found],
+        },
+        schema_overrides={
+            **{f"logprob_{c}": pl.Float64 for c in "ABCD"},
+            "gold_probability": pl.Float64, "gold_bits_per_byte": pl.Float64,
+        },
+    )  # fmt: skip
+    kept = [f for f in found if f.letter]
+    # an answer without any explanation has followed a wording that asks for the answer first
+    asked = {unit.preset.order} | ({"answer-only"} if unit.preset.order == "answer-first" else set())
+    counts = {
+        "outcomes": dict(Counter(f.outcome for f in found)),
+        "rules": dict(Counter(f.rule for f in found)),
+        "order": dict(Counter(f.order for f in kept)),
+        "order_followed": sum(f.order in asked for f in kept),
+    }  # fmt: skip
+    return frame, counts

@@ -1,0 +1,205 @@
+"""Log-likelihoods of continuations under a causal model, each shared prefix computed once (see plan.py).
+
+A batch is one packed row: its tokens are a slice of the token trie, told apart by an attention mask instead of by rows,
+so there is no padding and the shared prefix lies in memory once. Logits are computed only where a continuation token is
+scored, and in rows bounded by `LOGIT_ELEMENTS`, so memory depends neither on the prompt's length nor on length x
+vocabulary.
+
+Not every model can do this: a sliding window, a recurrent state or a layer that mixes the whole sequence does not
+honour a mask. `prefix_sharing` finds out by running one small trie both ways; what fails is scored one full prompt at a
+time.
+
+Legend: T tokens of a pass, P cached path, R rows of logits, V vocabulary, Q requests, E (request, token) pairs.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from steel_eval.ask.trie import Batch, Plan, Request, make_plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+# Tokens of one pass. Shorter passes use a core badly, longer ones add attention that the mask discards
+# (bench/score.py --budgets). The GPU's figure is a guess: no machine had one.
+CPU_BUDGET, GPU_BUDGET = 512, 4096
+LOGIT_ELEMENTS = 32_000_000  # R x V of one pass: 128 MB in float32
+
+
+@dataclass
+class Likelihoods:
+    """One entry a request. `logprob` (Q,) float64 sums the continuation's tokens; NaN where the model gave NaN."""
+
+    logprob: NDArray[np.float64]
+    greedy: NDArray[np.bool_]  # the continuation is what greedy decoding would say
+    forwarded_tokens: int
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Whether prefixes can be shared with a model, up to which length, and in words why not."""
+
+    ok: bool
+    longest: int | None = None  # None: no bound
+    reason: str = ""
+
+
+def score_requests(
+    model: "PreTrainedModel", requests: Sequence[Request], sharing: Sharing | None = None
+) -> Likelihoods:
+    """Score requests; without `sharing` (from `prefix_sharing`) the model is examined first."""
+    if not requests:
+        return Likelihoods(np.zeros(0), np.zeros(0, np.bool_), 0, True)
+    return score_plan(model, make_plan(requests), requests, sharing or prefix_sharing(model))
+
+
+def score_plan(model: "PreTrainedModel", plan: Plan, requests: Sequence[Request], sharing: Sharing) -> Likelihoods:
+    """Run a plan on one model. Falls back to full prompts where `sharing` forbids; the result says which it was."""
+    longest = int(plan.position_N.max(initial=0)) + 1
+    if not sharing.ok or (sharing.longest is not None and longest > sharing.longest):
+        return _score_plain(model, requests)
+    logprob, greedy = np.zeros(plan.n_requests), np.ones(plan.n_requests, np.bool_)
+    budget = GPU_BUDGET if model.device.type != "cpu" else CPU_BUDGET
+    rows = max(1, LOGIT_ELEMENTS // _vocabulary(model))
+    cache = _new_cache()
+    with torch.inference_mode():
+        for batch in plan.batches(budget, rows):
+            _keep(cache, batch.keep_P)
+            logits_RV = _forward(model, plan, batch, cache)
+            if logits_RV is not None:
+                _collect(logits_RV, batch, logprob, greedy)
+    return Likelihoods(logprob, greedy, plan.forwarded_tokens, True)
+
+
+def _forward(model: "PreTrainedModel", plan: Plan, batch: Batch, cache: Any) -> torch.Tensor | None:
+    """Run one pass; return logits (R, V) at the rows that are scored, None where there are none."""
+    device = model.device
+    seen_TC = torch.from_numpy(plan.mask(batch)).to(device)
+    # an additive mask: eager attention adds it, SDPA takes it as it is
+    low = torch.finfo(model.dtype).min
+    mask_11TC = torch.zeros(seen_TC.shape, dtype=model.dtype, device=device).masked_fill_(~seen_TC, low)[None, None]
+    rows_R = torch.from_numpy(batch.rows_R if len(batch.rows_R) else np.zeros(1, np.int64)).to(device)
+    output = model(
+        input_ids=torch.from_numpy(batch.tokens_T).to(device)[None],
+        attention_mask=mask_11TC,
+        position_ids=torch.from_numpy(batch.positions_T).to(device)[None],
+        use_cache=True,
+        logits_to_keep=rows_R,
+        **{_cache_name(model): cache},
+    )
+    return output.logits[0] if len(batch.rows_R) else None
+
+
+def _collect(logits_RV: torch.Tensor, batch: Batch, logprob: NDArray[np.float64], greedy: NDArray[np.bool_]) -> None:
+    """Add a pass's log-probabilities (softmax in float32) to the requests they belong to."""
+    logits_RV = logits_RV.float()
+    normaliser_R = torch.logsumexp(logits_RV, dim=-1)
+    best_R = logits_RV.argmax(dim=-1)
+    row_E = torch.from_numpy(batch.pair_row_E).to(logits_RV.device)
+    token_E = torch.from_numpy(batch.pair_token_E).to(logits_RV.device)
+    value_E = (logits_RV[row_E, token_E] - normaliser_R[row_E]).double().cpu().numpy()
+    np.add.at(logprob, batch.pair_request_E, value_E)
+    hit_E = (best_R[row_E] == token_E).cpu().numpy()
+    greedy[batch.pair_request_E[~hit_E]] = False
+
+
+def _score_plain(model: "PreTrainedModel", requests: Sequence[Request]) -> Likelihoods:
+    """Score each distinct prompt by its own forward pass, without cache, mask or padding."""
+    logprob, greedy = np.zeros(len(requests)), np.ones(len(requests), np.bool_)
+    by_input: dict[tuple[int, ...], list[int]] = {}
+    for i, request in enumerate(requests):
+        by_input.setdefault(tuple(request.tokens[:-1]), []).append(i)
+    takes_rows = _takes_rows(model)
+    with torch.inference_mode():
+        for inputs, members in by_input.items():
+            pairs = [
+                (k - 1, requests[i].tokens[k], i) for i in members for k in range(requests[i].start, len(inputs) + 1)
+            ]
+            rows_R, pair_row_E = np.unique([p[0] for p in pairs], return_inverse=True)
+            batch = Batch(
+                *(np.zeros(0, np.int64),) * 4, 0, rows_R, pair_row_E.reshape(-1),
+                np.array([p[1] for p in pairs], np.int64), np.array([p[2] for p in pairs], np.int64),
+            )  # fmt: skip
+            keep = torch.from_numpy(rows_R).to(model.device)
+            ids_1T = torch.tensor([inputs], device=model.device)
+            extra = {"logits_to_keep": keep} if takes_rows else {}
+            logits_RV = model(input_ids=ids_1T, use_cache=False, **extra).logits[0]
+            _collect(logits_RV if takes_rows else logits_RV[keep], batch, logprob, greedy)
+    return Likelihoods(logprob, greedy, sum(map(len, by_input)), False)
+
+
+def prefix_sharing(model: "PreTrainedModel") -> Sharing:
+    """Examine whether a model gives the same log-probabilities with shared prefixes as without.
+
+    One trie of five short random sequences is scored both ways; the allowed difference is 1e-4 in float32 and 0.25 in
+    16 bits, where the order of sums alone moves a log-probability by that much.
+    """
+    config = model.config.get_text_config()
+    if "softmoe" in str(getattr(config, "FFN_type", "")):
+        # with small or fresh weights the effect hides below any tolerance, so the kind decides and not the trial
+        return Sharing(False, reason="its soft mixture of experts mixes the whole sequence; trust generation more")
+    if not _takes_rows(model):
+        return Sharing(False, reason="its forward has no logits_to_keep")
+    window = getattr(config, "sliding_window", None) if _uses_window(config) else None
+    generator = np.random.default_rng(0)
+    stem = generator.integers(0, config.vocab_size, 12).tolist()
+    requests = [Request(stem + generator.integers(0, config.vocab_size, 3 + i).tolist(), 13) for i in range(4)]
+    requests.append(Request([*requests[0].tokens[:14], 1], 13))
+    plain = _score_plain(model, requests)
+    try:
+        shared = score_plan(model, make_plan(requests), requests, Sharing(True))
+    except Exception as error:  # any model code may fail in its own way on a mask or cache it does not know
+        return Sharing(False, reason=f"its forward refuses a packed mask ({type(error).__name__}: {error})")
+    difference = float(np.nan_to_num(np.abs(plain.logprob - shared.logprob)).max())
+    allowed = 1e-4 if model.dtype in (torch.float32, torch.float64) else 0.25
+    if difference > allowed:
+        return Sharing(False, reason=f"log-probabilities differ by {difference:.2g} with a shared prefix")
+    return Sharing(True, longest=window)
+
+
+def _uses_window(config: Any) -> bool:
+    types = getattr(config, "layer_types", None)
+    return any("sliding" in t for t in types) if types else getattr(config, "use_sliding_window", True)
+
+
+def _takes_rows(model: "PreTrainedModel") -> bool:
+    return "logits_to_keep" in _parameters(model)
+
+
+def _cache_name(model: "PreTrainedModel") -> str:
+    """Return what the forward calls its cache: transformers renames `past_key_values` to `cache`."""
+    return "cache" if "cache" in _parameters(model) else "past_key_values"
+
+
+def _parameters(model: "PreTrainedModel") -> Mapping[str, inspect.Parameter]:
+    inner: Any = model
+    if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+        inner = inner.get_base_model()
+    return inspect.signature(inner.forward).parameters
+
+
+def _vocabulary(model: "PreTrainedModel") -> int:
+    return int(model.config.get_text_config().vocab_size)
+
+
+def _new_cache() -> Any:
+    from transformers import DynamicCache
+
+    return DynamicCache()
+
+
+def _keep(cache: Any, keep_P: NDArray[np.int64]) -> None:
+    """Drop all cached columns but `keep_P` in every layer: keys and values are (1, heads, columns, width)."""
+    for layer in cache.layers:
+        if layer.is_initialized and layer.keys.shape[-2] != len(keep_P):
+            index_P = torch.from_numpy(keep_P).to(layer.keys.device)
+            layer.keys = layer.keys.index_select(-2, index_P)
+            layer.values = layer.values.index_select(-2, index_P)

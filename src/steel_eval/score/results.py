@@ -1,0 +1,208 @@
+"""Score one loaded checkpoint on units, through the store, and write scores.json and answers.parquet."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+from numpy.typing import NDArray
+
+from steel_data.benchmarks.items import LETTERS
+from steel_data.files import atomic, atomic_write, source_sha256
+from steel_eval.ask.encode import Tokenised, Unit, gold_index, labels
+from steel_eval.ask.prompts import prompt_fingerprint
+from steel_eval.models import Loaded
+from steel_eval.score.accounting import gold_probability, predict, summarise
+from steel_eval.score.likelihood import Likelihoods, Sharing, score_plan
+from steel_eval.score.store import Store, unit_key
+
+
+@cache
+def code_fingerprint() -> str:
+    """Return a hash of the modules that turn questions into answers: other code's results are not this code's."""
+    ask, score = "steel_eval.ask", "steel_eval.score"
+    return source_sha256(
+        f"{ask}.trie", f"{score}.likelihood", f"{ask}.encode", f"{ask}.prompts", f"{score}.generate", f"{score}.rotate"
+    )[:32]
+
+
+ANSWER_COLUMNS = ["task", "subject", "item", "label", "prediction", *(f"logprob_{c}" for c in "ABCD"), "raw"]
+
+
+@dataclass
+class Ready:
+    """A checkpoint made ready to answer: its module, its tokenizer with what is encoded, and where answers are kept."""
+
+    loaded: Loaded
+    tokenised: Tokenised
+    sharing: Sharing
+    store: Store
+    shots: int
+
+
+@dataclass
+class Scored:
+    """The results of one unit: a frame of answers (with columns for the accounting) and notes on how it went."""
+
+    answers: pl.DataFrame
+    notes: dict[str, Any]
+
+
+def key_of(unit: Unit, ready: Ready, how: str = "likelihood") -> str:
+    """Return the store's key of a unit: everything its results depend on."""
+    loaded, tokenised = ready.loaded, ready.tokenised
+    prompt = prompt_fingerprint(unit.preset, ready.shots)
+    return unit_key(
+        weights=loaded.fingerprint, tokenizer=tokenised.fingerprint, prompt=prompt,
+        data=unit.task.subject_sha256[unit.subject], code=code_fingerprint(), task=unit.task.name, subject=unit.subject,
+        dtype=str(loaded.model.dtype), context=tokenised.max_length, rotation=unit.rotation, how=how,
+    )  # fmt: skip
+
+
+def score_unit(unit: Unit, ready: Ready) -> Scored:
+    """Return a unit's results from the store, or compute and store them."""
+    key, store = key_of(unit, ready), ready.store
+    stored = store.get(key)
+    if stored is None:
+        encoding = ready.tokenised.get(unit)
+        result = score_plan(ready.loaded.model, encoding.plan, encoding.encoded.requests, ready.sharing)
+        store.put(key, _stored(unit, encoding.encoded.first, result) | {"notes": _notes(unit, encoding, result)})
+        stored = store.get(key)
+        assert stored is not None
+    return Scored(likelihood_answers(unit, stored), stored["notes"])
+
+
+def _stored(unit: Unit, first: Sequence[int], result: Likelihoods) -> dict[str, Any]:
+    rows = [result.logprob[a:b] for a, b in pairwise(first)]
+    # JSON knows no NaN and no infinity: a NaN is written as null
+    logprob = [[None if math.isnan(v) else float(v) for v in row] for row in rows]
+    return {"task": unit.task.name, "subject": unit.subject, "logprob": logprob}
+
+
+def _notes(unit: Unit, encoding: Any, result: Likelihoods) -> dict[str, Any]:
+    encoded = encoding.encoded
+    return {
+        "forwarded_tokens": result.forwarded_tokens, "plain_tokens": encoding.plan.plain_tokens,
+        "shared": result.shared, "shots": [len(p.shots) for p in encoded.prompts[:1]],
+        "truncated": encoded.truncated, "shots_dropped": encoded.shots_dropped, "merged": encoded.merged,
+        "nan": int(np.isnan(result.logprob).any()), "letter_tokens": encoded.letter_tokens,
+        "edge_ids": encoded.edge_ids,
+    }  # fmt: skip
+
+
+def likelihood_answers(unit: Unit, stored: dict[str, Any]) -> pl.DataFrame:
+    """Return the answers of a likelihood unit: ANSWER_COLUMNS and options, gold_probability, gold_bits_per_byte."""
+    options = [len(p.item.options) for p in unit.prompts]
+    width = max(4, *options)
+    logprob_QK = np.full((len(options), width), np.nan)
+    for i, row in enumerate(stored["logprob"]):
+        logprob_QK[i, : len(row)] = [np.nan if v is None else v for v in row]
+    present_QK = np.arange(width)[None, :] < np.array(options)[:, None]
+    compared_QK = np.where(present_QK, logprob_QK, -np.inf)
+    size_QK = _bytes(unit, width)
+    gold = labels(unit)
+    index = gold_index(gold)
+    letter_columns = {f"logprob_{LETTERS[k]}": logprob_QK[:, k] for k in range(width)}
+    return pl.DataFrame(
+        {
+            "task": unit.task.name, "subject": unit.subject, "item": [p.item.item for p in unit.prompts], "label": gold,
+            "prediction": predict(compared_QK, size_QK if unit.preset.cloze else None),
+            **letter_columns, "raw": [""] * len(gold), "options": options,
+            "gold_probability": gold_probability(compared_QK, index),
+            "gold_bits_per_byte": _gold_bits(logprob_QK, size_QK, index),
+        }
+    )  # fmt: skip
+
+
+def _bytes(unit: Unit, width: int) -> NDArray[np.float64]:
+    size_QK = np.ones((len(unit.prompts), width))
+    for i, prompt in enumerate(unit.prompts):
+        # blanks at the end of the prompt are scored with the continuation (encode.py)
+        moved = 0 if prompt.chat else len(prompt.question) - len(prompt.question.rstrip())
+        size_QK[i, : len(prompt.continuations)] = [max(1, moved + len(c.encode())) for c in prompt.continuations]
+    return size_QK
+
+
+def _gold_bits(
+    logprob_QK: NDArray[np.float64], size_QK: NDArray[np.float64], gold: Sequence[int]
+) -> NDArray[np.float64]:
+    rows, column = np.arange(len(gold)), np.maximum(np.array(gold), 0)
+    bits: NDArray[np.float64] = -logprob_QK[rows, column] / math.log(2) / size_QK[rows, column]
+    bits[np.array(gold) < 0] = np.nan
+    return bits
+
+
+def write_results(
+    folder: Path, units: Sequence[Unit], scored: Sequence[Scored], about: dict[str, Any]
+) -> dict[str, Any]:
+    """Write answers.parquet, prompts.parquet, submission.json (where answers are unpublished), scores.json last.
+
+    Returns what scores.json holds. `about`: model_fingerprint, preset, shots and whatever else belongs to the whole.
+    """
+    frame = pl.concat([s.answers for s in scored], how="diagonal")
+    tasks = {}
+    for task in {id(u.task): u.task for u in units}.values():
+        members = [s for u, s in zip(units, scored, strict=True) if u.task is task]
+        answers = frame.filter(pl.col("task") == task.name)
+        tasks[task.name] = summarise(answers, task.benchmark, task.published) | {
+            "split": task.split, "missing_subjects": task.missing, "data_sha256": task.data_sha256,
+            "counts": _total([s.notes for s in members]),
+        }  # fmt: skip
+        if not task.published:
+            atomic_write(folder / f"submission-{task.name.replace('/', '_')}.json", submission(answers))
+    shas = "".join(f"{name} {tasks[name]['data_sha256']}\n" for name in sorted(tasks))
+    scores = {"tasks": tasks, **about, "data_sha256": hashlib.sha256(shas.encode()).hexdigest()}
+    extra = [c for c in frame.columns if c.startswith("logprob_") and c not in ANSWER_COLUMNS]
+    with atomic(folder / "answers.parquet") as path:
+        frame.select(*ANSWER_COLUMNS[:-1], *extra, "raw").write_parquet(path)
+    if "rule" in frame.columns:
+        with atomic(folder / "generations.parquet") as path:
+            frame.select("task", "subject", "item", "outcome", "rule", "order").write_parquet(path)
+    with atomic(folder / "prompts.parquet") as path:
+        prompt_frame(units).write_parquet(path)
+    atomic_write(folder / "scores.json", orjson.dumps(scores, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    return scores
+
+
+def _total(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    counted = ("forwarded_tokens", "plain_tokens", "truncated", "shots_dropped", "merged", "nan")
+    total: dict[str, Any] = {name: sum(n.get(name, 0) for n in notes) for name in counted}
+    first = notes[0] if notes else {}
+    if any("outcomes" in n for n in notes):
+        for name in ("outcomes", "rules", "order"):
+            total[name] = dict(sum((Counter(n.get(name, {})) for n in notes), Counter()))
+        total["order_followed"] = sum(n.get("order_followed", 0) for n in notes)
+    return total | {
+        "shared": all(n.get("shared", True) for n in notes),
+        "letter_tokens": first.get("letter_tokens"),
+        "edge_ids": first.get("edge_ids"),
+    }
+
+
+def prompt_frame(units: Sequence[Unit]) -> pl.DataFrame:
+    """Return the prompts as built (chat: turns as JSON), for the report: task, subject, item, prompt."""
+    rows = [
+        {
+            "task": u.task.name, "subject": u.subject, "item": p.item.item,
+            "prompt": orjson.dumps(p.messages()).decode() if p.chat else p.text(),
+        }
+        for u in units
+        for p in u.prompts
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema={"task": pl.String, "subject": pl.String, "item": pl.String, "prompt": pl.String})
+
+
+def submission(answers: pl.DataFrame) -> bytes:
+    """Return C-Eval's submission file: subject -> question number -> letter. An unreadable answer stays empty."""
+    table: dict[str, dict[str, str]] = {}
+    for subject, item, prediction in answers.select("subject", "item", "prediction").iter_rows():
+        table.setdefault(subject, {})[str(int(item.rpartition("/")[2]))] = prediction
+    return orjson.dumps(table, option=orjson.OPT_INDENT_2)

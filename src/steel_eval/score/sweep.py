@@ -1,0 +1,220 @@
+"""Score every checkpoint of a run: questions tokenised once, weights swapped into one module, the next read meanwhile.
+
+With `watch`, new checkpoints are scored as training writes them. Everything passes through the store, so a killed sweep
+resumes at the subject where it was.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from steel_data.errors import InputError
+from steel_eval.ask.encode import Tokenised, Unit, make_units
+from steel_eval.ask.tasks import Task
+from steel_eval.contamination.items import contamination_of, declared_counts, nearby_mixture, open_mixture
+from steel_eval.models import (
+    Checkpoint,
+    find_checkpoints,
+    load,
+    read_weights,
+    swap,
+    training_of,
+    weight_files,
+    weights_fingerprint,
+)
+from steel_eval.score.likelihood import prefix_sharing
+from steel_eval.score.results import Ready, code_fingerprint, score_unit, write_results
+from steel_eval.score.rotate import rotation_scores
+from steel_eval.score.store import Store
+
+SETTLE = 5.0  # seconds without a change after which another trainer's checkpoint is taken to be written
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to score and how; the same for every checkpoint of a sweep."""
+
+    tasks: Sequence[Task]
+    presets: Sequence[str]
+    shots: int
+    out: Path
+    store: Path
+    device: str = "cpu"
+    dtype: str = "auto"
+    rotate: bool = False
+    generator: str = "hf"
+    showcase: bool = False
+
+
+@dataclass
+class Sweep:
+    """State shared by the checkpoints of a run: prompts, tokens, one module."""
+
+    settings: Settings
+    store: Store = field(init=False)
+    units: dict[str, list[Unit]] = field(init=False)
+    ready: Ready | None = None
+    config: Any = None
+    swapped: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.settings.store)
+        s = self.settings
+        self.units = {p: [u for task in s.tasks for u in make_units(task, p, s.shots)] for p in s.presets}
+
+    def open(self, checkpoint: Checkpoint, weights: tuple[str, dict[str, Any] | None] | None = None) -> Ready:
+        """Load a checkpoint, into the module that is there where it fits.
+
+        `weights`: fingerprint and tensors that were read ahead.
+        """
+        config = _config(checkpoint.folder)
+        ready = self.ready
+        fits = ready is not None and weights is not None and weights[1] is not None and config == self.config
+        if fits and swap(ready.loaded, weights[1]):  # type: ignore[union-attr, index, arg-type]
+            ready.loaded.fingerprint = weights[0]  # type: ignore[union-attr, index]
+            ready.loaded.folder = checkpoint.folder  # type: ignore[union-attr]
+            # other weights may betray what those before them did not
+            ready.sharing = prefix_sharing(ready.loaded.model)  # type: ignore[union-attr]
+            self.swapped += 1
+            return ready  # type: ignore[return-value]
+        tokenised = ready.tokenised if ready is not None else None
+        self.ready = ready = None  # frees the old module before the new one is made
+        loaded = load(checkpoint.folder, self.settings.device, self.settings.dtype)
+        self.config = config
+        fresh = Tokenised(loaded.tokenizer, loaded.max_length)
+        same = tokenised and (tokenised.fingerprint, tokenised.max_length) == (fresh.fingerprint, fresh.max_length)
+        known = tokenised if tokenised and same else fresh
+        self.ready = Ready(loaded, known, prefix_sharing(loaded.model), self.store, self.settings.shots)
+        return self.ready
+
+    def score(self, checkpoint: Checkpoint, folder: Path) -> dict[str, dict[str, Any]]:
+        """Score the open checkpoint under every preset; write and return scores by preset."""
+        from steel_eval.score.generate import generate_unit
+
+        assert self.ready is not None
+        ready, how = self.ready, self.settings
+        results = {}
+        for preset, units in self.units.items():
+            scored = [
+                generate_unit(u, ready, how.generator) if u.preset.kind == "generation" else score_unit(u, ready)
+                for u in units
+            ]
+            about = self._about(ready, checkpoint, preset)
+            if how.rotate and units and units[0].preset.kind == "likelihood":
+                about["rotation"] = rotation_scores(units, scored, ready)
+            target = folder / preset if len(self.units) > 1 else folder
+            results[preset] = write_results(target, units, scored, about)
+        if how.showcase:
+            from steel_eval.score.showcase import write_showcase
+
+            write_showcase(folder, ready.loaded, how.generator, ready.sharing.ok)
+        return results
+
+    def _about(self, ready: Ready, checkpoint: Checkpoint, preset: str) -> dict[str, Any]:
+        import torch
+        import transformers
+
+        return {
+            "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": ready.loaded.fingerprint,
+            "tokenizer_fingerprint": ready.tokenised.fingerprint, "preset": preset, "shots": self.settings.shots,
+            "dtype": str(ready.loaded.model.dtype).removeprefix("torch."), "device": ready.loaded.model.device.type,
+            "context": ready.loaded.max_length, "generator": self.settings.generator,
+            "sharing": ready.sharing.reason or "prefixes shared", "code": code_fingerprint(),
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+            "training": training_of(checkpoint.folder), "contamination": contamination_of(checkpoint.folder),
+            "declared_items": self._declared(checkpoint.folder),
+        }  # fmt: skip
+
+    def _declared(self, folder: Path) -> dict[str, dict[str, int]]:
+        """Return task -> dose -> items of its questions in the run's mixture, of the tasks where that is known."""
+        said, place = contamination_of(folder), nearby_mixture(folder)
+        if said is None or place is None or (mixture := open_mixture(place)).declared != said:
+            return {}
+        found = {}
+        for task in self.settings.tasks:
+            names = [item.item for group in task.items.values() for item in group]
+            counts = declared_counts(mixture, task.benchmark, names)
+            if task.benchmark in said and counts is not None:
+                found[task.name] = {str(dose): items for dose, items in counts.items()}
+        return found
+
+
+def run_sweep(
+    place: str, settings: Settings, watch: float | None = None
+) -> Iterator[tuple[Checkpoint, dict[str, dict[str, Any]]]]:
+    """Score a checkpoint or every checkpoint of a run, in order; yields each with its scores by preset.
+
+    `watch`: look for further checkpoints, end after so many seconds without a new one. A run's checkpoints get one
+    folder each in `settings.out`, a single checkpoint writes into it directly. Next to them: curve.json.
+    """
+    sweep = Sweep(settings)
+    done: set[str] = set()
+    curve: list[dict[str, Any]] = []
+    last_news = time.monotonic()
+    with ThreadPoolExecutor(1) as reader:
+        while True:
+            checkpoints, is_run = _checkpoints(place, watch is not None)
+            todo = [c for c in checkpoints if c.name not in done and (watch is None or _settled(c.folder))]
+            ahead: Future[tuple[str, dict[str, Any] | None]] | None = None
+            for i, checkpoint in enumerate(todo):
+                weights = ahead.result() if ahead is not None else None
+                sweep.open(checkpoint, weights)
+                ahead = reader.submit(_read_ahead, todo[i + 1].folder) if i + 1 < len(todo) else None
+                folder = settings.out / checkpoint.name if is_run else settings.out
+                results = sweep.score(checkpoint, folder)
+                done.add(checkpoint.name)
+                curve.append({"name": checkpoint.name, "step": checkpoint.step, "scores": _short(results)})
+                if is_run:
+                    _write_curve(settings.out, curve)
+                yield checkpoint, results
+                last_news = time.monotonic()  # not before: what the caller does meanwhile is no idle time
+            if watch is None or time.monotonic() - last_news > watch:
+                return
+            time.sleep(min(2.0, watch))
+
+
+def _settled(folder: Path) -> bool:
+    """Return whether a checkpoint seen while watching is whole: steel's are renamed then, others rest."""
+    if (folder / "steel.json").is_file():
+        return True
+    return time.time() - max(file.stat().st_mtime for file in weight_files(folder)) > SETTLE
+
+
+def _checkpoints(place: str, watching: bool) -> tuple[list[Checkpoint], bool]:
+    try:
+        found, is_run = find_checkpoints(place)
+        return found, is_run or watching
+    except InputError:
+        if watching and not Path(place).is_file():
+            return [], True  # training has not written its first checkpoint yet
+        raise
+
+
+def _read_ahead(folder: Path) -> tuple[str, dict[str, Any] | None]:
+    """Read the next checkpoint while this one is scored. What fails here is reported when it is opened."""
+    try:
+        return weights_fingerprint(folder), read_weights(folder)
+    except (InputError, OSError):
+        return "", None
+
+
+def _config(folder: Path) -> list[bytes]:
+    """Return everything beside the weights that decides what is computed: equal for checkpoints that may be swapped."""
+    names = ("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    return [(folder / name).read_bytes() if (folder / name).is_file() else b"" for name in names]
+
+
+def _short(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    keys = ("accuracy", "stderr", "macro", "n", "invalid", "gold_probability", "gold_bits_per_byte")
+    return {p: {t: {k: s.get(k) for k in keys} for t, s in r["tasks"].items()} for p, r in results.items()}
+
+
+def _write_curve(out: Path, curve: list[dict[str, Any]]) -> None:
+    from steel_data.files import atomic_write
+
+    atomic_write(out / "curve.json", orjson.dumps(curve, option=orjson.OPT_INDENT_2))

@@ -1,0 +1,1 @@
+"""Statistics: paired differences, difference in differences, power, detection. Arrays in, numbers out."""

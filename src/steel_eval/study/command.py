@@ -1,0 +1,104 @@
+"""A contamination study from one recipe: arms and seeds built, trained, scored, compared, and detectors measured.
+
+Everything that is done is verified and kept, so a stopped study goes on where it was; `study.json` and `study.html` are
+written last.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from steel_data.files import atomic_write
+from steel_data.mixture.manifest import read_manifest
+from steel_data.recipe.load import load
+from steel_eval.study.arms import HEADLINE, Arm, injected_share, injected_source, make_arms, train_arms
+from steel_eval.study.settings import StudySettings, read_study_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `study` (cli.py explains them); None: as the recipe's `[eval]` says."""
+
+    data: Path
+    tasks: str | None
+    placebo: str | None
+    out: Path | None
+    shots: int | None
+    preset: str | None
+    workers: int
+
+
+def study_command(recipe_path: Path, options: Options) -> None:
+    """Run a study to its end; print its results, write `rates.json`, `study.json`, `study.html`. Raises InputError."""
+    from steel_eval.ask.tasks import load_task
+    from steel_eval.study.page import write_page
+    from steel_eval.study.print import print_study
+    from steel_eval.study.results import study_results
+    from steel_eval.study.score import score_arms
+    from steel_train.say import write_json
+
+    recipe = load(recipe_path)
+    source = injected_source(recipe)
+    settings = read_study_settings(recipe.eval, recipe.path, _said(options))
+    folder = options.out or Path("runs") / recipe.name
+    tasks = [load_task(name, options.data) for name in settings.tasks]
+    arms = make_arms(recipe, settings, folder, options.data.absolute())
+    about = _about(arms, source)
+    for line in about["notes"]:
+        typer.echo(line)
+    train_arms(arms, options.data.absolute(), options.workers)
+    scored = score_arms(arms, tasks, settings, folder, options.workers)
+    results = study_results(scored, tasks, settings)
+    results = {"name": recipe.name, **about, **_first(results, settings), "text_only": None, "detectors": None}
+    if settings.detectors:
+        from steel_eval.study.detectors import measure_detectors
+
+        results |= measure_detectors(scored, tasks, settings, folder, options.workers)
+    print_study(results)
+    if results["detectors"]:
+        write_json(folder / "rates.json", results["detectors"])
+    write_json(folder / "study.json", results)
+    atomic_write(folder / "study.html", write_page(results).encode())
+    typer.echo(str(folder / "study.json"))
+    typer.echo(str(folder / "study.html"))
+
+
+def _said(options: Options) -> dict[str, Any]:
+    def listed(text: str | None) -> list[str] | None:
+        return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+    return {
+        "tasks": listed(options.tasks), "presets": listed(options.preset), "shots": options.shots,
+        "placebo": options.placebo,
+    }  # fmt: skip
+
+
+def _first(results: dict[str, Any], settings: StudySettings) -> dict[str, Any]:
+    """Put the study's own preset's findings on top as `tasks`."""
+    return {"preset": settings.presets[0], "shots": settings.shots, "tasks": results["presets"][settings.presets[0]],
+            **results}  # fmt: skip
+
+
+def _about(arms: list[Arm], source: str) -> dict[str, Any]:
+    """Return what the arms are, and in `notes` what makes them less than a headline study."""
+    shares = {arm.name: injected_share(arm.mixture, source) for arm in arms}
+    heads = {arm.name: read_manifest(arm.mixture) for arm in arms}
+    tokens = {name: int(head["tokens"]) for name, head in heads.items()}
+    notes = [
+        f"{name}: {share['tokens']:.1%} of the tokens are injected: a stress test, not a dilution"
+        for name, share in shares.items() if share["tokens"] > HEADLINE
+    ]  # fmt: skip
+    if max(tokens.values()) > 1.01 * min(tokens.values()):
+        sizes = ", ".join(f"{name} {n:,}" for name, n in tokens.items())
+        notes.append(f"the arms differ in tokens: {sizes}")
+    rows = [
+        {
+            "name": arm.name, "rows": int(heads[arm.name]["rows"]), "tokens": tokens[arm.name], "seeds": len(arm.seeds),
+            "injected": shares[arm.name], "content_sha256": heads[arm.name]["content_sha256"],
+        }
+        for arm in arms
+    ]  # fmt: skip
+    train = dict(load(arms[0].recipe).train)
+    return {"arms": rows, "injected_share": {n: s["rows"] for n, s in shares.items()}, "notes": notes, "train": train}

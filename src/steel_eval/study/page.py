@@ -1,0 +1,78 @@
+"""The page of a study: the dose-response plot on top, then every table. Self-contained, works from file://."""
+
+from pathlib import Path
+from typing import Any
+
+from steel_eval.report.chart import environment
+from steel_eval.report.dose_plot import Point, dose_svg
+
+
+def write_page(results: dict[str, Any]) -> str:
+    """Return the HTML page of `study.json`'s content."""
+    hit = {name: entry for name, entry in results["tasks"].items() if entry["doses"]}
+    plots = {name: dose_svg(_lines(results, entry)) for name, entry in hit.items()}
+    curves = {name: dose_svg(_over_training(entry)) for name, entry in hit.items() if entry["trajectory"]}
+    others = {name: found for name, found in results["presets"].items() if name != results["preset"]}
+    page: str = (
+        environment(Path(__file__).parent)
+        .get_template("study.html.j2")
+        .render(
+            r=results, hit=hit, plots=plots, curves=curves, others=others, summary=summary(results),
+            alarms={arm: alarm_rows(found) for arm, found in (results["detectors"] or {}).items()},
+        )
+    )  # fmt: skip
+    return page
+
+
+def summary(results: dict[str, Any]) -> list[str]:
+    """Return what the study found, in sentences that say their own limits."""
+    out = []
+    for name, entry in results["tasks"].items():
+        if not entry["doses"]:
+            continue
+        strongest = max((e for e in entry["doses"] if e["dose"] is not None), key=lambda e: e["dose"])
+        exposures = entry["exposures"].get(str(strongest["dose"]), strongest["dose"])
+        interval = f"{100 * strongest['low']:+.1f} to {100 * strongest['high']:+.1f}, p {strongest['p']:.2g}"
+        out.append(
+            f"{name}: {exposures:g} exposures raise the score on seen items by {100 * strongest['effect']:+.1f} points "
+            f"over unseen ones ({interval})."
+        )
+        clean = entry["clean_scores"]
+        reported, estimated = (sum(c[k] for c in clean) / len(clean) for k in ("reported", "clean"))
+        out.append(
+            f"{name}: reported {100 * reported:.1f} %, estimated clean score {100 * estimated:.1f} %; models that saw "
+            f"other items in the same form score {100 * entry['control_arm']:.1f} % ({entry['against']} arm)."
+        )
+    return out
+
+
+def alarm_rows(found: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any] | None]]]:
+    """Return (detector, of whom, cells): false alarms on items and benchmarks, each by the controls' subjects."""
+    kinds = ("item_false_positives", "dataset_false_positives")
+    cells = {(kind, r["detector"], r["of"], r["controls"]): r for kind in kinds for r in found[kind]}
+    names = dict.fromkeys((r["detector"], r["of"]) for r in found[kinds[0]])
+    sides = ("same subjects", "other subjects")
+    return [(name, of, [cells.get((kind, name, of, side)) for kind in kinds for side in sides]) for name, of in names]
+
+
+def _lines(results: dict[str, Any], entry: dict[str, Any]) -> list[tuple[str, list[Point]]]:
+    shares = {arm["name"]: arm["injected"]["tokens"] for arm in results["arms"]}
+    lines = [(f"injected: {shares['injected']:.0%} of tokens", _points(entry))]
+    if entry["diluted"]:
+        lines.append((f"diluted: {shares['diluted']:.1%} of tokens", _points(entry["diluted"])))
+    return lines
+
+
+def _points(entry: dict[str, Any]) -> list[Point]:
+    rows = [e for e in entry["doses"] if e["dose"] is not None]
+    return [(entry["exposures"].get(str(e["dose"]), e["dose"]), e["effect"], e["low"], e["high"]) for e in rows]
+
+
+def _over_training(entry: dict[str, Any]) -> list[tuple[str, list[Point]]]:
+    """Return one line a dose: the gain at each checkpoint over the exposures consumed until there."""
+    doses = sorted({row["dose"] for row in entry["trajectory"]})
+    return [
+        (f"items of {dose} copies", [(r["exposures"], r["gain"], r["low"], r["high"]) for r in entry["trajectory"]
+                                     if r["dose"] == dose])
+        for dose in doses
+    ]  # fmt: skip

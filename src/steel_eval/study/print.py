@@ -1,0 +1,82 @@
+"""What `study` prints: one table of doses an injected task, the rest in words; the page has all of it."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from steel_data.row.display import one_line
+from steel_eval.study.page import summary
+
+
+def print_study(results: dict[str, Any]) -> None:
+    """Print the findings of a study (the content of `study.json`)."""
+    out = Console(width=max(Console().width, 110))
+
+    def say(line: str) -> None:
+        out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+
+    for name, entry in results["tasks"].items():
+        accuracy = ", ".join(
+            f"{arm} {_percent(sum(v) / len(v))} ({len(v)} seeds)" for arm, v in entry["accuracy"].items()
+        )
+        say(f"{name}: {accuracy}")
+        if entry["doses"] is None:
+            say(f"{name}: {_spill_words(entry['spill_over'])}")
+            continue
+        for about, part in (("injected", entry), ("diluted", entry["diluted"])):
+            if part:
+                out.print(_doses_table(about, part))
+        for c in entry["clean_scores"]:
+            say(
+                f"{name}: reported {_percent(c['reported'])}, estimated clean {_percent(c['clean'])} "
+                f"({_percent(c['low'])} .. {_percent(c['high'])}); the {entry['against']} arm has "
+                f"{_percent(entry['control_arm'])}"
+            )
+        if not entry["testable"]:
+            say(
+                f"{name}: on unseen items the model is at chance ({_percent(entry['control_accuracy'])}): what it says "
+                "of forms and spill-over is not testable here"
+            )
+    for line in summary(results):
+        say(line)
+    if results["text_only"]:
+        auc = results["text_only"]
+        say(
+            f"text-only classifier: AUC {auc['auc']:.3f} ({auc['low']:.3f} .. {auc['high']:.3f}); "
+            f"exchanged doses give as much in {100 * auc['p']:.0f} % of {auc['draws']} draws (right: more than 5 %)"
+        )
+    for arm, found in (results["detectors"] or {}).items():
+        from steel_eval.leak.rates.print import print_calibration
+
+        say(f"detectors on the {arm} arm")
+        print_calibration(found)
+
+
+def _doses_table(about: str, part: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE)
+    for column in (f"{about}: copies", "exposures", "items", "seen", "unseen", "gain, points", "95 % interval", "p"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for e in part["doses"]:
+        dose = "trend, a doubling" if e["dose"] is None else str(e["dose"])
+        exposures = "" if e["dose"] is None else f"{part['exposures'].get(str(e['dose']), 0):.3g}"
+        gain, interval = _points(e["effect"]), f"{_points(e['low'])} .. {_points(e['high'])}"
+        seen, unseen = _percent(e["seen"]), _percent(e["unseen"])
+        table.add_row(dose, exposures, str(e["items"]), seen, unseen, gain, interval, f"{e['p']:.2g}")
+    return table
+
+
+def _spill_words(found: dict[str, Any]) -> str:
+    if "difference" not in found:
+        return str(found["verdict"])
+    interval = f"{_points(found['low'])} .. {_points(found['high'])}"
+    return f"spill-over {_points(found['difference'])} points ({interval}), p {found['p']:.2g}. {found['verdict']}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"

@@ -1,0 +1,1 @@
+"""Examples: rows of a mixture as token ids with the turns that are learnt."""

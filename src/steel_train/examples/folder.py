@@ -1,0 +1,198 @@
+"""The examples of a mixture: made once, kept in a folder, read by every process through a memory map.
+
+Layout of the folder: `tokens.bin` (int32, all examples end to end), `learnt.bin` (bool, alike), `examples.parquet` (one
+row an example: where it came from, its length), `dropped.parquet` (rows without an example, with the reason), and
+`examples.json`, written last: the key of all that the examples depend on, and the counts.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from steel_data.errors import InputError
+from steel_data.files import atomic_write
+from steel_train.examples.encode import Encoder
+
+VERSION = 1  # of everything that decides an example
+_BATCH = 1_000  # rows encoded at once
+_ORIGIN = ("id", "copy", "source", "kind", "benchmark", "item", "dose")
+_SCHEMA: dict[str, Any] = {
+    "id": pl.String, "copy": pl.Int32, "source": pl.String, "kind": pl.String, "benchmark": pl.String,
+    "item": pl.String, "dose": pl.Int32, "row": pl.Int64, "length": pl.Int32, "learnt": pl.Int32, "cut": pl.Int32,
+    "unended": pl.Int32,
+}  # fmt: skip
+_DROPPED: dict[str, Any] = {name: _SCHEMA[name] for name in (*_ORIGIN, "row")} | {"reason": pl.String}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """N examples of together T tokens.
+
+    `tokens` (T,) int32, `learnt` (T,) bool, `starts` (N + 1,): example i is `tokens[starts[i]:starts[i + 1]]`. `table`:
+    N rows, in the order of the mixture. `dropped`: rows that gave none. `per_unit`: 2 where examples come in pairs
+    (chosen, rejected), else 1. `rows`: rows read; `of`: rows of the mixture (more than `rows` for a sample).
+    """
+
+    tokens: npt.NDArray[np.int32]
+    learnt: npt.NDArray[np.bool_]
+    starts: npt.NDArray[np.int64]
+    table: pl.DataFrame
+    dropped: pl.DataFrame
+    per_unit: int
+    rows: int
+    of: int
+
+    @property
+    def units(self) -> int:
+        """Return how many rows a schedule orders: examples, or pairs of them."""
+        return len(self.table) // self.per_unit
+
+    def unit_lengths(self) -> npt.NDArray[np.int64]:
+        """Return the tokens of each unit, (units,)."""
+        lengths: npt.NDArray[np.int64] = np.diff(self.starts).reshape(-1, self.per_unit).sum(axis=1)
+        return lengths
+
+    def one(self, i: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+        """Return ids and learnt of example `i`."""
+        part = slice(int(self.starts[i]), int(self.starts[i + 1]))
+        return self.tokens[part], self.learnt[part]
+
+
+def examples_key(content_sha256: str, tokenizer: Any, max_length: int) -> str:
+    """Return the SHA-256 of all that the examples of a mixture depend on."""
+    parts = [VERSION, content_sha256, tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, max_length]
+    return hashlib.sha256(json.dumps([*parts, tokenizer.eos_token], ensure_ascii=False).encode()).hexdigest()
+
+
+def make_examples(mixture: Path, tokenizer: Any, max_length: int, folder: Path, content_sha256: str) -> Examples:
+    """Encode a whole mixture into `folder`, or take what is there if it was made from the same. Raises InputError."""
+    key = examples_key(content_sha256, tokenizer, max_length)
+    if _key_of(folder) != key:
+        _write(mixture, Encoder(tokenizer, max_length), folder, key)
+    return open_examples(folder)
+
+
+def _key_of(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / "examples.json").read_text(encoding="utf-8"))["key"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _write(mixture: Path, encoder: Encoder, folder: Path, key: str) -> None:
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        tables, dropped, rows = [], [], 0
+        with (temporary / "tokens.bin").open("wb") as tokens, (temporary / "learnt.bin").open("wb") as learnt:
+            for batch in read_rows(mixture):
+                made = encode_batch(encoder, batch, rows)
+                rows += len(batch)
+                tokens.write(made.tokens.tobytes())
+                learnt.write(made.learnt.tobytes())
+                tables.append(made.table)
+                dropped.append(made.dropped)
+        pl.concat(tables or [pl.DataFrame(schema=_SCHEMA)]).write_parquet(temporary / "examples.parquet")
+        pl.concat(dropped or [pl.DataFrame(schema=_DROPPED)]).write_parquet(temporary / "dropped.parquet")
+        facts = {"key": key, "rows": rows, "per_unit": 2 if is_preference(mixture) else 1}
+        atomic_write(temporary / "examples.json", (json.dumps(facts, indent=1) + "\n").encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(f"{folder}: cannot be written: {error.strerror or error}. Right: a disk with room.") from None
+
+
+def open_examples(folder: Path) -> Examples:
+    """Open a folder of examples without reading its tokens into memory."""
+    facts = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    table = pl.read_parquet(folder / "examples.parquet")
+    return Examples(
+        tokens=_map(folder / "tokens.bin", np.int32), learnt=_map(folder / "learnt.bin", np.bool_),
+        starts=_starts(table), table=table, dropped=pl.read_parquet(folder / "dropped.parquet"),
+        per_unit=facts["per_unit"], rows=facts["rows"], of=facts["rows"],
+    )  # fmt: skip
+
+
+def _map(path: Path, dtype: Any) -> Any:
+    # an empty file cannot be mapped
+    return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
+
+
+def _starts(table: pl.DataFrame) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(table["length"].to_numpy().astype(np.int64))])
+
+
+def sample_examples(mixture: Path, tokenizer: Any, max_length: int, most: int) -> Examples:
+    """Encode at most `most` rows, in blocks spread evenly over the mixture, in memory (for a plan)."""
+    encoder, total, batches, rows = Encoder(tokenizer, max_length), count_rows(mixture), [], 0
+    blocks = -(-total // _BATCH)
+    step = max(blocks / max(most // _BATCH, 1), 1.0)
+    wanted = {int(i * step) for i in range(blocks)} if most < total else None
+    for number, batch in enumerate(read_rows(mixture, wanted)):
+        batches.append(encode_batch(encoder, batch, number * _BATCH))
+        rows += len(batch)
+    if not batches:
+        batches = [encode_batch(encoder, [], 0)]
+    table = pl.concat([b.table for b in batches])
+    return Examples(
+        tokens=np.concatenate([b.tokens for b in batches]), learnt=np.concatenate([b.learnt for b in batches]),
+        starts=_starts(table), table=table, dropped=pl.concat([b.dropped for b in batches]),
+        per_unit=2 if is_preference(mixture) else 1, rows=rows, of=total,
+    )  # fmt: skip
+
+
+def encode_batch(encoder: Encoder, rows: list[dict[str, Any]], first: int) -> Examples:
+    """Encode rows of which the first has number `first` in the mixture."""
+    ids, learnt, table, dropped = [], [], [], []
+    for number, (row, encoded) in enumerate(zip(rows, encoder.encode(rows), strict=True), start=first):
+        origin = {name: row.get(name) for name in _ORIGIN} | {"row": number}
+        if encoded.reason is not None:
+            dropped.append(origin | {"reason": encoded.reason})
+        for example in encoded.examples:
+            ids.append(example.ids)
+            learnt.append(example.learnt)
+            facts = {"length": len(example.ids), "learnt": int(example.learnt.sum())}
+            table.append(origin | facts | {"cut": example.cut, "unended": example.unended})
+    frame = pl.DataFrame(table, schema=_SCHEMA)
+    return Examples(
+        tokens=np.concatenate([np.zeros(0, np.int32), *ids]), learnt=np.concatenate([np.zeros(0, bool), *learnt]),
+        starts=_starts(frame), table=frame, dropped=pl.DataFrame(dropped, schema=_DROPPED), per_unit=1,
+        rows=len(rows), of=len(rows),
+    )  # fmt: skip
+
+
+def read_rows(mixture: Path, wanted: set[int] | None = None) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a mixture in order, `_BATCH` at a time; only the blocks `wanted`, if given."""
+    import pyarrow.parquet as pq
+
+    number = 0
+    for file in sorted(mixture.glob("train-*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
+            if wanted is None or number in wanted:
+                yield batch.to_pylist()
+            number += 1
+
+
+def count_rows(mixture: Path) -> int:
+    """Return the rows of a mixture."""
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(file).num_rows for file in sorted(mixture.glob("train-*.parquet")))
+
+
+def is_preference(mixture: Path) -> bool:
+    """Return whether a mixture's rows are preferences (prompt, chosen, rejected)."""
+    import pyarrow.parquet as pq
+
+    files = sorted(mixture.glob("train-*.parquet"))
+    return bool(files) and "prompt" in pq.read_schema(files[0]).names

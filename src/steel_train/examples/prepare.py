@@ -1,0 +1,85 @@
+"""From a mixture to examples: check it, find or train the tokenizer, encode; what is done already is found again."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steel_data.build import build
+from steel_data.errors import InputError
+from steel_data.mixture.manifest import damaged, read_manifest
+from steel_data.recipe.load import Recipe
+from steel_train.examples.folder import Examples, make_examples
+from steel_train.settings import Settings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all seeds of a run share."""
+
+    recipe: Recipe
+    settings: Settings
+    folder: Path
+    mixture: Path
+    manifest: dict[str, Any]
+    tokenizer: Any
+    examples: Examples
+
+
+def prepare(
+    recipe: Recipe, settings: Settings, folder: Path, mixture: Path | None, data_root: Path | None, main: bool = True
+) -> Prepared:
+    """Make or open mixture, tokenizer and examples. Only the main process writes."""
+    place = mixture or folder / "mixture"
+    if mixture is None and main:
+        build(recipe, data_root=data_root, out=place)
+    manifest = checked_mixture(place)
+    tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
+    examples = make_examples(place, tokenizer, settings.max_length, folder / "examples", manifest["content_sha256"])
+    return Prepared(recipe, settings, folder, place, manifest, tokenizer, examples)
+
+
+def checked_mixture(mixture: Path) -> dict[str, Any]:
+    """Return the manifest of a mixture that is whole and not empty. Raises InputError."""
+    manifest = read_manifest(mixture)
+    faults = damaged(mixture, manifest)
+    if faults:
+        raise InputError(f"{faults[0]}. Right: build the mixture again.")
+    if manifest["rows"] == 0:
+        raise InputError(f"{mixture}: the mixture has no rows. Right: a recipe whose filters leave some.")
+    return manifest
+
+
+def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Any:
+    """Return the tokenizer of the run: named, the model's own, or trained on the mixture and kept in `tokenizer/`."""
+    from steel_train.examples.tokenizer import load_tokenizer, settle
+    from steel_train.models.load import resolve
+
+    where = f"{recipe.path} [train]"
+    if settings.tokenizer is None and isinstance(settings.model, dict):
+        name = str(trained_tokenizer(settings.model.get("vocab_size", 16_000), folder, mixture, manifest))
+    else:
+        name = resolve(settings.tokenizer or str(settings.model), recipe.path)
+    tokenizer = load_tokenizer(name, where)
+    settle(tokenizer, settings.chat_template, recipe.path)
+    return tokenizer
+
+
+def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Path:
+    """Return `folder/tokenizer`, a byte-level BPE of `size` entries trained on the mixture; kept if it is there."""
+    from steel_data.row.record import text_view
+    from steel_train.examples.folder import read_rows
+    from steel_train.examples.tokenizer import train_tokenizer
+
+    target, key = folder / "tokenizer", {"mixture": manifest["content_sha256"], "size": size}
+    note = target / "steel-tokenizer.json"
+    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != key:
+        temporary = folder / ".tokenizer.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        texts = (text_view(row) for rows in read_rows(mixture) for row in rows)
+        train_tokenizer(texts, size, temporary)
+        (temporary / note.name).write_text(json.dumps(key), encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.replace(target)
+    return target

@@ -1,0 +1,1 @@
+"""The language model head fused with its loss: logits of all rows are never in memory at once."""

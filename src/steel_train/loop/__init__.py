@@ -1,0 +1,1 @@
+"""The training loop: TRL set up, run, interrupted, resumed and recorded."""

@@ -1,0 +1,248 @@
+"""One training run in one folder: what it is, how it starts or goes on, and how it ends.
+
+The folder: `run.json` (what the run is; compared on every start), `checkpoints/`, `metrics.jsonl`, `loss.svg`, and
+`result.json`, written last: its presence means finished.
+"""
+
+import dataclasses
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from steel_data.errors import InputError
+from steel_data.recipe.load import portable
+from steel_train.examples.prepare import Prepared
+from steel_train.loop.arguments import arguments
+from steel_train.loop.checkpoints import WRITING, checkpoint_name, read_facts, resumable, verify, whole_checkpoints
+from steel_train.loop.dpo import dpo_loss, reference_log_likelihoods, sft_loss
+from steel_train.loop.metrics import Metrics, Window, draw_losses
+from steel_train.loop.trainer import Job, SteelTrainer
+from steel_train.models.load import (
+    Base,
+    adapter,
+    check_vocabulary,
+    describe_base,
+    load_config,
+    load_model,
+    packs,
+    uses_bf16,
+)
+from steel_train.preflight.inspect import Question, inspect, stop_at_faults
+from steel_train.preflight.print import print_report
+from steel_train.say import say, write_json
+from steel_train.schedule.batches import Steps
+from steel_train.schedule.exposures import exposures
+from steel_train.schedule.order import make_schedule
+
+# Settings that may change between two starts of one run: they do not touch what is computed.
+_FREE = ("resume", "keep", "report_to", "save_every")
+_PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "numpy")
+
+
+class Session:
+    """One seed of a run."""
+
+    def __init__(self, prepared: Prepared, folder: Path, seed: int) -> None:
+        from accelerate import PartialState
+
+        self.prepared, self.folder, self.seed = prepared, folder, seed
+        self.settings, self.recipe = prepared.settings, prepared.recipe
+        self.main = PartialState().is_main_process
+        self.config = load_config(self.settings, self.recipe.path, len(prepared.tokenizer))
+        packed = packs(self.settings, self.config, self.recipe.path)
+        self.packed = packed
+        self.schedule = make_schedule(prepared, self.packed, seed, PartialState().num_processes)
+
+    def is_finished(self) -> bool:
+        """Return whether the run is done, having verified it. Raises InputError where it is another run or damaged."""
+        result = self.folder / "result.json"
+        if not result.is_file():
+            return False
+        self._compare_identity()
+        done = json.loads(result.read_text(encoding="utf-8"))
+        verify(self.folder / "checkpoints" / done["checkpoint"])
+        say(f"{self.folder}: finished at step {done['step']:,}, loss {done['loss']:.4f}; its last checkpoint is whole")
+        return True
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the weights of the run."""
+        manifest = self.prepared.manifest
+        return {
+            "recipe": self.recipe.name,
+            "seed": self.seed,
+            "train": portable(self.settings.model_dump(exclude={"seeds", *_FREE})),
+            "mixture": {"content_sha256": manifest["content_sha256"], "rows": manifest["rows"]},
+            "processes": self.schedule.processes,
+            "packed": self.packed,
+        }
+
+    def _compare_identity(self) -> None:
+        """Refuse to go on with another mixture or other settings, naming the first change."""
+        file = self.folder / "run.json"
+        if not file.is_file():
+            return
+        before = json.loads(file.read_text(encoding="utf-8"))["identity"]
+        # through JSON, so that tuples and lists compare alike
+        change = _first_change(before, json.loads(json.dumps(self.identity())))
+        if change:
+            raise InputError(
+                f"{self.folder}: was started with {change}. Right: another --out, or the recipe as it was."
+            )
+
+    def train(self, stop: list[int]) -> None:
+        """Train from the newest checkpoint or from the start; write what a finished run leaves unless `stop` is set."""
+        checkpoint = self._start()
+        self._preflight(fresh=checkpoint is None)
+        model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
+        check_vocabulary(model.get_input_embeddings().num_embeddings, self.prepared.tokenizer, self.recipe.path)
+        _learn_to_stop(model, self.prepared.tokenizer)
+        base = describe_base(model, self.settings, self.recipe.path)
+        self._write_run(base)
+        trainer = self._trainer(model, base, stop)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        if not stop and self.main:
+            self._finish()
+
+    def _start(self) -> Path | None:
+        """Return the checkpoint to go on from, with the log wound back to it."""
+        self._compare_identity()
+        checkpoint = resumable(self.folder)
+        if checkpoint is not None and self.settings.resume == "never":
+            raise InputError(f'{self.folder}: holds {checkpoint.name}, and resume = "never". Right: another --out.')
+        facts = read_facts(checkpoint) if checkpoint else None
+        step = facts["step"] if facts else 0
+        if self.main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            Metrics(self.folder).rewind(step)
+            if checkpoint is not None:
+                say(f"{self.folder}: going on from step {step:,} of {self.schedule.steps:,}")
+        self.resumed = facts
+        return checkpoint
+
+    def _preflight(self, fresh: bool) -> None:
+        """Look before the leap: print and keep the report, and stop at a fault."""
+        question = Question(
+            self.prepared.examples, self.schedule, self.settings, self.prepared.tokenizer, self.config, self.folder,
+            bf16=uses_bf16(self.settings),
+        )  # fmt: skip
+        # the memory of a tiny model can be no one's worry, and a resumed run has fitted before
+        report = inspect(question, with_memory=self.main and fresh)
+        if self.main:
+            write_json(self.folder / "preflight.json", dataclasses.asdict(report))
+            if fresh:
+                print_report(report)
+        stop_at_faults(report, self.recipe.path)
+
+    def _write_run(self, base: Base) -> None:
+        if not self.main:
+            return
+        for warning in other_bases(self.folder, base):
+            say(f"warning: {warning}")
+        about = {"name": base.name, "fingerprint": base.fingerprint, "architecture": base.architecture}
+        versions = {package: version(package) for package in _PACKAGES}
+        write_json(self.folder / "run.json", {"identity": self.identity(), "base": about, "versions": versions})
+
+    def _trainer(self, model: Any, base: Base, stop: list[int]) -> SteelTrainer:
+        from steel_train.kernels.patch import patch
+
+        examples, settings = self.prepared.examples, self.settings
+        steps = Steps(examples, self.schedule, self.prepared.tokenizer.pad_token_id)
+        is_dpo = settings.method == "dpo"
+        # a pair counts once, at its chosen answer
+        weights = np.arange(len(examples.table)) % 2 == 0 if is_dpo else examples.table["learnt"].to_numpy()
+        window = Window(examples, weights.astype(np.int64))
+        if self.resumed:
+            window.restore(self.resumed["window"])
+        kernels: list[str] = []
+        job = Job(
+            folder=self.folder, steps=steps, schedule=self.schedule, window=window, row_loss=sft_loss,
+            facts=lambda step: self._facts(step, base, kernels), say=say, save_every=settings.save_every,
+            keep=settings.keep, stop=stop,
+        )  # fmt: skip
+        trainer = SteelTrainer(
+            job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
+            processing_class=self.prepared.tokenizer, peft_config=adapter(settings),
+        )  # fmt: skip
+        net: Any = trainer.model
+        inner = net.get_base_model() if settings.uses_lora else net
+        kernels += patch(inner, settings.kernels, in_forward=not is_dpo)
+        if is_dpo:
+            reference = reference_log_likelihoods(trainer, steps, self.folder / "reference.npy")
+            job.row_loss = dpo_loss(reference, settings.dpo.beta)
+        return trainer
+
+    def _facts(self, step: int, base: Base, kernels: list[str]) -> dict[str, Any]:
+        """Return what a checkpoint says of itself."""
+        manifest = self.prepared.manifest
+        return {
+            "step": step,
+            "epoch": round(step / self.schedule.steps_per_epoch, 6),
+            "epoch_end": step % self.schedule.steps_per_epoch == 0 or step == self.schedule.steps,
+            "steps": self.schedule.steps,
+            "recipe": self.recipe.name,
+            "seed": self.seed,
+            "processes": self.schedule.processes,
+            "mixture": {"name": manifest["name"], "content_sha256": manifest["content_sha256"]},
+            "base": {
+                "name": base.name, "fingerprint": base.fingerprint, "architecture": base.architecture,
+                "history": base.history,
+            },
+            "train": portable(self.settings.model_dump()),
+            "exposures": exposures(self.prepared.examples, self.schedule, step),
+            "contamination": manifest.get("contamination", {}),
+            "kernels": kernels,
+            "versions": {package: version(package) for package in _PACKAGES},
+        }  # fmt: skip
+
+    def _finish(self) -> None:
+        lines = Metrics(self.folder).read()
+        shutil.rmtree(self.folder / "checkpoints" / WRITING, ignore_errors=True)
+        draw_losses(lines, f"{self.recipe.name}, seed {self.seed}: training loss", self.folder / "loss.svg")
+        last = whole_checkpoints(self.folder)[-1]
+        step = self.schedule.steps
+        if last.name != checkpoint_name(step):
+            raise RuntimeError(f"training ended at {last.name}, not at step {step}")
+        write_json(self.folder / "result.json", {"step": step, "checkpoint": last.name, "loss": lines[-1]["loss"]})
+        say(f"{self.folder}: finished; {last.name}, loss {lines[-1]['loss']:.4f}, loss.svg")
+
+
+def other_bases(folder: Path, base: Base) -> list[str]:
+    """Return warnings about neighbouring runs of the same architecture that start from other weights."""
+    found = []
+    for file in sorted([*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")]):
+        if file.parent == folder:
+            continue
+        try:
+            other = json.loads(file.read_text(encoding="utf-8"))["base"]
+        except (OSError, ValueError, KeyError):
+            continue
+        if other["architecture"] == base.architecture and other["fingerprint"] != base.fingerprint:
+            found.append(
+                f"{file.parent} starts from {other['name']} ({other['fingerprint'][:8]}), this run from {base.name} "
+                f"({base.fingerprint[:8]}): a difference between the two is not one between mixtures."
+            )
+    return found
+
+
+def _learn_to_stop(model: Any, tokenizer: Any) -> None:
+    """Let generation stop at every token that ends a turn in training, and pad with what training pads with."""
+    known = model.generation_config.eos_token_id
+    known = [] if known is None else known if isinstance(known, list) else [known]
+    ends = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    model.generation_config.eos_token_id = list(dict.fromkeys([*ends, *known]))
+    model.generation_config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+
+
+def _first_change(before: Any, now: Any, path: str = "") -> str | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in {**before, **now}:
+            change = _first_change(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+            if change:
+                return change
+        return None
+    return None if before == now else f"{path} = {json.dumps(before)}, now it is {json.dumps(now)}"

@@ -1,0 +1,213 @@
+"""TRL's SFTTrainer with a step of our own: one data item is the whole accumulated step of one process.
+
+Why a step and not a micro batch: the divisor of the loss is then known before the first backward pass, from the rows
+themselves, whatever the model's signature says (transformers#34191 and its successors: the mean of micro-batch means is
+not the mean). Shapes: E examples of a pass, B rows and S positions of it.
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from safetensors import SafetensorError
+from transformers import Trainer, TrainerCallback
+from trl.trainer.sft_trainer import SFTTrainer
+
+from steel_data.errors import InputError
+from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, prune
+from steel_train.loop.metrics import Metrics, Window
+from steel_train.schedule.batches import MicroBatch, Steps
+from steel_train.schedule.order import Schedule
+
+# (E,) negative log-likelihoods and the examples' numbers -> (E,) losses
+RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class Job:
+    """What the trainer needs besides TRL's own arguments.
+
+    `facts(step)` is what a checkpoint says of itself. `say` prints one line of progress. `stop` is set by a signal.
+    """
+
+    folder: Path
+    steps: Steps
+    schedule: Schedule
+    window: Window
+    row_loss: RowLoss
+    facts: Callable[[int], dict[str, Any]]
+    say: Callable[[str], None]
+    save_every: int | None
+    keep: int | None
+    stop: list[int]
+
+
+class SteelTrainer(SFTTrainer):
+    """Trains on `job.steps`; everything but the step, the log and the checkpoint folder is TRL's."""
+
+    # our loss is divided by the whole step's count, so nothing may divide it again
+    loss_is_scaled_for_ga: bool | None = True  # type: ignore[assignment]
+
+    def __init__(self, job: Job, **options: Any) -> None:
+        self.job = job
+        self.metrics_file = Metrics(job.folder)
+        self.began = time.monotonic()
+        self.step_losses: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
+        # TRL takes its own kind of data set only: the items are numbers, the collator looks them up
+        collator: Any = self._look_up
+        items = Dataset.from_dict({"item": range(len(job.steps))})
+        super().__init__(train_dataset=items, data_collator=collator, callbacks=[_SaveAndStop(job)], **options)
+        for callback in ("PrinterCallback", "ProgressCallback"):
+            for found in [c for c in self.callback_handler.callbacks if type(c).__name__ == callback]:
+                self.remove_callback(found)
+
+    def _look_up(self, items: list[dict[str, int]]) -> list[MicroBatch]:
+        return self.job.steps[items[0]["item"]]
+
+    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """Run all passes of one step (a list of MicroBatch); return the process's share of its loss (a scalar)."""
+        model.train()
+        step = self.state.global_step
+        units = self.job.schedule.units(step)
+        per_unit = self.job.steps.examples.per_unit
+        rows = (units[:, None] * per_unit + np.arange(per_unit)).ravel()
+        scale = self.accelerator.num_processes / float(self.job.window.weights[rows].sum())
+        total, losses = torch.zeros((), device=self.args.device), []
+        for i, batch in enumerate(inputs):
+            last = i == len(inputs) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    losses_E = self.job.row_loss(negative_log_likelihoods(model, batch, self.args.device), batch.rows_E)
+                loss = losses_E.sum() * scale
+                self.accelerator.backward(loss)
+            total += loss.detach()
+            losses.append(losses_E.detach())
+        self._account(step, rows, np.concatenate([b.rows_E.numpy() for b in inputs]), torch.cat(losses))
+        return total
+
+    def _account(self, step: int, rows: Any, mine: Any, losses: torch.Tensor) -> None:
+        """Add the step to the window, on every process alike, and stop before a bad loss reaches the weights."""
+        own = losses.double().cpu().numpy() if losses.device.type != "mps" else losses.cpu().double().numpy()
+        self.step_losses = (mine, own)
+        sums = np.append(self.job.window.sums(mine, own), len(self.job.stop))
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum").cpu().numpy()
+        self.job.stop += [15] * int(sums[-1] > 0)
+        if not np.isfinite(sums[:-1]).all():
+            raise self._bad_step("the loss")
+        tokens = int(np.diff(self.job.steps.examples.starts)[rows].sum())
+        self.job.window.add(sums[:-1], rows, tokens)
+
+    def _bad_step(self, what: str) -> InputError:
+        mine, own = self.step_losses or (np.zeros(0, int), np.zeros(0))
+        bad = mine[~np.isfinite(own)]
+        named = self.job.steps.examples.table["id"][bad.tolist() if len(bad) else mine.tolist()].unique(
+            maintain_order=True
+        )
+        shown = ", ".join(named[:8]) + (f" and {len(named) - 8} more" if len(named) > 8 else "")
+        saved = sorted(p.name for p in (self.job.folder / "checkpoints").glob("step-*"))
+        return InputError(
+            f"{self.job.folder}: {what} is not a number at step {self.state.global_step + 1}; rows: {shown}. The last "
+            f"good checkpoint is {saved[-1] if saved else 'none'}. Right: a lower learning_rate, or look at these rows."
+        )
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if norm is not None and not np.isfinite(float(norm)):
+            raise self._bad_step("the gradient")
+        return norm
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Return 0: the count that transformers keeps expects one batch a step."""
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Write a line of metrics.jsonl, say it, and hand the numbers to the loggers of `report_to`."""
+        if "loss" not in logs:  # the summary at the end of train()
+            return
+        window, step, schedule = self.job.window, self.state.global_step, self.job.schedule
+        seconds, self.began = time.monotonic() - self.began, time.monotonic()
+        line = {"step": step, "epoch": round(step / schedule.steps_per_epoch, 6), **window.means()}
+        line |= {key: logs[key] for key in ("learning_rate", "grad_norm") if key in logs}
+        line |= {"tokens": window.tokens, "tokens_per_second": round(window.tokens / seconds, 1)}
+        left = (schedule.steps - step) * seconds / max(window.steps, 1)
+        window.reset()
+        if self.is_world_process_zero():
+            self.metrics_file.append(line)
+            self.job.say(
+                f"step {step:,}/{schedule.steps:,}  epoch {line['epoch']:.2f}  loss {line['loss']:.4f}  "
+                f"{line['tokens_per_second']:,.0f} tokens/s  {_clock(left)} left"
+            )
+        flat = {f"{key}/{name}": v for key in ("loss_by_source", "loss_by_kind") for name, v in line.pop(key).items()}
+        logs.clear()
+        logs.update({key: value for key, value in (line | flat).items() if key != "step"})
+        self._metrics["train"].clear()
+        Trainer.log(self, logs, start_time)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Write a checkpoint beside the others and rename it when it is whole."""
+        step, main = self.state.global_step, self.is_world_process_zero()
+        place = self.job.folder / "checkpoints"
+        target, written = place / checkpoint_name(step), place / WRITING / f"checkpoint-{step}"
+        if target.exists():
+            return
+        self.args.output_dir = str(place / WRITING)
+        try:
+            Trainer._save_checkpoint(self, model, trial)
+            self.accelerator.wait_for_everyone()
+            if main:
+                (written / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths; nothing reads it
+                finish(written, target, self.job.facts(step) | {"window": self.job.window.state()})
+                prune(self.job.folder, self.job.keep)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if main:
+                shutil.rmtree(place / WRITING, ignore_errors=True)
+            raise InputError(
+                f"{target}: cannot be written: {_reason(error)}. Earlier checkpoints are whole; free some room and run "
+                "the same command to go on."
+            ) from error
+        self.accelerator.wait_for_everyone()
+
+
+class _SaveAndStop(TrainerCallback):
+    """Decides after each step whether to save and whether to stop."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        step, schedule = state.global_step, self.job.schedule
+        every = self.job.save_every
+        if step % schedule.steps_per_epoch == 0 or step == schedule.steps or (every and step % every == 0):
+            control.should_save = True
+        if step == schedule.steps:
+            control.should_log = True
+        if self.job.stop:
+            control.should_save = control.should_training_stop = True
+
+
+def negative_log_likelihoods(model: torch.nn.Module, batch: MicroBatch, device: torch.device) -> torch.Tensor:
+    """Return the negative log-likelihood of each example of a pass, summed over its learnt tokens: (E,) float32."""
+    inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.inputs.items()}
+    output = model(**inputs, fused_lm_head=True)
+    segment = batch.segment_BS[:, 1:].to(device).reshape(-1)
+    losses_E = torch.zeros(len(batch.rows_E), device=device)
+    # zero where nothing is learnt
+    return losses_E.index_add(0, segment, -output.log_probs.float().reshape(-1))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).splitlines()[0][:160]

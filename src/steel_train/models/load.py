@@ -1,0 +1,183 @@
+"""The model of a run: loaded or made from a table, with what identifies where it starts."""
+
+import contextlib
+import inspect
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+
+from steel_data.errors import InputError, nearest
+from steel_train.models.attention import ATTENTION, register_attention
+from steel_train.settings import Lora, Settings
+
+# Layers whose output depends on the rest of a row in ways that no mask can undo: padding or packing would change it.
+_MIXES_THE_ROW = ("steel",)
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where a run starts: a name for people, the fingerprint of all weights, the architecture, and how they came to be.
+
+    `history`: one entry for each earlier run of steel, oldest first (what its checkpoint's steel.json says of itself).
+    """
+
+    name: str
+    fingerprint: str
+    architecture: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def resolve(name: str, recipe: Path) -> str:
+    """Return the folder that a recipe names (relative to it), else the name itself as a hub id. Raises InputError."""
+    folder = Path(name) if Path(name).is_absolute() else recipe.parent / name
+    if folder.is_dir():
+        if not (folder / "config.json").exists() and (folder / "checkpoints").is_dir():
+            steps = sorted(p.name for p in (folder / "checkpoints").glob("step-*"))
+            example = f"{name}/checkpoints/{steps[-1]}" if steps else "one with config.json"
+            raise InputError(f"{recipe} [train]: model '{name}' is a run, not a model. Right: model = \"{example}\".")
+        return str(folder)
+    if name.count("/") != 1 or name.startswith(("/", ".")):
+        raise InputError(f"{recipe} [train]: model '{name}': no such folder ({folder}). Right: a folder or a hub id.")
+    return name
+
+
+def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
+    """Return the config of the model, from disk, the hub or the recipe's table. Raises InputError."""
+    from transformers import AutoConfig
+
+    with contextlib.suppress(ModuleNotFoundError):
+        import steel_train.models.steel  # noqa: F401 - makes the Steel-LLM architecture known to transformers
+    if isinstance(settings.model, dict):
+        return _config_of_table(settings.model, recipe, vocabulary)
+    name = resolve(settings.model, recipe)
+    try:
+        return AutoConfig.from_pretrained(name)
+    except Exception as error:
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {_line(error)}.") from None
+
+
+def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> Any:
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    kind = table["type"]
+    where = f"{recipe} [train] model"
+    if kind not in CONFIG_MAPPING:
+        raise InputError(f"{where}: unknown type '{kind}'.{nearest(kind, list(CONFIG_MAPPING), show_known=False)}")
+    options = {key: value for key, value in table.items() if key != "type"}
+    known = AutoConfig.for_model(kind).to_dict()
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        raise InputError(f"{where}: unknown key '{unknown[0]}'.{nearest(unknown[0], known, show_known=False)}")
+    # a multiple of 64 suits the matrix units; the spare rows are never a label
+    options["vocab_size"] = max(options.get("vocab_size", 0), -(-vocabulary // 64) * 64)
+    try:
+        return AutoConfig.for_model(kind, **options)
+    except Exception as error:
+        raise InputError(f"{where}: {_line(error)}.") from None
+
+
+def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed: int) -> Any:
+    """Return the model in float32, its attention fit for packed rows if `packed`. Raises InputError."""
+    from transformers import AutoModelForCausalLM, set_seed
+
+    register_attention()
+    attention = _attention(packed)
+    try:
+        if settings.from_scratch:
+            set_seed(seed)
+            return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
+        name = resolve(str(settings.model), recipe)
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation=attention)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {_line(error)}.") from None
+
+
+def _attention(packed: bool) -> str:
+    from transformers.utils.import_utils import is_flash_attn_2_available
+
+    if not packed:
+        return "sdpa"
+    return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else ATTENTION
+
+
+def packs(settings: Settings, config: Any, recipe: Path) -> bool:
+    """Return whether rows are packed. Raises InputError where that is asked of a model that cannot keep rows apart."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    able = (
+        model_class is not None
+        and getattr(model_class, "_supports_attention_backend", False)
+        and config.model_type not in _MIXES_THE_ROW
+        and any(p.kind is p.VAR_KEYWORD for p in inspect.signature(model_class.forward).parameters.values())
+    )
+    if settings.packing and not able:
+        raise InputError(
+            f"{recipe} [train]: packing = true, but {config.model_type} cannot keep rows apart. Right: packing = false."
+        )
+    return able if settings.packing is None else settings.packing
+
+
+def check_vocabulary(model_rows: int, tokenizer: Any, recipe: Path) -> None:
+    """Raise InputError where the tokenizer has ids that the embedding has no row for."""
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= model_rows:
+        raise InputError(
+            f"{recipe} [train]: the tokenizer's largest id is {highest}, the model has {model_rows} embedding rows. "
+            "Right: the model's own tokenizer."
+        )
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """Return xxh3-128 over names, types and bytes of all parameters and buffers that are saved."""
+    digest = xxhash.xxh3_128()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def describe_base(model: Any, settings: Settings, recipe: Path) -> Base:
+    """Return where the run starts. A base that is a checkpoint of steel brings its history along."""
+    sizes = {k: v for k, v in model.config.to_dict().items() if type(v) is int and not k.endswith("token_id")}
+    architecture = json.dumps({"type": model.config.model_type, **sizes}, sort_keys=True)
+    history: list[dict[str, Any]] = []
+    if isinstance(settings.model, dict):
+        name = f"{settings.model['type']} from scratch"
+    else:
+        name = settings.model
+        said = Path(resolve(name, recipe)) / "steel.json"
+        if said.is_file():
+            earlier = json.loads(said.read_text(encoding="utf-8"))
+            history = [*earlier["base"].pop("history", []), earlier]
+    return Base(name, fingerprint(model), xxhash.xxh3_64_hexdigest(architecture.encode()), history)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")
+
+
+def uses_bf16(settings: Settings) -> bool:
+    """Return whether the forward pass computes in bfloat16 (over float32 weights)."""
+    if settings.precision != "auto":
+        return settings.precision == "bf16"
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def adapter(settings: Settings) -> Any:
+    """Return PEFT's LoraConfig, or None where all weights are trained."""
+    if not settings.uses_lora:
+        return None
+    from peft import LoraConfig
+
+    lora = settings.lora or Lora()
+    return LoraConfig(
+        task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
+        target_modules=lora.targets or "all-linear",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The pre-flight: what a run would cost and learn, said before it starts."""

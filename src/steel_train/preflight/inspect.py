@@ -1,0 +1,225 @@
+"""The pre-flight: what a run is going to do, and the mistakes that would only show after days.
+
+`inspect` gathers facts, `judge` says which of them are faults (the run stops) or warnings. Both work on all examples
+(before a run) or on a sample of them (`plan`), which they say.
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from steel_data.errors import InputError
+from steel_train.examples.folder import Examples
+from steel_train.preflight.costs import Cost, cost, operations_per_token
+from steel_train.preflight.memory import Memory, estimate_memory
+from steel_train.schedule.batches import Steps
+from steel_train.schedule.order import Schedule, padded_tokens
+from steel_train.settings import Settings
+
+_STEPS_LOOKED_AT = 200  # for padding and the largest pass
+_SMALL = 1_000_000  # parameters below which memory is no question
+_MUCH = 0.05  # a share of rows cut or dropped that deserves a warning
+
+
+@dataclass
+class Report:
+    """What a run is going to do. Counts marked `of sample` are scaled up where only some rows were read."""
+
+    rows: int
+    rows_read: int
+    sources: list[dict[str, Any]]
+    dropped: dict[str, int]
+    cut: int
+    examples: int
+    tokens: int
+    learnt: int
+    unended: int
+    ended_share: float
+    steps: int
+    steps_per_epoch: int
+    rows_per_step: int
+    checkpoints: int
+    packed: bool
+    padding: float
+    padding_plain: float
+    parameters: int
+    memory: Memory | None
+    disk_needed: int
+    disk_free: int
+    cost: Cost | None
+    warnings: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def scale(self) -> float:
+        """Return by how much counts of a sample are multiplied."""
+        return self.rows / self.rows_read if self.rows_read else 1.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is looked at: examples (all or a sample), their schedule, the model's config, what is asked of devices."""
+
+    examples: Examples
+    schedule: Schedule
+    settings: Settings
+    tokenizer: Any
+    config: Any
+    folder: Path
+    bf16: bool
+    gpu: str | None = None
+    price: str | None = None
+
+
+def inspect(question: Question, with_memory: bool = True) -> Report:
+    """Return the facts of a run and what is wrong with them."""
+    examples, schedule, settings = question.examples, question.schedule, question.settings
+    table, scale = examples.table, examples.of / max(examples.rows, 1)
+    whole_steps = max(round(schedule.steps_per_epoch * scale), 1) * settings.epochs
+    steps = schedule.steps if scale == 1 else min(whole_steps, settings.max_steps or whole_steps)
+    per_epoch = schedule.steps_per_epoch if scale == 1 else max(whole_steps // settings.epochs, 1)
+    checkpoints = _checkpoints(steps, per_epoch, settings.save_every)
+    parameters = _parameters(question.config)
+    report = Report(
+        rows=examples.of, rows_read=examples.rows, sources=_by_source(examples),
+        dropped=dict(sorted(examples.dropped["reason"].value_counts().iter_rows())),
+        cut=int((table["cut"] > 0).sum()), examples=len(table), tokens=int(table["length"].sum()),
+        learnt=int(table["learnt"].sum()), unended=int(table["unended"].sum()),
+        ended_share=_ended_share(examples, question.tokenizer), steps=steps, steps_per_epoch=per_epoch,
+        rows_per_step=schedule.rows_per_step, checkpoints=checkpoints, packed=schedule.room is not None,
+        padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, cost=None,
+        disk_needed=_disk(parameters, checkpoints, settings), disk_free=_free(question.folder),
+    )  # fmt: skip
+    if len(table):
+        real, laid = padded_tokens(schedule, _STEPS_LOOKED_AT)
+        report.padding, report.padding_plain = 1 - real / max(laid, 1), _plain_padding(schedule)
+        report.memory = _memory(question) if with_memory and parameters > _SMALL else None
+        report.cost = _cost(question, report)
+    judge(report, question)
+    return report
+
+
+def _by_source(examples: Examples) -> list[dict[str, Any]]:
+    columns = [pl.len().alias("examples"), pl.col("length").sum().alias("tokens"), pl.col("learnt").sum()]
+    found = examples.table.group_by("source").agg(*columns, (pl.col("cut") > 0).sum()).sort("source")
+    return list(found.iter_rows(named=True))
+
+
+def _ended_share(examples: Examples, tokenizer: Any) -> float:
+    """Return the share of whole examples of which the last learnt token ends a turn."""
+    from steel_train.examples.tokenizer import end_tokens
+
+    ends = set(tokenizer.convert_tokens_to_ids(list(end_tokens(tokenizer))))
+    whole = examples.table.with_row_index().filter(pl.col("cut") == 0)["index"].to_list()[:20_000]
+    ended = 0
+    for i in whole:
+        ids, learnt = examples.one(i)
+        ended += int(ids[np.flatnonzero(learnt)[-1]]) in ends
+    return ended / len(whole) if whole else 0.0
+
+
+def _checkpoints(steps: int, per_epoch: int, save_every: int | None) -> int:
+    if not steps:
+        return 0
+    kept = {*range(per_epoch, steps + 1, per_epoch), steps}
+    return len(kept | set(range(save_every, steps + 1, save_every)) if save_every else kept)
+
+
+def _parameters(config: Any) -> int:
+    """Return how many parameters a model of this config has, without making them."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return sum(p.numel() for p in model.parameters())
+
+
+def _disk(parameters: int, checkpoints: int, settings: Settings) -> int:
+    """Return the bytes of all checkpoints: float32 weights, for two of them the moments, and one being written."""
+    kept = min(checkpoints, settings.keep + settings.epochs) if settings.keep else checkpoints
+    if settings.uses_lora:
+        return 0  # an adapter is small beside anything else
+    return 4 * parameters * (kept + 1 + 2 * 3)
+
+
+def _free(folder: Path) -> int:
+    place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(place).free
+
+
+def _plain_padding(schedule: Schedule) -> float:
+    """Return the share of padding if rows were batched as they come, `micro_batch` at a time."""
+    lengths = schedule.lengths[schedule.units(0)]
+    for step in range(1, min(schedule.steps_per_epoch, _STEPS_LOOKED_AT)):
+        lengths = np.concatenate([lengths, schedule.lengths[schedule.units(step)]])
+    size = schedule.micro_batch
+    whole = lengths[: len(lengths) // size * size].reshape(-1, size)
+    return float(1 - whole.sum() / (whole.max(axis=1).sum() * size)) if len(whole) else 0.0
+
+
+def _memory(question: Question) -> Memory:
+    """Estimate the memory of the largest pass of the steps looked at."""
+    schedule, largest, most = question.schedule, [0], -1
+    for step in range(min(schedule.steps, _STEPS_LOOKED_AT)):
+        for group in schedule.layout(schedule.units(step)):
+            lengths = schedule.lengths[group]
+            size = int(lengths.sum() if schedule.room is not None else lengths.max(initial=0) * len(group))
+            if size > most:
+                largest, most = group, size
+    batch = Steps(question.examples, schedule, 0)._one(largest, 0)
+    return estimate_memory(question.config, question.settings, batch, question.bf16)
+
+
+def _cost(question: Question, report: Report) -> Cost | None:
+    if question.gpu is None:
+        return None
+    mean = report.tokens / max(report.examples, 1)
+    per_token = operations_per_token(question.config, report.parameters, mean, report.learnt / max(report.tokens, 1))
+    share_of_run = report.steps / (report.steps_per_epoch * question.settings.epochs)
+    tokens = report.tokens * report.scale * question.settings.epochs * share_of_run
+    return cost(tokens * per_token, question.gpu, question.price)
+
+
+def judge(report: Report, question: Question) -> None:
+    """Fill in faults and warnings."""
+    table = question.examples.table
+    reasons = ", ".join(f"{reason}: {n:,}" for reason, n in report.dropped.items())
+    if not report.examples:
+        right = "a larger max_length" if "no label left" in reasons else "another chat_template"
+        report.faults.append(f"no row is left to learn from ({reasons or 'the mixture is empty'}). Right: {right}.")
+        return
+    if report.ended_share == 0:
+        report.faults.append(
+            "no row teaches the model to stop: no learnt text is followed by an end token. Right: a chat_template that "
+            "ends assistant turns."
+        )
+    elif report.ended_share < 1 - _MUCH:
+        report.warnings.append(f"only {report.ended_share:.0%} of the whole rows end with a learnt end token")
+    for count, what in ((sum(report.dropped.values()), f"dropped ({reasons})"), (report.cut, "cut at max_length")):
+        if count > _MUCH * report.rows_read:
+            report.warnings.append(f"{count / report.rows_read:.0%} of the rows are {what}")
+    injected = table.filter(pl.col("kind") == "injected")
+    lost = int((injected["cut"] > 0).sum()) + len(question.examples.dropped.filter(pl.col("kind") == "injected"))
+    if lost:
+        report.warnings.append(f"{lost:,} injected rows are cut or dropped: their doses are not what the recipe says")
+    if report.disk_needed > report.disk_free:
+        report.faults.append(
+            f"the checkpoints need {report.disk_needed / 1e9:.1f} GB, {report.disk_free / 1e9:.1f} GB are free. "
+            "Right: keep, a larger save_every, or another --out."
+        )
+    if report.cost and report.memory and report.memory.peak > report.cost.memory:
+        report.warnings.append(
+            f"{report.memory.peak / 1e9:.1f} GB do not fit one {report.cost.device} ({report.cost.memory / 1e9:.0f} "
+            "GB). Smaller: micro_batch, max_length, gradient_checkpointing, or LoRA"
+        )
+
+
+def stop_at_faults(report: Report, recipe: Path) -> None:
+    """Raise InputError with the first fault, if there is one."""
+    if report.faults:
+        raise InputError(f"{recipe} [train]: {report.faults[0]}")

@@ -1,0 +1,97 @@
+"""The pre-flight as people read it: tables, and the first batch with the learnt text marked."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from steel_data.row.display import visible
+from steel_train.examples.folder import Examples
+from steel_train.preflight.inspect import Report
+from steel_train.schedule.order import Schedule
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print a report to the terminal, or as plain text to a pipe."""
+    (console or Console(highlight=False, soft_wrap=True)).print(Group(*_parts(report)))
+
+
+def _parts(report: Report) -> Iterator[Any]:
+    read = "" if report.rows == report.rows_read else f", read a sample of {report.rows_read:,}; counts are scaled up"
+    yield Text(f"rows {report.rows:,}{read}")
+    yield _sources(report)
+    for reason, count in report.dropped.items():
+        yield Text(f"dropped: {round(count * report.scale):,} rows, {visible(reason)}")
+    if report.cut:
+        yield Text(f"cut at max_length: {round(report.cut * report.scale):,} rows")
+    yield Text(f"rows that teach the end of a turn: {report.ended_share:.1%}")
+    yield Text(
+        f"steps {report.steps:,} of {report.rows_per_step:,} rows, {report.steps_per_epoch:,} an epoch; "
+        f"{report.checkpoints:,} checkpoints"
+    )
+    layout = "packed, no padding" if report.packed else f"padding {report.padding:.1%} of all positions"
+    yield Text(f"layout: {layout} (rows batched as they come: {report.padding_plain:.1%})")
+    yield Text(f"parameters {report.parameters / 1e6:,.1f} M")
+    if report.memory is not None:
+        yield _memory(report)
+    yield Text(f"disk: {_gb(report.disk_needed)} for checkpoints, {_gb(report.disk_free)} free")
+    if report.cost is not None:
+        low, high = report.cost.hours
+        price = f", price {report.cost.price[0]:,.1f} to {report.cost.price[1]:,.1f}" if report.cost.price else ""
+        yield Text(f"estimate on {report.cost.count} x {report.cost.device}: {low:.1f} to {high:.1f} hours{price}")
+    for warning in report.warnings:
+        yield Text(f"warning: {visible(warning)}", style="yellow")
+    for fault in report.faults:
+        yield Text(f"fault: {visible(fault)}", style="red")
+
+
+def _sources(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("source")
+    for name in ("examples", "tokens", "learnt", "share learnt", "share of loss"):
+        table.add_column(name, justify="right")
+    rows = [*report.sources, {"source": "all", **{k: getattr(report, k) for k in ("examples", "tokens", "learnt")}}]
+    for row in rows:
+        counts = [f"{round(row[k] * report.scale):,}" for k in ("examples", "tokens", "learnt")]
+        shares = [f"{row['learnt'] / max(row[k], 1):.1%}" for k in ("tokens",)]
+        table.add_row(visible(row["source"]), *counts, *shares, f"{row['learnt'] / max(report.learnt, 1):.1%}")
+    return table
+
+
+def _memory(report: Report) -> Table:
+    assert report.memory is not None
+    table = Table(box=None, pad_edge=False)
+    for name in ("memory (estimate)", "weights", "gradients", "optimiser", "activations", "head", "peak"):
+        table.add_column(name, justify="right")
+    m = report.memory
+    table.add_row("one device", *map(_gb, (m.weights, m.gradients, m.optimiser, m.activations, m.head, m.peak)))
+    return table
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size < 10e9 else f"{size / 1e9:.1f} GB"
+
+
+def first_batch(examples: Examples, schedule: Schedule, tokenizer: Any, most: int = 3) -> Text:
+    """Return the first rows of the first step: learnt text in green between » and «, the rest dim."""
+    text = Text()
+    for unit in schedule.units(0)[:most].tolist():
+        for i in range(unit * examples.per_unit, (unit + 1) * examples.per_unit):
+            row = examples.table.row(i, named=True)
+            text.append(f"\n── row {row['id'][:8]}, {row['source']}, {row['length']} tokens, {row['learnt']} learnt\n")
+            ids, learnt = examples.one(i)
+            for part, is_learnt in _stretches(np.array(ids), np.array(learnt)):
+                shown = visible(tokenizer.decode(part))
+                text.append(f"»{shown}«" if is_learnt else shown, style="bold green" if is_learnt else "dim")
+    return text
+
+
+def _stretches(ids: Any, learnt: Any) -> Iterator[tuple[Any, bool]]:
+    """Cut a row where learnt text begins or ends."""
+    borders = [0, *(np.flatnonzero(learnt[1:] != learnt[:-1]) + 1).tolist(), len(ids)]
+    for start, end in pairwise(borders):
+        yield ids[start:end], bool(learnt[start])

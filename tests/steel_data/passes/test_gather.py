@@ -1,0 +1,112 @@
+"""The written files: shards, extras, preference rows, order."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_jsonl
+
+from steel_data.build import Result
+from steel_data.errors import InputError
+from steel_data.passes import gather
+
+Make = Callable[..., Result]
+SOURCE = '[source.a]\npath = "a.jsonl"\n'
+
+
+def test_shards_hold_the_same_mixture_in_the_same_order(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(100))
+    one = make(SOURCE, name="one", workers=1)
+    monkeypatch.setattr(gather, "SHARD_ROWS", 30)
+    monkeypatch.setattr(gather, "_FLUSH_ROWS", 7)
+    many = make(SOURCE, name="many", workers=1)
+    assert [entry["rows"] for entry in many.manifest["output"].values()] == [30, 30, 30, 10]
+    assert list(many.manifest["output"]) == [f"train-0000{i}.parquet" for i in range(4)]
+    assert read_train(many.folder).equals(read_train(one.folder))
+    assert many.manifest["content_sha256"] == one.manifest["content_sha256"]
+    monkeypatch.setattr(gather, "SHARD_ROWS", 30_000)
+    monkeypatch.setattr(gather, "SHARD_CHARS", 400)
+    by_size = make(SOURCE, name="size", workers=1)
+    assert len(by_size.manifest["output"]) > 4
+    assert read_train(by_size.folder).equals(read_train(one.folder))
+
+
+def test_extras_are_columns_only_where_a_source_has_them(make: Make, tmp_path: Path) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "北京"}'}}
+    write_jsonl(
+        tmp_path / "a.jsonl",
+        [
+            {
+                "messages": [
+                    {"role": "user", "content": "北京天气怎样？", "loss": False},
+                    {"role": "assistant", "content": "", "tool_calls": [call]},
+                    {"role": "tool", "content": "晴，21 度"},
+                    {"role": "assistant", "content": "晴天，21 度。", "reasoning_content": "工具说了。", "loss": True},
+                ],
+                "tools": [{"type": "function", "function": {"name": "weather", "parameters": {}}}],
+            }
+        ],
+    )
+    write_jsonl(tmp_path / "b.jsonl", chat_rows(2))
+    plain = make(SOURCE.replace("a.jsonl", "b.jsonl"), name="plain")
+    assert set(read_train(plain.folder)["messages"].dtype.inner.to_schema()) == {"role", "content"}  # type: ignore[union-attr]
+    folder = make(SOURCE, name="rich").folder
+    (row,) = read_train(folder).to_dicts()
+    assert json.loads(row["tools"])[0]["function"]["name"] == "weather"
+    user, asked, told, answer = row["messages"]
+    assert asked["tool_calls"][0]["function"] == {"name": "weather", "arguments": '{"city":"北京"}'}
+    assert told["role"] == "tool"
+    assert (answer["reasoning_content"], answer["loss"], user["loss"]) == ("工具说了。", True, False)
+
+
+def test_preference_rows(make: Make, tmp_path: Path) -> None:
+    rows = [
+        {"conversations": [{"from": "human", "value": f"问题{i}"}], "chosen": {"from": "gpt", "value": "好的回答"},
+         "rejected": {"from": "gpt", "value": "坏的回答"}}
+        for i in range(3)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "p.jsonl", rows)
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(3))
+    pairs = '[source.p]\npath = "p.jsonl"\n'
+    train = read_train(make(pairs).folder)
+    assert {"prompt", "chosen", "rejected"} <= set(train.columns)
+    assert "messages" not in train.columns
+    assert set(train["kind"]) == {"preference"}
+    row = train.row(0, named=True)
+    assert row["prompt"][0]["role"] == "user"
+    assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("好的回答", "坏的回答")
+    with pytest.raises(InputError, match="preference rows and chat rows, which no trainer takes together"):
+        make(pairs + SOURCE, name="both")
+
+
+def test_there_is_always_a_dropped_file_with_the_columns(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(3))
+    dropped = read_dropped(make(SOURCE).folder)
+    assert len(dropped) == 0
+    assert {"step", "reason", "witness_id", "witness_text", "error"} <= set(dropped.columns)
+
+
+def test_an_empty_mixture_is_written_and_says_why(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(3))
+    result = make(SOURCE + 'filters = [{ use = "length", min_chars = 100_000 }]\n')
+    assert result.manifest["rows"] == 0
+    assert len(read_train(result.folder)) == 0
+    assert read_dropped(result.folder)["reason"].to_list() == ["length:too-short"] * 3
+
+
+def test_evidence_of_a_duplicate_is_the_row_that_stayed(make: Make, tmp_path: Path) -> None:
+    rows = chat_rows(30)
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    write_jsonl(tmp_path / "b.jsonl", [rows[7], rows[3]])
+    result = make('filters = [{ use = "dedup" }]\n' + SOURCE + '[source.b]\npath = "b.jsonl"\n')
+    dropped = read_dropped(result.folder)
+    kept = read_train(result.folder)
+    assert set(dropped["source"]) == {"b"}
+    for row in dropped.to_dicts():
+        (winner,) = kept.filter(pl.col("id") == row["witness_id"]).to_dicts()
+        assert winner["source"] == "a"
+        assert winner["messages"][0]["content"] in row["witness_text"]

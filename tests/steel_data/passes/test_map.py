@@ -1,0 +1,235 @@
+"""The map pass decides nothing and repeats nothing; custom steps see what their place in the chain promises."""
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_cmmlu, write_jsonl
+
+from steel_data.build import Result
+from steel_data.errors import InputError
+from steel_data.passes import attributes
+
+Make = Callable[..., Result]
+
+
+def cached(folder: Path) -> dict[str, int]:
+    """Return every file of the cache with its time of change."""
+    return {p.relative_to(folder).as_posix(): p.stat().st_mtime_ns for p in folder.rglob("*.parquet")}
+
+
+def recipe(chars: int = 12, threshold: float = 0.8, words: str = "石头", seed: int = 42) -> str:
+    return f"""
+    seed = {seed}
+    filters = [
+        {{ use = "decontaminate", benchmarks = ["bench"] }},
+        {{ use = "dedup", threshold = {threshold} }},
+    ]
+    [source.a]
+    path = "a.jsonl"
+    filters = [
+        {{ use = "language", keep = ["zh"] }},
+        {{ use = "length", min_chars = {chars} }},
+        {{ use = "pattern", drop = ["{words}"] }},
+    ]
+    """
+
+
+def test_a_changed_threshold_recomputes_nothing(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(60))
+    write_cmmlu(tmp_path)
+    first = make(recipe())
+    before = cached(tmp_path / "cache")
+    assert before
+    again = make(recipe(chars=26, threshold=0.6, seed=7))
+    assert cached(tmp_path / "cache") == before
+    assert again.manifest["rows"] < first.manifest["rows"]
+    make(recipe(words="灯笼"))
+    new = set(cached(tmp_path / "cache")) - set(before)
+    assert len(new) == 1  # what a pattern finds is its own attribute; nothing else is made anew
+
+
+def test_attributes_do_not_depend_on_the_parts_they_are_made_in(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = chat_rows(50)
+    write_cmmlu(tmp_path)
+    write_jsonl(
+        tmp_path / "a.jsonl", [*rows, {"instruction": "一条带\x1e记号的指令", "output": "回答也带\x1e记号"}, *rows[:9]]
+    )
+    results = []
+    for i, size in enumerate((10**6, 1, 100, 700)):
+        monkeypatch.setattr(attributes, "PART_CHARS", size)
+        results.append(make(recipe(), name=f"r{i}", cache=tmp_path / f"cache{i}"))
+    trained = [read_train(result.folder) for result in results]
+    assert all(frame.equals(trained[0]) for frame in trained)
+    assert [len(read_dropped(result.folder)) for result in results] == [len(read_dropped(results[0].folder))] * 4
+
+
+def test_a_lost_attribute_alone_is_made_again(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(30))
+    write_cmmlu(tmp_path)
+    result = make(recipe())
+    before = cached(tmp_path / "cache")
+    lost = next(name for name in sorted(before) if name.startswith("attributes"))
+    (tmp_path / "cache" / lost).unlink()
+    (result.folder / "manifest.json").unlink()
+    for file in result.folder.rglob("*.parquet"):
+        file.unlink()
+    for file in result.folder.iterdir():
+        file.unlink() if file.is_file() else file.rmdir()
+    again = make(recipe())
+    after = cached(tmp_path / "cache")
+    assert {name for name in after if after[name] != before[name]} == {lost}
+    assert again.manifest == result.manifest
+
+
+def steps(folder: Path, code: str) -> None:
+    (folder / "own_steps.py").write_text(textwrap.dedent(code), encoding="utf-8")
+
+
+def test_an_edit_is_seen_by_the_steps_after_it_and_not_by_those_before(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(20))
+    steps(
+        tmp_path,
+        """
+        def to_english(record, *, word: str):
+            if word in record["messages"][0]["content"]:
+                answer = "This answer has been replaced by an English sentence of some length."
+                turns = [{"role": "user", "content": "Please say something in English about lanterns."},
+                         {"role": "assistant", "content": answer}]
+                return {**record, "messages": turns, "meta": '{"edited": true}'}
+            return record
+        """,
+    )
+    edit = '{ use = "own_steps:to_english", word = "灯笼" }'
+    zh = '{ use = "language", keep = ["zh"] }'
+    before = make(f'[source.a]\npath = "a.jsonl"\nfilters = [{zh}, {edit}]\n', name="before")
+    train = read_train(before.folder)
+    assert len(train) == 20
+    (edited,) = train.filter(pl.col("language") == "en").to_dicts()
+    assert edited["meta"] == '{"edited": true}'
+    assert edited["messages"][0]["content"].startswith("Please say")
+    assert edited["chars"] > 60
+    after = make(f'[source.a]\npath = "a.jsonl"\nfilters = [{edit}, {zh}]\n', name="after")
+    assert after.manifest["sources"]["a"]["dropped"] == {"language:en": 1}
+
+
+def test_an_edit_sees_only_rows_that_passed(make: Make, tmp_path: Path) -> None:
+    write_jsonl(
+        tmp_path / "a.jsonl", [*chat_rows(5), {"instruction": "Hi", "output": "What a lovely day it is today."}]
+    )
+    steps(
+        tmp_path,
+        """
+        def only_chinese(record):
+            assert record["language"] == "zh", record
+            assert record["source"] == "a" and record["origin_file"] == "a.jsonl"
+            return "looked-at" if record["origin_row"] == 2 else record
+        """,
+    )
+    result = make(
+        '[source.a]\npath = "a.jsonl"\nfilters = [{ use = "language", keep = ["zh"] }, { use = "own_steps:only_chinese" }]\n'
+    )
+    assert result.manifest["sources"]["a"]["dropped"] == {"language:en": 1, "looked-at": 1}
+    reasons = {row["origin_row"]: (row["step"], row["reason"]) for row in read_dropped(result.folder).to_dicts()}
+    assert reasons == {2: ("own_steps:only_chinese", "looked-at"), 5: ("language", "language:en")}
+
+
+def test_a_changed_module_is_run_again(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(6))
+    toml = '[source.a]\npath = "a.jsonl"\nfilters = [{ use = "own_again:odd" }]\n'
+    module = tmp_path / "own_again.py"
+    module.write_text("def odd(record):\n    return record if record['origin_row'] % 2 else 'even'\n", encoding="utf-8")
+    assert make(toml).manifest["rows"] == 3
+    module.write_text(
+        "def odd(record):\n    return record if record['origin_row'] > 4 else 'small'\n", encoding="utf-8"
+    )
+    again = make(toml)
+    assert again.manifest["sources"]["a"]["dropped"] == {"small": 5}
+
+
+def test_an_expression_keeps_where_true_and_drops_null(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{**row, "label": i if i % 3 else None} for i, row in enumerate(chat_rows(9))])
+    steps(
+        tmp_path,
+        """
+        import polars as pl
+
+        def labelled(*, above: int = 3):
+            return pl.col("meta").str.json_path_match("$.label").cast(pl.Int64) > above
+
+        def first_turn_short(*, chars: int):
+            return pl.col("messages").list.first().struct.field("content").str.len_chars() < chars
+        """,
+    )
+    result = make(
+        '[source.a]\npath = "a.jsonl"\nmeta = ["label"]\n'
+        'filters = [{ use = "own_steps:labelled" }, { use = "own_steps:first_turn_short", chars = 100 }]\n'
+    )
+    assert result.manifest["sources"]["a"]["dropped"] == {"own_steps:labelled": 5}
+    assert sorted(read_train(result.folder)["origin_row"]) == [4, 5, 7, 8]
+
+
+def test_a_custom_builder_may_make_several_records_of_a_row(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{"word": w, "meaning": "一种东西"} for w in ("灯笼", "水壶", "")])
+    steps(
+        tmp_path,
+        """
+        def both_ways(row, *, polite: bool = False):
+            if not row["word"]:
+                return "no word"
+            ask = f"请问，什么是{row['word']}？" if polite else f"什么是{row['word']}？"
+            return [
+                {"messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": row["meaning"]}]},
+                {"messages": [{"role": "user", "content": f"{row['meaning']}是什么？"},
+                              {"role": "assistant", "content": row["word"]}]},
+            ]
+        """,
+    )
+    result = make('[source.a]\npath = "a.jsonl"\nbuild = { use = "own_steps:both_ways", polite = true }\n')
+    account = result.manifest["sources"]["a"]
+    assert (account["read"], account["made"], account["built"], account["kept"]) == (3, 2, 5, 4)
+    assert account["dropped"] == {"no word": 1}
+    assert any("请问" in m[0]["content"] for m in read_train(result.folder)["messages"])
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv", "a.parquet", "a.json"])
+def test_formats_give_the_same_mixture(name: str, make: Make, tmp_path: Path) -> None:
+    rows = chat_rows(30)
+    frame = pl.DataFrame(rows)
+    write_jsonl(tmp_path / "plain.jsonl", rows)
+    if name == "a.jsonl.gz":
+        import gzip
+
+        (tmp_path / name).write_bytes(gzip.compress((tmp_path / "plain.jsonl").read_bytes()))
+    elif name == "a.csv":
+        frame.write_csv(tmp_path / name)
+    elif name == "a.parquet":
+        frame.write_parquet(tmp_path / name)
+    else:
+        frame.write_json(tmp_path / name)
+    plain = make('[source.a]\npath = "plain.jsonl"\n', name="plain")
+    other = make(f'[source.a]\npath = "{name}"\n', name="other")
+    assert other.manifest["content_sha256"] == plain.manifest["content_sha256"]
+
+
+def test_sources_of_different_formats_in_one_recipe(make: Make, tmp_path: Path) -> None:
+    rows = chat_rows(40)
+    write_jsonl(tmp_path / "a.jsonl", rows[:20])
+    pl.DataFrame(rows[20:]).write_parquet(tmp_path / "b.parquet")
+    (tmp_path / "c.json").write_text(
+        '[{"conversations": [{"from": "human", "value": "早"}, {"from": "gpt", "value": "早上好"}]}]', encoding="utf-8"
+    )
+    result = make('[source.mixed]\npath = ["*.parquet", "a.jsonl"]\n[source.c]\npath = "c.json"\n')
+    assert result.manifest["rows"] == 41
+    assert set(result.manifest["inputs"]) == {"a.jsonl", "b.parquet", "c.json"}
+
+
+def test_an_error_names_file_and_row(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(5))
+    steps(tmp_path, "def third(record):\n    return 1 / (record['origin_row'] - 3) and record\n")
+    with pytest.raises(InputError, match=r"a\.jsonl row 3: filter 'own_steps:third' raised ZeroDivisionError"):
+        make('[source.a]\npath = "a.jsonl"\nfilters = [{ use = "own_steps:third" }]\n')

@@ -1,0 +1,122 @@
+"""Benchmarks from folders, zips and parquet files; bad files are named, with the place."""
+
+import zipfile
+
+import polars as pl
+import pytest
+from tests.steel_eval import toys
+
+from steel_data.errors import InputError
+from steel_eval.ask.tasks import is_local, load_task
+
+HEADER = ["", "Question", "A", "B", "C", "D", "Answer"]
+
+
+def test_ceval_is_scored_on_val_and_its_test_has_no_published_answers(toy_data):
+    task = load_task("ceval", toy_data)
+    assert (task.split, task.published, len(task.missing)) == ("val", True, 50)
+    assert [len(v) for v in task.examples.values()] == [5, 5]
+    hidden = load_task("ceval-test", toy_data)
+    assert (hidden.split, hidden.published) == ("test", False)
+
+
+def test_a_file_is_a_benchmark_by_the_name_that_the_injector_gives_it(tmp_path):
+    (tmp_path / "own.jsonl").write_text('{"question": "1+1", "options": ["1", "2"], "answer": "B"}\n', encoding="utf-8")
+    task = load_task("own.jsonl", tmp_path)
+    assert (task.name, task.benchmark, list(task.items)) == ("own.jsonl", "own", ["own"])
+
+
+def test_one_subject_by_name(toy_data):
+    task = load_task("cmmlu/ethnology", toy_data)
+    assert list(task.items) == ["ethnology"]
+    assert task.missing == []
+    assert task.items["ethnology"][3].item == "test/ethnology/00003"
+
+
+def test_zip_and_parquet_give_the_same_data(toy_data, tmp_path):
+    want = load_task("cmmlu", toy_data)
+    with zipfile.ZipFile(tmp_path / "cmmlu.zip", "w") as archive:
+        for file in sorted((toy_data / "cmmlu").rglob("*.csv")):
+            archive.write(file, f"nested/{file.relative_to(toy_data / 'cmmlu').as_posix()}")
+    assert load_task("cmmlu", tmp_path).data_sha256 == want.data_sha256
+    parquet = tmp_path / "p/cmmlu"
+    for group in (want.items, want.examples):
+        for subject, items in group.items():
+            (parquet / subject).mkdir(parents=True, exist_ok=True)
+            rows = [
+                {"Question": i.question, **dict(zip("ABCD", i.options, strict=True)), "Answer": i.answer} for i in items
+            ]
+            pl.DataFrame(rows).write_parquet(parquet / subject / f"{items[0].split}-00000-of-00001.parquet")
+    assert load_task("cmmlu", tmp_path / "p").data_sha256 == want.data_sha256
+
+
+def test_mmlu_as_the_hub_publishes_it(tmp_path):
+    folder = tmp_path / "mmlu/anatomy"
+    folder.mkdir(parents=True)
+    frame = pl.DataFrame({"question": ["q"], "subject": ["anatomy"], "choices": [["w", "x", "y", "z"]], "answer": [2]})
+    frame.write_parquet(folder / "test-00000-of-00001.parquet")
+    item = load_task("mmlu", tmp_path).items["anatomy"][0]
+    assert (item.options, item.answer) == (("w", "x", "y", "z"), "C")
+
+
+def test_mmlu_as_hendrycks_published_it(tmp_path):
+    for split in ("dev", "test"):
+        file = tmp_path / f"mmlu/{split}/anatomy_{split}.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text('"Which, of these?",w,x,y,z,C\nNext?,1,2,3,4,A\n')
+    task = load_task("mmlu", tmp_path)
+    assert [i.answer for i in task.items["anatomy"]] == ["C", "A"]
+    assert len(task.examples["anatomy"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (
+            lambda f: toys.write_csv(f, HEADER, [toys.row(0, "E")]),
+            r"agronomy.csv: data row 0: the answer 'E' is none of A, B, C, D",
+        ),
+        (lambda f: toys.write_csv(f, HEADER, [toys.row(0, "AB")]), "the answer 'AB' is none of"),
+        (lambda f: toys.write_csv(f, HEADER, [toys.row(0, "")]), "the answer '' is none of"),
+        (
+            lambda f: toys.write_csv(f, [*HEADER[:4], *HEADER[5:]], [["0", "q", "a", "b", "d", "A"]]),
+            "column C is missing",
+        ),
+        (lambda f: f.write_bytes(b"\xff\xfe\x00bad"), "not a readable UTF-8 CSV file"),
+        (lambda f: f.unlink(), "no "),
+    ],
+    ids=["label E", "two letters", "no label", "missing column", "not UTF-8", "nothing there"],
+)
+def test_a_bad_file_is_named(tmp_path, write, message):
+    file = tmp_path / "cmmlu/test/agronomy.csv"
+    toys.write_csv(file, HEADER, [toys.row(0, "A")])
+    write(file)
+    with pytest.raises(InputError, match=message):
+        load_task("cmmlu", tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_bom_crlf_and_commas_in_fields(tmp_path, encoding):
+    file = tmp_path / "cmmlu/test/agronomy.csv"
+    file.parent.mkdir(parents=True)
+    text = ',Question,A,B,C,D,Answer\r\n0,"甲,乙\r\n丙","一,二",三,四,五,B\r\n'
+    file.write_bytes(text.encode(encoding))
+    item = load_task("cmmlu", tmp_path).items["agronomy"][0]
+    assert (item.question, item.options[0], item.answer) == ("甲,乙\r\n丙", "一,二", "B")
+
+
+def test_a_missing_subject_asked_for_by_name_is_an_error(toy_data):
+    with pytest.raises(InputError, match="Did you mean 'agronomy'"):
+        load_task("cmmlu/agronomi", toy_data)
+
+
+def test_other_names_are_for_lm_eval(toy_data):
+    assert is_local("cmmlu/agronomy", toy_data)
+    assert not is_local("hellaswag", toy_data)
+    assert not is_local("cmmlu_agronomy", toy_data)
+
+
+@pytest.mark.parametrize("name", ["cmmlu", "ceval-test", "mine/agronomy"])
+def test_our_own_names_are_never_fetched_from_elsewhere(tmp_path, name):
+    with pytest.raises(InputError, match=r"here\. Right: --data with"):
+        is_local(name, tmp_path)

@@ -1,0 +1,166 @@
+"""Calibration of a finished study, end to end at toy size: what was learnt is told, what was not is not accused."""
+
+from dataclasses import replace
+
+import numpy as np
+import orjson
+import pytest
+from tests.steel_eval import toys
+
+from steel_data.errors import InputError
+from steel_eval.leak import kept
+from steel_eval.leak.kept import How
+from steel_eval.leak.measure import MEASURES, measure
+from steel_eval.leak.rates.calibrate import Pair, calibrate, overlap_by_form
+from steel_eval.leak.rates.print import print_calibration
+from steel_eval.leak.rates.published import forest_value
+from steel_eval.models import load
+
+
+def drawn(lab):
+    """Doses 2 for what the lab's model learnt; two forms by turns."""
+    dose = np.array([2 if i.item in lab.seen else 0 for i in lab.items])
+    form = [("answer-only", "text")[k // 2 % 2] if d else "" for k, d in enumerate(dose)]
+    return dose, form
+
+
+@pytest.fixture(scope="module")
+def measured(lab, tmp_path_factory):
+    how = How(form="chat", permute=20, device="cpu", forests=5, cache=tmp_path_factory.mktemp("cache"))
+    pairs = [Pair(model=lab.model, reference=lab.base, seed=1)]
+    nulls = [Pair(model=lab.base, reference=lab.base, seed=2)]
+    dose, form = drawn(lab)
+    return how, (pairs, nulls, lab.items, dose, form), calibrate(pairs, nulls, lab.items, dose, form, how)
+
+
+def test_every_detector_has_rates_for_every_dose_and_form(measured):
+    _, _, result = measured
+    assert orjson.loads(orjson.dumps(result)) == result
+    rows = {(r["detector"], r["form"]): r for r in result["rates"]}
+    assert {d for d, _ in rows} == {m.name for m in MEASURES}
+    for name, needs_orders in ((m.name, m.name.startswith("permutation")) for m in MEASURES):
+        r = rows[name, "all"]
+        assert (r["dose"], r["seen"], r["unseen"]) == (2, 20, 20) if needs_orders else (2, 24, 24)
+        assert r["auc"]["low"] > 0.5, name
+        assert r["hits_1"] is None and r["hits_5"] is not None
+        assert rows[name, "answer-only"]["seen"] + rows[name, "text"]["seen"] == r["seen"]
+    assert rows["loss gap: item", "all"]["hits_5"]["value"] == 1
+    assert rows["loss gap: item", "all"]["auc"]["by_seed"] == [1]
+    assert rows["loss gap: item", "all"]["auc_alone"] > 0.9
+
+
+def test_what_none_saw_is_not_accused(measured):
+    _, _, result = measured
+    sets = {(r["detector"], r["of"], r["controls"]): r for r in result["dataset_false_positives"]}
+    for key, row in sets.items():
+        if key[1] == "nulls":
+            assert row["rate"] == 0, key  # the base against itself does not change
+    assert sets["loss gap: item", "unseen", "same subjects"]["tests"] == 1  # 24 unseen items are one benchmark
+    assert sets["loss gap: item", "nulls", "the other dose"]["tests"] == 1
+    items = [r for r in result["item_false_positives"] if r["of"] == "nulls" and r["detector"] == "min-k % 20"]
+    assert [r["rate"] for r in items] == [0, 0] and all(r["high"] > 0.1 for r in items)
+
+
+def test_published_rules_are_tried_on_what_none_saw(measured):
+    rows = {(r["rule"][:10], r["dose"], r["reference"]): r for r in measured[2]["published"]}
+    assert rows["scenario a", 2, False]["share"] > 0.8 > 0.4 > rows["scenario a", 0, False]["share"]
+    assert rows["completion", 2, False]["share"] > 0.9 and rows["completion", 0, True]["share"] < 0.2
+    forest = [r for r in measured[2]["published"] if r["rule"].startswith("scenario b")]
+    assert len(forest) == 9 and {r["items"] for r in forest} == {5}
+    for of in ((0, False), (2, False), (0, True)):
+        shares = [r["share"] for r in forest if (r["dose"], r["reference"]) == of]
+        assert shares == sorted(shares)  # a laxer threshold flags no less
+
+
+def test_a_lonely_maximum_is_an_outlier_and_noise_often_is_one_too():
+    rng = np.random.default_rng(0)
+    assert forest_value(np.r_[9.0, rng.normal(0, 1, 23)]) < -0.2
+    noise = np.array([forest_value(rng.normal(0, 1, 24)) for _ in range(12)])
+    assert (noise < -0.15).sum() > 0  # two thirds of 200 draws, docs/contamination.md
+
+
+def test_permutations_cost_less_than_ten_passes(measured):
+    cost = measured[2]["cost"]
+    assert cost["permuted"] == 40 and cost["items"] == 48
+    assert 1 < cost["ratio"] < 24 / 1.8
+    assert cost["trie_tokens"] > cost["ratio"] * 40 * 20
+
+
+def test_nothing_is_measured_twice(measured, monkeypatch):
+    how, arguments, result = measured
+    assert len(list(how.cache.glob("*.parquet"))) == 2  # base and model; the null adds none
+
+    def refuse(*_):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(kept, "measure", refuse)
+    assert calibrate(*arguments, how) == result
+    with pytest.raises(AssertionError, match="again"):
+        calibrate(*arguments, replace(how, permute=3))
+    with pytest.raises(AssertionError, match="again"):
+        calibrate(*arguments, replace(how, form="plain"))
+
+
+def test_kept_scores_are_what_was_measured(measured, lab):
+    how, _, _ = measured
+    loaded = load(lab.base)
+    texts = kept.Texts(lab.items, [0, 2], "chat", loaded.tokenizer)
+    fresh = kept.measured(lab.base, texts, how)
+    again = kept.measured(lab.base, texts, how)
+    direct = measure(loaded, lab.items, [0, 2], "chat", loaded.tokenizer)
+    for found in (fresh, again):
+        for name, values in direct.scores.items():
+            assert np.array_equal(found.scores[name], values, equal_nan=True), name
+        assert np.array_equal(found.orders_IK, direct.orders_IK, equal_nan=True)
+        assert (found.pass_tokens, found.trie_tokens) == (direct.pass_tokens, direct.trie_tokens)
+    assert (direct.trie_I > 0).nonzero()[0].tolist() == [0, 2]
+
+
+def test_weights_decide_what_is_kept_and_not_the_folders_name(measured, lab, tmp_path):
+    how, _, _ = measured
+    tokenizer = load(lab.base).tokenizer
+    texts = kept.Texts(lab.items[:2], [], "chat", tokenizer)
+    folder = toys.save(tmp_path / "checkpoint", seed=0)
+    first = kept.measured(folder, texts, how)
+    toys.save(folder, seed=1)
+    second = kept.measured(folder, texts, how)
+    assert not np.allclose(first.scores["loss gap: item"], second.scores["loss gap: item"])
+
+
+def test_tables_are_readable_and_escaped(measured, capsys):
+    _, _, result = measured
+    named = orjson.loads(orjson.dumps(result).replace(b'"text"', b'"[red]t\\u001b[2J"'))
+    print_calibration(named)
+    text = capsys.readouterr().out
+    assert "loss gap: item" in text and "[red]t" in text and "\x1b[2J" not in text
+    assert "…" not in text
+    assert "permutation b" in text and "unknown start" in text
+    tables = text[text.index(" detector") : text.index("published rule")]
+    assert max(map(len, tables.splitlines())) <= 150
+    assert "scenario b: isolation forest below -0.17: flags" in text
+
+
+def test_overlap_is_measured_for_each_form(lab):
+    dose, form = drawn(lab)
+    rows = {r["form"]: r for r in overlap_by_form(lab.mixture, lab.items, dose, form)}
+    assert set(rows) == {"answer-only", "text", "unseen"}
+    assert rows["text"]["share"] == rows["answer-only"]["share"] == 1
+    assert (rows["unseen"]["items"], rows["unseen"]["found"]) == (24, 0)
+    assert rows["unseen"]["high"] > 0.1
+
+
+def test_what_is_no_study_is_refused(lab, tmp_path):
+    dose, form = drawn(lab)
+    pair = Pair(model=lab.model, reference=lab.base, seed=1)
+    how = How(device="cpu")
+    with pytest.raises(InputError, match="no pair"):
+        calibrate([], [], lab.items, dose, form, how)
+    with pytest.raises(InputError, match="seen and unseen"):
+        calibrate([pair], [], lab.items, dose * 0, form, how)
+    with pytest.raises(ValueError, match="several doses"):
+        calibrate([pair], [], lab.items, dose, form, replace(how, cluster=np.zeros(len(dose), int)))
+    with pytest.raises(InputError, match="--form prose"):
+        calibrate([pair], [], lab.items, dose, form, replace(how, form="prose"))
+    other = toys.save(tmp_path / "big", hidden_size=256)
+    with pytest.raises(InputError, match="another kind of model"):
+        calibrate([pair, replace(pair, model=other)], [], lab.items, dose, form, how)

@@ -1,0 +1,152 @@
+"""Which error rates a checkpoint gets: those of its kind, and else the words "not calibrated here" with the reason."""
+
+from dataclasses import replace
+
+import orjson
+import pytest
+from tests.steel_eval import toys
+
+from steel_data.errors import InputError
+from steel_eval.leak.measure import MEASURES
+from steel_eval.leak.rates import match as calibrated
+from steel_eval.leak.rates.match import load_calibrations, match, words
+from steel_eval.leak.rates.regime import Regime, count_parameters, differences, in_words, regime_of
+
+TINY = Regime(1_700_000, "qwen2", "from scratch", "full", "answers only", 1, 2e-3)
+
+
+def share(value):
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "by_seed": [value]}
+
+
+def calibration(regime=TINY, asked_as="chat"):
+    rate = {"detector": "min-k % 20", "form": "all", "seen": 300, "unseen": 900, "seeds": 3, "auc": share(0.7), "auc_alone": 0.6,
+            "hits_1": None}  # fmt: skip
+    alarm = {"detector": "min-k % 20", "of": "unseen", "low": 0.03, "high": 0.08}
+    return {
+        "regime": regime.data() | {"forms": ["answer-only"], "asked_as": asked_as}, "seeds": [1, 2, 3], "nulls": 2,
+        "rates": [{**rate, "dose": 1, "hits_5": share(0.11)}, {**rate, "dose": 10, "hits_5": share(0.62)},
+                  {**rate, "dose": 10, "form": "text", "hits_5": share(0.99)}],
+        "item_false_positives": [{**alarm, "controls": "same subjects", "tested": 900, "seeds": 3, "rate": 0.051},
+                                 {**alarm, "of": "nulls", "controls": "same subjects", "tested": 9, "seeds": 3, "rate": 0.9}],
+        "dataset_false_positives": [
+            {**alarm, "controls": "other subjects", "tests": 60, "subjects": 20, "rate": 0.21, "raised": 0.1}],
+    }  # fmt: skip
+
+
+def test_a_model_of_the_kind_gets_the_rates():
+    found = match(replace(TINY, parameters=3_000_000, epochs=3), "chat", [calibration()])
+    assert found.calibration is not None and found.differences == []
+    text = "\n".join(words(found))
+    assert "not calibrated here" not in text
+    line = next(line for line in text.splitlines() if line.startswith("min-k"))
+    assert "11 % (1-21) of items seen 1x, 62 % (52-72) of items seen 10x" in line and "99 %" not in line
+    assert "items accused falsely: 5.1 % (3.0-8.0) with controls of same subjects" in line and "90" not in line
+    assert "benchmarks accused falsely: 21.0 % (3.0-8.0) with controls of other subjects" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"parameters": 3_500_000}, "3.5 M parameters, not 1.7 M"),
+        ({"parameters": 800_000}, "800 k parameters, not 1.7 M"),
+        ({"parameters": None}, "its size is not known"),
+        ({"architecture": "llama"}, "architecture: llama, not qwen2"),
+        ({"start": "tuned"}, "start: tuned, not from scratch"),
+        ({"method": "lora"}, "method: lora, not full"),
+        ({"loss": "all text"}, "loss on: all text, not answers only"),
+        ({"loss": None, "method": None}, "method: not known, there full; loss on: not known, there answers only"),
+    ],
+)
+def test_another_kind_is_not_calibrated_here_and_says_why(changes, why):
+    found = match(replace(TINY, **changes), "chat", [calibration()])
+    assert found.calibration is None
+    (line,) = words(found)
+    assert "not calibrated here" in line and why in line and "62 %" not in line
+
+
+def test_the_nearest_is_the_one_with_fewest_differences():
+    tuned = replace(TINY, parameters=135_000_000, architecture="llama", start="tuned")
+    both = [calibration(), calibration(tuned)]
+    assert match(replace(tuned, method="lora"), "chat", both).nearest == tuned
+    near = [calibration(replace(TINY, parameters=3_300_000)), calibration(replace(TINY, parameters=1_800_000))]
+    assert match(TINY, "chat", near).calibration is near[1]
+    assert "not calibrated here (docs/contamination.md)." in words(match(TINY, "chat", []))[0]
+
+
+def test_scores_of_another_form_have_other_rates():
+    found = match(TINY, "plain", [calibration()])
+    assert found.calibration is None and "asked in the form plain, not chat" in words(found)[0]
+    assert match(TINY, "plain", [calibration(), calibration(asked_as="plain")]).calibration is not None
+
+
+def test_files_folders_and_tables_are_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(calibrated, "SHIPPED", tmp_path / "shipped.json")
+    (tmp_path / "shipped.json").write_bytes(b"[]")
+    one, table, study = tmp_path / "one.json", tmp_path / "table.json", tmp_path / "study"
+    study.mkdir()
+    for file, data in ((one, calibration()), (table, {"cmmlu": calibration(), "ceval": calibration()})):
+        file.write_bytes(orjson.dumps(data))
+    (study / "rates.json").write_bytes(orjson.dumps([calibration()]))
+    assert len(load_calibrations([one, table, study])) == 4
+    assert load_calibrations() == []
+    calibrated.main([str(one), str(study)])
+    (tmp_path / "shipped.json").write_text(capsys.readouterr().out, "utf-8")
+    shipped = load_calibrations()
+    assert len(shipped) == 2
+    assert words(match(TINY, "chat", shipped)) == words(match(TINY, "chat", [calibration()]))
+    for name, data, message in (
+        ("none", None, "not there"),
+        ("bad", b"{", "no JSON"),
+        ("empty", b"{}", "no error rates"),
+    ):
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=message):
+            load_calibrations([tmp_path / name])
+
+
+def test_what_ships_are_measured_regimes_with_every_detector():
+    shipped = load_calibrations()
+    starts = {c["regime"]["start"] for c in shipped}
+    assert starts == {"from scratch", "tuned"} and all(len(c["seeds"]) == 3 for c in shipped)
+    for c in shipped:
+        assert {r["detector"] for r in c["rates"]} == {m.name for m in MEASURES}
+        assert set(c["regime"]["forms"]) | {"all"} == {r["form"] for r in c["rates"]}
+    (line, *rates) = words(match(replace(TINY, parameters=1_700_000, epochs=3), "chat", shipped))
+    assert "measured on" in line and len(rates) == len(MEASURES) + 1
+
+
+def test_a_regime_is_read_from_the_checkpoints_own_files(lab, tmp_path):
+    bare = regime_of(lab.base)
+    assert (bare.architecture, bare.start, bare.method, bare.loss) == ("qwen2", None, None, None)
+    rows = len(toys.tokenizer())
+    expected = sum(p.numel() for p in toys.model(rows, hidden_size=96, intermediate_size=192).parameters())
+    assert bare.parameters == expected == count_parameters(lab.base)
+    folder = toys.save(tmp_path / "step-000010")
+    train = {"model": {"type": "qwen2"}, "method": "full", "lora": None, "epochs": 2, "learning_rate": 1e-3}
+    for changes, start, method in (
+        ({}, "from scratch", "full"), ({"model": "base"}, "tuned", "full"),
+        ({"model": "base", "method": "lora"}, "tuned", "lora"), ({"method": "dpo"}, "from scratch", "dpo"),
+    ):  # fmt: skip
+        (folder / "steel.json").write_bytes(orjson.dumps({"train": train | changes}))
+        found = regime_of(folder)
+        assert (found.start, found.method, found.loss, found.epochs) == (start, method, "answers only", 2)
+    assert differences(found, found) == []
+    assert "2 epochs" in in_words(found)
+
+
+def test_a_merged_adapter_and_an_adapter_are_one_kind(lab, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    from steel_eval.models import checkpoint_fingerprint, load
+
+    inner = load(lab.base)
+    adapter = get_peft_model(inner.model, LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    adapter.peft_config["default"].base_model_name_or_path = str(lab.base)
+    adapter.save_pretrained(tmp_path / "adapter")
+    found = regime_of(tmp_path / "adapter")
+    assert (found.method, found.architecture) == ("lora", "qwen2")
+    assert found.parameters == count_parameters(lab.base)
+    assert checkpoint_fingerprint(tmp_path / "adapter") == load(tmp_path / "adapter").fingerprint
+    assert checkpoint_fingerprint(tmp_path / "adapter") != checkpoint_fingerprint(lab.base)

@@ -1,0 +1,152 @@
+"""The report: one file, data never markup, flaws named first, quick with thousands of questions."""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from steel_eval.cli import app
+from steel_eval.compare.pair import compare_arms
+from steel_eval.compare.runs import load_arm
+from steel_eval.report.chart import curve_svg
+from steel_eval.report.flaws import find_flaws
+from steel_eval.report.marks import Sources, find_marks
+from steel_eval.report.page import write_report
+
+EVIL = "<script>alert('x')</script></script><img src=x onerror=alert(1)>\u202e"
+
+
+def folder(place, step=1, n=40, question="问题", accuracy=0.4, seed=0, **more):
+    """A score folder with prompts; `more` goes into scores.json."""
+    place.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    right = generator.random(n) < accuracy
+    subjects = ["agronomy" if i % 2 else "virology" for i in range(n)]
+    items = [f"test/{s}/{i:05d}" for i, s in enumerate(subjects)]
+    labels = ["ABCD"[i % 4] for i in range(n)]
+    said = [label if r else "ABCD"[(i + 1) % 4] for i, (label, r) in enumerate(zip(labels, right, strict=True))]
+    base = {"task": ["cmmlu"] * n, "subject": subjects, "item": items}
+    logprob = {f"logprob_{c}": generator.normal(size=n).tolist() for c in "ABCD"}
+    pl.DataFrame({**base, "label": labels, "prediction": said, **logprob, "raw": [""] * n}).write_parquet(
+        place / "answers.parquet"
+    )
+    prompts = [f"开头{s}\n{question}{i}\nA. 甲\n答案：" for i, s in enumerate(subjects)]
+    pl.DataFrame({**base, "prompt": prompts}).write_parquet(place / "prompts.parquet")
+    share = float(right.mean())
+    row = {
+        "accuracy": share, "stderr": 0.02, "macro": share, "n": n, "invalid": 0, "accuracy_on_valid": share, "expected_if_guessed": share,
+        "gold_probability": 0.25, "gold_bits_per_byte": 1.5, "groups": {"STEM": {"accuracy": share}}, "data_sha256": "d",
+        "letters": {"predicted": {"A": n}, "label": {"A": n}, "always": 0.25}, "counts": {"truncated": 3},
+    }  # fmt: skip
+    scores = {
+        "tasks": {"cmmlu": row},
+        "step": step,
+        "preset": "lm-eval",
+        "shots": 5,
+        "model": f"step-{step}",
+        "model_fingerprint": "f",
+    } | more
+    (place / "scores.json").write_text(json.dumps(scores))
+    return place
+
+
+@pytest.fixture
+def two(tmp_path):
+    for name, base in (("a", "x" * 32), ("b", "y" * 32)):
+        for step in (1, 2, 3):
+            training = {"base": {"fingerprint": base}, "seed": 1}
+            declared = {"cmmlu": {"1": 30, "3": 10}} if name == "b" else None
+            folder(
+                tmp_path / name / f"step-{step}",
+                step,
+                question=EVIL,
+                seed=step,
+                training=training,
+                contamination=declared,
+            )
+    return [f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}"]
+
+
+def test_nothing_from_data_is_markup_and_nothing_is_loaded_from_elsewhere(two, tmp_path):
+    page = write_report([two[0], f"{EVIL}{two[1]}"], tmp_path / "r.html").read_text()
+    assert "alert('x')</script>" not in page
+    assert "<img src=x" not in page
+    assert "\u202e" not in page
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    task = data["tasks"]["cmmlu"]
+    whole = task["starts"][task["subjects"][0]] + task["prompts"][0]
+    assert whole.count("<script>") == 1  # the text itself is all there
+    assert "\\u202e" in whole
+
+
+def test_the_drill_down_holds_every_question_and_the_shared_beginning_once(two, tmp_path):
+    page = write_report(two, tmp_path / "r.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    task = data["tasks"]["cmmlu"]
+    assert len(task["items"]) == len(task["prompts"]) == 40
+    assert task["starts"]["agronomy"].startswith("开头agronomy\n<script>")
+    assert len(task["answers"]) == len(data["models"]) == 6
+    assert data["models"][0] == "A @1"
+
+
+def test_flaws_are_named(two):
+    arms = [load_arm(t) for t in two]
+    found = " ".join(find_flaws(arms, [vars(t) for t in compare_arms(two)], find_marks(arms, Sources())))
+    for words in ("different base models", "One seed only: A, B", "B on cmmlu: 40 questions of this benchmark were put into its training data",
+                  "not one of ability", "Undeclared questions in the training data were not looked for",
+                  "Within noise", "100 % of the answers are one letter", "3 prompts cut at the left"):  # fmt: skip
+        assert words in found
+
+
+def test_unlike_protocols_are_a_flaw_and_not_a_comparison(tmp_path):
+    places = [str(folder(tmp_path / "a")), str(folder(tmp_path / "b", preset="cmmlu"))]
+    page = write_report(places, tmp_path / "r.html").read_text()
+    assert "Scores of different protocols stand side by side" in page
+    assert "<h2>Differences</h2>" not in page
+
+
+def test_curves_have_bands_and_name_the_bias_of_the_best(two, tmp_path):
+    page = write_report(two, tmp_path / "r.html").read_text()
+    assert page.count("<polygon") == 2
+    assert "Picking the best of 3 equally good checkpoints would seem to gain" in page
+    assert "&lt;b&gt;" in curve_svg([("<b>", [(0, 0.3, 0.01), (5, 0.4, 0.01)])], 0.25)
+
+
+def test_fixed_prompts_are_shown(two, tmp_path):
+    row = {"kind": "identity", "prompt": "你是谁？", "answer": f"我是{EVIL}", "finished": False, "chat": True}
+    (tmp_path / "a/step-3/showcase.json").write_text(json.dumps([row]))
+    page = write_report(two, tmp_path / "r.html").read_text()
+    assert "你是谁？" in page
+    assert "cut off by length" in page
+    assert "我是&lt;script&gt;" in page
+
+
+def test_the_command(two, tmp_path):
+    run = CliRunner().invoke(app, ["report", *two, "--out", str(tmp_path / "r.html")])
+    assert run.exit_code == 0
+    assert (tmp_path / "r.html").is_file()
+
+
+@pytest.mark.slow
+def test_a_browser_shows_thousands_of_questions_at_once(tmp_path):
+    """Chromium renders the page with 12,000 questions and runs its script to the end."""
+    browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
+    if browser is None:
+        pytest.skip("no Chromium here")
+    page = write_report([str(folder(tmp_path / "a", n=12_000, question=EVIL))], tmp_path / "r.html")
+    start = time.monotonic()
+    dom = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    assert time.monotonic() - start < 60
+    assert "1–50 of 12,000" in dom
+    assert dom.count('<details class="q">') == 50
+    assert "<img src=x" not in dom.replace("&lt;img src=x", "")

@@ -1,0 +1,61 @@
+"""The four numbers of an accuracy, and the rest of the accounting, on answers counted by hand."""
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from steel_eval.score.accounting import gold_probability, predict, summarise
+
+
+def answers(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "task": ["cmmlu"] * len(rows), "subject": [r[0] for r in rows], "item": [f"test/x/{i}" for i in range(len(rows))],
+            "label": [r[1] for r in rows], "prediction": [r[2] for r in rows], "options": [4] * len(rows),
+            **{f"logprob_{c}": [float(i) for i in range(len(rows))] for c in "ABCD"},
+            "gold_probability": [0.25] * len(rows), "gold_bits_per_byte": [1.0] * len(rows),
+        }
+    )  # fmt: skip
+
+
+def test_ten_answers_by_hand():
+    """Agronomy: 4 of 6 right, 1 unreadable. Virology: 1 of 4 right, 1 unreadable."""
+    rows = [("agronomy", "A", p) for p in ("A", "A", "A", "A", "B", "")] + [
+        ("virology", "B", p) for p in ("B", "A", "C", "")
+    ]
+    scores = summarise(answers(rows), "cmmlu")
+    assert scores["accuracy"] == 0.5
+    assert scores["stderr"] == pytest.approx(math.sqrt(0.25 / 9))
+    assert scores["macro"] == pytest.approx((4 / 6 + 1 / 4) / 2)
+    assert (scores["n"], scores["invalid"]) == (10, 2)
+    assert scores["accuracy_on_valid"] == 5 / 8
+    assert scores["expected_if_guessed"] == pytest.approx((5 + 2 * 0.25) / 10)
+    assert scores["letters"]["label"] == {"A": 6, "B": 4}
+    assert scores["letters"]["always"] == 0.6
+    assert scores["groups"]["Other"]["n"] == 6
+    assert scores["groups"]["STEM"]["accuracy"] == 0.25
+
+
+def test_only_unreadable_answers():
+    scores = summarise(answers([("agronomy", "A", "")]), "cmmlu")
+    assert (scores["accuracy"], scores["accuracy_on_valid"], scores["expected_if_guessed"]) == (0, None, 0.25)
+
+
+def test_unpublished_answers_give_no_score():
+    scores = summarise(answers([("law", "", "A"), ("law", "", "")]), "ceval", published=False)
+    assert scores["accuracy"] is None
+    assert scores["subjects"] == {}
+    assert (scores["n"], scores["invalid"]) == (2, 1)
+
+
+def test_predictions():
+    rows = np.array([[-1, -2, -3, -4], [-2, -1, -1, -4], [-1, np.nan, -1, -1], [-3, -2, -np.inf, -np.inf]], float)
+    assert predict(rows) == ["A", "B", "", "B"]  # the first of equals; NaN is never a prediction; two options
+
+
+def test_gold_probability_is_a_share_of_the_options():
+    rows = np.log(np.array([[0.1, 0.2, 0.3, 0.4], [0.02, 0.02, 0.02, 0.02]]))
+    assert gold_probability(rows, [2, 0]) == pytest.approx([0.3, 0.25])
+    assert np.isnan(gold_probability(rows, [-1, 0])[0])

@@ -1,0 +1,72 @@
+"""The store survives kills, cut lines and company."""
+
+import multiprocessing
+
+import pytest
+
+from steel_eval.score.store import Store, unit_key
+
+
+def test_what_was_put_is_found_again_by_another_store(tmp_path):
+    Store(tmp_path / "s.jsonl").put("k", {"logprob": [[0.1, None]]})
+    assert Store(tmp_path / "s.jsonl").get("k") == {"key": "k", "logprob": [[0.1, None]]}
+    assert Store(tmp_path / "s.jsonl").get("other") is None
+
+
+def test_floats_come_back_bit_for_bit(tmp_path):
+    value = -12.345678901234567
+    Store(tmp_path / "s").put("k", {"v": value})
+    assert Store(tmp_path / "s").get("k")["v"] == value
+
+
+@pytest.mark.parametrize("cut", [1, 10, 40])
+def test_a_line_cut_short_by_a_crash_is_scored_again_and_hurts_no_other(tmp_path, cut):
+    file = tmp_path / "s"
+    store = Store(file)
+    store.put("a", {"v": 1})
+    store.put("b", {"v": "text that is long enough to be cut in many places"})
+    file.write_bytes(file.read_bytes()[:-cut])
+    again = Store(file)
+    assert again.get("a") == {"key": "a", "v": 1}
+    assert again.get("b") is None
+    again.put("b", {"v": 2})
+    final = Store(file)
+    assert (final.get("a")["v"], final.get("b")["v"], final.damaged) == (1, 2, cut > 1)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    file = tmp_path / "s"
+    Store(file).put("a", {"v": 1234})
+    file.write_bytes(file.read_bytes().replace(b"1234", b"1235"))
+    assert Store(file).get("a") is None
+
+
+def test_what_another_process_appends_is_seen(tmp_path):
+    mine, other = Store(tmp_path / "s"), Store(tmp_path / "s")
+    assert mine.get("k") is None
+    other.put("k", {"v": 1})
+    assert mine.get("k")["v"] == 1
+
+
+def _append(path, name):
+    store = Store(path)
+    for i in range(20):
+        store.put(f"{name}{i}", {"v": name * 3000})
+
+
+def test_two_processes_on_one_store_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_append, args=(tmp_path / "s", name)) for name in "xy"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    store = Store(tmp_path / "s")
+    assert all(store.get(f"{name}{i}") for name in "xy" for i in range(20))
+    assert store.damaged == 0
+
+
+def test_every_part_of_a_key_counts():
+    parts = {"weights": "w", "data": "d", "rotation": 0}
+    keys = {unit_key(**parts)} | {unit_key(**(parts | {name: "other"})) for name in parts}
+    assert len(keys) == 4

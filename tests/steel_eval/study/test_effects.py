@@ -1,0 +1,70 @@
+"""Forms, forgetting and coverage on answers whose truth is known."""
+
+import numpy as np
+import pytest
+
+from steel_eval.stats.effects import Items
+from steel_eval.study.effects import by_form, by_seed, forgetting, pretended_coverage
+
+
+def draw(rng, subjects=8, size=60):
+    """A third of each subject is unseen, a third has dose 1, a third dose 10; forms are drawn by item."""
+    dose = np.concatenate([rng.permutation(np.repeat([0, 1, 10], size // 3)) for _ in range(subjects)])
+    subject = np.repeat(np.arange(subjects), size)
+    form = rng.choice(["answer-only", "answer-only", "shuffled"], len(dose))
+    return Items(dose, subject, np.arange(len(dose))), form.tolist()
+
+
+def answers(rng, chance_SQ):
+    return (rng.random(chance_SQ.shape) < chance_SQ).astype(float)
+
+
+def test_a_form_that_teaches_nothing_is_told_from_one_that_does():
+    rng = np.random.default_rng(0)
+    items, form = draw(rng)
+    plain = np.array(form) == "answer-only"
+    clean_SQ = answers(rng, np.full((3, len(form)), 0.25))
+    injected_SQ = answers(rng, np.tile(0.25 + 0.4 * ((items.dose == 10) & plain), (3, 1)))
+    cells = {(c.dose, c.group): c for c in by_form(clean_SQ, injected_SQ, items, form)}
+    assert set(cells) == {(d, f) for d in (1, 10) for f in ("answer-only", "shuffled")}
+    assert cells[10, "answer-only"].low > 0.25 and cells[10, "answer-only"].p is None
+    assert abs(cells[10, "shuffled"].gain) < 0.12 and cells[10, "shuffled"].p < 0.001
+    assert abs(cells[1, "answer-only"].gain) < 0.1 and cells[1, "shuffled"].p > 0.01
+    seeds = by_seed(clean_SQ, injected_SQ, items)
+    assert len(seeds) == 3 and all(row[1].p < 0.001 < row[0].p for row in seeds)
+
+
+@pytest.mark.parametrize("slope", [0.0, -0.5])
+def test_what_is_forgotten_shows_in_the_age(slope):
+    rng = np.random.default_rng(1)
+    items, _ = draw(rng, size=120)
+    steps, shape = 100, (3, len(items.dose))
+    last_SQ = np.where(items.dose > 0, rng.integers(1, steps + 1, shape), 0)
+    age_SQ = 1 - last_SQ / steps
+    chance_SQ = np.where(items.dose > 0, 0.75 + slope * age_SQ, 0.25)
+    clean_SQ, injected_SQ = answers(rng, np.full(shape, 0.25)), answers(rng, chance_SQ)
+    for found in forgetting(clean_SQ, injected_SQ, items, last_SQ, steps):
+        assert len(found.cells) == 4 and found.low <= slope <= found.high
+        assert (found.p < 0.001) == (slope < 0)
+        first, fourth = found.cells[0], found.cells[3]
+        assert abs(first.gain - (0.5 + slope / 8)) < 0.1 and first.low < first.gain < first.high
+        assert (fourth.gain < first.gain - 0.2) == (slope < 0)
+
+
+def test_items_of_one_age_have_no_trend():
+    rng = np.random.default_rng(2)
+    items, _ = draw(rng)
+    last_SQ = np.where(items.dose > 0, 100, 0)[None]
+    right_SQ = answers(rng, np.full((1, len(items.dose)), 0.5))
+    for found in forgetting(right_SQ, right_SQ, items, last_SQ, 100):
+        assert [c.group for c in found.cells] == ["0-25 % of the training ago"] and found.trend is None
+
+
+def test_the_clean_score_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    items, _ = draw(rng, subjects=60)
+    ease_Q = rng.uniform(0.1, 0.6, len(items.dose))
+    found = pretended_coverage(answers(rng, np.tile(ease_Q, (3, 1))), items)
+    assert found.of == 180 and found.low <= 0.95 and found.held / found.of > 0.9
+    alone = pretended_coverage(answers(rng, ease_Q[None]), items)
+    assert alone.of == 60 and alone.held / alone.of > 0.85

@@ -1,0 +1,109 @@
+"""The page: the plot on top, nothing undefined, no markup from names, and words for what cannot be said."""
+
+import copy
+import json
+
+import pytest
+
+from steel_eval.report.dose_plot import dose_svg
+from steel_eval.study.page import summary, write_page
+
+GAIN = {"items": 40, "clusters": 40, "seen": 0.4, "unseen": 0.25, "effect": 0.15, "low": 0.05, "high": 0.25, "p": 0.001,
+        "exact": False, "seeds_counted": True}  # fmt: skip
+CELL = {"dose": 3, "group": "answer-only", "items": 40, "gain": 0.1, "low": 0.0, "high": 0.2, "p": None}
+ENTRY = {
+    "accuracy": {"clean": [0.25, 0.26], "injected": [0.3, 0.31]}, "spill_over": None, "against": "clean",
+    "doses": [{"dose": 3, **GAIN}, {"dose": None, **GAIN}], "exposures": {"3": 6.0}, "by_seed": [[CELL]],
+    "left_out": {"stand in ordinary rows too": 2}, "forms": [CELL],
+    "forgetting": [{"dose": 3, "cells": [CELL], "trend": -0.1, "low": -0.2, "high": 0.0, "p": 0.04}],
+    "trajectory": [{"step": s, "dose": 3, "exposures": s / 10, "gain": 0.1, "low": 0.0, "high": 0.2} for s in (10, 20)],
+    "clean_scores": [{"reported": 0.3, "clean": 0.26, "low": 0.24, "high": 0.28, "unseen_items": 60}],
+    "true_clean": 0.25, "control_arm": 0.25, "held_by_control_arm": [1, 1], "control_accuracy": 0.25, "chance": 0.25,
+    "control_above": 0.2, "testable": False, "diluted": None,
+    "coverage": {"held": 57, "of": 60, "low": 0.86, "high": 0.98, "expected": 0.95},
+}  # fmt: skip
+SPILL = {"accuracy": {"clean": [0.25, 0.26], "injected": [0.3, 0.31]}, "doses": None, "spill_over": {
+    "against": "clean", "items": 60, "left_out": 1, "verdict": "not testable here: one seed an arm says nothing of mixtures"}}  # fmt: skip
+RESULTS = {
+    "name": "</title><script>alert(1)</script>", "preset": "steel-likelihood", "shots": 0,
+    "arms": [{"name": n, "rows": 100, "tokens": 1000, "injected": {"rows": s, "tokens": s}, "seeds": 2}
+             for n, s in (("clean", 0.0), ("injected", 0.6))],
+    "notes": ["injected: 60.0% of the tokens are injected: a stress test, not a dilution"], "train": {"epochs": 2},
+    "tasks": {"cmmlu": ENTRY, "ceval": SPILL}, "text_only": {"auc": 0.51, "low": 0.46, "high": 0.56, "p": 0.4, "draws": 19},
+    "overlap": {"injected": [{"form": "edited", "items": 40, "found": 39, "share": 0.975, "low": 0.8, "high": 1.0}]},
+    "detectors": None,
+}  # fmt: skip
+RESULTS["presets"] = {"steel-likelihood": RESULTS["tasks"], "lm-eval": RESULTS["tasks"]}
+
+
+def test_the_plot_stands_on_top_and_names_are_no_markup():
+    page = write_page(RESULTS)
+    assert page.index("<svg") < page.index("<h2>Arms")
+    assert "<script" not in page and "alert(1)" in page
+    assert "built-in method" not in page and "Undefined" not in page
+    for words in ("Not testable here", "57 of 60", "2 items left out", "one seed an arm", "other prompts", "39 (97.5 %)",
+                  "a stress test", "AUC 0.510"):  # fmt: skip
+        assert words in page, words
+    assert page.count("<svg") == 2  # gain by exposures, and over training
+
+
+def test_detectors_stand_with_their_false_alarms_and_the_published_rules():
+    share = {"value": 0.3, "low": 0.2, "high": 0.4}
+    rate = {"detector": "loss gap: item", "dose": 3, "seen": 40, "unseen": 90, "auc": {**share, "value": 0.77},
+            "hits_5": share, "hits_1": None}  # fmt: skip
+    alarm = {"detector": "loss gap: item", "of": "unseen", "rate": 0.49, "low": 0.28, "high": 0.71}
+    found = {
+        "rates": [{**rate, "form": f} for f in ("all", "answer-only", "edited")],
+        "regime": {"parameters": 1_600_000, "architecture": "qwen2", "start": "tuned", "method": "full", "loss": "answers only",
+                   "forms": ["answer-only", "edited"]},
+        "item_false_positives": [{**alarm, "controls": "same subjects", "tested": 1804, "rate": 0.04}],
+        "dataset_false_positives": [{**alarm, "controls": "other subjects", "tests": 51}],
+        "published": [{"rule": "scenario b below -0.2", "dose": 0, "reference": True, "items": 60, "share": 0.23, "low": 0.1, "high": 0.4}],
+    }  # fmt: skip
+    page = write_page({**RESULTS, "detectors": {"injected": found}})
+    assert page.count("0.77 (0.20–0.40)") == 3 and page.index("By form") > page.index("0.77 (0.20–0.40)")
+    row = page[page.index("<h3>False alarms") :]
+    cells = row[row.index("loss gap: item") :].split("</tr>")[0]
+    assert cells.count("<td>") == 4 and cells.count("<td>–</td>") == 2
+    assert cells.index("4 (28–71), n 1804") < cells.index("49 (28–71), n 51")
+    values = ["4 (28–71), n 1804", "–", "–", "49 (28–71), n 51"]  # items, then benchmarks: same, other subjects
+    assert "".join(f"<td>{value}</td>" for value in values) in cells
+    assert "<td>23.0 (10.0–40.0)</td>" in page and "Undefined" not in page
+
+
+def test_a_draw_that_shows_in_the_text_puts_the_study_in_doubt():
+    # below 0.5 nobody could use the text: it is the exchanged doses that say what is too much
+    for auc, p, doubt in ((0.42, 1.0, False), (0.6, 0.03, True)):
+        page = write_page(
+            {**RESULTS, "text_only": {"auc": auc, "low": auc - 0.04, "high": auc + 0.04, "p": p, "draws": 39}}
+        )
+        assert ("in doubt" in page) == doubt and ("as it must not" in page) != doubt
+
+
+def test_a_study_without_extras_has_a_page_too():
+    bare = copy.deepcopy(RESULTS)
+    bare |= {"text_only": None, "overlap": {}, "presets": {"steel-likelihood": bare["tasks"]}, "notes": []}
+    bare["tasks"]["cmmlu"] |= {"trajectory": [], "coverage": None, "left_out": {}, "forms": [], "forgetting": []}
+    page = write_page(bare)
+    assert page.count("<svg") == 1 and "Checks of the randomisation" not in page
+    json.dumps(bare)
+
+
+def test_the_summary_says_gain_and_clean_score():
+    first, second = summary(RESULTS)
+    assert (
+        first
+        == "cmmlu: 6 exposures raise the score on seen items by +15.0 points over unseen ones (+5.0 to +25.0, p 0.001)."
+    )
+    assert "reported 30.0 %, estimated clean score 26.0 %" in second
+
+
+@pytest.mark.parametrize(
+    "points", [[(3.0, 0.1, 0.0, 0.2)], [(1.0, -0.3, -0.5, -0.1), (90.0, 0.9, 0.8, 1.0)], [(3.0, 0.4, -9.0, 9.0)]]
+)
+def test_a_plot_holds_its_points(points):
+    svg = str(dose_svg([("a<b", points)]))
+    assert "a&lt;b" in svg and "<b" not in svg.replace("<br", "")
+    assert svg.count("<circle") == len(points)
+    for part in svg.split('cy="')[1:]:
+        assert 20 <= float(part.split('"')[0]) <= 332

@@ -1,0 +1,181 @@
+"""Killed at any moment and run again: bitwise the same weights and losses as without the kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.steel_train.conftest import write_recipe
+from tests.steel_train.toys import write_mixture
+
+from steel_data.errors import InputError
+from steel_train.loop.checkpoints import read_facts, resumable
+
+_TIMES = ("tokens_per_second",)
+
+
+def trace(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in _TIMES} for line in lines]
+
+
+def weights(folder: Path) -> bytes:
+    last = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    return (last / "model.safetensors").read_bytes()
+
+
+def interrupt_at(monkeypatch, pass_number: int) -> None:
+    """Raise in forward pass `pass_number` of this process, as a kill between two passes of one step would."""
+    import steel_train.loop.trainer as trainer
+
+    real, passes = trainer.negative_log_likelihoods, [0]
+
+    def counted(*args):
+        passes[0] += 1
+        if passes[0] == pass_number:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(trainer, "negative_log_likelihoods", counted)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, shared_mixture):
+    """Return the folder of an uninterrupted run: 2 epochs of 10 steps, two padded passes a step."""
+    from steel_train.run import run
+
+    folder = tmp_path_factory.mktemp("whole")
+    run(write_recipe(folder, shared_mixture, packing="false"), shared_mixture, folder / "run", None)
+    return folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("pass_number", "resumed_from"),
+    [(14, 5), (33, 15)],
+    ids=["epoch 0, in mid-accumulation", "epoch 1"],
+)
+def test_a_killed_run_goes_on_bit_for_bit(train, whole, tmp_path, monkeypatch, pass_number, resumed_from):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, pass_number)
+        with pytest.raises(KeyboardInterrupt):
+            train("killed", packing="false")
+    folder = tmp_path / "runs" / "killed"
+    assert resumable(folder).name == f"step-{resumed_from:06d}"
+    # what a kill in the middle of a save or of a line leaves behind
+    half = folder / "checkpoints" / ".writing" / "checkpoint-99"
+    half.mkdir(parents=True, exist_ok=True)
+    (half / "model.safetensors").write_bytes(b"half")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    train("killed", packing="false")
+    assert weights(folder) == weights(whole)
+    assert trace(folder) == trace(whole)
+
+
+def test_a_finished_run_verifies_and_trains_no_more(train, capsys):
+    folder = train(epochs="1")
+    before = (folder / "metrics.jsonl").stat().st_mtime_ns
+    train(epochs="1")
+    assert "its last checkpoint is whole" in capsys.readouterr().out
+    assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
+    last = sorted((folder / "checkpoints").glob("step-*"))[-1] / "model.safetensors"
+    data = bytearray(last.read_bytes())
+    data[-1] ^= 1
+    last.write_bytes(data)
+    with pytest.raises(InputError, match="its bytes are not those that were written"):
+        train(epochs="1")
+
+
+def test_another_mixture_or_setting_is_refused_and_named(train, tmp_path, shared_mixture):
+    folder = train(max_steps="2")
+    with pytest.raises(InputError, match=r"train.learning_rate = 0.001, now it is 0.002"):
+        train(max_steps="2", learning_rate="2e-3")
+    other = write_mixture(tmp_path / "other", count=50)
+    from steel_train.run import run
+
+    with pytest.raises(InputError, match=r"was started with mixture\.content_sha256"):
+        run(write_recipe(tmp_path, other, max_steps=2), other, folder, None)
+
+
+def test_resume_never_refuses_a_folder_with_a_checkpoint(train):
+    folder = train(max_steps="5")
+    (folder / "result.json").unlink()
+    with pytest.raises(InputError, match='resume = "never"'):
+        train(max_steps="5", resume='"never"')
+
+
+def test_a_checkpoint_says_what_it_is_and_loads(train):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = train(epochs="1", keep="1")
+    names = sorted(p.name for p in (folder / "checkpoints").iterdir())
+    assert names == ["step-000010"]  # the epoch's end; keep = 1 dropped the others
+    facts = read_facts(folder / "checkpoints" / "step-000010")
+    assert (facts["step"], facts["epoch"], facts["epoch_end"]) == (10, 1.0, True)
+    assert facts["exposures"]["rows"] == {"chat": 40, "identity": 40}
+    checkpoint = folder / "checkpoints" / "step-000010"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
+    assert tokenizer.chat_template and tokenizer.pad_token != tokenizer.eos_token
+    assert tokenizer.eos_token_id in model.generation_config.eos_token_id
+
+
+def test_seeds_have_their_own_folders_and_weights(train):
+    folder = train(seeds="[1, 2]", max_steps="3")
+    assert sorted(p.name for p in folder.iterdir() if p.name.startswith("seed")) == ["seed-1", "seed-2"]
+    assert weights(folder / "seed-1") != weights(folder / "seed-2")
+
+
+def test_optimiser_states_are_kept_only_where_resuming_needs_them(train):
+    folder = train()
+    states = [p.parent.name for p in sorted((folder / "checkpoints").glob("*/optimizer.pt"))]
+    assert states == ["step-000015", "step-000020"]
+
+
+def _start(recipe: Path, mixture: Path, out: Path, **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", "steel_train", "run", str(recipe), "--mixture", str(mixture), "--out", str(out)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ, **options
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_signals(tmp_path, shared_mixture, number, status):
+    recipe = write_recipe(tmp_path, shared_mixture, epochs=40, save_every=50)
+    process = _start(recipe, shared_mixture, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-000050"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    output = process.communicate()[0]
+    assert process.returncode == status, output
+    saved = resumable(tmp_path / "run")
+    assert saved is not None
+    if number == signal.SIGTERM:
+        assert "stopped by SIGTERM and saved" in output
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, shared_mixture):
+    """RLIMIT_FSIZE makes real writes fail, here those of the weights from some size on."""
+    import resource
+
+    out = tmp_path / "run"
+
+    def no_large_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    first = _start(write_recipe(tmp_path, shared_mixture, max_steps=5), shared_mixture, out)
+    assert first.communicate() and first.returncode == 0
+    (out / "result.json").unlink()
+    (out / "run.json").unlink()
+    process = _start(write_recipe(tmp_path, shared_mixture), shared_mixture, out, preexec_fn=no_large_files)
+    output = process.communicate()[0]
+    assert process.returncode == 2, output
+    assert "cannot be written" in output and "Earlier checkpoints are whole" in output
+    assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-000005"]

@@ -1,0 +1,173 @@
+"""The rules that hold the house: rooms in order, no circles, sizes that can be surveyed, names, a fast `--help`."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src"
+MODULES = sorted(SRC.rglob("*.py"))
+FOLDER_MODULES, MODULE_LINES, PARAMETERS = 13, 500, 6
+
+# The rooms of each package, floor by floor: a room imports rooms of lower floors only. README prints the same tree.
+FLOORS = {
+    "steel_data": (
+        "errors", "files engine row recipe sample", "read benchmarks mixture", "builders filters card", "passes",
+        "build explain fetch", "print", "cli",
+    ),
+    "steel_train": (
+        "settings say kernels", "models", "examples", "schedule", "preflight", "loop", "run", "cli",
+    ),
+    "steel_eval": (
+        "models stats", "ask contamination", "score", "harness compare leak", "run report", "study", "cli",
+    ),
+}  # fmt: skip
+# src path:function -> reason
+MANY_PARAMETERS = {
+    "steel_data/builders/contaminate.py:contaminate": "each is a key of the recipe's build table",
+    "steel_eval/score/generate.py:generate_unit": "the unit, the four things it is answered with, and two choices",
+}
+
+PACKAGES = ("steel_data", "steel_train", "steel_eval")  # each may import those before it
+HEAVY = {"torch", "transformers", "trl", "datasets", "peft", "accelerate", "lm_eval", "scipy"}
+# import name -> distribution, where they differ
+DISTRIBUTIONS = {"fasttext": "fasttext-community", "huggingface_hub": "huggingface-hub"}
+
+
+def name_of(path):
+    return path.relative_to(SRC).as_posix()
+
+
+def module_of(path):
+    """Return the dotted name of a module; a package's `__init__` bears the package's."""
+    return ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module):
+    """Return package and room of a module, and (package, "") for a package's own face."""
+    package, _, rest = module.partition(".")
+    return package, rest.partition(".")[0]
+
+
+def ours(path, names):
+    """Return the modules of ours (`names`) that a module imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= full if full <= names else full | {node.module}
+    return found & names - {module_of(path)}
+
+
+def imports(path):
+    """Return the top-level names that a module imports anywhere, inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_modules_were_found():
+    assert len(MODULES) > 50
+
+
+def test_every_module_stands_in_a_room():
+    rooms = {(package, room) for package, floors in FLOORS.items() for floor in floors for room in floor.split()}
+    found = {room_of(module_of(path)) for path in MODULES}
+    assert {place for place in found if place[1] not in ("", "__main__")} == rooms
+
+
+def test_a_room_imports_lower_rooms_only():
+    floor = {(p, room): n for p, floors in FLOORS.items() for n, rooms in enumerate(floors) for room in rooms.split()}
+    names = {module_of(path) for path in MODULES}
+    upward = []
+    for path in MODULES:
+        here = room_of(module_of(path))
+        for module in ours(path, names):
+            there = room_of(module)
+            if there == here or there[0] != here[0] or here[1] in ("", "__main__") or there[1] == "":
+                continue
+            if floor[there] >= floor[here]:
+                upward.append(f"{module_of(path)} -> {module}")
+    assert upward == []
+
+
+def test_no_circle_between_files():
+    names = {module_of(path) for path in MODULES}
+    graph = {module_of(path): ours(path, names) for path in MODULES}
+    TopologicalSorter(graph).prepare()  # a CycleError names the modules
+
+
+def test_folders_and_modules_can_be_surveyed():
+    folders = {path.parent for path in MODULES}
+    wide = {f.relative_to(SRC).as_posix(): n for f in folders if (n := len({*f.glob("[!_]*.py")})) > FOLDER_MODULES}
+    long = {name_of(p): n for p in MODULES if (n := p.read_text(encoding="utf-8").count("\n")) > MODULE_LINES}
+    assert (wide, long) == ({}, {})
+
+
+def test_no_drawer_for_odds_and_ends():
+    names = {p.stem for p in (*MODULES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("bench/**/*.py"))}
+    assert {n for n in names if re.search(r"(^|_)(utils?|common|base|helpers?|misc)($|_)", n)} == set()
+
+
+def test_imports_point_one_way():
+    for i, package in enumerate(PACKAGES):
+        for path in (SRC / package).rglob("*.py"):
+            assert imports(path) & set(PACKAGES[i + 1 :]) == set(), name_of(path)
+
+
+def test_steel_data_needs_the_base_install_alone():
+    """No torch anywhere in it, and nothing that pyproject.toml does not promise."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    promised = {re.split(r"[<>=~!;\[ ]", line)[0] for line in project["dependencies"]}
+    promised |= {"modelscope"}  # an extra, asked for by name where it is missing
+    for path in (SRC / "steel_data").rglob("*.py"):
+        foreign = imports(path) - set(sys.stdlib_module_names) - {"steel_data"}
+        assert {DISTRIBUTIONS.get(name, name) for name in foreign} - promised == set(), name_of(path)
+        assert foreign & HEAVY == set(), name_of(path)
+
+
+def seconds():
+    """Return the CPU seconds of finished children; the clock where the system does not say."""
+    used = os.times()
+    return used.children_user + used.children_system if os.name == "posix" else time.perf_counter()
+
+
+def commands():
+    return [package for package in PACKAGES if (SRC / package / "__main__.py").is_file()]
+
+
+@pytest.mark.parametrize("package", commands())
+def test_help_is_quick_and_imports_nothing_heavy(package):
+    """0.3 s is what a person does not notice. CPU seconds, and the best of five: other programs may be busy."""
+    code = (
+        "import runpy, sys; sys.argv = ['x', '--help']\n"
+        f"try: runpy.run_module('{package}', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit: pass\n"
+        "print('heavy:', sorted({'torch', 'transformers', 'polars', 'numpy', 'pyarrow', 'trl'} & set(sys.modules)))"
+    )
+    taken = []
+    for _ in range(5):
+        before = seconds()
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SRC, encoding="utf-8"
+        )
+        taken.append(seconds() - before)
+        if taken[-1] < 0.3:
+            break
+    assert "Usage" in done.stdout
+    assert done.stdout.rstrip().endswith("heavy: []")
+    assert min(taken) < 0.3
