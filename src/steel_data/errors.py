@@ -1,9 +1,7 @@
-"""The one exception class for what a user can put right.
+"""The one exception class for what a user can put right, and how every command ends.
 
 Every command prints an `InputError` as one line and exits with status 2; any other exception is our bug and keeps its
 traceback. The form of a message: **where: what is wrong. What would be right.**
-
-How every command of steel ends: an InputError is one line on stderr and exit status 2; all else is our bug.
 """
 
 import sys
@@ -26,8 +24,17 @@ def nearest(word: str, known: Iterable[str], show_known: bool = True) -> str:
 
 def excerpt(text: str, length: int = 80) -> str:
     """Return `text` on one line, at most `length` characters, control characters made visible (safe in a terminal)."""
-    cut = text if len(text) <= length else text[: length - 1] + "…"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
+    return _visible(text if len(text) <= length else text[: length - 1] + "…")
+
+
+def first_line(error: BaseException, length: int = 160) -> str:
+    """Return what an exception of another library says in its first line; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return excerpt(lines[0] if lines else type(error).__name__, length).rstrip(".")
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def run_command(command: Callable[[], object]) -> None:
@@ -36,8 +43,7 @@ def run_command(command: Callable[[], object]) -> None:
         command()
     except InputError as error:
         # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
-        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {_visible(str(error))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to go on\n")

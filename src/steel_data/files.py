@@ -1,14 +1,18 @@
 """Finished output appears under its name whole or not at all: write to a temporary name, then rename."""
 
 import hashlib
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from steel_data.errors import InputError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -92,6 +96,29 @@ def refuse_foreign_folder(out: Path) -> None:
         raise InputError(
             f"{out}: holds files that are no mixture ({min(names)}). Right: an empty or new folder for --out."
         )
+
+
+def address(*parts: Any) -> str:
+    """Return the 64 hex digits that these parts (JSON's types, in any order of a table's keys) determine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def kept(place: Path, make: Callable[[], T], write: Callable[[Path, T], object], read: Callable[[Path], T]) -> T:
+    """Return what an earlier call left in the file `place`; else make it, leave it there, and return it.
+
+    The name of `place` must hold all that `make` depends on (`address`, `source_sha256`). A file that `read` fails on,
+    for whatever reason, is made again: it is ours, and nothing of the user's is lost.
+    """
+    if place.exists():
+        try:
+            return read(place)
+        except Exception:
+            place.unlink(missing_ok=True)
+    made = make()
+    with atomic(place) as temporary:
+        write(temporary, made)
+    return made
 
 
 def source_sha256(*modules: str) -> str:

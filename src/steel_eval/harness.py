@@ -16,7 +16,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
 from steel_data.benchmarks.items import LETTERS
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import atomic, atomic_write
 from steel_eval.ask.trie import Request
 from steel_eval.contamination.items import contamination_of
@@ -89,9 +89,7 @@ def score_foreign(
             model=model, tasks=list(tasks), num_fewshot=shots, task_manager=manager, log_samples=True, bootstrap_iters=0
         )
     except (ConnectionError, FileNotFoundError, OSError) as error:
-        raise InputError(
-            f"--tasks {','.join(tasks)}: their data cannot be had: {str(error).splitlines()[0]}"
-        ) from error
+        raise InputError(f"--tasks {','.join(tasks)}: their data cannot be had: {first_line(error)}") from error
     scores = _read(folder / "scores.json") or {
         "tasks": {}, "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": loaded.fingerprint,
         "preset": "lm-eval", "shots": shots,

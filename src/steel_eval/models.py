@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import xxhash
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -135,7 +135,7 @@ def _from_hub(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, ignore_patterns=["*.gguf", "*.onnx", "original/*"]))
     except Exception as error:  # every client error (offline, unknown, gated) is the user's to see in one line
-        raise InputError(f"{repository}: cannot be fetched from the hub: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{repository}: cannot be fetched from the hub: {first_line(error)}") from error
 
 
 def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:
@@ -203,11 +203,9 @@ def _load_model(folder: Path, device: str, dtype: str) -> Any:
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind)
     except (SafetensorError, EOFError, RuntimeError) as error:
-        raise InputError(
-            f"{folder}: its weights cannot be read: {str(error).splitlines()[0]}. Right: copy it again."
-        ) from error
+        raise InputError(f"{folder}: its weights cannot be read: {first_line(error)}. Right: copy it again.") from error
     except (ValueError, KeyError, OSError) as error:
-        raise InputError(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{folder}: cannot be loaded: {first_line(error)}") from error
     model.eval()
     return model.to(device)
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steel_data.engine import progress
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import locked, replaced_folder
 from steel_data.mixture.export_formats import FORMATS, Row, UnheldError, may_show, shows
 from steel_data.mixture.manifest import read_manifest
@@ -140,7 +140,7 @@ def _schema(folder: Path, manifest: dict[str, Any]) -> pa.Schema:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    first = str(error).partition("\n")[0][:120]
+    first = first_line(error, 120)
     return InputError(f"{path}: cannot be read: {first}. `check` says what is whole.")
 
 

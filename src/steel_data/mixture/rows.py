@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 
 Row = dict[str, Any]
 _CONVERSATIONS = ("messages", "prompt", "chosen", "rejected")
@@ -25,7 +25,7 @@ def collect(path: Path, frame: pl.LazyFrame) -> pl.DataFrame:
     try:
         return frame.collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).partition("\n")[0][:120]
+        first = first_line(error, 120)
         raise InputError(f"{path}: cannot be read: {first}. `check` says what is whole.") from None
 
 
@@ -61,7 +61,7 @@ def fetch(folder: Path, name: str, places: list[int]) -> list[Row]:
                     rows.update((at, table.slice(at - start, 1).to_pylist()[0]) for at in set(mine))
                 start = end
     except (OSError, ValueError) as error:
-        first = str(error).partition("\n")[0][:120]
+        first = first_line(error, 120)
         raise InputError(f"{folder / name}: cannot be read: {first}. `check` says what is whole.") from None
     return [rows[at] for at in places]
 

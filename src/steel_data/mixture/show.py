@@ -22,7 +22,7 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
 from steel_data.mixture.manifest import read_manifest
 from steel_data.row.display import one_line, turns, visible
 from steel_data.row.record import KINDS
@@ -103,7 +103,7 @@ def _rows(folder: Path, files: list[str], wish: Wish) -> Iterator[Row]:
 
 
 def _first(error: Exception) -> str:
-    return str(error).partition("\n")[0][:120]
+    return first_line(error, 120)
 
 
 def _of_group(file: pq.ParquetFile, group: int, wish: Wish) -> Iterator[Row]:

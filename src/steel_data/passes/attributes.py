@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from steel_data.benchmarks.index import stored_index
-from steel_data.errors import InputError, excerpt
+from steel_data.errors import InputError, first_line
 from steel_data.filters import dedup, language, overlap
 from steel_data.passes.cache import key_of, place_of, write_frame
 from steel_data.recipe.steps import Builder, Filter
@@ -190,7 +190,7 @@ class StageOfChunk:
                 frame = frame.with_columns(pl.col("messages").str.json_decode(turn))
             keep = frame.select(expression.alias("keep"))["keep"]
         except Exception as error:
-            detail = excerpt(str(error).partition("\n")[0], 160)
+            detail = first_line(error)
             raise InputError(
                 f"{self.file_name}: filter '{step.use}' raised {type(error).__name__}: {detail}. "
                 "Right: a polars expression over the mixture's columns."

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 from steel_data.read.rows import Chunk, RawRow, changed, shown, uncollected, whole_rows
 
 # Dictionary-encoded text unfolds to much more than its row group's stated size; this bounds a chunk all the same.
@@ -77,7 +77,7 @@ def _open(path: Path) -> Any:
 
 
 def _corrupt(path: Path, fault: Exception) -> InputError:
-    why = str(fault).splitlines()[0][:160] if str(fault) else type(fault).__name__
+    why = first_line(fault)
     return InputError(f"{shown(path)}: truncated or corrupt parquet ({why}). Fetch it again; its rows cannot be known.")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 from steel_data.row.text import TextBatch
 
 ESTIMATE = "estimate-1"
@@ -73,7 +73,7 @@ def find_tokenizer(name: str | None, folder: Path) -> Tokenizer:
 
         file = Path(hf_hub_download(name, "tokenizer.json"))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise InputError(
             f"tokenizer '{name}' cannot be had from the hub ({reason[:120]}). Right: a local folder with "
             "tokenizer.json, or HF_ENDPOINT set to a mirror, or no tokenizer (then lengths are estimates)."

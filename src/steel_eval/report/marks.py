@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.benchmarks.items import Item
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
 from steel_eval.ask.tasks import Task, data_sha256, load_task, parse_name
 from steel_eval.compare.runs import Arm, Result
 from steel_eval.contamination.items import (
@@ -233,7 +233,7 @@ def _of_leak(file: Path, result: Result, task: str) -> tuple[dict[str, Held], in
     try:
         frame = pl.read_parquet(file, columns=["item", "rows_in_mixture", "training_rows"])
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{file}: not what `leak` writes: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"{file}: not what `leak` writes: {first_line(error)}.") from error
     looked: Any = frame.drop_nulls("rows_in_mixture").join(scored, on="item", how="semi")
     rows = looked.filter(pl.col("rows_in_mixture") > 0).iter_rows()
     return {item: Held(0, n, list(places or []), []) for item, n, places in rows}, len(looked)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from steel_data.errors import first_line
 from steel_data.row.record import Message
 
 Render = Callable[[list[Message], Any, bool], str]  # messages, tools, whether the generation prompt is added
@@ -94,9 +95,7 @@ def _piece(
     except TemplateError:
         raise
     except Exception as error:  # a template raises what it likes: jinja2.TemplateError, TypeError, KeyError
-        raise TemplateError(
-            f"template: {str(error).splitlines()[0][:80] if str(error) else type(error).__name__}"
-        ) from error
+        raise TemplateError(f"template: {first_line(error, 80)}") from error
     spans, turns, lost, unended = [], [], [], 0
     for i, message in enumerate(messages):
         if message["role"] != "assistant" or message.get("loss") is False or only not in (None, i):

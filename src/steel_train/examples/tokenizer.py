@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 from steel_data.row.record import Message
 
 CHATML = """{%- for message in messages -%}
@@ -58,7 +58,7 @@ def load_tokenizer(name: str, where: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:
         raise InputError(
-            f"{where}: the tokenizer of '{name}' cannot be loaded: {_line(error)}. Right: a folder with "
+            f"{where}: the tokenizer of '{name}' cannot be loaded: {first_line(error)}. Right: a folder with "
             "tokenizer.json, or a hub id that can be reached (HF_ENDPOINT names a mirror)."
         ) from None
     if not tokenizer.is_fast:
@@ -66,10 +66,6 @@ def load_tokenizer(name: str, where: str) -> Any:
             f"{where}: '{name}' has no tokenizer.json, so tokens have no place in the text. Right: convert it."
         )
     return tokenizer
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")
 
 
 def settle(tokenizer: Any, chat_template: str | None, recipe: Path) -> None:

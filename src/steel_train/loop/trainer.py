@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 from trl.trainer.sft_trainer import SFTTrainer
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, prune
 from steel_train.loop.metrics import Metrics, Window
 from steel_train.schedule.batches import MicroBatch, Steps
@@ -210,4 +210,4 @@ def _clock(seconds: float) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).splitlines()[0][:160]
+    return getattr(error, "strerror", None) or first_line(error)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import xxhash
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
 from steel_train.models.attention import ATTENTION, register_attention
 from steel_train.settings import Lora, Settings
 
@@ -57,7 +57,7 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
     try:
         return AutoConfig.from_pretrained(name)
     except Exception as error:
-        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {_line(error)}.") from None
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
 
 
 def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> Any:
@@ -77,7 +77,7 @@ def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> An
     try:
         return AutoConfig.for_model(kind, **options)
     except Exception as error:
-        raise InputError(f"{where}: {_line(error)}.") from None
+        raise InputError(f"{where}: {first_line(error)}.") from None
 
 
 def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed: int) -> Any:
@@ -95,7 +95,7 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {_line(error)}.") from None
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
 
 
 def _attention(packed: bool) -> str:
@@ -157,10 +157,6 @@ def describe_base(model: Any, settings: Settings, recipe: Path) -> Base:
             earlier = json.loads(said.read_text(encoding="utf-8"))
             history = [*earlier["base"].pop("history", []), earlier]
     return Base(name, fingerprint(model), xxhash.xxh3_64_hexdigest(architecture.encode()), history)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")
 
 
 def uses_bf16(settings: Settings) -> bool:

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 from steel_data.files import atomic_write
 
 
@@ -22,7 +22,7 @@ def merge_adapter(checkpoint: Path, out: Path | None = None) -> Path:
     try:
         model = AutoPeftModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise InputError(f"{checkpoint}: cannot be loaded with its base: {str(error).splitlines()[0][:160]}.") from None
+        raise InputError(f"{checkpoint}: cannot be loaded with its base: {first_line(error)}.") from None
     temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
