@@ -1,3 +1,45 @@
-"""Make training mixtures from recipes, and account for every row. Never imports torch."""
+"""Make training mixtures from recipes, and account for every row. Never imports torch.
 
+From Python a mixture takes two functions; everything else has its room below this folder:
+
+    from steel_data import build, load
+    result = build(load("recipes/exp3.toml"), data_root=Path("data"))
+
+They are imported when first asked for: `import steel_data` and `--help` must not wait for polars.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steel_data.build import build
+    from steel_data.recipe import load
+
+__all__ = ["build", "load"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name == "build":
+        home = import_module("steel_data.build")
+        # `import steel_data.build as b` gives this very function, and b.build and b.Result are to be found on it
+        home.build.__dict__.update(build=home.build, Result=home.Result)
+        globals()[name] = home.build
+    elif name == "load":
+        globals()[name] = import_module("steel_data.recipe").load
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals()[name]
+
+
+class _Face(ModuleType):
+    """Keeps `build` the function: Python sets a package's attribute to each submodule when it is first imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "build" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

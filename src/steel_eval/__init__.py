@@ -1,1 +1,23 @@
-"""Score checkpoints, compare experiments, detect contamination. Imports steel_data and steel_train."""
+"""Score checkpoints, compare experiments, detect contamination. Imports steel_data and steel_train.
+
+What is of use beside the commands is handed on here, imported when first asked for: `extract` reads the letter out of a
+written answer; `dose_response` and `clean_score` are the statistics of an experiment with randomised doses.
+`import steel_eval.harness` registers the model class `steel` with lm-eval.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steel_eval.score.answers import extract
+    from steel_eval.stats.effects import clean_score, dose_response
+
+__all__ = ["clean_score", "dose_response", "extract"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module("steel_eval.score.answers" if name == "extract" else "steel_eval.stats.effects")
+    globals()[name] = getattr(home, name)
+    return globals()[name]

@@ -16,7 +16,11 @@ from steel_train.settings import read_settings
 
 
 def run(
-    recipe_path: Path, mixture: Path | None, out: Path | None, data_root: Path | None, only_seed: int | None = None
+    recipe_path: Path,
+    mixture: Path | None = None,
+    out: Path | None = None,
+    data_root: Path | None = None,
+    only_seed: int | None = None,
 ) -> None:
     """Build the mixture if none is given, check everything, and train once for each seed. Raises InputError.
 

@@ -23,12 +23,9 @@ Order = Literal["answer-first", "explain-first", "answer-only", ""]
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was read. `letter` is empty unless `outcome` is "letter"; `order`:
+    """What was read. `letter` is None unless `outcome` is "letter"; `order`: what came first, answer or explanation."""
 
-    what came first, answer or explanation.
-    """
-
-    letter: str
+    letter: str | None
     outcome: Outcome
     rule: str
     order: Order = ""
@@ -80,14 +77,14 @@ _TRADITIONAL = str.maketrans("選項確題錯誤對個為應該單擇", "选项�
 _SHORT = 20  # characters: in a text this short a single letter is the answer
 
 
-def extract(text: str, options: Sequence[str] = (), finished: bool = True, count: int = 4) -> Extraction:
-    """Read an answer. `options`: the options' texts, `count`: how many there are; `finished` False: cut off by length.
+def extract(text: str, options: Sequence[str] = (), finished: bool = True, n_options: int = 4) -> Extraction:
+    """Read an answer. `options`: the options' texts; `n_options`: how many there are; `finished` False: cut by length.
 
     An unfinished text counts only what it states; whoever was cut off while weighing options has not answered.
     """
     level = _levelled(text)
     if not re.search(r"[^\W_]", level):
-        return Extraction("", "empty", "no-words")
+        return Extraction(None, "empty", "no-words")
     body = _LISTING.sub("\n", level)
     for find in (_stated, _first_letter, *((_weaker, _by_place, _by_text, _sole) if finished else ())):
         found = find(body, options)
@@ -95,15 +92,15 @@ def extract(text: str, options: Sequence[str] = (), finished: bool = True, count
             continue
         letters, rule, at = found
         if len(letters) != 1 and _REFUSES.search(body):
-            return Extraction("", "refused", "refusal")
+            return Extraction(None, "refused", "refusal")
         if len(letters) != 1:
-            return Extraction("", "ambiguous", rule)
-        if letters not in LETTERS[:count]:
-            return Extraction("", "ambiguous", "no-such-option")
+            return Extraction(None, "ambiguous", rule)
+        if letters not in LETTERS[:n_options]:
+            return Extraction(None, "ambiguous", "no-such-option")
         return Extraction(letters, "letter", rule, _order(body, at))
     if _REFUSES.search(body):
-        return Extraction("", "refused", "refusal")
-    return Extraction("", "ambiguous", "none") if finished else Extraction("", "truncated", "length")
+        return Extraction(None, "refused", "refusal")
+    return Extraction(None, "ambiguous", "none") if finished else Extraction(None, "truncated", "length")
 
 
 def _levelled(text: str) -> str:

@@ -185,8 +185,8 @@ def generated_answers(unit: Unit, stored: dict[str, Any]) -> tuple[pl.DataFrame,
     frame = pl.DataFrame(
         {
             "task": unit.task.name, "subject": unit.subject, "item": [p.item.item for p in unit.prompts], "label": gold,
-            "prediction": [f.letter for f in found], **{f"logprob_{c}": None for c in "ABCD"}, "raw": stored["raw"],
-            "options": [len(p.item.options) for p in unit.prompts], "gold_probability": None,
+            "prediction": [f.letter or "" for f in found], **{f"logprob_{c}": None for c in "ABCD"},
+            "raw": stored["raw"], "options": [len(p.item.options) for p in unit.prompts], "gold_probability": None,
             "gold_bits_per_byte": None, "outcome": [f.outcome for f in found], "rule": [f.rule for f in found],
             "order": [f.order for f in found],
         },
