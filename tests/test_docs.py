@@ -1,11 +1,14 @@
 """The documentation is true: its commands run, its recipes load, its links lead somewhere, its output is what one sees.
 
-```bash``` blocks of a page run in order in one folder with a copy of recipes/. A ```text``` block right after one shows
-lines of its output ("…" stands for others). ```python``` and ```toml``` blocks whose first line is `# FILE` are put
-there first. What cannot run in a test is a ```console not-run``` block that says why in its first line; those are
-counted here.
+```bash``` and ```python``` blocks of a page run in order in one folder with a copy of recipes/. A ```text``` block right
+after one shows lines of its output ("…" stands for other lines, or for some of a line). ```python``` and ```toml```
+blocks whose first line is `# FILE` are put there first. What cannot run in a test is a block marked `not-run` that says
+why in its first line; those are counted here. What the prose names, commands with their options, modules and files, is
+looked for too.
 """
 
+import ast
+import importlib
 import os
 import re
 import shutil
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 
 from steel_data.cli import app
 from steel_data.recipe.load import load
@@ -26,13 +30,27 @@ PAGES = {
     "README.md": (3, 3),
     "README.zh.md": (3, 3),
     "CONTRIBUTING.md": (0, 2),
+    "docs/architecture.md": (0, 0),
+    "docs/contamination.md": (4, 2),
     "docs/curation.md": (6, 0),
     "docs/datasets.md": (0, 2),
+    "docs/kernels.md": (1, 0),
     "docs/plugins.md": (1, 0),
     "docs/recipes.md": (0, 0),
+    "docs/scoring.md": (6, 1),
+    "docs/training.md": (3, 1),
+    "docs/results/contamination.md": (0, 6),
+    "docs/results/curation.md": (0, 0),
+    "docs/results/kernels.md": (0, 0),
+    "docs/results/peers.md": (0, 1),
+    "docs/results/real-builds.md": (0, 2),
+    "docs/results/scoring.md": (0, 1),
+    "docs/results/token-estimate.md": (0, 0),
+    "docs/results/training.md": (0, 0),
 }
-# Pages of the other two packages, which have tests of their own. A link may lead there before they land.
-THEIRS = {"docs/training.md", "docs/scoring.md", "docs/kernels.md", "docs/contamination.md"}
+# Pages that import torch for every command: whole in `make check`. In `make test` so many blocks of them as are said
+# here: what samples, trains and scores.
+TORCH = {"docs/contamination.md": 0, "docs/kernels.md": 0, "docs/scoring.md": 1, "docs/training.md": 0}
 
 
 @dataclass(frozen=True)
@@ -56,18 +74,45 @@ def blocks(page):
     return [Block(m[1].strip(), m[2], text[: m.start()].count("\n") + 1) for m in found]
 
 
+def runs(block):
+    return block.info == "bash" or (block.info == "python" and not block.file)
+
+
 def squeezed(text):
     return " ".join(text.split())
+
+
+def is_printed(shown, printed):
+    """Return whether one of the printed lines is the shown one, in which "…" stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in squeezed(shown).split("…"))
+    return any(re.fullmatch(pattern, line) for line in printed)
+
+
+def test_all_pages_are_here():
+    there = {p.relative_to(ROOT).as_posix() for p in (*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md"))}
+    assert there - {"CHANGELOG.md"} == {*PAGES}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_are_counted_and_the_unrun_say_why(page):
     found = blocks(page)
-    assert {b.info for b in found} <= {"bash", "text", "toml", "python", "console not-run"}
-    unrun = [b for b in found if b.info == "console not-run"]
-    assert (sum(b.info == "bash" for b in found), len(unrun)) == PAGES[page]
+    assert {b.info for b in found} <= {
+        *("bash", "text", "toml", "python", "yaml", "tree", "console not-run", "python not-run"),
+    }
+    unrun = [b for b in found if b.info.endswith(" not-run")]
+    assert (sum(map(runs, found)), len(unrun)) == PAGES[page]
     for block in unrun:
         assert block.text.startswith("# not run in tests: "), f"{page}:{block.line}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_command_hides_outside_of_a_fence(page):
+    assert re.findall(r"^(?: {4}|\t)(?:python|pip|make|git|torchrun|accelerate|hf) .*", prose(page), re.M) == []
+
+
+def prose(page):
+    """Return a page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
 def prepared(folder, page):
@@ -79,27 +124,49 @@ def prepared(folder, page):
                 file.write(block.text.partition("\n")[2] + "\n\n")
 
 
-@pytest.mark.parametrize("page", [page for page, (run, _) in PAGES.items() if run and page != "README.zh.md"])
-def test_commands_run_and_print_what_is_shown(page, tmp_path):
-    prepared(tmp_path, page)
+def check_commands(page, folder, most=None):
+    """Run the blocks of a page (the first `most` of them) and look for what the page says they print."""
+    prepared(folder, page)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUTF8": "1", "COLUMNS": "160"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    output = ""
+    # tiny models: more threads only wait for one another; and nothing here may need the network
+    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    output, count = "", 0
     for block in blocks(page):
-        if block.info == "bash":
+        if runs(block):
+            if count == most:
+                return
+            count += 1
+            command = ["bash", "-euo", "pipefail", "-c"] if block.info == "bash" else [sys.executable, "-c"]
             done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", block.text],
-                cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8", check=False,
+                [*command, block.text],
+                cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", check=False,
             )  # fmt: skip
             assert done.returncode == 0, f"{page}:{block.line}\n{done.stdout}{done.stderr}"
             output = done.stdout
         elif block.info == "text":
-            shown = [squeezed(line) for line in block.text.splitlines() if line.strip() not in ("", "…")]
             printed = [squeezed(line) for line in output.splitlines()]
-            assert [line for line in shown if line not in printed] == [], f"{page}:{block.line}\n{output}"
+            shown = [line for line in block.text.splitlines() if line.strip() not in ("", "…")]
+            assert [line for line in shown if not is_printed(line, printed)] == [], f"{page}:{block.line}\n{output}"
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES, *(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/*.md"))}))
+@pytest.mark.parametrize("page", [p for p, (run, _) in PAGES.items() if run and p not in (*TORCH, "README.zh.md")])
+def test_commands_run_and_print_what_is_shown(page, tmp_path):
+    check_commands(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", [page for page, most in TORCH.items() if most])
+def test_the_first_commands_of_pages_that_need_torch(page, tmp_path):
+    check_commands(page, tmp_path, TORCH[page])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TORCH)
+def test_commands_that_need_torch(page, tmp_path):
+    check_commands(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_recipes_load(page, tmp_path):
     prepared(tmp_path, page)
     (tmp_path / "docs").mkdir()
@@ -121,17 +188,90 @@ def anchors(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)) if "://" not in link]
     for link in links:
         name, _, anchor = link.partition("#")
-        target = ((ROOT / page).parent / name).resolve()
-        if target.relative_to(ROOT).as_posix() in THEIRS:
-            continue
+        target = ((ROOT / page).parent / name if name else ROOT / page).resolve()
         assert target.exists(), f"{page}: {link}"
         if anchor:
             assert anchor in anchors(target.relative_to(ROOT)), f"{page}: {link}"
-    assert links or page in ("docs/recipes.md", "CONTRIBUTING.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_that_are_named_exist_with_their_options(page):
+    """In prose and in blocks that do not run too."""
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    for package, name, rest in re.findall(r"-m (steel_\w+) ([\w-]+)([^\n`|;&]*)", text):
+        if name == "lm_eval":
+            continue
+        commands = typer.main.get_command(importlib.import_module(f"{package}.cli").app).commands
+        assert name in commands, f"{page}: {package} {name}"
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        said = re.findall(r"(?<!\S)--?[a-z][\w-]*", rest.partition("#")[0])
+        assert {*said} <= known | {"--help"}, f"{page}: {package} {name}{rest}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_and_files_that_are_named_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for path in re.findall(r"(?<![\w/.-])((?:src|tests|bench|docs|recipes)/[\w./-]+\.(?:py|toml|md|json))\b", text):
+        assert (ROOT / path).exists(), f"{page}: {path}"
+    for name in re.findall(r"(?<![\w./-])(steel_(?:data|train|eval)(?:\.\w+)+)", text):
+        assert exists(name), f"{page}: {name}"
+
+
+def exists(dotted):
+    """Return whether a module, or a function, class or constant of one, is there; nothing is imported."""
+    parts = dotted.split(".")
+    for n in range(len(parts), 0, -1):
+        place = ROOT / "src" / Path(*parts[:n])
+        file = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+        if file.is_file():
+            return n == len(parts) or parts[n] in names_in(file)
+    return False
+
+
+def names_in(file):
+    """Return what a module defines at its top, with the methods of its classes as `Class.method`."""
+    names = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+            names |= {f"{node.name}.{n.name}" for n in node.body if isinstance(n, ast.FunctionDef)}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {t.id for t in targets if isinstance(t, ast.Name)}
+    return names
+
+
+def walks():
+    """Return heading -> the stations of each walk of docs/architecture.md, each as its room and its text."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    found = {}
+    for section in text.split("\n## ")[1:]:
+        if stations := re.split(r"^\d+\. ", section, flags=re.M)[1:]:
+            found[section.partition("\n")[0]] = [
+                (re.match(r"\*\*`([\w/]+)", station)[1], station) for station in stations
+            ]
+    return found
+
+
+def test_the_three_walks_pass_no_room_twice():
+    assert len(walks()) == 3
+    for head, stations in walks().items():
+        rooms = [room for room, _ in stations]
+        assert len({*rooms}) == len(rooms) >= 6, head
+        for room, text in stations:
+            named = re.findall(r"`([\w/]+)[\w/.]*:\w", text)
+            assert named, f"{head}: {room}"
+            assert {n for n in named if n != room and not n.startswith(f"{room}/")} == set(), f"{head}: {room}"
+
+
+def test_what_architecture_names_is_there():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(steel_[\w/]+\.py):([\w.]+)`", text)
+    assert len(named) > 30
+    assert [(f, n) for f, n in named if not (ROOT / "src" / f).is_file() or n not in names_in(ROOT / "src" / f)] == []
 
 
 def test_every_command_and_step_is_mentioned():
