@@ -36,8 +36,22 @@ FLOORS = {
 # src path:function -> reason
 MANY_PARAMETERS = {"steel_data/builders/contaminate.py:contaminate": "each is a key of the recipe's build table"}
 
+# files of others, which our comments name
+FOREIGN = {
+    "my_filters.py",
+    "data/converter.py",
+    "data/formatter.py",
+    "data/parser.py",
+    "src/llamafactory/data/parser.py",
+}
 # What these rules still find in rooms that are being mended; emptied when they land, then deleted.
 LATER = {
+    "named": {
+        "steel_data/passes/plan.py: selection.py",
+        "steel_eval/leak/detectors/loss_gap.py: train_rows.py",
+        "steel_eval/score/generate.py: tests/steel_eval/test_generate.py",
+        "steel_train/kernels/__init__.py: ops.py",
+    },
     "tuples": {
         "steel_data/sample/reasoning.py:_numeric:goal",
         "steel_eval/leak/rates/published.py:_row:what",
@@ -353,6 +367,22 @@ def test_readme_prints_the_tree(page):
 def test_no_drawer_for_odds_and_ends():
     names = {p.stem for p in (*MODULES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("bench/**/*.py"))}
     assert {n for n in names if re.search(r"(^|_)(utils?|common|base|helpers?|misc)($|_)", n)} == set()
+
+
+def test_files_that_comments_name_exist():
+    """A module that moved leaves its old name in docstrings; `loss_gap.py` and `stats/effects.py` are both looked for."""
+    there = [
+        f"/{p.relative_to(ROOT).as_posix()}"
+        for top in ("src", "tests", "bench", "docs")
+        for p in ROOT.glob(f"{top}/**/*.py")
+    ]
+    gone = {
+        f"{name_of(path)}: {name}"
+        for path in MODULES
+        for name in re.findall(r"(?<![\w/.-])((?:\w+/)*\w+\.py)\b", path.read_text(encoding="utf-8"))
+        if name not in FOREIGN and not any(file.endswith(f"/{name}") for file in there)
+    }
+    assert gone - LATER["named"] == set()
 
 
 def test_imports_point_one_way():
