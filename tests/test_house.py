@@ -74,12 +74,9 @@ LATER = {
     },
     "short": {
         "steel_data/errors.py",
-        "steel_data/filters/length.py",
-        "steel_data/filters/pattern.py",
         "steel_data/mixture/manifest.py",
         "steel_data/mixture/schema.py",
         "steel_data/passes/cache.py",
-        "steel_data/recipe/places.py",
         "steel_data/sample/distinct.py",
         "steel_data/sample/small_sets.py",
         "steel_eval/leak/detectors/completion.py",

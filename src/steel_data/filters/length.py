@@ -1,4 +1,7 @@
-"""The length of a row, in characters or tokens. Never in "words": Chinese has no blanks to count between."""
+"""The length of a row in characters or tokens, never in "words" (apart: one filter a file).
+
+Chinese has no blanks to count between.
+"""
 
 from dataclasses import dataclass
 

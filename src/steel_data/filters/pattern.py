@@ -1,4 +1,7 @@
-"""Regular expressions over the text, with the `regex` library: Unicode classes (`\\p{Han}`), bounded time."""
+"""Regular expressions over the text, by the library `regex` (apart: one filter a file).
+
+It knows Unicode classes (`\\p{Han}`) and bounds the time.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any

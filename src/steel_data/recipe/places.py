@@ -1,4 +1,4 @@
-"""Where a build reads and writes, and the lock on its output folder."""
+"""Where a build reads and writes (apart: plan, diff and fetch settle the same folders and build nothing)."""
 
 import os
 from dataclasses import dataclass
