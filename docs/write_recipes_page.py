@@ -275,7 +275,8 @@ def _step(name: str, target: str) -> str:
         rows += [row for row in options(module.identity) if row[0] not in {r[0] for r in rows}]
     path = "" if name in BUILDERS else 'path = "mine/*.jsonl"\n'
     example = f"[source.example]\n{path}{STEP_EXAMPLES[name]}"
-    about = inspect.cleandoc(module.__doc__ or "")
+    # why a short module stands apart is for whoever reads the code
+    about = re.sub(r" \(apart: [^)]*\)", "", inspect.cleandoc(module.__doc__ or ""))
     return "\n".join([f"### `{name}`", "", about, "", _table("", name, rows).lstrip(), "```toml", example, "```", ""])
 
 
