@@ -1,132 +1,105 @@
-"""OpenBookQA, ARC and LogiQA in their published columns, on an invented world and worked puzzles of our own."""
+"""OpenBookQA, ARC and LogiQA, on an invented world and worked puzzles of our own.
+
+Layouts: the parquet files of allenai/openbookqa (`main`), allenai/ai2_arc (a few of its rows number their options 1 to
+4) and lucasmccabe/logiqa on the Hugging Face hub.
+"""
 
 from itertools import pairwise
 
-import pyarrow as pa
-
-from steel_data.sample.draw import Draw, Lexicon, balanced
-from steel_data.sample.exam import Row, scaled
-from steel_data.sample.items import Item, placed
+from steel_data.sample.draw import Draw, Row, capital, scaled, words
+from steel_data.sample.items import Item, on_fact
 from steel_data.sample.reasoning import around
-from steel_data.sample.world import Fact, Pool
+from steel_data.sample.world import Pool, World
 
-TRAIN, TEST = 400, 80
-CHOICES = pa.struct([("text", pa.list_(pa.string())), ("label", pa.list_(pa.string()))])
-OPENBOOK = pa.schema(
-    [("id", pa.string()), ("question_stem", pa.string()), ("choices", CHOICES), ("answerKey", pa.string())]
-)
-ARC = pa.schema([("id", pa.string()), ("question", pa.string()), ("choices", CHOICES), ("answerKey", pa.string())])
-LOGIQA = pa.schema(
-    [
-        ("context", pa.string()),
-        ("query", pa.string()),
-        ("options", pa.list_(pa.string())),
-        ("correct_option", pa.int64()),
-    ]
-)
+SIZES = {"train": 400, "test": 80}
+_LEAST = {"train": 8, "test": 4}
 
 
-def capital(text: str) -> str:
-    """Return the text with a capital first letter."""
-    return text[:1].upper() + text[1:]
+class Sums:
+    """English word problems, none twice: `used` remembers their numbers."""
+
+    def __init__(self) -> None:
+        self._used: set[tuple[int, int, int]] = set()
+
+    def problem(self, draw: Draw) -> tuple[str, str, int]:
+        """Return a new problem, its solution in words and its answer."""
+        numbers = None
+        while numbers is None or numbers in self._used:
+            numbers = (draw.between(3, 40), draw.between(3, 25), draw.between(9, 160))
+        self._used.add(numbers)
+        a, b, rest = numbers
+        exam = words("english")
+        question = draw.say(draw.pick(exam["sums"]), exam, a=a, b=b, paid=a * b + rest)
+        return question, f"{a} × {b} = {a * b}, and {a * b + rest} − {a * b} = {rest}.", rest
+
+    def item(self, draw: Draw) -> Item:
+        """Return a new problem as a multiple-choice item."""
+        question, steps, answer = self.problem(draw)
+        return Item(question, around(draw, answer, draw.pick([2, 5, 7])), steps, "arithmetic", "reason")
 
 
 class EnglishSets:
-    """Makes the English sets: `tables` maps a file to its schema and rows, `truth` tells what each row is about."""
+    """The three sets: `files` maps a file to its rows, `truth` tells what each row is about."""
 
-    def __init__(self, seed: int, pools: dict[str, Pool], lexicon: Lexicon) -> None:
-        self._seed, self._pools, self._lexicon = seed, pools, lexicon
-        self._sums: set[tuple[int, int, int]] = set()
+    def __init__(self, seed: int, world: World, sums: Sums, scale: float) -> None:
+        self._seed, self._sums = seed, sums
+        self.files: dict[str, list[Row]] = {}
         self.truth: list[Row] = []
-
-    def tables(self, scale: float) -> dict[str, tuple[pa.Schema, list[Row]]]:
-        """Return file -> (schema, rows)."""
-        made: dict[str, tuple[pa.Schema, list[Row]]] = {}
-        shard = "-00000-of-00001.parquet"
-        for split, count in (("train", scaled(TRAIN, scale, 8)), ("test", scaled(TEST, scale, 4))):
-            made[f"openbookqa/main/{split}{shard}"] = (OPENBOOK, self._choices("openbookqa", split, count))
+        pools = {split: Pool(world, f"english-{split}") for split in SIZES}
+        for split, size in SIZES.items():
+            count, shard = scaled(size, scale, _LEAST[split]), f"{split}-00000-of-00001.parquet"
+            self.files[f"openbookqa/main/{shard}"] = self._choices("openbookqa", split, count, pools[split])
             for part in ("ARC-Challenge", "ARC-Easy"):
-                made[f"ai2_arc/{part}/{split}{shard}"] = (ARC, self._choices(part, split, count))
-            made[f"logiqa/{split}.parquet"] = (LOGIQA, self._puzzles(split, count))
-        return made
+                self.files[f"ai2_arc/{part}/{shard}"] = self._choices(part, split, count, pools[split])
+            self.files[f"logiqa/{split}.parquet"] = self._puzzles(split, count)
 
-    def _choices(self, name: str, split: str, count: int) -> list[Row]:
-        draw = Draw(self._seed, name, split)
-        rows = []
-        for number, gold in enumerate(balanced(draw, count)):
-            item = self._sum(draw) if draw.chance(25) else self._fact(draw, self._pools[f"english-{split}"])
-            item = placed(item, gold)
-            labels = list("1234") if name.startswith("ARC") and draw.chance(4) else list("ABCD")
-            key = f"{name.replace('-', '_')}_{split}_{number:04d}" if name.startswith("ARC") else f"{split}-{number}"
-            question = "question" if name.startswith("ARC") else "question_stem"
-            choices = {"text": list(item.options), "label": labels}
-            rows.append({"id": key, question: item.question, "choices": choices, "answerKey": labels[gold]})
-            self.truth.append({
-                "source": name.lower(), "item": f"{split}/{number:05d}", "form": item.form,
-                "thing": item.thing, "attribute": item.attribute, "value": item.value,
+    def _choices(self, name: str, split: str, count: int, pool: Pool) -> list[Row]:
+        draw, arc = Draw(self._seed, name, split, words=words("english")), name.startswith("ARC")
+        rows: list[Row] = []
+        for number, gold in enumerate(draw.balanced(count)):
+            item = (self._sums.item(draw) if draw.chance(25) else _item(draw, pool)).placed(gold)
+            labels = list("1234" if arc and draw.chance(4) else "ABCD")
+            key = f"{name.replace('-', '_')}_{split}_{number:04d}" if arc else f"{split}-{number}"
+            rows.append({
+                "id": key, "question" if arc else "question_stem": item.question,
+                "choices": {"text": list(item.options), "label": labels}, "answerKey": labels[gold],
             })  # fmt: skip
+            place = f"{split}/{number:05d}"
+            self.truth.append({"source": name.lower(), "item": place, "form": item.form} | item.about)
         return rows
 
-    def _fact(self, draw: Draw, pool: Pool) -> Item:
-        kind = draw.pick(list(pool.kinds))
-        fact = pool.fact(kind)
-        given = {"n": fact.thing.name, "np": fact.attribute.phrase, "v": fact.value, "kind": fact.thing.kind.word}
-        if draw.chance(30):
-            options, template, form = self._things(draw, pool, fact), draw.pick(self._lexicon["ask_thing"]), "thing"
-        else:
-            wrong = draw.sample([v for v in fact.attribute.values if v != fact.value], 3)
-            asks = fact.attribute.questions if draw.chance(70) else self._lexicon["ask_value"]
-            options, template, form = [fact.value, *wrong], "{lead}" + draw.pick(asks), "value"
-        question = capital(draw.say(template, self._lexicon, **given))
-        return Item(
-            question, tuple(options), 0, capital(fact.state(draw)) + ".", fact.attribute.phrase, form, fact.thing.name,
-            fact.attribute.id, fact.value,
-        )  # fmt: skip
-
-    def _things(self, draw: Draw, pool: Pool, fact: Fact) -> list[str]:
-        index = fact.thing.kind.attributes.index(fact.attribute)
-        others = [t.name for t in pool.things[fact.thing.kind.id] if t.values[index] != fact.value]
-        while len(others) < 3:
-            extra = pool.thing(fact.thing.kind.id)
-            others += [extra.name] if extra.values[index] != fact.value else []
-        return [fact.thing.name, *draw.sample(others, 3)]
-
-    def _sum(self, draw: Draw) -> Item:
-        question, steps, answer = self.problem(draw)
-        right, wrong = around(draw, answer, draw.pick([2, 5, 7]))
-        return Item(question, (right, *wrong), 0, steps, "arithmetic", "reason")
-
-    def problem(self, draw: Draw) -> tuple[str, str, int]:
-        """Return a new word problem, its solution in words and its answer."""
-        while True:
-            a, b, rest = draw.between(3, 40), draw.between(3, 25), draw.between(9, 160)
-            if (a, b, rest) not in self._sums:
-                break
-        self._sums.add((a, b, rest))
-        story = draw.pick(self._lexicon["sums"]).split("|")[0]
-        question = draw.say(story, self._lexicon, a=a, b=b, paid=a * b + rest)
-        return question, f"{a} × {b} = {a * b}, and {a * b + rest} − {a * b} = {rest}.", rest
-
     def _puzzles(self, split: str, count: int) -> list[Row]:
-        draw, names = Draw(self._seed, "logiqa", split), list(self._lexicon["name"])
-        rows: list[tuple[str, str, list[str], int]] = []
-        seen: set[tuple[object, ...]] = set()
-        while len(rows) < count:
-            people = draw.sample(names, 4)
-            facts = [draw.say("{before}", self._lexicon, x=x, y=y) for x, y in pairwise(people)]
+        """Four people in an order, told by three comparisons: who has this rank?"""
+        draw = Draw(self._seed, "logiqa", split, words=words("english"))
+        told: dict[tuple[str, ...], tuple[str, str]] = {}  # the people in order and the one asked for -> the texts
+        while len(told) < count:
+            people = draw.sample(draw.words["name"], 4)
+            facts = [draw.say("{before}", x=x, y=y) for x, y in pairwise(people)]
             rank = draw.below(4)
-            if (*people, rank) in seen:
+            if (*people, people[rank]) in told:
                 continue
-            seen.add((*people, rank))
             shown = dict(zip("abcd", draw.shuffled(people), strict=True))
             text = ". ".join(capital(fact) for fact in draw.shuffled(facts))
-            context = draw.say("{context}", self._lexicon, facts=text, **shown)
-            query = draw.say("{query}", self._lexicon, rank="1234"[rank])
-            rows.append((context, query, people, rank))
-        made = []
-        for number, ((context, query, people, rank), gold) in enumerate(zip(rows, balanced(draw, count), strict=True)):
-            wrong = [p for p in draw.shuffled(people) if p != people[rank]]
-            options = [*wrong[:gold], people[rank], *wrong[gold:]]
-            made.append({"context": context, "query": query, "options": options, "correct_option": gold})
-            self.truth.append({"source": "logiqa", "item": f"{split}/{number:05d}", "form": "reason"})
-        return made
+            context = draw.say("{context}", facts=text, **shown)
+            told[*people, people[rank]] = (context, draw.say("{query}", rank=rank + 1))
+        rows: list[Row] = []
+        for gold, ((*people, right), (context, query)) in zip(draw.balanced(count), told.items(), strict=True):
+            options = [name for name in draw.shuffled(people) if name != right]
+            options.insert(gold, right)
+            self.truth.append({"source": "logiqa", "item": f"{split}/{len(rows):05d}", "form": "reason"})
+            rows.append({"context": context, "query": query, "options": options, "correct_option": gold})
+        return rows
+
+
+def _item(draw: Draw, pool: Pool) -> Item:
+    """Return an item on a new fact: which value has the thing, or which thing has the value."""
+    fact = pool.fact(draw.pick(pool.kinds))
+    if draw.chance(30):
+        options = [fact.thing.name, *(thing.name for thing in pool.unlike(fact, 3, draw))]
+        template, form = draw.pick(draw.words["ask_thing"]), "thing"
+    else:
+        wrong = draw.sample(fact.wrong, 3)
+        template = "{lead}" + draw.pick(fact.attribute.questions if draw.chance(70) else draw.words["ask_value"])
+        options, form = [fact.value, *wrong], "value"
+    question = capital(draw.say(template, **fact.slots))
+    return on_fact(fact, form, question, tuple(options), capital(fact.state(draw)) + ".")
