@@ -65,7 +65,7 @@ def make(seed: int, scale: float) -> dict[str, tuple[bytes, int]]:
     rows["preference/zh_en.json"] = preference(seed, scale, chinese_chat, english_chat)
     rows["sample-truth.jsonl"] = suites.truth() + exam.truth + english.truth
 
-    readme = (files("steel_data.sample") / "texts" / "README.md").read_bytes()
+    readme = (files("steel_data.sample") / "texts" / "sample_readme.md").read_bytes()
     contents = {"README.md": (readme, 0)} | {name: (_encoded(name, table), len(table)) for name, table in rows.items()}
     counts = {name: len(found) for name, found in infinity.planted.items()}
     summary = {

@@ -22,7 +22,7 @@ def chats():
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_every_kind_makes_whole_turns(chats, language):
-    for kind in set(texts("infinity")["language"][language]["kinds"]) - {"code"}:
+    for kind in [kind for kind in texts("infinity")["language"][language]["kinds"] if kind != "code"]:
         for _ in range(10):
             turns = getattr(chats[language], kind)()
             assert len(turns) % 2 == 0
