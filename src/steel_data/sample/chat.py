@@ -6,27 +6,27 @@ conversation that texts/infinity.toml labels and weighs. The words are in texts/
 
 import orjson
 
-from steel_data.sample.draw import Draw, capital, texts, words
+from steel_data.sample.draw import Draws, capital, texts, words
 from steel_data.sample.english import Sums
 from steel_data.sample.reasoning import Reasoner
-from steel_data.sample.world import Fact, Pool, Thing, World, book, person
+from steel_data.sample.world import Fact, Thing, ThingPool, World, book, person
 
 Turns = list[str]
 
 
-def _facts(draw: Draw, pool: Pool) -> list[Fact]:
+def _facts(draw: Draws, pool: ThingPool) -> list[Fact]:
     """Return all facts of a new thing, in random order."""
     return draw.shuffled(pool.thing(draw.pick(pool.kinds)).facts)
 
 
-def _rewrite(draw: Draw, given: dict[str, object]) -> Turns:
+def _rewrite(draw: Draws, given: dict[str, object]) -> Turns:
     """A sentence of everyday life said in another way."""
     ask, reply = draw.pick(draw.words["rewrite_pair"]).split("=>")
     said = capital(draw.say("{sentence}", **given))
     return [capital(draw.say(ask, s=said, **given)), capital(draw.say(reply, **given))]
 
 
-def _advice(draw: Draw, topics: dict[str, list[str]], most: int) -> Turns:
+def _advice(draw: Draws, topics: dict[str, list[str]], most: int) -> Turns:
     """A list of advice."""
     topic = draw.pick(list(topics))
     points = draw.sample(topics[topic], draw.between(3, most))
@@ -39,8 +39,8 @@ class ChineseChat:
     """Makes Chinese conversations."""
 
     def __init__(self, seed: int, world: World, reasoner: Reasoner) -> None:
-        self._draw = Draw(seed, "chat-zh", words=words("chat_zh"))
-        self._pool, self._reasoner = Pool(world, "chat"), reasoner
+        self._draw = Draws(seed, "chat-zh", words=words("chat_zh"))
+        self._pool, self._reasoner = ThingPool(world, "chat"), reasoner
 
     def _ask(self, fact: Fact) -> str:
         plain = [question for question in fact.attribute.questions if "____" not in question]
@@ -150,8 +150,8 @@ class EnglishChat:
     """Makes English conversations, and Japanese and Korean ones (`other`)."""
 
     def __init__(self, seed: int, world: World, sums: Sums) -> None:
-        self._draw = Draw(seed, "chat-en", words=words("chat_en"))
-        self._pool, self._sums = Pool(world, "chat"), sums
+        self._draw = Draws(seed, "chat-en", words=words("chat_en"))
+        self._pool, self._sums = ThingPool(world, "chat"), sums
 
     def _state(self, fact: Fact) -> str:
         return capital(fact.state(self._draw))
@@ -242,7 +242,7 @@ def _named(thing: Thing) -> str:
     return f"the {thing.name}" if thing.kind.id == "beast" else thing.name
 
 
-def code(draw: Draw, language: str) -> Turns:
+def code(draw: Draws, language: str) -> Turns:
     """A request for a piece of code, in Chinese (`zh`) or English, and the code: it looks for rows of a small table."""
     spec = texts("code")
     table = draw.pick(list(spec["table"]))

@@ -49,7 +49,7 @@ def scaled(count: int, scale: float, least: int = 1) -> int:
     return max(least, int(count * scale + 0.5))
 
 
-class Draw:
+class Draws:
     """A stream of draws, fixed by its key: streams of different keys do not disturb one another."""
 
     def __init__(self, *key: object, words: Words | None = None) -> None:

@@ -6,10 +6,10 @@ Layouts: the parquet files of allenai/openbookqa (`main`), allenai/ai2_arc (a fe
 
 from itertools import pairwise
 
-from steel_data.sample.draw import Draw, Row, capital, scaled, words
-from steel_data.sample.items import Item, on_fact
+from steel_data.sample.draw import Draws, Row, capital, scaled, words
+from steel_data.sample.items import Choice, on_fact
 from steel_data.sample.reasoning import around
-from steel_data.sample.world import Pool, World
+from steel_data.sample.world import ThingPool, World
 
 SIZES = {"train": 400, "test": 80}
 _LEAST = {"train": 8, "test": 4}
@@ -21,7 +21,7 @@ class Sums:
     def __init__(self) -> None:
         self._used: set[tuple[int, int, int]] = set()
 
-    def problem(self, draw: Draw) -> tuple[str, str, int]:
+    def problem(self, draw: Draws) -> tuple[str, str, int]:
         """Return a new problem, its solution in words and its answer."""
         numbers = None
         while numbers is None or numbers in self._used:
@@ -32,10 +32,10 @@ class Sums:
         question = draw.say(draw.pick(exam["sums"]), exam, a=a, b=b, paid=a * b + rest)
         return question, f"{a} × {b} = {a * b}, and {a * b + rest} − {a * b} = {rest}.", rest
 
-    def item(self, draw: Draw) -> Item:
+    def item(self, draw: Draws) -> Choice:
         """Return a new problem as a multiple-choice item."""
         question, steps, answer = self.problem(draw)
-        return Item(question, around(draw, answer, draw.pick([2, 5, 7])), steps, "arithmetic", "reason")
+        return Choice(question, around(draw, answer, draw.pick([2, 5, 7])), steps, "arithmetic", "reason")
 
 
 class EnglishSets:
@@ -45,7 +45,7 @@ class EnglishSets:
         self._seed, self._sums = seed, sums
         self.files: dict[str, list[Row]] = {}
         self.truth: list[Row] = []
-        pools = {split: Pool(world, f"english-{split}") for split in SIZES}
+        pools = {split: ThingPool(world, f"english-{split}") for split in SIZES}
         for split, size in SIZES.items():
             count, shard = scaled(size, scale, _LEAST[split]), f"{split}-00000-of-00001.parquet"
             self.files[f"openbookqa/main/{shard}"] = self._choices("openbookqa", split, count, pools[split])
@@ -53,8 +53,8 @@ class EnglishSets:
                 self.files[f"ai2_arc/{part}/{shard}"] = self._choices(part, split, count, pools[split])
             self.files[f"logiqa/{split}.parquet"] = self._puzzles(split, count)
 
-    def _choices(self, name: str, split: str, count: int, pool: Pool) -> list[Row]:
-        draw, arc = Draw(self._seed, name, split, words=words("english")), name.startswith("ARC")
+    def _choices(self, name: str, split: str, count: int, pool: ThingPool) -> list[Row]:
+        draw, arc = Draws(self._seed, name, split, words=words("english")), name.startswith("ARC")
         rows: list[Row] = []
         for number, gold in enumerate(draw.balanced(count)):
             item = (self._sums.item(draw) if draw.chance(25) else _item(draw, pool)).placed(gold)
@@ -70,7 +70,7 @@ class EnglishSets:
 
     def _puzzles(self, split: str, count: int) -> list[Row]:
         """Four people in an order, told by three comparisons: who has this rank?"""
-        draw = Draw(self._seed, "logiqa", split, words=words("english"))
+        draw = Draws(self._seed, "logiqa", split, words=words("english"))
         told: dict[tuple[str, ...], tuple[str, str]] = {}  # the people in order and the one asked for -> the texts
         while len(told) < count:
             people = draw.sample(draw.words["name"], 4)
@@ -91,7 +91,7 @@ class EnglishSets:
         return rows
 
 
-def _item(draw: Draw, pool: Pool) -> Item:
+def _item(draw: Draws, pool: ThingPool) -> Choice:
     """Return an item on a new fact: which value has the thing, or which thing has the value."""
     fact = pool.fact(draw.pick(pool.kinds))
     if draw.chance(30):

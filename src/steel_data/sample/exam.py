@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import xxhash
 
-from steel_data.sample.draw import Draw, Row, scaled, texts, words
-from steel_data.sample.items import LETTERS, Item, fact_item, fill, on_fact
+from steel_data.sample.draw import Draws, Row, scaled, texts, words
+from steel_data.sample.items import LETTERS, Choice, fact_item, fill, on_fact
 from steel_data.sample.reasoning import Reasoner
-from steel_data.sample.world import Fact, Pool, World
+from steel_data.sample.world import Fact, ThingPool, World
 
 PLANNED = 6000
 # Rows of each odd case among PLANNED.
@@ -29,8 +29,8 @@ class Exam:
     """The exam rows: `files` maps a file to its rows, `truth` tells what each row is."""
 
     def __init__(self, seed: int, world: World, reasoner: Reasoner, scale: float) -> None:
-        draw = self._draw = Draw(seed, "exam", words=words("exam"))
-        self._pool, self._reasoner, self._subjects = Pool(world, "exam"), reasoner, texts("subjects")["exam"]
+        draw = self._draw = Draws(seed, "exam", words=words("exam"))
+        self._pool, self._reasoner, self._subjects = ThingPool(world, "exam"), reasoner, texts("subjects")["exam"]
         self.files: dict[str, list[Row]] = {f"wanjuan/exam/{name}.jsonl": [] for name in self._subjects}
         self.truth: list[Row] = []
         factual = [name for name, spec in self._subjects.items() if spec["kinds"]]
@@ -50,7 +50,7 @@ class Exam:
         """The number of rows of each case."""
         return Counter(row["case"] for row in self.truth)
 
-    def _row(self, case: str, subject: str, gold: int) -> tuple[Row, Item]:
+    def _row(self, case: str, subject: str, gold: int) -> tuple[Row, Choice]:
         draw = self._draw
         if made := getattr(self, f"_{case}", None):
             row, item = made(subject)
@@ -76,7 +76,7 @@ class Exam:
             row["keypoint"] = None
         return row, item
 
-    def _item(self, subject: str) -> Item:
+    def _item(self, subject: str) -> Choice:
         draw, kinds = self._draw, self._subjects[subject]["kinds"]
         if not kinds:
             return self._reasoner.item(draw, draw.pick(_SUMS))
@@ -87,7 +87,7 @@ class Exam:
     def _fact(self, subject: str) -> Fact:
         return self._pool.fact(self._draw.pick(self._subjects[subject]["kinds"]))
 
-    def _fields(self, item: Item, q_type: str = "单选题") -> Row:
+    def _fields(self, item: Choice, q_type: str = "单选题") -> Row:
         """Return the fields of a plain row."""
         row: Row = {"q_type": q_type, "q_main": item.question}
         for number, letter in enumerate("abcde"):
@@ -96,7 +96,7 @@ class Exam:
         detail = self._draw.say("{solved}") + item.explain() + finish
         return {**row, "std_ans": item.letter, "answer": "", "answer_detail": detail}
 
-    def _with_fifth(self, item: Item, subject: str) -> Item:
+    def _with_fifth(self, item: Choice, subject: str) -> Choice:
         """Return the item with a fifth option; a statement item is replaced, its attributes number four or five."""
         while item.form not in ("value", "thing"):
             item = self._item(subject)
@@ -119,7 +119,7 @@ class Exam:
         row["option_b"] += draw.pick([" ", "\n", "  "])
         row["std_ans"] = draw.pick([" ", ""]) + row["std_ans"] + draw.pick([" ", "\n"])
 
-    def _multiple_answer(self, subject: str) -> tuple[Row, Item]:
+    def _multiple_answer(self, subject: str) -> tuple[Row, Choice]:
         draw, fact = self._draw, self._fact(subject)
         facts = draw.sample(fact.thing.facts, 4)
         right = sorted(draw.sample(range(4), draw.pick([2, 2, 2, 3, 3, 4])))
@@ -134,7 +134,7 @@ class Exam:
         row = self._fields(item, "多选题")
         return row | {"std_ans": key, "answer_detail": "；".join(notes) + "。" + draw.say("{finish}", x=key)}, item
 
-    def _answer_sequence(self, subject: str) -> tuple[Row, Item]:
+    def _answer_sequence(self, subject: str) -> tuple[Row, Choice]:
         """Three questions under one text; the last one's options stand in the option fields, as published."""
         draw, keys = self._draw, [0, 1, 2]
         items = [self._item(subject) for _ in keys]
@@ -151,7 +151,7 @@ class Exam:
         detail = "\n".join(f"{number}．{item.explain()}" for number, item in enumerate(items, first)) + f"故选：{key}。"
         return row | {"q_main": "\n".join(parts), "std_ans": key, "answer_detail": detail}, items[2]
 
-    def _true_false(self, subject: str) -> tuple[Row, Item]:
+    def _true_false(self, subject: str) -> tuple[Row, Choice]:
         draw, fact = self._draw, self._fact(subject)
         true = draw.chance(50)
         value = fact.value if true else draw.pick(fact.wrong)
@@ -163,13 +163,13 @@ class Exam:
         item = replace(on_fact(fact, "true_false", question, options, why), gold=int(not true))
         return self._fields(item, "判断题"), item
 
-    def _fill_blank(self, subject: str) -> tuple[Row, Item]:
+    def _fill_blank(self, subject: str) -> tuple[Row, Choice]:
         draw, fact = self._draw, self._fact(subject)
         item = on_fact(fact, "fill_blank", draw.say("{blank}") + fact.state(draw, "____") + "。")
         row = self._fields(item, "填空题")
         return row | {"std_ans": "", "answer": fact.value, "answer_detail": fact.state(draw) + "。"}, item
 
-    def _short_answer(self, subject: str) -> tuple[Row, Item]:
+    def _short_answer(self, subject: str) -> tuple[Row, Choice]:
         draw, fact = self._draw, self._fact(subject)
         facts = draw.shuffled(fact.thing.facts)[:3]
         question = draw.say("{short_answer}", n=fact.thing.name, ask="、".join(f.attribute.phrase for f in facts))

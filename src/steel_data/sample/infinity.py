@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from steel_data.row.text import distinct
 from steel_data.sample.chat import ChineseChat, EnglishChat, Turns, code
-from steel_data.sample.draw import Draw, Row, scaled, texts, words
+from steel_data.sample.draw import Draws, Row, scaled, texts, words
 from steel_data.sample.suites import Placed
 
 PLANNED, SHARDS = 8000, 4
@@ -52,7 +52,7 @@ class Unlike:
         return True
 
 
-def edited(draw: Draw, text: str, percent: float) -> str:
+def edited(draw: Draws, text: str, percent: float) -> str:
     """Return the text with this share of its characters (at least one) changed, dropped or doubled."""
     letters = list(text)
     for at in sorted(draw.sample(range(len(letters)), max(1, int(len(letters) * percent / 100))), reverse=True):
@@ -73,7 +73,7 @@ class Infinity:
     def __init__(
         self, seed: int, chinese: ChineseChat, english: EnglishChat, quotable: list[Placed], scale: float
     ) -> None:
-        draw = self._draw = Draw(seed, "infinity", words=words("infinity"))
+        draw = self._draw = Draws(seed, "infinity", words=words("infinity"))
         self._chinese, self._english = chinese, english
         self._made, self._unlike = 0, Unlike()
         self.planted: dict[str, list[dict[str, str]]] = {name: [] for name in PLANTED}

@@ -3,14 +3,14 @@
 import re
 from dataclasses import dataclass, replace
 
-from steel_data.sample.draw import Draw, Row
-from steel_data.sample.world import Fact, Pool, book, person, place
+from steel_data.sample.draw import Draws, Row
+from steel_data.sample.world import Fact, ThingPool, book, person, place
 
 LETTERS = "ABCDE"
 
 
 @dataclass(frozen=True)
-class Item:
+class Choice:
     """One question with options, the right one first until `placed`.
 
     `why` explains without naming letters; ⟨i⟩ stands for the letter of option i.
@@ -40,14 +40,14 @@ class Item:
         """Return the explanation with the letters of this order of options."""
         return re.sub(r"⟨(\d)⟩", lambda match: LETTERS[int(match[1])], self.why)
 
-    def placed(self, gold: int) -> "Item":
+    def placed(self, gold: int) -> "Choice":
         """Return the item with the right option moved to position `gold` (the others keep their order)."""
         order = [i for i in range(len(self.options)) if i != self.gold]
         order.insert(gold, self.gold)
         why = re.sub(r"⟨(\d)⟩", lambda match: f"⟨{order.index(int(match[1]))}⟩", self.why)
         return replace(self, options=tuple(self.options[i] for i in order), gold=gold, why=why)
 
-    def with_lead(self, draw: Draw) -> "Item":
+    def with_lead(self, draw: Draws) -> "Choice":
         """Return the item with words before a short question.
 
         Short questions of one template differ in a name alone, and a matcher of word sequences would take every such
@@ -59,18 +59,18 @@ class Item:
         return replace(self, question=lead + self.question)
 
 
-def on_fact(fact: Fact, form: str, question: str = "", options: tuple[str, ...] = (), why: str = "") -> Item:
+def on_fact(fact: Fact, form: str, question: str = "", options: tuple[str, ...] = (), why: str = "") -> Choice:
     """Return an item on a fact."""
-    return Item(question, options, why, f"{fact.thing.kind.word}->{fact.attribute.phrase}", form, fact)
+    return Choice(question, options, why, f"{fact.thing.kind.word}->{fact.attribute.phrase}", form, fact)
 
 
-def fill(draw: Draw, template: str, fact: Fact, /, **given: object) -> str:
+def fill(draw: Draws, template: str, fact: Fact, /, **given: object) -> str:
     """Return the template filled with what is known of a fact, and with people, places and books at random."""
     scene = {"who": person(draw), "where": place(draw), "title": book(draw)}
     return draw.say(template, **fact.slots, **scene, **given)
 
 
-def fact_item(pool: Pool, kind: str, draw: Draw) -> Item:
+def fact_item(pool: ThingPool, kind: str, draw: Draws) -> Choice:
     """Return a new item on a fact that the pool has not asked before."""
     fact = pool.fact(kind)
     roll = draw.below(100)
@@ -81,7 +81,7 @@ def fact_item(pool: Pool, kind: str, draw: Draw) -> Item:
     return _ask_statement(fact, draw)
 
 
-def _ask_value(fact: Fact, draw: Draw) -> Item:
+def _ask_value(fact: Fact, draw: Draws) -> Choice:
     wrong = draw.sample(fact.wrong, 3)
     core = draw.pick(fact.attribute.questions if draw.chance(60) else draw.words["ask_value"])
     core = fill(draw, core, fact)
@@ -91,7 +91,7 @@ def _ask_value(fact: Fact, draw: Draw) -> Item:
     return on_fact(fact, "value", question, (fact.value, *wrong), why)
 
 
-def _ask_thing(fact: Fact, pool: Pool, draw: Draw) -> Item:
+def _ask_thing(fact: Fact, pool: ThingPool, draw: Draws) -> Choice:
     """Two values are given; none of the wrong things has the first, so the fact alone decides."""
     second = draw.pick(fact.others)
     wrong = pool.unlike(fact, 3, draw)
@@ -101,7 +101,7 @@ def _ask_thing(fact: Fact, pool: Pool, draw: Draw) -> Item:
     return on_fact(fact, "thing", question, (fact.thing.name, *(thing.name for thing in wrong)), why)
 
 
-def _ask_statement(fact: Fact, draw: Draw) -> Item:
+def _ask_statement(fact: Fact, draw: Draws) -> Choice:
     """Four statements on one thing, each of another attribute, of which one alone is true."""
     others = draw.sample(fact.others, 3)
     options, reasons = [fact.state(draw)], [fill(draw, "{right_option}", fact, x="⟨0⟩")]

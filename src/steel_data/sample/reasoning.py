@@ -7,12 +7,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from steel_data.sample.draw import Draw, texts, words
-from steel_data.sample.items import Item
+from steel_data.sample.draw import Draws, texts, words
+from steel_data.sample.items import Choice
 from steel_data.sample.world import person, place
 
 Given = dict[str, Any]  # what the slots of a story are filled with
-Problem = tuple[tuple[object, ...], Item]  # what makes it a problem of its own, and the problem
+Problem = tuple[tuple[object, ...], Choice]  # what makes it a problem of its own, and the problem
 WEEKDAYS, RANKS = "一二三四五六日", "一二三四"
 
 # What follows from the numbers of a problem.
@@ -36,7 +36,7 @@ FORMULAS: dict[str, Callable[..., Given]] = {
 }  # fmt: skip
 
 
-def around(draw: Draw, answer: int, step: int, unit: str = "") -> tuple[str, ...]:
+def around(draw: Draws, answer: int, step: int, unit: str = "") -> tuple[str, ...]:
     """Return the answer and three wrong ones: four neighbours `step` apart, the right one evenly at each rank.
 
     Were the wrong ones always on both sides, the middle values would be right more often than the others.
@@ -55,7 +55,7 @@ class Reasoner:
         self._words = words("reasoning")
         self._made: set[tuple[object, ...]] = set()
 
-    def item(self, draw: Draw, group: str) -> Item:
+    def item(self, draw: Draws, group: str) -> Choice:
         """Return a new problem of a group, its answer as the first option, its solution as `why`."""
         while True:
             name = draw.pick(texts("reasoning")["groups"][group].split("/"))
@@ -66,19 +66,19 @@ class Reasoner:
                 return item
 
     def _told(
-        self, draw: Draw, name: str, options: tuple[str, ...], key: tuple[object, ...], **given: object
+        self, draw: Draws, name: str, options: tuple[str, ...], key: tuple[object, ...], **given: object
     ) -> Problem:
         """Return the problem in words; `key` tells it from its like."""
         spec = texts("reasoning")[name]
         question = draw.say(draw.pick(spec["stories"]), self._words, **given)
         steps = draw.say(spec["even" if given.get("r") == 0 else "steps"], self._words, **given)
-        return (name, *key), Item(question, options, f"{steps}。", spec["topic"], "reason")
+        return (name, *key), Choice(question, options, f"{steps}。", spec["topic"], "reason")
 
-    def _drawn(self, draw: Draw, name: str) -> Given:
+    def _drawn(self, draw: Draws, name: str) -> Given:
         numbers = {number: draw.between(*span) for number, span in texts("reasoning")[name]["numbers"].items()}
         return numbers | FORMULAS[name](**numbers)
 
-    def _number(self, draw: Draw, name: str, given: Given) -> Problem:
+    def _number(self, draw: Draws, name: str, given: Given) -> Problem:
         """Ask for the number `answer`."""
         spec = texts("reasoning")[name]
         apart = draw.pick(spec["apart"]) if len(spec["apart"]) > 1 else spec["apart"][0]
@@ -87,7 +87,7 @@ class Reasoner:
         scene = {word: draw.pick(self._words[word]) for word in ("goods", "thing", "shop", "team")}
         return self._told(draw, name, options, tuple(given.values()), **people, **scene, **given)
 
-    def _average(self, draw: Draw) -> Problem:
+    def _average(self, draw: Draws) -> Problem:
         """A missing number from an average."""
         answer = 0
         while answer < 20:
@@ -97,7 +97,7 @@ class Reasoner:
         given = {"mean": mean, "count": count, "total": mean * count, "part": part, "answer": answer}
         return self._number(draw, "average", given | {"known": "、".join(map(str, known))})
 
-    def _sequence(self, draw: Draw) -> Problem:
+    def _sequence(self, draw: Draws) -> Problem:
         """The next number of a sequence whose differences grow evenly, or whose terms are doubled and shifted."""
         a, d, e, doubling = draw.between(1, 60), draw.between(2, 15), draw.between(1, 9), draw.chance(40)
         terms = [a]
@@ -108,7 +108,7 @@ class Reasoner:
         given = {"terms": "，".join(map(str, terms[:5])), "how": how, "answer": terms[5]}
         return self._number(draw, "sequence", given)
 
-    def _weekday(self, draw: Draw) -> Problem:
+    def _weekday(self, draw: Draws) -> Problem:
         """The day of the week some days on."""
         start, days = draw.below(7), draw.between(11, 890)
         end = (start + days) % 7
@@ -117,7 +117,7 @@ class Reasoner:
         shown = {"start": WEEKDAYS[start], "end": WEEKDAYS[end]}
         return self._told(draw, "weekday", options, (start, days), **shown, **given)
 
-    def _clock(self, draw: Draw) -> Problem:
+    def _clock(self, draw: Draws) -> Problem:
         """When something ends."""
         start, length, rest = draw.between(360, 1000), draw.between(35, 290), draw.between(6, 45)
         step, rank, end = draw.pick([5, 10, 15]), draw.below(4), start + length + rest
@@ -127,7 +127,7 @@ class Reasoner:
         scene = {"p": person(draw), "place": place(draw), "team": draw.pick(self._words["team"])}
         return self._told(draw, "clock", tuple(options), (start, length, rest), **given, **scene)
 
-    def _order(self, draw: Draw) -> Problem:
+    def _order(self, draw: Draws) -> Problem:
         """Four people in an order, told by three comparisons."""
         people: list[str] = []
         while len(people) < 4:
@@ -140,7 +140,7 @@ class Reasoner:
         given = {"facts": facts, "ask": ask, "rank": RANKS[rank], "people": "、".join(people), "answer": people[rank]}
         return self._told(draw, "order", options, (*people, rank), **given)
 
-    def _liar(self, draw: Draw) -> Problem:
+    def _liar(self, draw: Draws) -> Problem:
         """One of four did it, and one or two of the statements are true."""
         names: list[str] = []
         while len(set(names)) < 4:

@@ -5,7 +5,7 @@ LLaMA-Factory's sharegpt pairs (`conversations`, `chosen`, `rejected`; hiyouga/D
 """
 
 from steel_data.sample.chat import ChineseChat, EnglishChat
-from steel_data.sample.draw import Draw, Row, scaled, words
+from steel_data.sample.draw import Draws, Row, scaled, words
 
 JOKES, PAIRS = 110, 300
 _EVASIVE = {
@@ -16,7 +16,7 @@ _EVASIVE = {
 
 def ruozhiba(seed: int, scale: float) -> list[Row]:
     """Return trick questions and their sober answers, no question twice."""
-    draw = Draw(seed, "ruozhiba", words=words("ruozhiba"))
+    draw = Draws(seed, "ruozhiba", words=words("ruozhiba"))
     outputs: dict[str, str] = {}  # by instruction
     jokes: list[str] = []
     for _ in range(50 * JOKES):  # a joke without slots has few variants: give up rather than go on for ever
@@ -31,7 +31,7 @@ def ruozhiba(seed: int, scale: float) -> list[Row]:
 
 def preference(seed: int, scale: float, chinese: ChineseChat, english: EnglishChat) -> list[Row]:
     """Return prompts with a better and a worse answer: the worse one breaks off, answers something else or evades."""
-    draw = Draw(seed, "preference")
+    draw = Draws(seed, "preference")
     rows: list[Row] = []
     for _ in range(scaled(PAIRS, scale, 10)):
         language, chat = ("zh", chinese) if draw.chance(60) else ("en", english)

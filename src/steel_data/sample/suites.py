@@ -8,10 +8,10 @@ texts/subjects.toml tells what each subject asks about.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from steel_data.sample.draw import Draw, Row, scaled, texts, words
-from steel_data.sample.items import Item, fact_item
+from steel_data.sample.draw import Draws, Row, scaled, texts, words
+from steel_data.sample.items import Choice, fact_item
 from steel_data.sample.reasoning import Reasoner
-from steel_data.sample.world import Pool, World
+from steel_data.sample.world import ThingPool, World
 
 SIZES = {"cmmlu": {"dev": 5, "test": 150}, "ceval": {"dev": 5, "val": 60, "test": 120}}
 SHARED, SHARED_SUBJECT = 24, "high_school_geography"  # items that stand in both benchmarks, as real ones do
@@ -24,7 +24,7 @@ class Placed:
 
     benchmark: str
     place: str
-    item: Item
+    item: Choice
 
 
 class Suites:
@@ -34,8 +34,8 @@ class Suites:
         exam = words("exam")
         # One lead is enough: the long one is set before the plain form of a question.
         plain = {"lead": [""], "ask_thing": exam["plain_thing"], "ask_statement": exam["plain_statement"]}
-        self._draw = Draw(seed, "suites", words={**exam, **plain})
-        self._pools = {name: Pool(world, name) for name in ("cmmlu", "ceval", "shared")}
+        self._draw = Draws(seed, "suites", words={**exam, **plain})
+        self._pools = {name: ThingPool(world, name) for name in ("cmmlu", "ceval", "shared")}
         self._reasoner = reasoner
         self.items: list[Placed] = []
         self.repeated: list[dict[str, str]] = []
@@ -45,7 +45,7 @@ class Suites:
             self._make(benchmark, both, scale)
         self.shared = [pair for item in both if (pair := self._pair(item))]
 
-    def _make(self, benchmark: str, both: list[Item], scale: float) -> None:
+    def _make(self, benchmark: str, both: list[Choice], scale: float) -> None:
         subjects, repeats = texts("subjects")[benchmark], scaled(REPEATED, scale, 2)
         for number, (subject, spec) in enumerate(subjects.items()):
             for split, size in SIZES[benchmark].items():
@@ -54,20 +54,20 @@ class Suites:
                 again = repeats // len(subjects) + (number < repeats % len(subjects)) if split == "test" else 0
                 self._place(benchmark, f"{split}/{subject}", self._split(benchmark, spec, count, shared, again))
 
-    def _split(self, pool: str, spec: dict[str, Any], count: int, shared: list[Item], repeats: int) -> list[Item]:
+    def _split(self, pool: str, spec: dict[str, Any], count: int, shared: list[Choice], repeats: int) -> list[Choice]:
         new = [self._new(pool, spec) for _ in range(count - len(shared) - repeats)]
         asked = [item for item in new if item.form == "value"]
         new += [self._again(item) for item in self._draw.sample(asked, min(repeats, len(asked)))]
         new += [self._new(pool, spec) for _ in range(count - len(shared) - len(new))]
         return self._draw.shuffled(new + shared)
 
-    def _new(self, pool: str, spec: dict[str, Any]) -> Item:
+    def _new(self, pool: str, spec: dict[str, Any]) -> Choice:
         draw = self._draw
         if not spec["kinds"] or draw.chance(spec["percent"]):
             return self._reasoner.item(draw, draw.pick(spec["worked"])).with_lead(draw)
         return fact_item(self._pools[pool], draw.pick(spec["kinds"]), draw).with_lead(draw)
 
-    def _again(self, item: Item) -> Item:
+    def _again(self, item: Choice) -> Choice:
         """Return the item, which asks for a value, with three other wrong options."""
         assert item.fact
         wrong = self._draw.sample([value for value in item.fact.wrong if value not in item.options], 3)
@@ -76,7 +76,7 @@ class Suites:
             why = why.replace(old, new)
         return replace(item, options=(item.options[0], *wrong), why=why)
 
-    def _place(self, benchmark: str, folder: str, items: list[Item]) -> None:
+    def _place(self, benchmark: str, folder: str, items: list[Choice]) -> None:
         stems: dict[str, str] = {}
         for row, (item, gold) in enumerate(zip(items, self._draw.balanced(len(items)), strict=True)):
             place = f"{folder}/{row:05d}"
@@ -85,7 +85,7 @@ class Suites:
                 self.repeated.append({"benchmark": benchmark, "first": stems[item.question], "again": place})
             stems.setdefault(item.question, place)
 
-    def _pair(self, shared: Item) -> dict[str, object] | None:
+    def _pair(self, shared: Choice) -> dict[str, object] | None:
         """Return where a shared item stands in both benchmarks (None where a small corpus has room in one alone)."""
         found = {one.benchmark: one for one in self.items if one.item.question == shared.question}
         if len(found) < 2:

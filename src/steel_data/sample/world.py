@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from steel_data.errors import InputError
-from steel_data.sample.draw import Draw, texts
+from steel_data.sample.draw import Draws, texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,27 +77,27 @@ class Fact:
         kind, phrase = self.thing.kind, self.attribute.phrase
         return {"n": self.thing.name, "np": phrase, "v": self.value, "kind": kind.word, "measure": kind.measure}
 
-    def state(self, draw: Draw, value: str | None = None) -> str:
+    def state(self, draw: Draws, value: str | None = None) -> str:
         """Return a sentence without full stop that says the fact (or, falsely, another `value`)."""
         return draw.say(draw.pick(self.attribute.statements), n=self.thing.name, v=value or self.value)
 
 
-def person(draw: Draw) -> str:
+def person(draw: Draws) -> str:
     """Return an invented name of a person."""
     return "".join(draw.pick(part) for part in texts("names")["person"])
 
 
-def place(draw: Draw) -> str:
+def place(draw: Draws) -> str:
     """Return an invented name of a place."""
     return "".join(draw.pick(part) for part in texts("names")["place"])
 
 
-def book(draw: Draw) -> str:
+def book(draw: Draws) -> str:
     """Return an invented title of a book, in its marks."""
     return f"《{''.join(draw.pick(part) for part in texts('names')['book'])}》"
 
 
-def _values(spec: str, draw: Draw) -> tuple[str, ...]:
+def _values(spec: str, draw: Draws) -> tuple[str, ...]:
     """Return the values that a text file's `v` stands for (world_a.toml explains it)."""
     form, _, rest = spec.partition(":")
     if form == "int":
@@ -112,7 +112,7 @@ def _values(spec: str, draw: Draw) -> tuple[str, ...]:
     return tuple(spec.split("/"))
 
 
-def _kind(kind_id: str, spec: dict[str, Any], draw: Draw) -> Kind:
+def _kind(kind_id: str, spec: dict[str, Any], draw: Draws) -> Kind:
     attributes = tuple(
         Attribute(key, a["np"], _values(a["v"], draw), tuple(a["q"]), tuple(a["s"])) for key, a in spec["a"].items()
     )
@@ -126,13 +126,13 @@ class World:
     def __init__(self, seed: int, *text_files: str) -> None:
         self.seed = seed
         self.kinds = {
-            kind: _kind(kind, spec, Draw(seed, "kind", kind))
+            kind: _kind(kind, spec, Draws(seed, "kind", kind))
             for name in text_files
             for kind, spec in texts(name).items()
         }
 
 
-class Pool:
+class ThingPool:
     """The things of one part of the corpus, made when they are first needed."""
 
     _BATCH = 8  # things made at once, so that facts of one thing do not stand next to each other
@@ -142,7 +142,7 @@ class Pool:
         self._world = world
         self._things: dict[str, list[Thing]] = {kind: [] for kind in self.kinds}
         self._waiting: dict[str, list[Fact]] = {kind: [] for kind in self.kinds}
-        self._draw = Draw(world.seed, "pool", name)
+        self._draw = Draws(world.seed, "pool", name)
 
     def thing(self, kind_id: str) -> Thing:
         """Return a thing nobody has spoken of yet. InputError when the world has no more names of that kind."""
@@ -161,7 +161,7 @@ class Pool:
             waiting.extend(self._draw.shuffled([fact for thing in made for fact in thing.facts]))
         return waiting.pop()
 
-    def unlike(self, fact: Fact, count: int, draw: Draw) -> list[Thing]:
+    def unlike(self, fact: Fact, count: int, draw: Draws) -> list[Thing]:
         """Return `count` things of the kind for which the fact does not hold."""
         kind, attribute = fact.thing.kind.id, fact.attribute.id
         while True:

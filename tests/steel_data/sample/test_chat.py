@@ -6,7 +6,7 @@ import re
 import pytest
 
 from steel_data.sample.chat import ChineseChat, EnglishChat, code
-from steel_data.sample.draw import Draw, texts
+from steel_data.sample.draw import Draws, texts
 from steel_data.sample.english import Sums
 from steel_data.sample.reasoning import Reasoner
 from steel_data.sample.world import World
@@ -64,7 +64,7 @@ def test_a_list_has_as_many_points_as_it_was_asked_for(chats):
 
 
 def test_code_is_code():
-    draw = Draw(6)
+    draw = Draws(6)
     for language in ("zh", "en") * 20:
         ask, answer = code(draw, language)
         assert bool(re.search(r"[一-鿿]", ask)) == (language == "zh")

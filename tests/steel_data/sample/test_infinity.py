@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from tests.steel_data.sample.corpus import alike_pairs, benchmark, grams, jaccard, text
 
-from steel_data.sample.draw import Draw
+from steel_data.sample.draw import Draws
 from steel_data.sample.infinity import Unlike, edited
 
 
@@ -44,7 +44,7 @@ def test_unrelated_rows_are_unlike(chat, exam, summary):
     conversations = [text(row) for key, row in chat.items() if key not in planted]
     questions = [f"{r['q_main']}\n{r['option_a']}\n{r['option_b']}\n{r['answer_detail']}" for r in exam]
     for said in (conversations, questions):
-        assert alike_pairs(Draw(1).sample(said, 450)) <= 4
+        assert alike_pairs(Draws(1).sample(said, 450)) <= 4
 
 
 def test_quotations_stand_in_the_chat_rows(folder, chat, summary):
@@ -70,5 +70,5 @@ def test_a_text_like_an_earlier_one_is_refused():
 def test_edits_change_the_share_asked_for():
     said = "".join(chr(0x6A00 + i) for i in range(400))  # none of the characters that are put in
     for percent, least, most in ((0.1, 1, 1), (5.0, 15, 20)):
-        new = edited(Draw(2), said, percent)
+        new = edited(Draws(2), said, percent)
         assert least <= sum(new.count(char) != 1 for char in said) <= most

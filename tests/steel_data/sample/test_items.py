@@ -2,13 +2,13 @@
 
 from collections import Counter
 
-from steel_data.sample.draw import Draw, words
-from steel_data.sample.items import Item, fact_item
-from steel_data.sample.world import Pool, World
+from steel_data.sample.draw import Draws, words
+from steel_data.sample.items import Choice, fact_item
+from steel_data.sample.world import ThingPool, World
 
 
 def test_letters_of_the_explanation_follow_the_options():
-    item = Item("?", ("right", "x", "y", "z"), "⟨0⟩ yes, ⟨1⟩ no, ⟨3⟩ no", "t", "statement")
+    item = Choice("?", ("right", "x", "y", "z"), "⟨0⟩ yes, ⟨1⟩ no, ⟨3⟩ no", "t", "statement")
     moved = item.placed(2)
     assert moved.options == ("x", "y", "right", "z")
     assert (moved.letter, moved.explain()) == ("C", "C yes, A no, D no")
@@ -17,15 +17,15 @@ def test_letters_of_the_explanation_follow_the_options():
 
 
 def test_a_short_question_gets_a_lead():
-    draw = Draw(1, words=words("exam"))
-    short, long = (Item(text, ("a", "b", "c", "d"), "", "", "value") for text in ("短" * 10, "长" * 64))
+    draw = Draws(1, words=words("exam"))
+    short, long = (Choice(text, ("a", "b", "c", "d"), "", "", "value") for text in ("短" * 10, "长" * 64))
     assert short.with_lead(draw).question.endswith(short.question)
     assert len(short.with_lead(draw).question) > 20
     assert long.with_lead(draw) is long
 
 
 def test_the_fact_alone_tells_the_right_option():
-    pool, draw = Pool(World(2, "world_a", "world_b"), "exam"), Draw(2, words=words("exam"))
+    pool, draw = ThingPool(World(2, "world_a", "world_b"), "exam"), Draws(2, words=words("exam"))
     forms = Counter()
     for _ in range(300):
         item = fact_item(pool, draw.pick(pool.kinds), draw)
@@ -48,4 +48,4 @@ def test_the_fact_alone_tells_the_right_option():
 
 
 def test_a_worked_item_is_about_nothing():
-    assert set(Item("1+1?", ("2", "3", "4", "5"), "", "sum", "reason").about.values()) == {None}
+    assert set(Choice("1+1?", ("2", "3", "4", "5"), "", "sum", "reason").about.values()) == {None}

@@ -5,7 +5,7 @@ from collections import Counter
 
 from tests.steel_data.sample.corpus import benchmark
 
-from steel_data.sample.draw import Draw, texts
+from steel_data.sample.draw import Draws, texts
 from steel_data.sample.reasoning import Reasoner, around
 
 
@@ -18,7 +18,7 @@ def test_worked_items_share_no_numbers(folder, exam, truth):
 
 
 def test_wrong_numbers_lie_evenly_around_the_right_one():
-    draw, ranks = Draw(3), Counter()
+    draw, ranks = Draws(3), Counter()
     for _ in range(2000):
         options = around(draw, 60, 5, "元")
         ranks[sorted(options, key=lambda x: int(x[:-1])).index(options[0])] += 1
@@ -26,7 +26,7 @@ def test_wrong_numbers_lie_evenly_around_the_right_one():
 
 
 def problems(group, count):
-    reasoner, draw = Reasoner(), Draw(11, group)
+    reasoner, draw = Reasoner(), Draws(11, group)
     return [reasoner.item(draw, group) for _ in range(count)]
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from steel_data.errors import InputError
-from steel_data.sample.draw import Draw, texts
-from steel_data.sample.world import Pool, World
+from steel_data.sample.draw import Draws, texts
+from steel_data.sample.world import ThingPool, World
 
 
 def test_every_chinese_kind_has_its_measure_word():
@@ -15,13 +15,13 @@ def test_every_chinese_kind_has_its_measure_word():
 
 def test_no_two_pools_speak_of_one_thing():
     world = World(3, "world_en")
-    pools = [Pool(world, name) for name in ("train", "test", "chat")]
+    pools = [ThingPool(world, name) for name in ("train", "test", "chat")]
     names = [pool.thing("moon").name for pool in pools for _ in range(40)]
     assert len(set(names)) == 120
 
 
 def test_a_fact_is_told_once_and_not_beside_its_like():
-    pool = Pool(World(3, "world_a"), "exam")
+    pool = ThingPool(World(3, "world_a"), "exam")
     facts = [pool.fact("river") for _ in range(40)]  # 8 things with five attributes
     assert len({(fact.thing.name, fact.attribute.id) for fact in facts}) == 40
     assert len({fact.thing.name for fact in facts}) == 8
@@ -29,7 +29,7 @@ def test_a_fact_is_told_once_and_not_beside_its_like():
 
 
 def test_a_fact_holds_for_its_thing_and_for_no_unlike_one():
-    pool, draw = Pool(World(5, "world_a", "world_b"), "exam"), Draw(5)
+    pool, draw = ThingPool(World(5, "world_a", "world_b"), "exam"), Draws(5)
     for kind in pool.kinds:
         fact = pool.fact(kind)
         assert fact.value not in fact.wrong
@@ -40,7 +40,7 @@ def test_a_fact_holds_for_its_thing_and_for_no_unlike_one():
 
 
 def test_names_end():
-    pool = Pool(World(1, "world_en"), "chat")
+    pool = ThingPool(World(1, "world_en"), "chat")
     with pytest.raises(InputError, match="no more names for stone"):
         for _ in range(10**5):
             pool.thing("stone")
