@@ -1,4 +1,6 @@
-"""Read one multiple-choice item from a raw row of any known layout; `exam` writes it down.
+"""Read one question from a raw row of any known layout: the one place that knows the published columns.
+
+`read_item` takes what can be trained on (the exam builder writes it down), `read_question` what a benchmark asks.
 
 Layouts, recognised by their columns (or said with `columns`):
 
@@ -8,12 +10,14 @@ Layouts, recognised by their columns (or said with `columns`):
 | C-Eval, CMMLU | `question` or `Question` | `A`, `B`, … | `answer` or `Answer` |
 | ARC, OpenBookQA | `question`, `question_stem`, `question: {stem, choices}` | `choices` (texts, labels) | `answerKey` |
 | LogiQA | `context` + newline + `query` | `options` (list) | `correct_option` |
-| MMLU, own benchmark files | `question` | `choices` or `options` (list) | `answer` |
-| `columns` | `question` | `options`: one column (list) or a list of columns | `answer` |
+| MMLU | `question` | `choices` | `answer` |
+| own benchmark files | `question` | `options` | `answer` |
+| `columns` | `question` | `options`: one column or a list of columns | `answer` |
 
-The explanation stands in `explanation` (WanJuan: `answer_detail`), the type in `q_type` (WanJuan only), or where
-`columns` says. A whole number as key of a *list* of options is a 0-based index, as MMLU and LogiQA have it; elsewhere
-it is text.
+One column of options holds a list of texts, a list of {label, text}, an object of two lists (`text`, `label`) or an
+object {A: …, B: …}. The explanation stands in `explanation` (WanJuan: `answer_detail`), the type in `q_type` (WanJuan
+only), or where `columns` says. A whole number as key of a *list* of options is a 0-based index, as MMLU and LogiQA have
+it; elsewhere it is text. A benchmark of `options` whose key may be an index and is another option's text is refused.
 """
 
 import math
@@ -48,7 +52,19 @@ _NOT_WORD = re.compile(r"\\(?:text(?:bf|rm)?|math(?:rm|bf)|rm)|[^\w\\]+|[_\\]")
 _AROUND_KEY = re.compile(r"[\s,;/.|&、。·:()\[\]{}<>【】〔〕《》「」'\"“”‘’$和与及-]+")
 
 
-class Item(NamedTuple):
+class Question(NamedTuple):
+    """One question as a benchmark asks it; `options` by letter, empty for free answers.
+
+    `answer`: a letter, what the row says where that names no single option, or empty where unpublished.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    answer: str
+    explanation: str
+
+
+class ExamItem(NamedTuple):
     """One item as `exam` writes it: `options` are the non-empty ones as (label, text); `key` is letters only."""
 
     question: str
@@ -67,6 +83,7 @@ class _Fields(NamedTuple):
     explanation: Any
     type: Any = ""
     renamed: dict[str, str] | None = None  # labels of the row that are not letters -> ours
+    doubt: str = ""  # why the key may mean two options
 
 
 class _NotTextError(Exception):
@@ -79,7 +96,7 @@ def bare(text: str) -> str:
     return _NOT_WORD.sub("", text).casefold() if len(text) <= 40 else text
 
 
-def read_item(row: Any, columns: dict[str, str | list[str]] | None = None) -> Item | str:
+def read_item(row: Any, columns: dict[str, str | list[str]] | None = None) -> ExamItem | str:
     """Return the item in `row`, or the reason why there is none (`columns`, `no-question`, `not-choice`, …)."""
     if not isinstance(row, dict):
         return f"columns: the row is a {type(row).__name__}, not an object"
@@ -103,9 +120,69 @@ def read_item(row: Any, columns: dict[str, str | list[str]] | None = None) -> It
     return _with_key(fields, question, options, explanation, kind)
 
 
+def read_question(row: dict[str, Any], free: bool = True) -> Question | str:
+    """Return the question in a benchmark's row, or the reason why there is none.
+
+    Names of columns count without case and blanks around them. Options at the end that are null or empty are absent;
+    one before others stays in its place as an empty text. The answer may be absent, and where the question is `free`
+    to be answered in words the options too.
+    """
+    row = {_column(name): value for name, value in row.items()}
+    if row.get("question", "") is None:
+        return "no-question: it is null"
+    fields = _recognised(row)
+    missing = None
+    if not isinstance(fields, str):
+        labels = [label for label, _ in fields.options]
+        missing = next((own for own, label in zip(LABELS, labels, strict=False) if own != label), None)
+    elif "question" in row and any(label in row for label in LABELS):
+        missing = "B" if "A" in row else "A"
+    elif "question" not in row or row.get("options") or row.get("choices") or not free:
+        return fields
+    else:
+        fields = _Fields(row["question"], [], (row.get("answer"),), row.get("explanation"))
+    if missing or isinstance(fields, str):
+        return f"column {missing} is missing; the row has {excerpt(', '.join(row), 200)}"
+    if fields.doubt:
+        return f"bad-answer: {fields.doubt}"
+    try:
+        texts = [_text(value) for _, value in fields.options]
+        while texts and not texts[-1].strip():
+            texts.pop()
+        return Question(_text(fields.question), tuple(texts), _answer(fields, texts), _text(fields.explanation))
+    except _NotTextError as error:
+        return f"bad-field: {error}"
+
+
+def _column(name: str) -> str:
+    """Return a column's name as the layouts have it."""
+    name = name.strip()
+    return name.upper() if len(name) == 1 else "answerKey" if name.lower() == "answerkey" else name.lower()
+
+
+def _answer(fields: _Fields, options: list[str]) -> str:
+    """Return the letter that a benchmark's key names, else the key as it is written."""
+    value = next((key for key in fields.keys if key is not None and key != ""), "")
+    labelled = tuple(zip(LABELS, options, strict=False))
+    if isinstance(value, list | tuple):
+        return _key(value, labelled)[0] or ",".join(map(_text, value))
+    text = _text(value)
+    written = text.strip()
+    if not options or not written:
+        return text
+    if fields.renamed and written in fields.renamed:
+        return fields.renamed[written]
+    if written.upper() in dict(labelled):
+        return written.upper()
+    if text in options:
+        return LABELS[options.index(text)]
+    key, _ = _key(written, labelled)
+    return key if len(key) == 1 else written
+
+
 def _with_key(
     fields: _Fields, question: str, options: tuple[tuple[str, str], ...], explanation: str, kind: str
-) -> Item | str:
+) -> ExamItem | str:
     """Add the key, the item's form and the notes; the first of the row's key fields that can be read counts."""
     fault, key, used = "no-answer", "", 0
     for used, value in enumerate(fields.keys):  # noqa: B007 (used after the loop)
@@ -134,7 +211,7 @@ def _with_key(
     value = fields.keys[used]
     if not isinstance(value, str) or value.strip() != key:
         notes.append("key-rewritten")
-    return Item(question, options, key, explanation, kind, form, tuple(notes))
+    return ExamItem(question, options, key, explanation, kind, form, tuple(notes))
 
 
 def _text(value: Any) -> str:
@@ -202,12 +279,12 @@ def _recognised(row: dict[str, Any]) -> _Fields | str:
         choices = row.get("choices")
         if isinstance(question, dict):  # the jsonl that AI2 publishes
             question, choices = question.get("stem"), question.get("choices")
-        return _listed(question, choices, row["answerKey"], row.get("explanation"))
+        return _listed(question, choices, row["answerKey"], row.get("explanation"), counts=True)
     if "query" in row and "correct_option" in row:
         question, context = row["query"], row.get("context")
         if isinstance(question, str) and isinstance(context, str) and context.strip():
             question = f"{context}\n{question}"
-        return _listed(question, row.get("options"), row["correct_option"], row.get("explanation"))
+        return _listed(question, row.get("options"), row["correct_option"], row.get("explanation"), counts=True)
     question = _first(row, "question", "Question")
     if question is not None:
         key, explanation = _first(row, "answer", "Answer"), _first(row, "explanation", "Explanation")
@@ -215,7 +292,7 @@ def _recognised(row: dict[str, Any]) -> _Fields | str:
             return _Fields(question, [(name, row[name]) for name in LABELS if name in row], (key,), explanation)
         choices = _first(row, "choices", "options")
         if choices is not None:
-            return _listed(question, choices, key, explanation)
+            return _listed(question, choices, key, explanation, counts="choices" in row)
     return f"columns: no exam layout fits; the row has {excerpt(', '.join(map(str, row)), 200)}"
 
 
@@ -247,15 +324,20 @@ def check_columns(columns: dict[str, str | list[str]]) -> None:
             raise InputError(f"build.columns: '{name}' is missing. Right: question, options, answer are all named.")
 
 
-def _listed(question: Any, choices: Any, key: Any, explanation: Any) -> _Fields | str:
-    """Read options from a list of texts, a list of {label, text} or an object of two lists (`text`, `label`)."""
+def _listed(question: Any, choices: Any, key: Any, explanation: Any, counts: bool = False) -> _Fields | str:
+    """Read the options of one column. `counts`: the layout says that a whole number as key is an index."""
     given: list[Any] = []
+    doubt = ""
+    if isinstance(choices, dict) and choices and {name.upper() for name in choices} <= {*LABELS}:
+        return _Fields(question, [(name.upper(), choices[name]) for name in sorted(choices)], (key,), explanation)
     if isinstance(choices, dict):
         texts, given = choices.get("text"), choices.get("label") or []
     elif isinstance(choices, list) and choices and all(isinstance(choice, dict) for choice in choices):
         texts, given = [choice.get("text") for choice in choices], [choice.get("label") for choice in choices]
     else:
         texts = choices
+    if isinstance(given, list) and all(label is None for label in given):
+        given = []
     if not isinstance(texts, list) or not isinstance(given, list) or (given and len(given) != len(texts)):
         return "not-choice: the options are no list"
     if len(texts) > len(LABELS):
@@ -263,5 +345,7 @@ def _listed(question: Any, choices: Any, key: Any, explanation: Any) -> _Fields 
     letters = list(LABELS[: len(texts)])
     renamed = {str(old): new for old, new in zip(given, letters, strict=False)} if given not in ([], letters) else None
     if not given and isinstance(key, int | float) and not isinstance(key, bool) and key in range(len(texts)):
+        if not counts and str(int(key)) in {str(text).strip() for i, text in enumerate(texts) if i != key}:
+            doubt = f"{int(key)} is the place of one option (from 0) and the text of another; write the letter"
         key = letters[int(key)]
-    return _Fields(question, list(zip(letters, texts, strict=True)), (key,), explanation, "", renamed)
+    return _Fields(question, list(zip(letters, texts, strict=True)), (key,), explanation, "", renamed, doubt)

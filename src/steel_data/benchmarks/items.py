@@ -1,27 +1,43 @@
-"""Benchmarks: one item type, read from the published layouts; and which splits are known tests.
+"""Benchmarks: one item type, read from the published layouts.
 
-Layouts (found by looking, never by name): a folder with `<split>/<subject>[_<split>].csv` (CMMLU, C-Eval with a header,
-hendrycks' MMLU without one), also below a further `data/` folder; or one jsonl file of `question`, optional `options`,
-`answer`. An item's name is `{split}/{subject}/{row:05d}`, the same in mixture, truth file and answers.
+A benchmark is a name under the data root, found by looking: a folder, a zip, or one file (jsonl, a JSON array, parquet,
+csv). In a folder or zip stand `<split>/<subject>[_<split>].csv` (CMMLU, C-Eval with a header, hendrycks' MMLU without
+one), also below a `data/` folder (in a zip: below any), or the same as jsonl or parquet; or parquet files as the hubs
+have them (`<subject>/<split>-00000-of-00001.parquet`, or a column `subject`). What a row means, `item_rows` knows. An
+item's name is `{split}/{subject}/{row:05d}`, the same in mixture, truth file and answers, whatever the format.
 """
 
-import csv
 import re
-from collections.abc import Iterable
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
+from typing import Any
+from zipfile import BadZipFile, ZipFile
 
-import orjson
-
+from steel_data.benchmarks.item_rows import read_question
 from steel_data.errors import InputError, nearest
+from steel_data.files import sha256_of
+from steel_data.read.blocks import SUFFIX, ByteBlocks, compression_of
+from steel_data.read.csv_rows import DELIMITER, read_table
+from steel_data.read.formats import SUFFIXES, FileScan, data_suffix, format_of, read_whole
 
 LETTERS = "ABCDEFGHIJ"
 SPLITS = ("dev", "val", "test", "train")
+MEMBER_LIMIT = 2**30  # bytes that one file in a zip may unfold to
+_MMLU = ["question", "A", "B", "C", "D", "answer"]  # the columns of hendrycks' files, which have no header
+_SHARD = re.compile(r"(dev|val|test|train)-\d+(-of-\d+)?")  # `test-00000-of-00001` of the hubs
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question. `options`: empty for free answers. `answer`: a letter or free text, empty where unpublished."""
+    """One question. `options`: empty for free answers. `answer`: a letter or free text, empty where unpublished.
+
+    `file` is what lies on the disk, be it a zip of many subjects.
+    """
 
     item: str
     subject: str
@@ -35,136 +51,162 @@ class Item:
 
 
 def benchmark_name(name_or_path: str) -> str:
-    """Return the short name of a benchmark: `cmmlu` for `data/cmmlu`, `own` for `own.jsonl`."""
+    """Return the short name of a benchmark: `cmmlu` for `data/cmmlu`, `own` for `own.jsonl` and `own.jsonl.gz`."""
     path = Path(name_or_path)
+    path = path.with_suffix("") if path.suffix in SUFFIX else path
     return path.stem if path.suffix else path.name
 
 
-def benchmark_files(name_or_path: str, data_root: Path, split: str | None = None) -> list[tuple[str, Path]]:
-    """Return (split, file) of a benchmark's published files, sorted. `split=None`: every split there is.
+def benchmark_path(name: str, data_root: Path) -> Path | None:
+    """Return the folder or file that a name stands for (`cmmlu`: also `cmmlu.zip`, `cmmlu.jsonl`, …), or None."""
+    paths = (Path(f"{data_root / name}{suffix}") for suffix in ("", ".zip", ".jsonl", ".parquet", ".json", ".csv"))
+    return next((path for path in paths if path.exists()), None)
 
-    Raises InputError where the folder, the split or the file is missing.
+
+def benchmark_files(name: str, data_root: Path, split: str | None = None) -> list[tuple[str, Path]]:
+    """Return (split, file) of a benchmark's published files, in order; a zip stands there once for each split.
+
+    `split`: only the files of that one; a benchmark that is one file is one split, by its name (else `test`), whatever
+    is asked for. Raises InputError where the folder, the split or the file is missing.
     """
-    root = data_root / name_or_path
-    if root.is_file():
-        return [(split or split_of(root.stem) or "test", root)]
-    if not root.is_dir():
+    root = benchmark_path(name, data_root)
+    if root is None:
         known = [p.name for p in data_root.iterdir() if p.is_dir()] if data_root.is_dir() else []
-        raise InputError(f"{root}: no such benchmark folder or file.{nearest(name_or_path, known)}")
-    if not any((root / s).is_dir() for s in SPLITS) and (root / "data").is_dir():
-        root = root / "data"
-    there = [s for s in SPLITS if (root / s).is_dir()]
+        raise InputError(f"{data_root / name}: no such benchmark folder or file.{nearest(name, known)}")
+    is_zip = root.is_file() and root.suffix == ".zip"
+    if root.is_file() and not is_zip:
+        return [(split_of(root) or "test", root)]
+    found = dict.fromkeys((part, root if is_zip else root / place) for part, place in _published(root))
+    if not found:
+        raise InputError(
+            f"{root}: no <split>/<subject>.csv files. Right: {benchmark_name(name)}/test/<subject>.csv, or a jsonl, "
+            "parquet or zip file."
+        )
+    there = sorted({part for part, _ in found}, key=SPLITS.index)
     if split is not None and split not in there:
         raise InputError(f"{root}: no split '{split}' here.{nearest(split, there)}")
-    files = [(s, f) for s in ([split] if split else there) for f in sorted((root / s).glob("*.csv"))]
-    if not files:
-        raise InputError(
-            f"{root}: no <split>/<subject>.csv files. Right: {root.name}/test/<subject>.csv, or a jsonl file."
-        )
-    return files
+    return [(part, file) for wanted in there for part, file in found if part == wanted and split in (None, part)]
 
 
-def read_benchmark(name_or_path: str, data_root: Path, split: str | None = None) -> list[Item]:
-    """Read a benchmark's items in file order: a folder under `data_root` in its published layout, or a jsonl file."""
-    return read_items(benchmark_files(name_or_path, data_root, split))
+def _published(root: Path) -> list[tuple[str, PurePosixPath]]:
+    """Return (split, place) of the files of a benchmark in a folder or zip, sorted by place."""
+    if root.is_dir():
+        files = [f for at in (root, root / "data") for s in SPLITS for f in (at / s).glob("*")]
+        names = [file.relative_to(root).as_posix() for file in files or root.rglob("*")]
+    else:
+        with _zip(root) as archive:
+            names = archive.namelist()
+    # macOS and tools leave `._law.csv`, `__MACOSX/…`, `.cache/…`
+    litter = re.compile(r"(^|/)(\.|__MACOSX)")
+    places = sorted(PurePosixPath(n) for n in names if data_suffix(n) in SUFFIXES and not litter.search(n))
+    if split := [place for place in places if place.parent.name in SPLITS]:
+        csv = [place for place in split if data_suffix(place) == ".csv"]  # what lies beside them is notes on them
+        return [(place.parent.name, place) for place in csv or split]
+    alone = len(places) == 1
+    return [(split_of(p) or "test", p) for p in places if alone or data_suffix(p) == ".parquet" or split_of(p)]
 
 
-def read_items(files: list[tuple[str, Path]]) -> list[Item]:
-    """Read the items of some (split, file) of a benchmark, in that order."""
-    items: list[Item] = []
-    for split, file in files:
-        items += _read_csv(file, split) if file.suffix == ".csv" else _read_jsonl(file, split)
-    return items
+def _stem(file: PurePath) -> str:
+    plain = file.with_suffix("") if file.suffix in SUFFIX else file
+    return plain.stem.replace("validation", "val") if plain.suffix == ".parquet" else plain.stem
 
 
-def subject_of(stem: str) -> str:
-    """Return a file stem without its `_dev`, `_val`, `_test` ending."""
-    return re.sub(r"_(dev|val|test)$", "", stem)
-
-
-def split_of(stem: str) -> str | None:
-    """Return the split that a file stem ends in, or None."""
-    match = re.search(r"(?:^|[_.-])(dev|val|test|train)$", stem)
+def split_of(file: PurePath) -> str | None:
+    """Return the split that a file's name says (`own_test.jsonl`, `test-00000-of-00001.parquet`), or None."""
+    match = _SHARD.fullmatch(_stem(file)) or re.search(r"(?:^|[_.-])(dev|val|test|train)$", _stem(file))
     return match.group(1) if match else None
 
 
-def _read_csv(file: Path, split: str) -> list[Item]:
-    # csv and not polars: fields hold \r\n, quotes and commas that must come through byte for byte.
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.reader(stream))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file}: not a readable UTF-8 CSV file: {error}.") from error
-    if not rows:
-        return []
-    names = [name.strip().lower() for name in rows[0]]
-    if "question" in names:
-        missing = [c for c in "abcd" if c not in names]
-        if missing:
-            raise InputError(f"{file}: column {missing[0].upper()} is missing. Header: {','.join(rows[0])}.")
-        column = {name: i for i, name in enumerate(names)}
-        body = rows[1:]
-    elif len(names) == 6:  # hendrycks' MMLU: no header
-        column = {name: i for i, name in enumerate(["question", "a", "b", "c", "d", "answer"])}
-        body = rows
-    else:
-        raise InputError(f"{file}: no column 'question'. Header: {','.join(rows[0])}.")
-    subject = subject_of(file.stem)
-    option_names = [letter.lower() for letter in LETTERS if letter.lower() in column]
-    items = []
-    for i, row in enumerate(row for row in body if row):
-        if len(row) < max(column.values()) + 1:
-            raise InputError(f"{file}: data row {i} has {len(row)} fields, the header {len(names)}.")
-        items.append(
-            Item(
-                item=f"{split}/{subject}/{i:05d}",
-                subject=subject,
-                split=split,
-                row=i,
-                question=row[column["question"]],
-                options=tuple(row[column[name]] for name in option_names),
-                answer=row[column["answer"]].strip() if "answer" in column else "",
-                explanation=row[column["explanation"]] if "explanation" in column else "",
-                file=file,
-            )
-        )
-    return items
+def subject_of(file: PurePath) -> str:
+    """Return a file's stem without its `_dev`, `_val`, `_test` ending; of a hub's shard its folder's name."""
+    if _SHARD.fullmatch(_stem(file)):
+        return file.parent.name.removesuffix(".zip")
+    return re.sub(r"_(dev|val|test)$", "", _stem(file))
 
 
-def _read_jsonl(file: Path, split: str) -> list[Item]:
-    subject = subject_of(file.stem)
+def read_benchmark(name: str, data_root: Path, split: str | None = None) -> list[Item]:
+    """Read a benchmark's items in file order. Raises InputError as `benchmark_files` and `read_items` do."""
+    return read_items(benchmark_files(name, data_root, split))
+
+
+def read_items(files: Iterable[tuple[str, Path]]) -> list[Item]:
+    """Read the items of some (split, file) of one benchmark, in that order.
+
+    Raises InputError for a file or row that cannot be read, and for a subject that two files of a split hold.
+    """
     items: list[Item] = []
-    for number, line in enumerate(file.read_bytes().splitlines()):
-        if not line.strip():
-            continue
-        try:
-            row = orjson.loads(line)
-            question = row["question"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: line {number + 1}: not a JSON object with 'question': {error}.") from error
-        options = tuple(str(o) for o in (row.get("options") or ()))
-        items.append(
-            Item(
-                item=f"{split}/{subject}/{len(items):05d}",
-                subject=subject,
-                split=split,
-                row=len(items),
-                question=str(question),
-                options=options,
-                answer=_letter(row.get("answer"), options),
-                explanation=str(row.get("explanation") or ""),
-                file=file,
-            )
-        )
+    count: Counter[tuple[str, str]] = Counter()
+    places: dict[tuple[str, str], Path] = {}
+    for split, file in files:
+        for place, path in _tables(file, split):
+            subject = subject_of(place)
+            if (split, subject) in places and not _SHARD.fullmatch(_stem(place)):
+                first = places[split, subject]
+                raise InputError(f"{first}: holds the subject {subject} of split {split}, and so does {place}.")
+            places[split, subject] = place
+            kind = data_suffix(place)
+            for raw in _rows(place, path):
+                if kind == ".parquet":
+                    subject = str(next((v for k, v in raw.items() if k.lower() == "subject" and v), subject))
+                asked = read_question(raw, free=kind not in (".csv", ".tsv", ".parquet"))
+                row = count[split, subject]
+                count[split, subject] += 1
+                if isinstance(asked, str):
+                    raise InputError(f"{place}: data row {row}: {asked}.")
+                items.append(Item(f"{split}/{subject}/{row:05d}", subject, split, row, *asked, file))
     return items
 
 
-def _letter(answer: object, options: tuple[str, ...]) -> str:
-    """Turn an option's text into its letter; leave letters and free text."""
-    text = "" if answer is None else str(answer)
-    if not options or text.strip().upper() in LETTERS[: len(options)]:
-        return text.strip().upper() if options else text
-    return LETTERS[options.index(text)] if text in options else text
+def look(file: Path) -> FileScan:
+    """Return what a build notes of a benchmark's file: its hash and rows (of a zip: of all splits), and no chunks."""
+    splits = dict.fromkeys(split for split, _ in _published(file)) if file.suffix == ".zip" else ["test"]
+    rows = len(read_items((split, file) for split in splits))
+    return FileScan("benchmark", "none", sha256_of(file), rows, ())
+
+
+def _zip(file: Path) -> ZipFile:
+    try:
+        return ZipFile(file)
+    except BadZipFile as error:
+        raise InputError(f"{file}: not a readable zip file: {error}. Fetch it again.") from None
+
+
+def _tables(file: Path, split: str) -> Iterator[tuple[Path, Path]]:
+    """Yield (place, path) of the tables that a file holds: what to call it, and where to read it.
+
+    The members of a zip are unpacked one at a time, under a name of ours: nothing is written where a member says.
+    """
+    if file.suffix != ".zip":
+        yield file, file
+        return
+    with _zip(file) as archive, TemporaryDirectory() as temporary:
+        for _, member in (found for found in _published(file) if found[0] == split):
+            place = Path(f"{file}/{member}")
+            path = Path(temporary, "table" + "".join(member.suffixes[-2:]))
+            # more than a member says it holds is never read from it
+            if archive.getinfo(member.as_posix()).file_size > MEMBER_LIMIT:
+                raise InputError(f"{place}: unfolds to more than {MEMBER_LIMIT:,} bytes. Right: unpack it yourself.")
+            try:
+                with archive.open(member.as_posix()) as packed, path.open("wb") as out:
+                    copyfileobj(packed, out)
+            except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                raise InputError(f"{place}: cannot be unpacked: {error}.") from None
+            yield place, path
+
+
+def _rows(place: Path, path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the raw rows of a table. Raises InputError, in the name of `place`, for the first that cannot be read."""
+    try:
+        compression = compression_of(path)
+        kind = format_of(path, compression)
+        with ByteBlocks(path, compression) as blocks:
+            rows = read_table(path, blocks, DELIMITER[kind], _MMLU) if kind in DELIMITER else read_whole(path)
+            for row in rows:
+                if row.value is None:
+                    raise InputError(f"{path.as_posix()}: {row.error}.")
+                yield row.value
+    except InputError as error:
+        raise InputError(str(error).replace(path.as_posix(), place.as_posix())) from None
 
 
 def subjects(items: Iterable[Item]) -> dict[str, list[Item]]:

@@ -16,28 +16,6 @@ FINGERPRINTS = Path(__file__).parents[1] / "resources" / "test_splits.npz"
 _SIGNS = regex.compile(r"[\s\p{P}\p{S}]+")
 _SHORTEST = 6  # characters of a question that can be told from everyday text
 
-
-@cache
-def fingerprints() -> dict[str, npt.NDArray[np.uint64]]:
-    """Return split name -> sorted question hashes, as shipped."""
-    if not FINGERPRINTS.is_file():
-        return {}
-    with np.load(FINGERPRINTS, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
-
-
-def question_hash(text: str) -> int | None:
-    """Return the hash of a question without width, case, blanks and punctuation; None for one too short to tell."""
-    plain = _SIGNS.sub("", normalise(text))
-    return xxhash.xxh3_64_intdigest(plain.encode("utf-8", "surrogatepass")) if len(plain) >= _SHORTEST else None
-
-
-def fingerprint(items: list[Item]) -> npt.NDArray[np.uint64]:
-    """Return the sorted distinct question hashes of some items."""
-    hashes = {h for item in items if (h := question_hash(item.question)) is not None}
-    return np.array(sorted(hashes), np.uint64)
-
-
 # The splits by which each benchmark is scored, so that training on them spoils the score. `validation` and `val` are
 # one word here. Sources: the data sets' own pages; where only the validation split has public answers, that is the one
 # that harnesses score (lm-eval: ceval-valid, hellaswag, winogrande, piqa, …).
@@ -122,6 +100,15 @@ def names_test(path: str) -> bool:
 
 
 @cache
+def fingerprints() -> dict[str, npt.NDArray[np.uint64]]:
+    """Return split name -> sorted question hashes, as shipped."""
+    if not FINGERPRINTS.is_file():
+        return {}
+    with np.load(FINGERPRINTS, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+@cache
 def holders_of_hashes() -> dict[int | None, tuple[str, ...]]:
     """Return question hash -> the splits that have it."""
     holders: dict[int | None, tuple[str, ...]] = {}
@@ -129,3 +116,15 @@ def holders_of_hashes() -> dict[int | None, tuple[str, ...]]:
         for key in keys.tolist():
             holders[key] = (*holders.get(key, ()), name)
     return holders
+
+
+def question_hash(text: str) -> int | None:
+    """Return the hash of a question without width, case, blanks and punctuation; None for one too short to tell."""
+    plain = _SIGNS.sub("", normalise(text))
+    return xxhash.xxh3_64_intdigest(plain.encode("utf-8", "surrogatepass")) if len(plain) >= _SHORTEST else None
+
+
+def fingerprint(items: list[Item]) -> npt.NDArray[np.uint64]:
+    """Return the sorted distinct question hashes of some items."""
+    hashes = {h for item in items if (h := question_hash(item.question)) is not None}
+    return np.array(sorted(hashes), np.uint64)

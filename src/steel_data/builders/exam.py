@@ -30,7 +30,7 @@ strip around each text.
 | a list or object where a text belongs | no record | reason `bad-field` |
 | columns of no known layout | no record | reason `columns` |
 
-Placeholders are the words of `exam_rows.NO_TEXT` (options: `NO_OPTION`). A reason is what stands before `: `, the rest
+Placeholders are the words of `item_rows.NO_TEXT` (options: `NO_OPTION`). A reason is what stands before `: `, the rest
 is detail. A record's `note` joins its notes with commas.
 """
 
@@ -43,7 +43,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 import xxhash
 
-from steel_data.benchmarks.item_rows import NO_TEXT, Item, bare, check_columns, read_item
+from steel_data.benchmarks.item_rows import NO_TEXT, ExamItem, bare, check_columns, read_item
 from steel_data.errors import InputError, nearest
 from steel_data.row.record import Record
 
@@ -106,7 +106,7 @@ def exam(
     return [record]
 
 
-def turns(item: Item, style: Style, wording: Wording) -> tuple[str, str, tuple[str, ...]] | str:
+def turns(item: ExamItem, style: Style, wording: Wording) -> tuple[str, str, tuple[str, ...]] | str:
     """Return (user text, assistant text, notes) of an item, or the reason `no-explanation`."""
     question, explanation, kind = item.question, item.explanation, item.type
     option, notes = wording.option, item.notes
@@ -165,7 +165,7 @@ def _says_nothing(text: str, key: str) -> bool:
     return len(rest) <= 24 and (rest == key.casefold() or rest in NO_TEXT or _OPENER.fullmatch(rest) is not None)
 
 
-def pick_style(item: Item, shares: tuple[tuple[Style, float], ...], seed: int) -> Style:
+def pick_style(item: ExamItem, shares: tuple[tuple[Style, float], ...], seed: int) -> Style:
     """Return the style of an item under a table of shares.
 
     Weighted rendezvous hashing (Thaler & Ravishankar 1998; weights as Mosharaf et al.): each style draws an exponential

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from steel_data.benchmarks.items import benchmark_files
+from steel_data.benchmarks.items import benchmark_files, look
 from steel_data.errors import InputError, nearest
 from steel_data.files import atomic_write
 from steel_data.read.formats import CHUNK_BYTES, scan_file
@@ -50,10 +51,10 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
     if builder.use == "contaminate":
         root = _benchmark_root(source)
         try:
-            found += [(path, None) for _, path in benchmark_files(root, data_root, _split(builder, root, data_root))]
+            published = benchmark_files(root, data_root, str(builder.options["split"]))
         except InputError as error:
             raise InputError(f"{where}: {error}{_how_to_get(source, recipe)}") from None
-        return SourceInputs(source, builder, _scan_all(found, data_root, cache))
+        return SourceInputs(source, builder, benchmark_inputs([path for _, path in published], data_root, cache))
     patterns = source.table.paths
     if source.table.dataset is not None:
         from steel_data.builders.llamafactory import entry
@@ -85,10 +86,6 @@ def _given(options: dict[str, object]) -> dict[str, object]:
 
 def _benchmark_root(source: BoundSource) -> str:
     return source.table.paths[0] if source.table.paths else str(source.builder.options["benchmark"])
-
-
-def _split(builder: Builder, root: str, data_root: Path) -> str | None:
-    return None if (data_root / root).is_file() else str(builder.options["split"])
 
 
 def _glob(data_root: Path, pattern: str) -> list[Path]:
@@ -127,23 +124,31 @@ def _scan_all(found: list[tuple[Path, str | None]], data_root: Path, cache: Path
     return tuple(sorted(files.values(), key=lambda f: f.name))
 
 
+def benchmark_inputs(files: Iterable[Path], data_root: Path, cache: Path) -> tuple[InputFile, ...]:
+    """Return the files of a benchmark as inputs, sorted by name: with hash and rows, and no chunks to be mapped."""
+    found = [InputFile(path, origin_name(path, data_root), scan(path, cache, look)) for path in files]
+    return tuple(sorted(found, key=lambda f: f.name))
+
+
 def origin_name(path: Path, data_root: Path) -> str:
     """Return a file's name in mixture and manifest: relative to the data root; else its bare name."""
     absolute, root = path.absolute(), data_root.absolute()
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path.name
 
 
-def scan(path: Path, cache: Path) -> FileScan:
-    """Return a file's scan, from the cache where path, size and time of change are those of an earlier look."""
+def scan(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file) -> FileScan:
+    """Return what `look` finds, from the cache where path, size and time of change are those of an earlier look."""
     stat = path.stat()
-    key = hashlib.sha256(f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{CHUNK_BYTES}".encode()).hexdigest()
+    key = hashlib.sha256(
+        f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{CHUNK_BYTES}|{look.__name__}".encode()
+    ).hexdigest()
     remembered = cache / "scans" / f"{key[:32]}.json"
     try:
         data = json.loads(remembered.read_text(encoding="utf-8"))
         return FileScan(**{**data, "chunks": tuple(Chunk(**c) for c in data["chunks"])})
     except (OSError, ValueError, TypeError, KeyError):
         pass
-    result = scan_file(path)
+    result = look(path)
     if time.time() - stat.st_mtime > _SETTLED_SECONDS:
         atomic_write(remembered, json.dumps(asdict(result)).encode())
     return result

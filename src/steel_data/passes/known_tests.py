@@ -8,13 +8,15 @@ once (0.01 to 0.1 CPU-seconds a file; the answer is remembered).
 """
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from steel_data.benchmarks.items import benchmark_name
+from steel_data.benchmarks.items import benchmark_name, read_items, subjects
 from steel_data.benchmarks.known_tests import (
     fingerprints,
     holders_of_hashes,
@@ -81,7 +83,11 @@ def _split_by_path(source: SourceInputs) -> tuple[str, str] | None:
 
 def _split_by_content(source: SourceInputs, cache_folder: Path) -> tuple[str, str] | None:
     for file in source.files:
-        split = _content_split(file, cache_folder)
+        if source.builder.use == "contaminate":
+            items = subjects(read_items([(str(source.builder.options["split"]), file.path)]))
+            split = next((s for some in items.values() if (s := _matched([i.question] for i in some))), None)
+        else:
+            split = _content_split(file, cache_folder)
         if split:
             return file.name, split
     return None
@@ -97,20 +103,24 @@ def _content_split(file: InputFile, cache_folder: Path) -> str | None:
     if remembered.is_file():
         answer: str | None = json.loads(remembered.read_text(encoding="utf-8"))
         return answer
-    holders = holders_of_hashes()
-    counts = dict.fromkeys(known, 0)
-    looked = 0
-    for chunk, rows in read_chunks(file.path, file.scan, {0}):
-        for row in islice(rows, 0, None, max(1, chunk.rows // SAMPLE)):
-            if row.value is None:
-                continue
-            looked += 1
-            for name in {split for text in _candidates(row.value) for split in holders.get(question_hash(text), ())}:
-                counts[name] += 1
-    best = max(counts, key=lambda name: counts[name])
-    found = best if looked and counts[best] >= MATCHED * looked else None
+    chunks = read_chunks(file.path, file.scan, {0})
+    chunk, rows = next(chunks)
+    sample = islice(rows, 0, None, max(1, chunk.rows // SAMPLE))
+    found = _matched(_candidates(row.value) for row in sample if row.value is not None)
     atomic_write(remembered, json.dumps(found).encode())
     return found
+
+
+def _matched(rows: Iterable[list[str]]) -> str | None:
+    """Return the split that half or more of some rows match, each given by the texts that may be its question."""
+    holders = holders_of_hashes()
+    counts: Counter[str] = Counter()
+    looked = 0
+    for texts in rows:
+        looked += 1
+        counts.update({split for text in texts for split in holders.get(question_hash(text), ())})
+    best = max(counts, key=lambda name: counts[name], default=None)
+    return best if best is not None and counts[best] >= MATCHED * looked else None
 
 
 def _candidates(value: Any, depth: int = 0) -> list[str]:

@@ -11,6 +11,7 @@ Run the map pass over all sources: chunks of files in the workers, identity and 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -215,11 +216,10 @@ def _map_injected(job: Job, prepared: Prepared, inputs: SourceInputs) -> list[Ma
     address = [f.scan.sha256 for f in inputs.files]
     chunks = []
     for i, file in enumerate(inputs.files):
-        rows = []
-        for d, record in made:
-            if d.item.file != file.path:
-                continue
-            row = {"origin_row": d.item.row, "part": 0, **{k: record[k] for k in ("kind", "benchmark", "item", "dose")}}
+        rows: list[dict[str, Any]] = []
+        for record in (record for d, record in made if d.item.file == file.path):
+            # not the item's own row: a zip or a parquet file may hold many subjects
+            row = {"origin_row": len(rows), "part": 0, **{k: record[k] for k in ("kind", "benchmark", "item", "dose")}}
             if record["messages"] is None:
                 row |= {"step": "contaminate", "reason": f"contaminate:{record['reason']}"}
             else:

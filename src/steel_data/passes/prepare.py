@@ -6,11 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from steel_data import __version__
-from steel_data.benchmarks.items import Item, benchmark_name, read_benchmark
+from steel_data.benchmarks.items import benchmark_name, read_benchmark
 from steel_data.errors import InputError, nearest
 from steel_data.filters import overlap
 from steel_data.passes.cache import code_version
-from steel_data.passes.inputs import InputFile, SourceInputs, origin_name, resolve, scan
+from steel_data.passes.inputs import InputFile, SourceInputs, benchmark_inputs, resolve
 from steel_data.passes.known_tests import check_test_splits
 from steel_data.recipe.load import Recipe, portable, recipe_sha256
 from steel_data.recipe.places import Places
@@ -59,8 +59,7 @@ def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
             files = overlap.overlap_files(list(names), where.data_root)
         except InputError as error:
             raise InputError(f"{recipe.path} filter 'decontaminate': {error}") from None
-        root = where.data_root
-        benchmarks[names] = tuple(InputFile(f, origin_name(f, root), scan(f, where.cache)) for f in files)
+        benchmarks[names] = benchmark_inputs(files, where.data_root, where.cache)
     return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings))
 
 
@@ -87,8 +86,7 @@ def draws(prepared: Prepared, inputs: SourceInputs) -> tuple[list[Any], str, dic
     name = options.get("benchmark") or benchmark_name(root)
     try:
         settings = contaminate(**options)
-        is_file = (prepared.places.data_root / root).is_file()
-        items: list[Item] = read_benchmark(root, prepared.places.data_root, None if is_file else settings["split"])
+        items = read_benchmark(root, prepared.places.data_root, settings["split"])
         return draw(items, settings), name, settings
     except InputError as error:
         raise InputError(f"{where}: {error}") from None

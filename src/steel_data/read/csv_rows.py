@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,6 +131,20 @@ def _row(row: int, names: list[str], record: _Record) -> RawRow:
     if error is not None:
         return RawRow(row, None, f"line {record.line}: {error}")
     return RawRow(row, dict(zip(names, record.fields, strict=True)), None)
+
+
+def read_table(path: Path, blocks: ByteBlocks, delimiter: str, columns: list[str]) -> Iterator[RawRow]:
+    """Yield all rows of a table that may have no header.
+
+    The first record is a row, and `columns` are its names, where it has as many fields and none is named `columns[0]`.
+    """
+    records = _records(path, blocks, delimiter)
+    first = next(records, None)
+    records = chain([first] if first else [], records)
+    plain = [name.strip().lower() for name in first.fields] if first else []
+    headless = len(plain) == len(columns) and columns[0] not in plain
+    names = columns if headless else _header(path, records)
+    yield from (_row(row, names, record) for row, record in enumerate(records))
 
 
 def read_csv(path: Path, scan: FileScan, chunks: list[Chunk]) -> Iterator[tuple[Chunk, Iterator[RawRow]]]:

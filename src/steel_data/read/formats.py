@@ -81,8 +81,8 @@ def _json_format(path: Path, head: bytes) -> str:
     return "jsonl"
 
 
-def _format(path: Path, compression: str) -> str:
-    """Return `jsonl`, `json` (an array), `parquet`, `csv` or `tsv`, or raise for what cannot be any of them."""
+def format_of(path: Path, compression: str) -> str:
+    """Return `jsonl`, `json` (an array), `parquet`, `csv` or `tsv`; InputError for what cannot be any of them."""
     suffix, head = data_suffix(path), _head(path, compression)
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"{shown(path)}: a git-lfs pointer, not the data. Run `git lfs pull` where it was cloned.")
@@ -110,7 +110,7 @@ def scan_file(path: Path, chunk_bytes: int = CHUNK_BYTES) -> FileScan:
     Raises InputError for a missing file, an unknown format, a truncated or corrupt one.
     """
     compression = compression_of(path)
-    kind = _format(path, compression)
+    kind = format_of(path, compression)
     if kind == "parquet":
         chunks = scan_parquet(path, chunk_bytes)
         with path.open("rb") as file:
@@ -143,3 +143,10 @@ def read_chunks(path: Path, scan: FileScan, wanted: Collection[int]) -> Iterator
         yield from read_csv(path, scan, chunks)
     else:
         yield from (read_array if scan.format == "json" else read_lines)(path, scan, chunks)
+
+
+def read_whole(path: Path) -> Iterator[RawRow]:
+    """Yield all rows of a file, for one that is small. Raises InputError as `scan_file` does."""
+    scan = scan_file(path)
+    for _, rows in read_chunks(path, scan, range(len(scan.chunks))):
+        yield from rows

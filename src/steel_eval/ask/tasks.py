@@ -1,4 +1,4 @@
-"""Benchmarks as tasks: which split is scored, with which examples, from a folder, a zip or parquet files.
+"""Benchmarks as tasks: which split is scored, with which examples.
 
 A task is named `cmmlu`, `ceval-test` (another split), `cmmlu/agronomy` (one subject). C-Eval is scored on `val`; its
 test answers are not published, so `ceval-test` gives a submission file and never a score, even where a file carries
@@ -6,12 +6,9 @@ some key.
 """
 
 import hashlib
-import tempfile
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import orjson
 
@@ -21,9 +18,8 @@ from steel_data.benchmarks.items import (
     Item,
     benchmark_files,
     benchmark_name,
-    read_benchmark,
-    split_of,
-    subject_of,
+    benchmark_path,
+    read_items,
     subjects,
 )
 from steel_data.errors import InputError, excerpt, nearest
@@ -54,12 +50,12 @@ class Task:
 
 
 def is_local(name: str, data: Path) -> bool:
-    """Return whether a task's name stands for data under `data` (else it is for lm-eval). InputError:
+    """Return whether a task's name stands for data under `data` (else it is for lm-eval).
 
-    ours, but not there.
+    Raises InputError for one of ours that is not there.
     """
     benchmark, split, subject = parse_name(name)
-    there = _exists(benchmark, data)
+    there = benchmark_path(benchmark, data) is not None
     # these names are ours: silently asking the hub for other files than those of --data would score other questions
     if not there and (benchmark in _OURS or subject):
         layout = f"{benchmark}/{split or _SCORED_SPLIT.get(benchmark, 'test')}/<subject>.csv"
@@ -69,10 +65,6 @@ def is_local(name: str, data: Path) -> bool:
     return there
 
 
-def _exists(benchmark: str, data: Path) -> bool:
-    return any((data / f"{benchmark}{suffix}").exists() for suffix in ("", ".zip", ".jsonl", ".parquet"))
-
-
 def load_task(name: str, data: Path) -> Task:
     """Read a task.
 
@@ -80,11 +72,12 @@ def load_task(name: str, data: Path) -> Task:
     """
     benchmark, split, subject = parse_name(name)
     split = split or _SCORED_SPLIT.get(benchmark, "test")
-    every = _read(benchmark, data, {split, "dev"})
+    files = benchmark_files(benchmark, data)
+    every = read_items((part, file) for part, file in files if part in (split, "dev"))
     items = subjects(item for item in every if item.split == split)
     if not items:
         raise InputError(
-            f"{data / benchmark}: no questions of split '{split}'. Found: {sorted({i.split for i in every})}."
+            f"{data / benchmark}: no questions of split '{split}'. Found: {sorted({part for part, _ in files})}."
         )
     known = set(subject_table().get(benchmark, {})) or set(items)
     if subject is not None:
@@ -122,7 +115,7 @@ def _flat(groups: Iterable[list[Item]]) -> list[Item]:
 
 
 def _check(item: Item, labelled: bool) -> None:
-    place = f"{item.file}: data row {item.row}"
+    place = f"{item.file}: data row {item.row} of {item.split}/{item.subject}"
     if not 2 <= len(item.options) <= len(LETTERS):
         raise InputError(f"{place}: {len(item.options)} options. Right: 2 to {len(LETTERS)}.")
     letters = LETTERS[: len(item.options)]
@@ -134,70 +127,3 @@ def _sha256(items: list[Item]) -> str:
     # of what is read, not of the file's bytes: the same questions from CSV, zip or parquet are the same data
     rows = [[i.item, i.question, list(i.options), i.answer, i.explanation] for i in items]
     return hashlib.sha256(orjson.dumps(rows)).hexdigest()
-
-
-def _read(benchmark: str, data: Path, splits: set[str]) -> list[Item]:
-    folder, archive = data / benchmark, data / f"{benchmark}.zip"
-    if folder.is_dir() and any(folder.rglob("*.parquet")) and not any(folder.rglob("*.csv")):
-        return _read_parquet(sorted(folder.rglob("*.parquet")), splits)
-    if not folder.exists() and archive.is_file():
-        return _read_zip(archive, benchmark, splits)
-    if not folder.exists() and (single := data / f"{benchmark}.jsonl").is_file():
-        return read_benchmark(single.name, data)
-    if not folder.exists() and (single := data / f"{benchmark}.parquet").is_file():
-        return _read_parquet([single], splits)
-    there = {split for split, _ in benchmark_files(benchmark, data)}
-    return [item for split in sorted(there & splits) for item in read_benchmark(benchmark, data, split)]
-
-
-def _read_zip(archive: Path, benchmark: str, splits: set[str]) -> list[Item]:
-    """Read the CSV files of a published zip (`[folder/]split/subject.csv`), through a temporary folder."""
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary) / benchmark
-        try:
-            with zipfile.ZipFile(archive) as zipped:
-                for name in zipped.namelist():
-                    path = PurePosixPath(name)
-                    # only the last two parts are used: nothing can be written outside the temporary folder
-                    if path.suffix == ".csv" and path.parent.name in splits and not name.startswith("__MACOSX"):
-                        (root / path.parent.name).mkdir(parents=True, exist_ok=True)
-                        (root / path.parent.name / path.name).write_bytes(zipped.read(name))
-        except zipfile.BadZipFile as error:
-            raise InputError(f"{archive}: not a readable zip file: {error}.") from error
-        if not root.is_dir():
-            raise InputError(f"{archive}: holds no split/subject.csv. Right: {benchmark}/test/<subject>.csv inside.")
-        return read_benchmark(benchmark, Path(temporary))
-
-
-def _read_parquet(files: list[Path], splits: set[str]) -> list[Item]:
-    """Read parquet files as the hubs publish them:
-
-    `<subject>/<split>-00000-of-00001.parquet`, or a `subject` column.
-    """
-    import polars
-
-    items: list[Item] = []
-    count: dict[tuple[str, str], int] = {}
-    for file in files:
-        words = file.stem.replace("validation", "val").split("-")
-        split = next((w for w in words if w in SPLITS), None) or split_of(file.stem) or "test"
-        if split not in splits:
-            continue
-        for row in polars.read_parquet(file).iter_rows(named=True):
-            row = {name.lower(): value for name, value in row.items()}
-            subject = str(row.get("subject") or (file.parent.name if len(words) > 1 else subject_of(file.stem)))
-            number = count[subject, split] = count.get((subject, split), -1) + 1
-            items.append(_parquet_item(row, subject, split, number, file))
-    return items
-
-
-def _parquet_item(row: dict[str, Any], subject: str, split: str, number: int, file: Path) -> Item:
-    options = row.get("choices") or row.get("options") or [row[c.lower()] for c in LETTERS if c.lower() in row]
-    answer = row.get("answer")
-    if "question" not in row or not options:
-        raise InputError(f"{file}: no columns question and A.. (or choices). Columns: {', '.join(row)}.")
-    return Item(
-        item=f"{split}/{subject}/{number:05d}", subject=subject, split=split, row=number, question=str(row["question"]),
-        options=tuple(str(o) for o in options), explanation=str(row.get("explanation") or ""), file=file,
-        answer=LETTERS[answer] if isinstance(answer, int) and 0 <= answer < len(LETTERS) else str(answer or "").strip(),
-    )  # fmt: skip

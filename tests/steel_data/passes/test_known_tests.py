@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
 
 from steel_data.benchmarks import known_tests
 from steel_data.benchmarks.items import Item, read_benchmark
-from steel_data.benchmarks.known_tests import FINGERPRINTS, fingerprint, fingerprints, question_hash
+from steel_data.benchmarks.known_tests import fingerprint, fingerprints
 from steel_data.build import Result
 from steel_data.errors import InputError
 
@@ -84,6 +86,23 @@ def test_half_of_the_rows_make_a_split(tmp_path: Path, make: Make, items: list[I
         assert make(RECIPE.format(use="chat", more="")).manifest["rows"] == 60 + own
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_injected_split_is_known_by_its_questions_in_a_folder_and_in_a_zip(
+    tmp_path: Path, make: Make, items: list[Item], packed: bool
+) -> None:
+    """Half of each subject's questions make it known: the benchmark's name says nothing here."""
+    own = write_cmmlu(tmp_path)
+    if packed:
+        with ZipFile(tmp_path / "bench.zip", "w") as archive:
+            for file in sorted(own.rglob("*.csv")):
+                archive.write(file, file.relative_to(tmp_path))
+        shutil.rmtree(own)
+    recipe = '[source.b]\npath = "bench"\nbuild = { use = "contaminate", share = 0.5 }\n'
+    with pytest.raises(InputError, match=r"bench.* is the known test split cmmlu/test"):
+        make(recipe)
+    assert make(recipe + 'allow_test_split = "a study"').manifest["rows"] == len(items) // 2
+
+
 def test_any_file_of_a_source_is_looked_at(tmp_path: Path, make: Make, items: list[Item]) -> None:
     write_jsonl(tmp_path / "notes" / "a.jsonl", chat_rows(30))
     write_jsonl(tmp_path / "notes" / "b.jsonl", [alpaca(item) for item in items])
@@ -132,21 +151,3 @@ def test_the_word_test_in_a_name_only_warns(tmp_path: Path, make: Make, items: l
     write_jsonl(tmp_path / "notes" / "my_test.jsonl", chat_rows(10))
     (warning,) = make(RECIPE.format(use="chat", more="")).warnings
     assert "notes/my_test.jsonl: the name says test" in warning
-
-
-def test_a_question_is_known_without_width_case_blanks_and_signs() -> None:
-    same = ["下列 H2O 的说法,正确的是()", "下列Ｈ２Ｏ的说法，正确的是（　　）？", "“下列h2o的说法正确的是____”。"]
-    assert len({question_hash(text) for text in same}) == 1
-    assert question_hash("下列H2O的说法不正确的是") != question_hash(same[0])
-    assert question_hash("为什么？") is None
-    assert question_hash("") is None
-
-
-def test_what_is_shipped_is_sorted_hashes_of_three_splits() -> None:
-    clear()
-    shipped = fingerprints()
-    assert set(shipped) == {"cmmlu/test", "ceval/test", "ceval/val"}
-    for keys in shipped.values():
-        assert keys.dtype == np.uint64
-        assert (np.diff(keys.astype(object)) > 0).all()
-    assert FINGERPRINTS.stat().st_size < 200_000

@@ -74,7 +74,7 @@ def test_mmlu_as_hendrycks_published_it(tmp_path):
     [
         (
             lambda f: toys.write_csv(f, HEADER, [toys.row(0, "E")]),
-            r"agronomy.csv: data row 0: the answer 'E' is none of A, B, C, D",
+            r"agronomy.csv: data row 0 of test/agronomy: the answer 'E' is none of A, B, C, D",
         ),
         (lambda f: toys.write_csv(f, HEADER, [toys.row(0, "AB")]), "the answer 'AB' is none of"),
         (lambda f: toys.write_csv(f, HEADER, [toys.row(0, "")]), "the answer '' is none of"),
@@ -82,10 +82,11 @@ def test_mmlu_as_hendrycks_published_it(tmp_path):
             lambda f: toys.write_csv(f, [*HEADER[:4], *HEADER[5:]], [["0", "q", "a", "b", "d", "A"]]),
             "column C is missing",
         ),
-        (lambda f: f.write_bytes(b"\xff\xfe\x00bad"), "not a readable UTF-8 CSV file"),
+        (lambda f: f.write_bytes(b"\xff\xfe\x00bad"), "agronomy.csv: UTF-16 text"),
+        (lambda f: f.write_bytes(f.read_bytes() + "1,问,a,b,c,d,A\n".encode("gbk")), "agronomy.csv: line 3: not UTF-8"),
         (lambda f: f.unlink(), "no "),
     ],
-    ids=["label E", "two letters", "no label", "missing column", "not UTF-8", "nothing there"],
+    ids=["label E", "two letters", "no label", "missing column", "UTF-16", "GBK", "nothing there"],
 )
 def test_a_bad_file_is_named(tmp_path, write, message):
     file = tmp_path / "cmmlu/test/agronomy.csv"
