@@ -163,20 +163,14 @@ def _column(name: str) -> str:
 def _answer(fields: _Fields, options: list[str]) -> str:
     """Return the letter that a benchmark's key names, else the key as it is written."""
     value = next((key for key in fields.keys if key is not None and key != ""), "")
-    labelled = tuple(zip(LABELS, options, strict=False))
-    if isinstance(value, list | tuple):
-        return _key(value, labelled)[0] or ",".join(map(_text, value))
-    text = _text(value)
+    text = ",".join(map(_text, value)) if isinstance(value, list | tuple) else _text(value)
     written = text.strip()
     if not options or not written:
         return text
-    if fields.renamed and written in fields.renamed:
-        return fields.renamed[written]
-    if written.upper() in dict(labelled):
-        return written.upper()
-    if text in options:
+    labelled = tuple(zip(LABELS, options, strict=False))
+    if text in options and written.upper() not in dict(labelled):  # `none` may be an option here
         return LABELS[options.index(text)]
-    key, _ = _key(written, labelled)
+    key, _ = _key(written, labelled, fields.renamed)
     return key if len(key) == 1 else written
 
 

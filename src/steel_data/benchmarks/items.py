@@ -76,16 +76,17 @@ def benchmark_files(name: str, data_root: Path, split: str | None = None) -> lis
     is_zip = root.is_file() and root.suffix == ".zip"
     if root.is_file() and not is_zip:
         return [(split_of(root) or "test", root)]
-    found = dict.fromkeys((part, root if is_zip else root / place) for part, place in _published(root))
-    if not found:
+    placed = sorted(_published(root), key=lambda found: SPLITS.index(found[0]))
+    if not placed:
         raise InputError(
             f"{root}: no <split>/<subject>.csv files. Right: {benchmark_name(name)}/test/<subject>.csv, or a jsonl, "
             "parquet or zip file."
         )
-    there = sorted({part for part, _ in found}, key=SPLITS.index)
+    there = list(dict.fromkeys(part for part, _ in placed))
     if split is not None and split not in there:
         raise InputError(f"{root}: no split '{split}' here.{nearest(split, there)}")
-    return [(part, file) for wanted in there for part, file in found if part == wanted and split in (None, part)]
+    files = [(part, root if is_zip else root / place) for part, place in placed if split in (None, part)]
+    return list(dict.fromkeys(files))
 
 
 def _published(root: Path) -> list[tuple[str, PurePosixPath]]:
@@ -139,15 +140,15 @@ def read_items(files: Iterable[tuple[str, Path]]) -> list[Item]:
     places: dict[tuple[str, str], Path] = {}
     for split, file in files:
         for place, path in _tables(file, split):
-            subject = subject_of(place)
-            if (split, subject) in places and not _SHARD.fullmatch(_stem(place)):
-                first = places[split, subject]
-                raise InputError(f"{first}: holds the subject {subject} of split {split}, and so does {place}.")
-            places[split, subject] = place
-            kind = data_suffix(place)
+            named, kind = subject_of(place), data_suffix(place)
+            if (split, named) in places and not _SHARD.fullmatch(_stem(place)):
+                first = places[split, named]
+                raise InputError(f"{first}: holds the subject {named} of split {split}, and so does {place}.")
+            places[split, named] = place
             for raw in _rows(place, path):
+                subject = named
                 if kind == ".parquet":
-                    subject = str(next((v for k, v in raw.items() if k.lower() == "subject" and v), subject))
+                    subject = str(next((v for k, v in raw.items() if k.lower() == "subject" and v), named))
                 asked = read_question(raw, free=kind not in (".csv", ".tsv", ".parquet"))
                 row = count[split, subject]
                 count[split, subject] += 1

@@ -152,8 +152,8 @@ _WEAK_OPTIONS = 12  # tokens of all options together, below which they must foll
 class Decontaminate:
     """Drop rows that hold an item of a benchmark.
 
-    benchmarks: names of benchmark folders under the data root (their val and test splits), or jsonl files of question,
-      optional options, answer.
+    benchmarks: names of benchmarks under the data root: folders or zips as published (their val and test splits), or
+      files (jsonl, JSON, parquet, csv) of question, options, answer.
     threshold: containment of the item (0.5 to 1) from which a row is dropped. Default 0.7.
     """
 
