@@ -1,6 +1,6 @@
 """Which known test splits can be told by content?  `python bench/make_test_split_fingerprints.py [--data DIR] [--write]`
 
-Hashes the questions of the published test splits in DIR (cmmlu/, ceval/) as src/steel_data/test_splits.py does. Without --write it
+Hashes the questions of the published test splits in DIR (cmmlu/, ceval/) as src/steel_data/benchmarks/known_tests.py does. Without --write it
 compares them with the committed src/steel_data/resources/test_splits.npz; with it, that file is written. It holds sorted 64-bit hashes
 and no text: what a question is cannot be read from it, only whether a given text is one of them.
 """
