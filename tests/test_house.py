@@ -85,8 +85,6 @@ LATER = {
         "steel_train/say.py",
     },
     "untested": {
-        "steel_data/benchmarks/item_rows.py",
-        "steel_data/benchmarks/known_tests.py",
         "steel_data/builders/contaminate.py",
         "steel_data/builders/turns.py",
         "steel_data/card/evidence.py",
