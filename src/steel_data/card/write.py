@@ -13,6 +13,7 @@ from steel_data.card.evidence import evidence_view, read_evidence
 from steel_data.card.facts import read_facts
 from steel_data.card.view import view
 from steel_data.files import atomic_write
+from steel_data.page.templates import environment
 from steel_data.row.display import one_line, visible
 
 _TEMPLATES = Path(__file__).parent
@@ -27,13 +28,8 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _render(name: str, seen: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=name.endswith(".html.j2"), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_visible, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.filters |= {
+    templates = environment(_TEMPLATES)
+    templates.filters |= {
         "n": _number,
         "pc": _percent,
         "code": code_span,
@@ -41,12 +37,7 @@ def _render(name: str, seen: dict[str, Any]) -> str:
         "bar": _bar,
         "line": one_line,
     }
-    return environment.get_template(name).render(seen)
-
-
-def _visible(value: Any) -> Any:
-    """Make whatever a template prints visible; what it has escaped already stays as it is."""
-    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    return str(templates.get_template(name).render(seen))
 
 
 def _number(value: int) -> str:

@@ -16,11 +16,12 @@ import polars as pl
 from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
+from steel_data.page.chart import Axis, Line, Point, line_chart
+from steel_data.page.templates import environment
 from steel_data.row.display import visible
 from steel_eval.compare.pair import compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
 from steel_eval.contamination.label import MARK, Mark
-from steel_eval.report.chart import curve_svg, environment
 from steel_eval.report.flaws import find_flaws
 from steel_eval.report.marks import Marks, Sources, find_marks
 from steel_eval.report.marks_view import declared_words, held_view, note, relabelled
@@ -61,7 +62,9 @@ def write_report(
             references=reference_results(),
             provenance=[_provenance(arm, r) for arm, _, r in results],
             showcase=_showcase(results),
-            data=_embedded(_questions(arms, tasks, marks)),
+            data=orjson.dumps(_questions(arms, tasks, marks))
+            .decode()
+            .replace("<", "\\u003c"),  # `<` would end the script
         )
     )
     atomic_write(out, page.encode())
@@ -97,17 +100,28 @@ def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> di
             row = {"name": _label(arm, run, scored[-1]), "mark": mark, "sign": MARK if mark.contaminated else ""}
             rows.append({**last, **row, "letters": last.get("letters") or {}})
             of = [r.scores["tasks"][task] for r in scored]
-            points = [(r.step, o["accuracy"], o.get("stderr") or 0) for r, o in zip(scored, of, strict=True)]
-            lines.append((f"{_label(arm, run, run[-1]).split(' @')[0]} {row['sign']}".rstrip(), points))
+            points = [_point(r.step, o["accuracy"], o.get("stderr") or 0) for r, o in zip(scored, of, strict=True)]
+            lines.append(Line(f"{_label(arm, run, run[-1]).split(' @')[0]} {row['sign']}".rstrip(), points))
             most, n = max(most, len(scored)), last["n"] or 0
             discordance = max(discordance, _discordance(scored, task))
     bias = stats.best_of_k_bias(int(most), int(n), discordance) if most > 1 and n and discordance else None
     always = max((r["letters"].get("always") or 0 for r in rows), default=0)
     return {
-        "name": task, "rows": rows, "groups": sorted(groups), "curve": curve_svg(lines, always) if most > 1 else None,
+        "name": task, "rows": rows, "groups": sorted(groups), "curve": curve(lines, always) if most > 1 else None,
         "bias": bias, "checkpoints": int(most), "always": always, "notes": [note(r["name"], r["mark"]) for r in rows],
         "marked": _by_label([(r["name"], r["mark"].short()) for r in rows if r["sign"]]),
     }  # fmt: skip
+
+
+def curve(lines: Sequence[Line], always: float) -> str:
+    """Return the SVG of accuracies over steps; `always`: the accuracy of always saying the most frequent letter."""
+    accuracy = Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}", rules={always: "always one letter"})
+    return line_chart(lines, Axis(label="step", least=1), accuracy)
+
+
+def _point(step: int, accuracy: float, error: float) -> Point:
+    words = f"step {step}: {100 * accuracy:.2f} %"
+    return Point(step, accuracy, accuracy - 1.96 * error, accuracy + 1.96 * error, words)
 
 
 def _by_label(marked: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -219,10 +233,3 @@ def _shared_start(texts: Sequence[str]) -> str:
     low, high = min(texts), max(texts)
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return low[:same]
-
-
-def _embedded(data: Any) -> Any:
-    """Return JSON that can stand inside a script element: no `<` ends it early."""
-    import markupsafe
-
-    return markupsafe.Markup(orjson.dumps(data).decode().replace("<", "\\u003c"))

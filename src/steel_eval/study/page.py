@@ -1,17 +1,18 @@
 """The page of a study: the dose-response plot on top, then every table. Self-contained, works from file://."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steel_eval.report.chart import environment
-from steel_eval.report.dose_plot import Point, dose_svg
+from steel_data.page.chart import Axis, Line, Point, line_chart
+from steel_data.page.templates import environment
 
 
 def write_page(results: dict[str, Any]) -> str:
     """Return the HTML page of `study.json`'s content."""
     hit = {name: entry for name, entry in results["tasks"].items() if entry["doses"]}
-    plots = {name: dose_svg(_lines(results, entry)) for name, entry in hit.items()}
-    curves = {name: dose_svg(_over_training(entry)) for name, entry in hit.items() if entry["trajectory"]}
+    plots = {name: dose_chart(_lines(results, entry)) for name, entry in hit.items()}
+    curves = {name: dose_chart(_over_training(entry)) for name, entry in hit.items() if entry["trajectory"]}
     others = {name: found for name, found in results["presets"].items() if name != results["preset"]}
     page: str = (
         environment(Path(__file__).parent)
@@ -55,24 +56,39 @@ def alarm_rows(found: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any
     return [(name, of, [cells.get((kind, name, of, side)) for kind in kinds for side in sides]) for name, of in names]
 
 
-def _lines(results: dict[str, Any], entry: dict[str, Any]) -> list[tuple[str, list[Point]]]:
+def dose_chart(lines: Sequence[Line]) -> str:
+    """Return the SVG of gains over exposures, in percentage points; 0 exposures have a place, and no gain."""
+    doses = sorted({0.0, *(point.x for line in lines for point in line.points)})
+    exposures = Axis(label="exposures to the item in training", ticks=doses, log=True)
+    # an interval of two seeds can be many times the possible gains: the chart ends at -100 and +100 points
+    gain = Axis(
+        label="gain over unseen items, percentage points", words=lambda v: f"{100 * v:+.0f}", least=0.01, rules={0: ""},
+        reach=(0.05,), low=-1, high=1,
+    )  # fmt: skip
+    return line_chart([Line(line.name, [Point(0, 0), *line.points]) for line in lines], exposures, gain, whiskers=True)
+
+
+def _lines(results: dict[str, Any], entry: dict[str, Any]) -> list[Line]:
     shares = {arm["name"]: arm["injected"]["tokens"] for arm in results["arms"]}
-    lines = [(f"injected: {shares['injected']:.0%} of tokens", _points(entry))]
+    lines = [Line(f"injected: {shares['injected']:.0%} of tokens", _points(entry))]
     if entry["diluted"]:
-        lines.append((f"diluted: {shares['diluted']:.1%} of tokens", _points(entry["diluted"])))
+        lines.append(Line(f"diluted: {shares['diluted']:.1%} of tokens", _points(entry["diluted"])))
     return lines
 
 
 def _points(entry: dict[str, Any]) -> list[Point]:
     rows = [e for e in entry["doses"] if e["dose"] is not None]
-    return [(entry["exposures"].get(str(e["dose"]), e["dose"]), e["effect"], e["low"], e["high"]) for e in rows]
+    return [_point(entry["exposures"].get(str(e["dose"]), e["dose"]), e["effect"], e["low"], e["high"]) for e in rows]
 
 
-def _over_training(entry: dict[str, Any]) -> list[tuple[str, list[Point]]]:
+def _over_training(entry: dict[str, Any]) -> list[Line]:
     """Return one line a dose: the gain at each checkpoint over the exposures consumed until there."""
-    doses = sorted({row["dose"] for row in entry["trajectory"]})
-    return [
-        (f"items of {dose} copies", [(r["exposures"], r["gain"], r["low"], r["high"]) for r in entry["trajectory"]
-                                     if r["dose"] == dose])
-        for dose in doses
-    ]  # fmt: skip
+    by_dose: dict[int, list[Point]] = {}
+    for row in entry["trajectory"]:
+        by_dose.setdefault(row["dose"], []).append(_point(row["exposures"], row["gain"], row["low"], row["high"]))
+    return [Line(f"items of {dose} copies", points) for dose, points in sorted(by_dose.items())]
+
+
+def _point(exposures: float, gain: float, low: float, high: float) -> Point:
+    words = f"{exposures:g} exposures: {100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return Point(exposures, gain, low, high, words)

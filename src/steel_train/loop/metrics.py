@@ -1,13 +1,6 @@
-"""What a run says of itself while it runs: losses per source and kind, `metrics.jsonl`.
-
-The loss curve of a run as a picture: `loss.svg`, drawn by hand so that no plotting library is needed.
-
-One panel: the loss over steps in all and by source, a line an epoch. Colours: Okabe and Ito's, told apart by
-colour-blind eyes.
-"""
+"""What a run says of itself while it runs: losses by source and kind, `metrics.jsonl`, and their curve, `loss.svg`."""
 
 import json
-from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from steel_data.files import atomic_write
-from steel_data.row.display import visible
+from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_train.examples.folder import Examples
 
 
@@ -109,68 +102,21 @@ class Metrics:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 860, 420, 60, 40, 200, 45
-_COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b")
-_MOST_LINES = len(_COLOURS)
-
-
 def draw_losses(lines: list[dict[str, Any]], title: str, target: Path) -> None:
-    """Write the curve of `metrics.jsonl` lines; nothing if there are fewer than two."""
+    """Write `metrics.jsonl` lines as a picture: the loss over steps in all and by source, a rule an epoch.
+
+    Nothing is written of fewer than two lines.
+    """
     if len(lines) < 2:
         return
-    series: dict[str, list[tuple[float, float]]] = {"all": [(line["step"], line["loss"]) for line in lines]}
+    series: dict[str, list[Point]] = {}
     for line in lines:
         for source, loss in line["loss_by_source"].items():
-            series.setdefault(source, []).append((line["step"], loss))
-    atomic_write(target, _svg(series, lines, title).encode())
-
-
-def _svg(series: dict[str, list[tuple[float, float]]], lines: list[dict[str, Any]], title: str) -> str:
-    steps = [line["step"] for line in lines]
-    losses = [loss for points in series.values() for _, loss in points]
-    low, high = min(losses), max(losses)
-    span = (high - low) or 1.0
-    inner_w, inner_h = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-
-    def x(step: float) -> float:
-        return float(_LEFT + inner_w * (step - steps[0]) / max(steps[-1] - steps[0], 1))
-
-    def y(loss: float) -> float:
-        return float(_TOP + inner_h * (1 - (loss - low) / span))
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        'font-size="12">',
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        f'<text x="{_LEFT}" y="22" font-size="15">{escape(visible(title))}</text>',
-    ]
-    for i in range(5):
-        loss, step = low + span * i / 4, steps[0] + (steps[-1] - steps[0]) * i / 4
-        parts += [
-            f'<line x1="{_LEFT}" x2="{_LEFT + inner_w}" y1="{y(loss):.1f}" y2="{y(loss):.1f}" stroke="#ddd"/>',
-            f'<text x="{_LEFT - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.2f}</text>',
-            f'<text x="{x(step):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{step:,.0f}</text>',
-        ]
-    for before, after in pairwise(lines):
-        if int(before["epoch"]) != int(after["epoch"]) and after is not lines[-1]:
-            parts.append(
-                f'<line x1="{x(after["step"]):.1f}" x2="{x(after["step"]):.1f}" y1="{_TOP}" y2="{_TOP + inner_h}" '
-                'stroke="#999" stroke-dasharray="4 4"/>'
-            )
-    for i, (name, points) in enumerate(list(series.items())[:_MOST_LINES]):
-        path = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in points)
-        width = 2 if i == 0 else 1.2
-        label_y = _TOP + 14 + 18 * i
-        parts += [
-            f'<polyline points="{path}" fill="none" stroke="{_COLOURS[i]}" stroke-width="{width}"/>',
-            f'<line x1="{_WIDTH - _RIGHT + 15}" x2="{_WIDTH - _RIGHT + 35}" y1="{label_y - 4}" y2="{label_y - 4}" '
-            f'stroke="{_COLOURS[i]}" stroke-width="{width + 1}"/>',
-            f'<text x="{_WIDTH - _RIGHT + 42}" y="{label_y}">{escape(visible(name[:24]))} {points[-1][1]:.3f}</text>',
-        ]
-    if len(series) > _MOST_LINES:
-        parts.append(
-            f'<text x="{_WIDTH - _RIGHT + 15}" y="{_TOP + 14 + 18 * _MOST_LINES}">'
-            f"and {len(series) - _MOST_LINES} more</text>"
-        )
-    parts.append(f'<text x="{_LEFT + inner_w / 2}" y="{_HEIGHT - 8}" text-anchor="middle">step</text></svg>')
-    return "\n".join(parts) + "\n"
+            series.setdefault(source, []).append(Point(line["step"], loss))
+    every = Line(f"{lines[-1]['loss']:.3f} all", [Point(line["step"], line["loss"]) for line in lines], total=True)
+    curves = [every, *(Line(f"{points[-1].y:.3f} {name}", points) for name, points in series.items())]
+    epochs = {
+        after["step"]: "" for before, after in pairwise(lines[:-1]) if int(before["epoch"]) != int(after["epoch"])
+    }
+    steps = Axis(label="step", words="{:,.0f}".format, least=1, rules=epochs)
+    atomic_write(target, line_chart(curves, steps, Axis(label="loss"), title).encode())

@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from steel_data.page.chart import Line, Point
 from steel_eval.cli import app
 from steel_eval.compare.pair import compare_arms
 from steel_eval.compare.runs import load_arm
-from steel_eval.report.chart import curve_svg
 from steel_eval.report.flaws import find_flaws
 from steel_eval.report.marks import Sources, find_marks
-from steel_eval.report.page import write_report
+from steel_eval.report.page import curve, write_report
 
 EVIL = "<script>alert('x')</script></script><img src=x onerror=alert(1)>\u202e"
 
@@ -116,7 +116,7 @@ def test_curves_have_bands_and_name_the_bias_of_the_best(two, tmp_path):
     page = write_report(two, tmp_path / "r.html").read_text()
     assert page.count("<polygon") == 2
     assert "Picking the best of 3 equally good checkpoints would seem to gain" in page
-    assert "&lt;b&gt;" in curve_svg([("<b>", [(0, 0.3, 0.01), (5, 0.4, 0.01)])], 0.25)
+    assert "&lt;b&gt;" in curve([Line("<b>", [Point(0, 0.3), Point(5, 0.4)])], 0.25)
 
 
 def test_fixed_prompts_are_shown(two, tmp_path):

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from steel_eval.report.dose_plot import dose_svg
-from steel_eval.study.page import summary, write_page
+from steel_data.page.chart import Line, Point
+from steel_eval.study.page import dose_chart, summary, write_page
 
 GAIN = {"items": 40, "clusters": 40, "seen": 0.4, "unseen": 0.25, "effect": 0.15, "low": 0.05, "high": 0.25, "p": 0.001,
         "exact": False, "seeds_counted": True}  # fmt: skip
@@ -102,8 +102,9 @@ def test_the_summary_says_gain_and_clean_score():
     "points", [[(3.0, 0.1, 0.0, 0.2)], [(1.0, -0.3, -0.5, -0.1), (90.0, 0.9, 0.8, 1.0)], [(3.0, 0.4, -9.0, 9.0)]]
 )
 def test_a_plot_holds_its_points(points):
-    svg = str(dose_svg([("a<b", points)]))
-    assert "a&lt;b" in svg and "<b" not in svg.replace("<br", "")
-    assert svg.count("<circle") == len(points)
-    for part in svg.split('cy="')[1:]:
-        assert 20 <= float(part.split('"')[0]) <= 332
+    svg = dose_chart([Line("injected", [Point(*p, words="said") for p in points])])
+    assert svg.count("<circle") == len(points)  # none where nothing was trained on, but the line begins there
+    assert svg.count(">0</text>") == 1 and svg.count("+0</text>") == 1
+    heights = [float(part.split('"')[0]) for part in svg.split('cy="')[1:]]
+    zero = float(svg.split('class="rule" d="M60.0 ')[1].split("L")[0])
+    assert all(20 <= y <= 340 and (y < zero) == (p[1] > 0) for y, p in zip(heights, points, strict=True))

@@ -1,0 +1,1 @@
+"""What every page shares, from the data card to a study's: the templates' environment, and the chart."""
