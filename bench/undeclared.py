@@ -21,7 +21,8 @@ from steel_data.build import build
 from steel_data.recipe.load import load
 from steel_data.sample.write import write_sample
 from steel_eval.ask.tasks import load_task
-from steel_eval.contamination.items import Held, declared_items, found_items, open_mixture
+from steel_eval.contamination.items import declared_items, found_items, open_mixture
+from steel_eval.contamination.overlap import Held
 
 LETTERS = "ABCD"
 WORDINGS = ("choose", "bracketed", "one line")
@@ -95,8 +96,8 @@ def compare(work: Path, cmmlu: list[Item], ceval: list[Item], plain: list[dict[s
         mixture = open_mixture(made(work, name, injected))
         start = time.process_time()
         declared = declared_items(mixture, "cmmlu", [item.item for item in cmmlu])
-        found = found_items(mixture, [item for item in cmmlu if item.item not in declared], "cmmlu")
-        other = found_items(mixture, ceval, "ceval")
+        found = found_items(mixture, [item for item in cmmlu if item.item not in declared])
+        other = found_items(mixture, ceval)
         spent = f"{time.process_time() - start:.1f}"
         extra = [item for item in cmmlu if item.item in found and (injected or item.item not in wording)]
         besides += [(name, i, found[i.item]) for i in extra] + [

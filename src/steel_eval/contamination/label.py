@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steel_eval.contamination.items import Held
+from steel_eval.contamination.overlap import Held
 
 MARK = "†"  # behind every score of a contaminated task
 NO_ABILITY = "The score is not one of ability"
@@ -74,20 +74,17 @@ class Mark:
             return f"{none}, {found}"
         if self.held is None and not self.counted:
             return f"contaminated: {self.seen:,} items of the benchmark declared{doses}"
-        of = f"contaminated: {self.seen:,} of {self.n:,} items{doses}"
-        return of + (
-            f", {'' if self.undeclared == self.seen else f'{self.undeclared:,} '}undeclared" * bool(self.undeclared)
-        )
+        some = "" if self.undeclared == self.seen else f"{self.undeclared:,} "
+        undeclared = f", {some}undeclared" if self.undeclared else ""
+        return f"contaminated: {self.seen:,} of {self.n:,} items{doses}{undeclared}"
 
     def sentence(self) -> str:
         """Return what stood in the training data, for a reader who knows no term of it."""
         parts = []
         if self.declared:
             times = ", ".join(f"{n:,} of them {_times(dose)}" for dose, n in sorted(self.declared.items()))
-            total = sum(self.declared.values())
-            of = (
-                f"{total:,} of these {self.n:,} questions" if self.counted else f"{total:,} questions of this benchmark"
-            )
+            which = f"of these {self.n:,} questions" if self.counted else "questions of this benchmark"
+            of = f"{sum(self.declared.values()):,} {which}"
             parts.append(f"{of} were put into its training data, as its recipe declares ({times})")
         if self.undeclared:
             more = "more " if self.declared else ""
@@ -106,6 +103,14 @@ class Mark:
     def caveat(self) -> str:
         """Return what was not looked at, "" where everything was."""
         return f"Undeclared questions were {self.looked}" if self.looked else ""
+
+    def note(self, name: str) -> str:
+        """Return the footnote of a score, of `name`: what was seen, the clean estimate, what nobody looked at."""
+        if self.contaminated:
+            parts = [f"{MARK} {name}: {self.sentence()}", self.weight(), self.estimated(), self.caveat()]
+        else:
+            parts = [f"{name}: {self.short()}", self.caveat()]
+        return ". ".join(part for part in parts if part) + "."
 
     def estimated(self) -> str:
         """Return the clean estimate in words, with what it rests on, or why there is none."""
@@ -161,6 +166,14 @@ def declared_of(said: Mapping[str, Any], task: str) -> dict[int, int]:
                 if dose != "0":
                     counts[int(dose)] = counts.get(int(dose), 0) + items
     return counts
+
+
+def declared_words(said: Mapping[str, Mapping[str, int]] | None) -> str:
+    """Return what a mixture declares: `cmmlu: 30 items x 1, 10 items x 3`."""
+    if said is None:
+        return "unknown"
+    counts = {b: ", ".join(f"{n:,} items x {dose}" for dose, n in doses.items()) for b, doses in said.items()}
+    return "; ".join(f"{benchmark}: {doses}" for benchmark, doses in counts.items()) or "none"
 
 
 def comparison_warning(a: str, b: str, mark_a: Mark, mark_b: Mark) -> str:

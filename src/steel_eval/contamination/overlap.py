@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from steel_data.benchmarks.clusters import cluster_key
 from steel_data.benchmarks.index import TURN, Index, index_of
 from steel_data.benchmarks.items import Item
+from steel_data.engine import progress
 from steel_data.errors import InputError
 from steel_data.filters.overlap import best_items
 
@@ -24,18 +25,24 @@ if TYPE_CHECKING:
 THRESHOLD = 0.7  # of containment: the default of the filter `decontaminate`
 _BATCH = 4_000  # rows
 _PLACES = 10
+MOST_TEXTS = 3
 
 
 @dataclass
-class Found:
-    """Where one item stands: `rows` counts copies too; `places` are the first ten, `source: file:row`."""
+class Held:
+    """One question in a mixture.
 
+    `dose`: copies that the injector put there, 0 where nothing declares it; `rows`: training rows that hold it, copies
+    counted; `places`: the first ten of them (`source: file:row`); `texts`: what the first three of these say.
+    """
+
+    dose: int = 0
     rows: int = 0
-    best: float = 0.0
     places: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
 
-def mixture_overlap(mixture: Path, items: Sequence[Item], threshold: float = THRESHOLD) -> dict[str, Found]:
+def mixture_overlap(mixture: Path, items: Sequence[Item], threshold: float = THRESHOLD) -> dict[str, Held]:
     """Return an entry for each item that the mixture holds, by the item's name. A mixture is a folder of parquet files.
 
     Raises InputError where there are none, or columns other than a mixture's.
@@ -47,22 +54,30 @@ def mixture_overlap(mixture: Path, items: Sequence[Item], threshold: float = THR
     for item in items:
         twins.setdefault(cluster_key(item), []).append(item.item)
     equal = {name: names for names in twins.values() for name in names}
-    found: dict[str, Found] = {}
-    for file in mixture_files(mixture):
-        frame = pl.scan_parquet(file)
+    found: dict[str, Held] = {}
+    frames = {file: pl.scan_parquet(file) for file in mixture_files(mixture)}
+    for file, frame in frames.items():
         missing = {"messages", "source", "origin_file", "origin_row"} - set(frame.collect_schema().names())
         if missing:
             raise InputError(f"{file}: no column {sorted(missing)[0]}. Right: a mixture of conversations.")
-        rows = frame.select("messages", "source", "origin_file", "origin_row").collect()
-        for part in rows.iter_slices(_BATCH):
-            for names, score, place in _matches(part, index, threshold):
-                for twin in sorted({twin for name in names for twin in equal[name]}):
-                    entry = found.setdefault(twin, Found())
-                    entry.rows += 1
-                    entry.best = max(entry.best, score)
-                    if len(entry.places) < _PLACES and place not in entry.places:
-                        entry.places.append(place)
-    return found
+    total = sum(frame.select(pl.len()).collect().item() for frame in frames.values())
+    with progress(f"looking for {len(items):,} questions", total) as advance:
+        for frame in frames.values():
+            rows = frame.select("messages", "source", "origin_file", "origin_row").collect()
+            for part in rows.iter_slices(_BATCH):
+                for names, text, place in _matches(part, index, threshold):
+                    for twin in {twin for name in names for twin in equal[name]}:
+                        _add(found.setdefault(twin, Held()), text, place)
+                advance(len(part))
+    return {item.item: found[item.item] for item in items if item.item in found}
+
+
+def _add(entry: Held, text: str, place: str) -> None:
+    entry.rows += 1
+    if len(entry.places) < _PLACES and place not in entry.places:
+        entry.places.append(place)
+        if len(entry.texts) < MOST_TEXTS:
+            entry.texts.append(text)
 
 
 def mixture_files(mixture: Path) -> list[Path]:
@@ -78,10 +93,11 @@ def row_text(row: dict[str, Any]) -> str:
     return TURN.join(t for m in row["messages"] or [] for t in (m.get("reasoning_content"), m["content"]) if t)
 
 
-def _matches(part: "pl.DataFrame", index: Index, threshold: float) -> Iterator[tuple[list[str], float, str]]:
-    """Yield the items that each row holds (several where they cannot be told apart), their score, the row's origin."""
+def _matches(part: "pl.DataFrame", index: Index, threshold: float) -> Iterator[tuple[list[str], str, str]]:
+    """Yield the items that each row holds (several where they cannot be told apart), its text, and its origin."""
     rows = part.to_dicts()
-    for number, score, names in best_items([row_text(row) for row in rows], index):
+    texts = [row_text(row) for row in rows]
+    for number, score, names in best_items(texts, index):
         if score >= threshold:
             row = rows[number]
-            yield names, score, f"{row['source']}: {row['origin_file']}:{row['origin_row']}"
+            yield names, texts[number].replace(TURN, "\n"), f"{row['source']}: {row['origin_file']}:{row['origin_row']}"

@@ -19,7 +19,7 @@ from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
 from steel_eval.ask.tasks import Task, load_task
-from steel_eval.contamination.overlap import Found, mixture_overlap
+from steel_eval.contamination.overlap import Held, mixture_overlap
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
 from steel_eval.leak.detectors.permutation import has_free_order
 from steel_eval.leak.judge import as_items, judge
@@ -61,7 +61,7 @@ class Set:
     tested: NDArray[np.bool_]
     controls: str  # what they are, in words
     stratified: bool
-    found: dict[str, Found] | None
+    found: dict[str, Held] | None
     notes: list[str]
 
 

@@ -1,18 +1,25 @@
-"""Find the warning label of every score in a report: mixtures, `leak` outputs, questions, clean estimates."""
+"""The warning label of every score in a report: what the mixtures hold of its questions, and the clean score then.
 
-from collections.abc import Callable, Sequence
+Declared questions are read from the mixture's injected rows. Others are those that `leak` found, else those that the
+mixture's rows turn out to hold. The clean score comes from the questions that a run did not see.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from steel_data.benchmarks.clusters import cluster_names
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError, first_line, nearest
 from steel_eval.ask.tasks import Task, data_sha256, load_task, parse_name
-from steel_eval.compare.runs import Arm, Result
+from steel_eval.compare.runs import Arm, Result, check_alike, values_of
 from steel_eval.contamination.items import (
-    Held,
     Mixture,
     declared_items,
     found_items,
@@ -20,8 +27,9 @@ from steel_eval.contamination.items import (
     open_mixture,
     with_texts,
 )
-from steel_eval.contamination.label import NOT_LOOKED, Mark, declared_of, mark_of_scores
-from steel_eval.report.clean_score import with_estimates
+from steel_eval.contamination.label import NOT_LOOKED, Estimate, Mark, declared_of, mark_of_scores
+from steel_eval.contamination.overlap import Held
+from steel_eval.stats.effects import Floats, Items, clean_score
 
 Marks = dict[str, list[list[Mark]]]  # task -> arm -> run
 
@@ -46,100 +54,92 @@ def find_marks(arms: Sequence[Arm], sources: Sources) -> Marks:
     """
     if sources.data is not None and not sources.data.is_dir():
         raise InputError(f"--data {sources.data}: no such folder. Right: one that holds cmmlu/, ceval/ … as published.")
-    finder = _Finder(arms, sources)
-    tasks = sorted({task for arm in arms for run in arm.runs for r in run for task in r.scores["tasks"]})
+    mixtures = {name: open_mixture(place) for name, place in _by_arm("--mixture", sources.mixtures, arms).items()}
+    leaks = _by_arm("--leak", sources.leaks, arms)
+    for place in leaks.values():
+        if not any(place.glob("*/items.parquet")):
+            raise InputError(f"--leak {place}: no <task>/items.parquet here. Right: what `leak --out` wrote.")
+    look = _Look(mixtures, leaks, sources.data or Path("data"), sources.search)
     marks: Marks = {}
-    for task in tasks:
-        of_task = [[finder.mark(arm, run, task) for run in arm.runs] for arm in arms]
-        marks[task] = with_estimates(arms, task, of_task, finder.items(task))
+    for task in sorted({task for arm in arms for run in arm.runs for r in run for task in r.scores["tasks"]}):
+        of_task = [[look.mark(arm.name, _last(run, task), task) for run in arm.runs] for arm in arms]
+        marks[task] = with_estimates(arms, task, of_task, look.questions(task))
     return marks
 
 
-def last_scored(run: Sequence[Result], task: str) -> Result | None:
+def _by_arm(option: str, given: Sequence[str], arms: Sequence[Arm]) -> dict[str, Path]:
+    """Read `NAME=DIR` or `DIR`; without a name a mixture is for the arms trained on it, else for the only arm."""
+    known = [arm.name for arm in arms]
+    found: dict[str, Path] = {}
+    for text in given:
+        name, _, folder = text.rpartition("=")
+        place = Path(folder)
+        if not place.is_dir():
+            raise InputError(f"{option} {text}: no such folder. Right: {option} NAME=DIR.")
+        names = [name] if name else known
+        if not name and len(known) > 1:
+            content = open_mixture(place).content if option == "--mixture" else None
+            names = [arm.name for arm in arms if content in [_content(run[-1]) for run in arm.runs]]
+        if not names:
+            raise InputError(f"{option} {text}: of which of the arms? Right: {option} NAME={folder}.")
+        if name and name not in known:
+            raise InputError(f"{name}: no arm of this report.{nearest(name, known)}")
+        found |= dict.fromkeys(names, place)
+    return found
+
+
+def _content(result: Result) -> str:
+    """Return the checksum of the mixture that a checkpoint says it was trained on, "" where it says nothing."""
+    training = result.scores.get("training") or {}
+    return str((training.get("mixture") or {}).get("content_sha256") or "")
+
+
+def _last(run: Sequence[Result], task: str) -> Result | None:
     """Return a run's last checkpoint that was scored on a task."""
     return next((r for r in reversed(run) if task in r.scores["tasks"]), None)
 
 
 @dataclass
-class _Finder:
-    """What has been read so far, so that seeds of one mixture share it."""
+class _Look:
+    """What a report may look at. Seeds of one mixture share what is read."""
 
-    arms: Sequence[Arm]
-    sources: Sources
-    named: dict[str, Mixture] = field(init=False)
-    leaks: dict[str, Path] = field(init=False)
-    tasks: dict[str, Task | str] = field(default_factory=dict)  # or why its questions are not at hand
-    held: dict[tuple[str, str, str], dict[str, Held]] = field(default_factory=dict)
+    mixtures: dict[str, Mixture]  # by arm, as named
+    leaks: dict[str, Path]
+    data: Path
+    search: bool
+    declared: Any = field(default_factory=lambda: cache(declared_items))
+    found: Any = field(default_factory=lambda: cache(found_items))
+    tasks: dict[str, Task | None] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.named = {n: open_mixture(d) for n, d in _by_arm("--mixture", self.sources.mixtures, self._whose).items()}
-        self.leaks = _by_arm("--leak", self.sources.leaks, self._any)
-        for name in [*self.named, *self.leaks]:
-            if name not in [arm.name for arm in self.arms]:
-                raise InputError(f"{name}: no arm of this report.{nearest(name, [a.name for a in self.arms])}")
-        for place in self.leaks.values():
-            if not any(place.glob("*/items.parquet")):
-                raise InputError(f"--leak {place}: no <task>/items.parquet here. Right: what `leak --out` wrote.")
-
-    def _whose(self, place: Path) -> list[str]:
-        """Return the arms that a mixture without a name is for: those trained on its content."""
-        content = open_mixture(place).content
-        return [a.name for a in self.arms if content in map(_content, _lasts(a))] or self._any(place)
-
-    def _any(self, _place: Path) -> list[str]:
-        return [self.arms[0].name] if len(self.arms) == 1 else []
-
-    def items(self, task: str) -> list[Item]:
-        """Return the questions of a task, [] where they are not at hand."""
-        loaded = self._load(task)
-        return [] if isinstance(loaded, str) else [item for group in loaded.items.values() for item in group]
-
-    def _load(self, task: str) -> Task | str:
-        if task not in self.tasks:
-            data = self.sources.data or Path("data")
-            try:
-                self.tasks[task] = load_task(task, data)
-            except (InputError, OSError):
-                self.tasks[task] = f"its questions are not at hand (--data {data})"
-        return self.tasks[task]
-
-    def mark(self, arm: Arm, run: Sequence[Result], task: str) -> Mark:
+    def mark(self, arm: str, result: Result | None, task: str) -> Mark:
         """Return the label of one run on one task, without estimates."""
-        result = last_scored(run, task)
         if result is None:
             return Mark(task, 0, None)
         mark = mark_of_scores(result.scores, task)
+        benchmark, names = parse_name(task)[0], result.answers.filter(pl.col("task") == task)["item"].to_list()
         mixture = self._mixture(arm, result)
         if isinstance(mixture, Mixture):
-            declared = declared_of(mixture.declared, task)
-            foreign = result.scores["tasks"][task].get("by") == "lm-eval"
-            if declared and (foreign or parse_name(task)[0] not in mixture.declared):
-                return replace(mark, declared=declared, looked=f"{NOT_LOOKED}: lm-eval names its questions otherwise")
+            doses = declared_of(mixture.declared, task)
+            foreign = result.scores["tasks"][task].get("by") == "lm-eval" or benchmark not in mixture.declared
+            if doses and foreign:
+                return replace(mark, declared=doses, looked=f"{NOT_LOOKED}: lm-eval names its questions otherwise")
             try:
-                mark = self._declared(mark, result, mixture)
+                held = self.declared(mixture, benchmark, tuple(names))
             except InputError as error:
-                if arm.name in self.named:
+                if arm in self.mixtures:
                     raise
                 mixture = str(error)
+            else:
+                counts = dict(sorted(Counter(entry.dose for entry in held.values()).items()))
+                mark = replace(mark, n=mark.n or len(names), declared=counts, counted=True, held=held)
         if isinstance(mixture, str) and mark.declared:
             return replace(mark, looked=f"{NOT_LOOKED}: {mixture}")  # which are declared is not known
-        return self._search(mark, arm, result, mixture)
+        return self._with_undeclared(mark, arm, result, mixture)
 
-    def _declared(self, mark: Mark, result: Result, mixture: Mixture) -> Mark:
-        """Return the label with the declared questions one by one. Raises InputError for a damaged mixture."""
-        names = result.answers.filter(pl.col("task") == mark.task)["item"].to_list()
-        benchmark = parse_name(mark.task)[0]
-        held = self._read(mixture, mark.task, "", lambda: declared_items(mixture, benchmark, names))
-        counts: dict[int, int] = {}
-        for dose in sorted(entry.dose for entry in held.values()):
-            counts[dose] = counts.get(dose, 0) + 1
-        return replace(mark, n=mark.n or len(names), declared=counts, counted=True, held=held)
-
-    def _search(self, mark: Mark, arm: Arm, result: Result, mixture: Mixture | str) -> Mark:
+    def _with_undeclared(self, mark: Mark, arm: str, result: Result, mixture: Mixture | str) -> Mark:
         """Return the label with the undeclared questions that `leak` or the rows of the mixture show."""
         known = mark.held or {}
-        leak = self.leaks.get(arm.name)
-        file = leak / mark.task.replace("/", "_") / "items.parquet" if leak else None
+        file = self.leaks[arm] / mark.task.replace("/", "_") / "items.parquet" if arm in self.leaks else None
         if file is not None and file.is_file():
             found, asked = _of_leak(file, result, mark.task)
             found = {name: entry for name, entry in found.items() if name not in known}
@@ -147,35 +147,22 @@ class _Finder:
                 found = with_texts(mixture, found)
             few = f"looked for among {asked:,} of {mark.n:,} only" if asked < mark.n else ""
             return replace(mark, held=known | found, looked=few if asked else f"{NOT_LOOKED}: by that `leak` either")
-        if not isinstance(mixture, Mixture):
-            return replace(mark, looked=f"{NOT_LOOKED}: {mixture}")
-        if not self.sources.search:
-            return replace(mark, looked=f"{NOT_LOOKED}: --no-overlap")
-        items = self._questions(mark.task, result)
-        if isinstance(items, str):
-            return replace(mark, looked=f"{NOT_LOOKED}: {items}")
-        undeclared = [item for item in items if item.item not in known]
-        sha = str(result.scores["tasks"][mark.task].get("data_sha256"))
+        if isinstance(mixture, str) or not self.search:
+            return replace(mark, looked=f"{NOT_LOOKED}: {mixture if isinstance(mixture, str) else '--no-overlap'}")
         try:
-            found = self._read(mixture, mark.task, sha, lambda: found_items(mixture, undeclared, mark.task))
+            undeclared = [item for item in self._scored(mark.task, result) if item.item not in known]
+            return replace(mark, held=known | self.found(mixture, tuple(undeclared)), looked="")
         except InputError as error:
             return replace(mark, looked=f"{NOT_LOOKED}: {error}")
-        return replace(mark, held=known | found, looked="")
 
-    def _read(self, mixture: Mixture, task: str, what: str, read: Callable[[], dict[str, Held]]) -> dict[str, Held]:
-        key = (str(mixture.folder), task, what)
-        if key not in self.held:
-            self.held[key] = read()
-        return self.held[key]
-
-    def _mixture(self, arm: Arm, result: Result) -> Mixture | str:
+    def _mixture(self, arm: str, result: Result) -> Mixture | str:
         """Return what a run was trained on, or in words why that is not at hand."""
         content = _content(result)
-        if arm.name in self.named:
-            mixture = self.named[arm.name]
+        if arm in self.mixtures:
+            mixture = self.mixtures[arm]
             if content not in ("", mixture.content):
                 raise InputError(
-                    f"--mixture {arm.name}={mixture.folder}: not what {arm.name} was trained on. "
+                    f"--mixture {arm}={mixture.folder}: not what {arm} was trained on. "
                     f"Right: the mixture with content {content[:16]}."
                 )
             return mixture
@@ -190,41 +177,29 @@ class _Finder:
         same = content == mixture.content if content else result.scores.get("contamination") == mixture.declared
         return mixture if same else "the mixture beside the scores is not the one that was trained on (--mixture)"
 
-    def _questions(self, task: str, result: Result) -> list[Item] | str:
-        """Return the questions that were scored, or in words why they are not at hand."""
-        loaded = self._load(task)
-        if isinstance(loaded, str):
-            return loaded
+    def _task(self, name: str) -> Task | None:
+        if name not in self.tasks:
+            try:
+                self.tasks[name] = load_task(name, self.data)
+            except (InputError, OSError):
+                self.tasks[name] = None
+        return self.tasks[name]
+
+    def questions(self, task: str) -> list[Item]:
+        """Return the questions of a task, [] where they are not at hand."""
+        loaded = self._task(task)
+        return [item for group in loaded.items.values() for item in group] if loaded else []
+
+    def _scored(self, task: str, result: Result) -> list[Item]:
+        """Return the questions that were scored. Raises InputError with the reason why they are not at hand."""
+        loaded = self._task(task)
+        if loaded is None:
+            raise InputError(f"its questions are not at hand (--data {self.data})")
         subjects = set(result.answers.filter(pl.col("task") == task)["subject"].to_list())
         mine = {s: sha for s, sha in loaded.subject_sha256.items() if s in subjects}
         if set(mine) != subjects or data_sha256(mine) != result.scores["tasks"][task].get("data_sha256"):
-            return "the questions in --data are not those that were scored"
+            raise InputError("the questions in --data are not those that were scored")
         return [item for subject in sorted(subjects) for item in loaded.items[subject]]
-
-
-def _lasts(arm: Arm) -> list[Result]:
-    return [run[-1] for run in arm.runs]
-
-
-def _content(result: Result) -> str:
-    """Return the checksum of the mixture that a checkpoint says it was trained on, "" where it says nothing."""
-    training = result.scores.get("training") or {}
-    return str((training.get("mixture") or {}).get("content_sha256") or "")
-
-
-def _by_arm(option: str, given: Sequence[str], whose: Callable[[Path], list[str]]) -> dict[str, Path]:
-    """Read `NAME=DIR` or `DIR`; `whose` names the arms of a folder that comes without a name."""
-    found: dict[str, Path] = {}
-    for text in given:
-        name, _, folder = text.rpartition("=")
-        place = Path(folder)
-        if not place.is_dir():
-            raise InputError(f"{option} {text}: no such folder. Right: {option} NAME=DIR.")
-        names = [name] if name else whose(place)
-        if not names:
-            raise InputError(f"{option} {text}: of which of the arms? Right: {option} NAME={folder}.")
-        found |= dict.fromkeys(names, place)
-    return found
 
 
 def _of_leak(file: Path, result: Result, task: str) -> tuple[dict[str, Held], int]:
@@ -237,3 +212,62 @@ def _of_leak(file: Path, result: Result, task: str) -> tuple[dict[str, Held], in
     looked: Any = frame.drop_nulls("rows_in_mixture").join(scored, on="item", how="semi")
     rows = looked.filter(pl.col("rows_in_mixture") > 0).iter_rows()
     return {item: Held(0, n, list(places or []), []) for item, n, places in rows}, len(looked)
+
+
+def with_estimates(
+    arms: Sequence[Arm], task: str, marks: Sequence[Sequence[Mark]], items: Sequence[Item]
+) -> list[list[Mark]]:
+    """Return one task's labels (arm by arm, run by run) with the clean estimate of each contaminated run.
+
+    `items`: the task's questions, to tell which are near; [] where they are not at hand. References are the arms that
+    declare none of the questions and were not found to hold any.
+    """
+    if not any(mark.contaminated for of_arm in marks for mark in of_arm):
+        return [list(of_arm) for of_arm in marks]
+    near = dict(zip((item.item for item in items), cluster_names(items), strict=True))
+    references = [
+        (arm, of_arm[0]) for arm, of_arm in zip(arms, marks, strict=True)
+        if all(m.n and m.declared is not None and not m.contaminated for m in of_arm)
+    ]  # fmt: skip
+    return [
+        [_estimated(_last(run, task), mark, references, near) for run, mark in zip(arm.runs, of_arm, strict=True)]
+        for arm, of_arm in zip(arms, marks, strict=True)
+    ]
+
+
+def _estimated(result: Result | None, mark: Mark, references: Sequence[tuple[Arm, Mark]], near: dict[str, str]) -> Mark:
+    if result is None or not mark.contaminated or mark.held is None:
+        return mark
+    values = values_of([[result]], mark.task, "accuracy")
+    if not values.items:
+        return replace(mark, no_estimate="the answers are not published")
+    items = _items(values.items, values.subject_Q, mark.held, near)
+    try:
+        estimates = [_estimate(values.arms[0][0], items, None, "")]
+    except ValueError as error:
+        return replace(mark, no_estimate=str(error).partition(":")[0])
+    for arm, its in references:
+        chosen = [_last(run, mark.task) or run[-1] for run in arm.runs]
+        try:
+            check_alike([result, *chosen])
+            both = values_of([[result], chosen], mark.task, "accuracy")
+        except (InputError, KeyError):
+            continue  # another protocol or other questions: no reference
+        estimates.append(_estimate(both.arms[0][0], items, both.arms[1].mean(0), f"{arm.name} ({its.short()})"))
+        break
+    return replace(mark, estimates=estimates)
+
+
+def _items(names: Sequence[str], subject_Q: "np.ndarray", held: dict[str, Held], near: dict[str, str]) -> Items:
+    """Return doses (undeclared questions: their rows), subjects and clusters; an item near a seen one is seen."""
+    cluster_Q = np.unique([near.get(name, name) for name in names], return_inverse=True)[1].reshape(-1)
+    dose_Q = np.array([held[name].dose or held[name].rows if name in held else 0 for name in names], np.int64)
+    highest_C = np.zeros(cluster_Q.max(initial=-1) + 1, np.int64)
+    np.maximum.at(highest_C, cluster_Q, dose_Q)
+    return Items(highest_C[cluster_Q], subject_Q, cluster_Q.astype(np.int64))
+
+
+def _estimate(score_Q: Floats, items: Items, reference_Q: Floats | None, name: str) -> Estimate:
+    found = clean_score(score_Q, items, reference_Q)
+    low, clean, high = (min(1.0, max(0.0, v)) for v in (found.low, found.clean, found.high))
+    return Estimate(clean, low, high, found.unseen_items, name)

@@ -5,7 +5,7 @@ text), never markup. Questions are drawn fifty at a time, so thousands do not fr
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ from steel_data.page.templates import environment
 from steel_data.row.display import visible
 from steel_eval.compare.pair import compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
-from steel_eval.contamination.label import MARK, Mark
+from steel_eval.contamination.label import MARK, Mark, comparison_warning, declared_words
 from steel_eval.report.flaws import find_flaws
 from steel_eval.report.marks import Marks, Sources, find_marks
-from steel_eval.report.marks_view import declared_words, held_view, note, relabelled
 from steel_eval.stats import paired as stats
 
 
@@ -50,7 +49,7 @@ def write_report(
     tasks = sorted({task for _, _, r in results for task in r.scores["tasks"]})
     marks = find_marks(arms, sources)
     compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
-    compared = [relabelled(test, arms, marks) for test in compared]
+    compared = [_relabelled(test, arms, marks) for test in compared]
     page = (
         environment(Path(__file__).parent)
         .get_template("report.html.j2")
@@ -78,6 +77,20 @@ def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]
         return [asdict(test) for test in compare_arms(places, preset=preset)]
     except InputError:
         return []  # nothing to compare alike: the page says so among the flaws
+
+
+def _relabelled(test: Mapping[str, Any], arms: Sequence[Arm], marks: Marks) -> dict[str, Any]:
+    """Return a comparison with the labels that this report found, which may be more than `compare` knew."""
+    found = []
+    for name in (test["a"], test["b"]):
+        number = next((i for i, arm in enumerate(arms) if arm.name == name), None)
+        if number is None or test["task"] not in marks:
+            return dict(test)  # a file of other arms' comparisons: as it stands
+        found.append(max(marks[test["task"]][number], key=lambda mark: mark.seen))
+    warning = comparison_warning(test["a"], test["b"], found[0], found[1])
+    shown = str(test["verdict"]).removesuffix(str(test.get("warning") or "")).rstrip()
+    seen = {f"seen_{x}": m.short() if m.contaminated else "" for x, m in zip("ab", found, strict=True)}
+    return {**test, **seen, "warning": warning, "verdict": f"{shown} {warning}".rstrip()}
 
 
 def _label(arm: Arm, run: Sequence[Result], result: Result) -> str:
@@ -108,7 +121,7 @@ def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> di
     always = max((r["letters"].get("always") or 0 for r in rows), default=0)
     return {
         "name": task, "rows": rows, "groups": sorted(groups), "curve": curve(lines, always) if most > 1 else None,
-        "bias": bias, "checkpoints": int(most), "always": always, "notes": [note(r["name"], r["mark"]) for r in rows],
+        "bias": bias, "checkpoints": int(most), "always": always, "notes": [r["mark"].note(r["name"]) for r in rows],
         "marked": _by_label([(r["name"], r["mark"].short()) for r in rows if r["sign"]]),
     }  # fmt: skip
 
@@ -186,8 +199,39 @@ def _questions(arms: Sequence[Arm], tasks: Sequence[str], marks: Marks) -> dict[
         out["tasks"][task] = {
             "items": base["item"].to_list(), "subjects": base["subject"].to_list(), "labels": base["label"].to_list(),
             "starts": starts, "prompts": prompts, "answers": answers,
-            "held": held_view(arms, marks[task], base["item"].to_list(), [(arm, run) for arm, run, _ in chosen]),
+            "held": _held(arms, marks[task], base["item"].to_list(), [(arm, run) for arm, run, _ in chosen]),
         }  # fmt: skip
+    return out
+
+
+def _held(
+    arms: Sequence[Arm], marks: Sequence[Sequence[Mark]], items: Sequence[str],
+    shown: Sequence[tuple[Arm, list[Result]]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return what the training data of each run holds of the questions; seeds of one mixture together.
+
+    `name`, `label`, `models` (the checkpoints' places in `shown`), `items`: null where not known one by one, else the
+    question's place -> [dose, rows, places, texts].
+    """
+    place = {item: i for i, item in enumerate(items)}
+    out: list[dict[str, Any]] = []
+    for arm, of_arm in zip(arms, marks, strict=True):
+        mine: list[dict[str, Any]] = []
+        for number, (run, mark) in enumerate(zip(arm.runs, of_arm, strict=True), 1):
+            held = None if mark.held is None else {
+                str(place[name]): [h.dose, h.rows, [visible(p) for p in h.places], [visible(t) for t in h.texts]]
+                for name, h in mark.held.items() if name in place
+            }  # fmt: skip
+            models = [i for i, (a, r) in enumerate(shown) if a is arm and r is run]
+            same = next((view for view in mine if view["items"] == held), None)
+            if same is None:
+                mine.append({"seeds": [number], "label": mark.short(), "models": models, "items": held})
+            else:
+                same["seeds"].append(number)
+                same["models"] += models
+        for view in mine:
+            seeds = ", ".join(f"#{n}" for n in view.pop("seeds"))
+            out.append({"name": visible(arm.name) + (f" {seeds}" if len(mine) > 1 else ""), **view})
     return out
 
 

@@ -17,8 +17,9 @@ from steel_eval.ask.tasks import load_task
 from steel_eval.cli import app
 from steel_eval.compare.pair import compare_arms
 from steel_eval.compare.runs import load_arm
-from steel_eval.contamination.items import Held, found_items, nearby_mixture, open_mixture
+from steel_eval.contamination.items import found_items, nearby_mixture, open_mixture
 from steel_eval.contamination.label import Mark, comparison_warning, mark_of_scores
+from steel_eval.contamination.overlap import Held
 from steel_eval.report.marks import Sources, find_marks
 from steel_eval.report.page import write_report
 
@@ -257,16 +258,16 @@ def test_what_was_found_is_kept(world, tmp_path, monkeypatch):
     monkeypatch.setenv("STEEL_CACHE", str(tmp_path))
     items = [i for group in load_task("cmmlu", world).items.values() for i in group]
     mixture = open_mixture(world / "hidden/mixture")
-    first = found_items(mixture, items, "cmmlu")
+    first = found_items(mixture, items)
     (file,) = tmp_path.glob("held/*/*.json")
     changed = json.loads(file.read_bytes()) | {"mark": {"dose": 0, "rows": 1, "places": [], "texts": []}}
     file.write_text(json.dumps(changed))
-    assert set(found_items(mixture, items, "cmmlu")) == {*first, "mark"}  # read, not looked for again
+    assert set(found_items(mixture, items)) == {*first, "mark"}  # read, not looked for again
     other = [replace(items[0], question="别的问题"), *items[1:]]
-    assert "mark" not in found_items(mixture, other, "cmmlu")
+    assert "mark" not in found_items(mixture, other)
     assert len(list(tmp_path.glob("held/*/*.json"))) == 2
     file.write_text("{")  # a damaged file is made anew
-    assert set(found_items(mixture, items, "cmmlu")) == set(first)
+    assert set(found_items(mixture, items)) == set(first)
 
 
 def test_a_short_question_needs_its_options_in_the_row(tmp_path):
@@ -281,9 +282,9 @@ def test_a_short_question_needs_its_options_in_the_row(tmp_path):
     mixture = open_mixture(tmp_path / "web/mixture")
     item = Item("val/maths/00003", "maths", "val", 3, "下列说法错误的是____", ("简单图", "完全图"), "A", "", tmp_path)
     others = [replace(item, item=f"val/maths/{n:05d}", question=f"第{n}个问题问的是什么东西") for n in range(50, 60)]
-    found = found_items(mixture, [replace(item, options=("哈密顿", "欧拉")), *others], "ceval")
+    found = found_items(mixture, [replace(item, options=("哈密顿", "欧拉")), *others])
     assert found == {}
-    assert found_items(mixture, [item, *others], "ceval")["val/maths/00003"].rows >= 1
+    assert found_items(mixture, [item, *others])["val/maths/00003"].rows >= 1
 
 
 def test_a_leak_output_stands_for_the_search(world, tmp_path):
