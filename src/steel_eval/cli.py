@@ -22,6 +22,10 @@ def _main() -> None:
     pass
 
 
+def _names(listing: str) -> list[str]:
+    return [name.strip() for name in listing.split(",") if name.strip()]
+
+
 @app.command()
 def score(
     model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Checkpoint or adapter folder, hub id, or run.")],
@@ -74,7 +78,7 @@ def compare(
     from steel_eval.compare.pair import compare_arms, write_tests
     from steel_eval.compare.print import print_tests
 
-    tests = compare_arms(arms, [t.strip() for t in tasks.split(",") if t.strip()], metric, checkpoint, preset)
+    tests = compare_arms(arms, _names(tasks), metric, checkpoint, preset)
     print_tests(tests, groups)
     if out is not None:
         write_tests(out, tests)
@@ -93,7 +97,7 @@ def power(
     """Say what a comparison can find, before training for it."""
     from steel_eval.compare.print import print_power
 
-    print_power(effect, [s.strip() for s in sets.split(",")], discordance, seeds, seed_spread)
+    print_power(effect, _names(sets), discordance, seeds, seed_spread)
 
 
 @app.command()
@@ -167,9 +171,8 @@ def study(
     workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
-    from steel_eval.study.command import Options, study_command
+    from steel_eval.study.command import study_command
 
-    study_command(
-        recipe,
-        Options(data=data, tasks=tasks, placebo=placebo, out=out, shots=shots, preset=preset, workers=workers),
-    )
+    lists = {"tasks": tasks, "presets": preset}
+    said = {key: _names(text) for key, text in lists.items() if text is not None}
+    study_command(recipe, data, out, workers, {**said, "shots": shots, "placebo": placebo})

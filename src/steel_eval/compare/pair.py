@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 
 from steel_data.errors import InputError, nearest
+from steel_data.files import atomic_write
+from steel_data.mixture.manifest import read_manifest
 from steel_eval.ask.prompts import subject_table
 from steel_eval.compare.runs import Arm, Result, Values, check_alike, load_arm, values_of
+from steel_eval.contamination.items import nearby_mixture
 from steel_eval.contamination.label import comparison_warning, mark_of_scores
 from steel_eval.stats import paired as stats
 
@@ -104,18 +106,24 @@ def _tasks(chosen: Sequence[Sequence[Result]], asked: Sequence[str]) -> list[str
 
 def _declared(arms: Sequence[Arm]) -> dict[str, str] | None:
     """Return the primary test that the runs' recipes declare, None where they declare none or different ones."""
-    found = []
-    for arm in arms:
-        for run in arm.runs:
-            primary = None
-            for parent in list(run[0].folder.resolve().parents)[:5]:
-                manifest = parent / "mixture" / "manifest.json"
-                if manifest.is_file():
-                    recipe = orjson.loads(manifest.read_bytes()).get("recipe") or {}
-                    primary = (recipe.get("eval") or {}).get("primary")
-                    break
-            found.append(_primary(primary, run[0].folder) if primary is not None else None)
+    found = [_primary(run[0].folder) for arm in arms for run in arm.runs]
     return found[0] if found and all(f == found[0] for f in found) else None
+
+
+def _primary(place: Path) -> dict[str, str] | None:
+    """Return the primary test of a run's recipe: metric and checkpoint have defaults, task has none."""
+    mixture = nearby_mixture(place)
+    recipe = (read_manifest(mixture).get("recipe") or {}) if mixture else {}
+    declared = (recipe.get("eval") or {}).get("primary")
+    if declared is None:
+        return None
+    defaults = {"metric": "accuracy", "checkpoint": "last"}
+    if not isinstance(declared, dict) or "task" not in declared:
+        raise InputError(f'{place}: [eval] primary = {declared}. Right: {{ task = "cmmlu", metric = "accuracy" }}.')
+    for key in declared:
+        if key not in ("task", *defaults):
+            raise InputError(f"{place}: [eval] primary: no key '{key}'.{nearest(key, ['task', *defaults])}")
+    return defaults | {k: str(v) for k, v in declared.items()}
 
 
 @dataclass(frozen=True)
@@ -129,17 +137,6 @@ class _About:
     metric: str
     confirms: bool
     seed: int
-
-
-def _primary(declared: Any, place: Path) -> dict[str, str]:
-    """Check and complete a declared primary test: metric and checkpoint have defaults, task has none."""
-    defaults = {"metric": "accuracy", "checkpoint": "last"}
-    if not isinstance(declared, dict) or "task" not in declared:
-        raise InputError(f'{place}: [eval] primary = {declared}. Right: {{ task = "cmmlu", metric = "accuracy" }}.')
-    for key in declared:
-        if key not in ("task", *defaults):
-            raise InputError(f"{place}: [eval] primary: no key '{key}'.{nearest(key, ['task', *defaults])}")
-    return defaults | {k: str(v) for k, v in declared.items()}
 
 
 def _group_tests(about: _About, values: Values) -> list[Test]:
@@ -202,8 +199,7 @@ def neighbour_spread(arm: Arm, task: str, metric: str) -> float | None:
     """
     changes = []
     for run in arm.runs:
-        key = "macro" if metric == "macro" else metric
-        late = [r.scores["tasks"].get(task, {}).get(key) for r in run[len(run) // 2 :]]
+        late = [r.scores["tasks"].get(task, {}).get(metric) for r in run[len(run) // 2 :]]
         known = [v for v in late if v is not None]
         changes += list(np.diff(known))
     return float(np.sqrt(np.mean(np.square(changes)) / 2)) if len(changes) >= 2 else None
@@ -239,11 +235,4 @@ def _shown(test: Test) -> str:
 
 def write_tests(file: Path, tests: Sequence[Test]) -> None:
     """Write comparisons as JSON for `report`."""
-    from steel_data.files import atomic_write
-
     atomic_write(file, orjson.dumps([asdict(t) for t in tests], option=orjson.OPT_INDENT_2))
-
-
-def as_rows(tests: Sequence[Test]) -> list[dict[str, Any]]:
-    """Return comparisons as plain rows."""
-    return [asdict(t) for t in tests]

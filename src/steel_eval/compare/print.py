@@ -25,20 +25,10 @@ def console() -> Console:
 def print_tests(tests: Sequence[Test], groups: bool) -> None:
     """Print comparisons as a table, then each verdict in words."""
     table = Table()
-    for name in (
-        "comparison",
-        "task",
-        "A %",
-        "B %",
-        "B - A",
-        "95 % interval",
-        "by subject",
-        "p",
-        "q",
-        "only A / B",
-        "detectable",
-    ):
-        table.add_column(name, justify="left" if name in ("comparison", "task") else "right", no_wrap=True)
+    for name in ("comparison", "task"):
+        table.add_column(name, no_wrap=True)
+    for name in ("A %", "B %", "B - A", "95 % interval", "by subject", "p", "q", "only A / B", "detectable"):
+        table.add_column(name, justify="right", no_wrap=True)
     shown = [t for t in tests if groups or not t.group]
     for t in shown:
         table.add_row(
@@ -72,15 +62,9 @@ def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: i
     table = Table(
         title=f"paired, {seeds} seed(s) an arm, {100 * discordance:.0f} % discordant answers", title_justify="left"
     )
-    for name in (
-        "set",
-        "questions",
-        f"power for {effect:g} points",
-        "80 % power from",
-        "questions needed",
-        "seeds needed",
-    ):
-        table.add_column(name, justify="left" if name == "set" else "right")
+    table.add_column("set")
+    for name in ("questions", f"power for {effect:g} points", "80 % power from", "questions needed", "seeds needed"):
+        table.add_column(name, justify="right")
     for name in sets:
         if name not in SET_SIZES and not name.isdigit():
             raise InputError(f"--sets {name}: no such set.{nearest(name, SET_SIZES)} Or a number of questions.")

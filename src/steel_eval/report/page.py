@@ -6,7 +6,7 @@ text), never markup. Questions are drawn fifty at a time, so thousands do not fr
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,26 @@ def reference_results() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("reference_results.toml").read_text(encoding="utf-8"))
 
 
+@dataclass(frozen=True)
+class Scored:
+    """One checkpoint of a run of an arm."""
+
+    arm: Arm
+    run: list[Result]
+    result: Result
+
+    @property
+    def seed(self) -> str:
+        """Return the arm's name, with the seed's number where there are several."""
+        number = f" #{self.arm.runs.index(self.run) + 1}" if len(self.arm.runs) > 1 else ""
+        return visible(f"{self.arm.name}{number}")
+
+    @property
+    def name(self) -> str:
+        """Return the seed's name with the step."""
+        return self.seed + (f" @{self.result.step}" if self.result.step >= 0 else "")
+
+
 MOST_RESULTS = 24  # checkpoints with single questions in the page: the last ones of each run
 
 
@@ -45,8 +65,8 @@ def write_report(
     look for what the models saw in training.
     """
     arms = [load_arm(place, preset) for place in places]
-    results = [(arm, run, result) for arm in arms for run in arm.runs for result in run]
-    tasks = sorted({task for _, _, r in results for task in r.scores["tasks"]})
+    checkpoints = [Scored(arm, run, result) for arm in arms for run in arm.runs for result in run]
+    tasks = sorted({task for c in checkpoints for task in c.result.scores["tasks"]})
     marks = find_marks(arms, sources)
     compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
     compared = [_relabelled(test, arms, marks) for test in compared]
@@ -59,9 +79,9 @@ def write_report(
             tests=compared,
             flaws=find_flaws(arms, compared, marks),
             references=reference_results(),
-            provenance=[_provenance(arm, r) for arm, _, r in results],
-            showcase=_showcase(results),
-            data=orjson.dumps(_questions(arms, tasks, marks))
+            provenance=[_provenance(c) for c in checkpoints],
+            showcase=_showcase(checkpoints),
+            data=orjson.dumps(_questions(arms, checkpoints, tasks, marks))
             .decode()
             .replace("<", "\\u003c"),  # `<` would end the script
         )
@@ -93,11 +113,6 @@ def _relabelled(test: Mapping[str, Any], arms: Sequence[Arm], marks: Marks) -> d
     return {**test, **seen, "warning": warning, "verdict": f"{shown} {warning}".rstrip()}
 
 
-def _label(arm: Arm, run: Sequence[Result], result: Result) -> str:
-    seed = f" #{arm.runs.index(list(run)) + 1}" if len(arm.runs) > 1 else ""
-    return visible(f"{arm.name}{seed}") + (f" @{result.step}" if result.step >= 0 else "")
-
-
 def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> dict[str, Any]:
     """Return a task's curve and the table of its last checkpoints with every accounting number and group."""
     rows: list[dict[str, Any]] = []
@@ -108,13 +123,14 @@ def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> di
             scored = [r for r in run if r.scores["tasks"].get(task, {}).get("accuracy") is not None]
             if not scored:
                 continue
-            last = scored[-1].scores["tasks"][task]
+            shown, last = Scored(arm, run, scored[-1]), scored[-1].scores["tasks"][task]
             groups |= set(last.get("groups") or {})
-            row = {"name": _label(arm, run, scored[-1]), "mark": mark, "sign": MARK if mark.contaminated else ""}
-            rows.append({**last, **row, "letters": last.get("letters") or {}})
-            of = [r.scores["tasks"][task] for r in scored]
-            points = [_point(r.step, o["accuracy"], o.get("stderr") or 0) for r, o in zip(scored, of, strict=True)]
-            lines.append(Line(f"{_label(arm, run, run[-1]).split(' @')[0]} {row['sign']}".rstrip(), points))
+            sign = MARK if mark.contaminated else ""
+            more = {"name": shown.name, "mark": mark, "sign": sign, "letters": last.get("letters") or {}}
+            rows.append({**last, **more})
+            lines.append(
+                Line(f"{shown.seed} {sign}".rstrip(), [_point(r.step, r.scores["tasks"][task]) for r in scored])
+            )
             most, n = max(most, len(scored)), last["n"] or 0
             discordance = max(discordance, _discordance(scored, task))
     bias = stats.best_of_k_bias(int(most), int(n), discordance) if most > 1 and n and discordance else None
@@ -132,9 +148,9 @@ def curve(lines: Sequence[Line], always: float) -> str:
     return line_chart(lines, Axis(label="step", least=1), accuracy)
 
 
-def _point(step: int, accuracy: float, error: float) -> Point:
-    words = f"step {step}: {100 * accuracy:.2f} %"
-    return Point(step, accuracy, accuracy - 1.96 * error, accuracy + 1.96 * error, words)
+def _point(step: int, row: Mapping[str, Any]) -> Point:
+    accuracy, half = row["accuracy"], 1.96 * (row.get("stderr") or 0)
+    return Point(step, accuracy, accuracy - half, accuracy + half, f"step {step}: {100 * accuracy:.2f} %")
 
 
 def _by_label(marked: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -154,11 +170,12 @@ def _discordance(run: Sequence[Result], task: str) -> float:
     return float((right[0] != right[1]).mean() or 0)  # type: ignore[arg-type]
 
 
-def _provenance(arm: Arm, result: Result) -> dict[str, Any]:
-    s = result.scores
+def _provenance(shown: Scored) -> dict[str, Any]:
+    s = shown.result.scores
     training = s.get("training") or {}
     return {
-        "name": f"{arm.name}: {s.get('model')}", "weights": s.get("model_fingerprint"), "preset": result.protocol,
+        "name": f"{shown.arm.name}: {s.get('model')}", "preset": shown.result.protocol,
+        "weights": s.get("model_fingerprint"),
         "tokenizer": s.get("tokenizer_fingerprint"), "data": str(s.get("data_sha256"))[:16], "dtype": s.get("dtype"),
         "code": str(s.get("code"))[:16], "versions": s.get("versions"), "sharing": s.get("sharing"),
         "mixture": (training.get("mixture") or {}).get("content_sha256"), "seed": training.get("seed"),
@@ -166,31 +183,32 @@ def _provenance(arm: Arm, result: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _showcase(results: Sequence[tuple[Arm, list[Result], Result]]) -> list[dict[str, Any]]:
+def _showcase(checkpoints: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return fixed prompts with the answer of each run's last checkpoint that has one."""
     prompts: dict[str, dict[str, Any]] = {}
-    for arm, run, result in results:
+    for shown in checkpoints:
         # under several presets the showcase stands once, above their folders
-        file = next(
-            (f for f in (result.folder / "showcase.json", result.folder.parent / "showcase.json") if f.is_file()), None
-        )
-        if result is not run[-1] or file is None:
+        places = [folder / "showcase.json" for folder in (shown.result.folder, shown.result.folder.parent)]
+        file = next((place for place in places if place.is_file()), None)
+        if shown.result is not shown.run[-1] or file is None:
             continue
         for row in orjson.loads(file.read_bytes()):
             entry = prompts.setdefault(row["prompt"], {"kind": row["kind"], "prompt": row["prompt"], "answers": []})
-            entry["answers"].append({"name": _label(arm, run, result), **row})
+            entry["answers"].append({"name": shown.name, **row})
     return list(prompts.values())
 
 
-def _questions(arms: Sequence[Arm], tasks: Sequence[str], marks: Marks) -> dict[str, Any]:
-    """Return what the drill-down shows:
+def _questions(
+    arms: Sequence[Arm], checkpoints: Sequence[Scored], tasks: Sequence[str], marks: Marks
+) -> dict[str, Any]:
+    """Return what the drill-down shows of each task.
 
-    for each task items, labels, prompts (shared beginning once a subject), answers, training rows that hold an item.
+    Items, labels, prompts (shared beginning once a subject), answers, training rows that hold an item.
     """
-    chosen = [(arm, run, r) for arm in arms for run in arm.runs for r in run][-MOST_RESULTS:]
-    out: dict[str, Any] = {"models": [_label(*c) for c in chosen], "tasks": {}}
+    chosen = checkpoints[-MOST_RESULTS:]
+    out: dict[str, Any] = {"models": [c.name for c in chosen], "tasks": {}}
     for task in tasks:
-        frames = [r.answers.filter(pl.col("task") == task).sort("item") for _, _, r in chosen]
+        frames = [c.result.answers.filter(pl.col("task") == task).sort("item") for c in chosen]
         base = next((f for f in frames if len(f)), None)
         if base is None:
             continue
@@ -199,15 +217,14 @@ def _questions(arms: Sequence[Arm], tasks: Sequence[str], marks: Marks) -> dict[
         out["tasks"][task] = {
             "items": base["item"].to_list(), "subjects": base["subject"].to_list(), "labels": base["label"].to_list(),
             "starts": starts, "prompts": prompts, "answers": answers,
-            "held": _held(arms, marks[task], base["item"].to_list(), [(arm, run) for arm, run, _ in chosen]),
+            "held": _held(arms, marks[task], base["item"].to_list(), chosen),
         }  # fmt: skip
     return out
 
 
 def _held(
-    arms: Sequence[Arm], marks: Sequence[Sequence[Mark]], items: Sequence[str],
-    shown: Sequence[tuple[Arm, list[Result]]],
-) -> list[dict[str, Any]]:  # fmt: skip
+    arms: Sequence[Arm], marks: Sequence[Sequence[Mark]], items: Sequence[str], shown: Sequence[Scored]
+) -> list[dict[str, Any]]:
     """Return what the training data of each run holds of the questions; seeds of one mixture together.
 
     `name`, `label`, `models` (the checkpoints' places in `shown`), `items`: null where not known one by one, else the
@@ -222,7 +239,7 @@ def _held(
                 str(place[name]): [h.dose, h.rows, [visible(p) for p in h.places], [visible(t) for t in h.texts]]
                 for name, h in mark.held.items() if name in place
             }  # fmt: skip
-            models = [i for i, (a, r) in enumerate(shown) if a is arm and r is run]
+            models = [i for i, c in enumerate(shown) if c.run is run]
             same = next((view for view in mine if view["items"] == held), None)
             if same is None:
                 mine.append({"seeds": [number], "label": mark.short(), "models": models, "items": held})
@@ -246,10 +263,10 @@ def _answers(frame: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _prompts(chosen: Sequence[tuple[Arm, list[Result], Result]], task: str, base: pl.DataFrame) -> tuple[Any, Any]:
+def _prompts(chosen: Sequence[Scored], task: str, base: pl.DataFrame) -> tuple[Any, Any]:
     """Return the beginning that a subject's prompts share, by subject, and the rest of each prompt, in order."""
-    for _, _, result in chosen:
-        file = result.folder / "prompts.parquet"
+    for shown in chosen:
+        file = shown.result.folder / "prompts.parquet"
         if file.is_file():
             found = pl.read_parquet(file).filter(pl.col("task") == task)
             joined = base.select("item", "subject").join(found.select("item", "prompt"), on="item", how="left")

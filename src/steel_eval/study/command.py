@@ -4,7 +4,6 @@ Everything that is done is verified and kept, so a stopped study goes on where i
 written last.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,15 @@ from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import load
 from steel_eval.study.arms import HEADLINE, Arm, injected_share, injected_source, make_arms, train_arms
-from steel_eval.study.settings import StudySettings, read_study_settings
+from steel_eval.study.settings import read_study_settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The options of `study` (cli.py explains them); None: as the recipe's `[eval]` says."""
+def study_command(recipe_path: Path, data: Path, out: Path | None, workers: int, said: dict[str, Any]) -> None:
+    """Run a study to its end; print its results, write `rates.json`, `study.json`, `study.html`. Raises InputError.
 
-    data: Path
-    tasks: str | None
-    placebo: str | None
-    out: Path | None
-    shots: int | None
-    preset: str | None
-    workers: int
-
-
-def study_command(recipe_path: Path, options: Options) -> None:
-    """Run a study to its end; print its results, write `rates.json`, `study.json`, `study.html`. Raises InputError."""
+    `data`: the folder of the questions; `out`: by default `runs/<name>`; `workers`: runs side by side; `said`: what the
+    command line says of keys of the recipe's `[eval]`, None: as the recipe says.
+    """
     from steel_eval.ask.tasks import load_task
     from steel_eval.study.page import write_page
     from steel_eval.study.print import print_study
@@ -41,21 +31,24 @@ def study_command(recipe_path: Path, options: Options) -> None:
 
     recipe = load(recipe_path)
     source = injected_source(recipe)
-    settings = read_study_settings(recipe.eval, recipe.path, _said(options))
-    folder = options.out or Path("runs") / recipe.name
-    tasks = [load_task(name, options.data) for name in settings.tasks]
-    arms = make_arms(recipe, settings, folder, options.data.absolute())
+    settings = read_study_settings(recipe.eval, recipe.path, said)
+    folder = out or Path("runs") / recipe.name
+    tasks = [load_task(name, data) for name in settings.tasks]
+    arms = make_arms(recipe, settings, folder, data.absolute())
     about = _about(arms, source)
     for line in about["notes"]:
         typer.echo(line)
-    train_arms(arms, options.data.absolute(), options.workers)
-    scored = score_arms(arms, tasks, settings, folder, options.workers)
-    results = study_results(scored, tasks, settings)
-    results = {"name": recipe.name, **about, **_first(results, settings), "text_only": None, "detectors": None}
+    train_arms(arms, data.absolute(), workers)
+    scored = score_arms(arms, tasks, settings, folder, workers)
+    found, own = study_results(scored, tasks, settings), settings.presets[0]
+    results = {
+        "name": recipe.name, **about, "preset": own, "shots": settings.shots, "tasks": found[own], "presets": found,
+        "text_only": None, "detectors": None,
+    }  # fmt: skip
     if settings.detectors:
         from steel_eval.study.detectors import measure_detectors
 
-        results |= measure_detectors(scored, tasks, settings, folder, options.workers)
+        results |= measure_detectors(scored, tasks, settings, folder, workers)
     print_study(results)
     if results["detectors"]:
         write_json(folder / "rates.json", results["detectors"])
@@ -63,22 +56,6 @@ def study_command(recipe_path: Path, options: Options) -> None:
     atomic_write(folder / "study.html", write_page(results).encode())
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
-
-
-def _said(options: Options) -> dict[str, Any]:
-    def listed(text: str | None) -> list[str] | None:
-        return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-    return {
-        "tasks": listed(options.tasks), "presets": listed(options.preset), "shots": options.shots,
-        "placebo": options.placebo,
-    }  # fmt: skip
-
-
-def _first(results: dict[str, Any], settings: StudySettings) -> dict[str, Any]:
-    """Put the study's own preset's findings on top as `tasks`."""
-    return {"preset": settings.presets[0], "shots": settings.shots, "tasks": results["presets"][settings.presets[0]],
-            **results}  # fmt: skip
 
 
 def _about(arms: list[Arm], source: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from steel_eval.leak.kept import How
 from steel_eval.leak.rates.calibrate import Pair, calibrate, overlap_by_form
 from steel_eval.stats.effects import Items
 from steel_eval.study.results import drawn, truth_of
-from steel_eval.study.score import ScoredArm, items_of
+from steel_eval.study.score import Point, ScoredArm, items_of
 from steel_eval.study.settings import StudySettings
 from steel_eval.study.text_only import text_only
 
@@ -76,30 +76,19 @@ def measured_items(items: Items) -> NDArray[np.bool_]:
 
 def _pairs(scored: dict[str, ScoredArm], name: str) -> list[Pair]:
     """Each seed of an arm with the model it was tuned from; from scratch with the clean arm of the same seed."""
-    base = _base(scored)
-    clean = [point.folder for point in scored["clean"].last]
-    return [
-        Pair(model=point.folder, reference=base or clean[number % len(clean)], seed=_seed(point.facts, number))
-        for number, point in enumerate(scored[name].last)
-    ]
+    clean = scored["clean"].last
+    return [_pair(scored, point, k, clean[k % len(clean)]) for k, point in enumerate(scored[name].last)]
 
 
 def _nulls(scored: dict[str, ScoredArm]) -> list[Pair]:
-    """Pairs that saw no item: each clean seed with the base; from scratch with the clean seed after it."""
-    base = _base(scored)
+    """Pairs that saw no item: each clean seed with the base; from scratch with the clean seed after it, if any is."""
     clean = scored["clean"].last
-    if base is None and len(clean) < 2:
-        return []
-    return [
-        Pair(model=p.folder, reference=base or clean[(k + 1) % len(clean)].folder, seed=_seed(p.facts, k))
-        for k, p in enumerate(clean)
-    ]
+    pairs = [_pair(scored, point, k, clean[(k + 1) % len(clean)]) for k, point in enumerate(clean)]
+    return [pair for pair in pairs if pair.reference != pair.model]
 
 
-def _base(scored: dict[str, ScoredArm]) -> Path | None:
-    model = load(scored["clean"].arm.recipe).train["model"]
-    return Path(model) if isinstance(model, str) else None
-
-
-def _seed(facts: dict[str, Any], number: int) -> int:
-    return int(facts.get("seed", number))
+def _pair(scored: dict[str, ScoredArm], point: Point, number: int, other: Point) -> Pair:
+    """Return a checkpoint with the model that all arms were tuned from; where there is none, with `other`."""
+    base = load(scored["clean"].arm.recipe).train["model"]
+    reference = Path(base) if isinstance(base, str) else other.folder
+    return Pair(model=point.folder, reference=reference, seed=int(point.facts.get("seed", number)))

@@ -1,6 +1,6 @@
 """What a study found, as plain data: gains by dose, form and age, spill-over, clean scores.
 
-`study_results` gives one entry a preset; in it one a task. Everything is a share, not percentage points.
+`study_results` gives preset -> task -> what was found. Everything is a share, not percentage points.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from steel_eval.contamination.overlap import mixture_overlap
 from steel_eval.stats.effects import Items, clean_score, dose_response, estimate
 from steel_eval.stats.paired import seeds_and_questions, wilson
 from steel_eval.study.effects import by_form, by_seed, forgetting, pretended_coverage
-from steel_eval.study.score import ScoredArm, items_of
+from steel_eval.study.score import Point, ScoredArm, items_of
 from steel_eval.study.settings import StudySettings
 
 Floats = NDArray[np.float64]
@@ -38,13 +38,13 @@ class Truth:
 
 
 def study_results(scored: Scored, tasks: Sequence[Task], settings: StudySettings) -> dict[str, Any]:
-    """Return the findings of a scored study. Raises InputError where no task was injected."""
+    """Return preset -> task -> the findings of a scored study. Raises InputError where no task was injected."""
     doses = drawn(scored["injected"].arm.mixture)
     hit = [task for task in tasks if doses.get(task.benchmark)]
     if not hit:
         raise InputError(f"tasks {', '.join(t.name for t in tasks)}: none was injected. Right: {', '.join(doses)}.")
     truths = {task.name: truth_of(task, scored, "injected") for task in hit}
-    out: dict[str, Any] = {"presets": {}}
+    out: dict[str, Any] = {}
     for preset in settings.presets:
         found: dict[str, Any] = {}
         for task in tasks:
@@ -61,7 +61,7 @@ def study_results(scored: Scored, tasks: Sequence[Task], settings: StudySettings
                 against = "clean" if "placebo" not in scored or same else "placebo"
                 entry["spill_over"] = _spill(by_arm, task, near_seen(task, hit, truths, scored), against)
             found[task.name] = entry
-        out["presets"][preset] = found
+        out[preset] = found
     return out
 
 
@@ -97,28 +97,43 @@ def seen_entry(scored: Scored, task: Task, preset: str, truth: Truth) -> dict[st
     kept_Q, items = truth.kept_Q, truth.items.only(truth.kept_Q)
     by_arm = {name: arm.answers(preset, task.name)[:, kept_Q] for name, arm in scored.items()}
     against = "placebo" if "placebo" in by_arm else "clean"
-    control_SQ, injected_SQ = by_arm[against], by_arm["injected"]
+    clean_SQ, control_SQ, injected_SQ = by_arm["clean"], by_arm[against], by_arm["injected"]
     form = [f for f, kept in zip(truth.form, kept_Q, strict=True) if kept]
     last_SQ, steps = _ages(scored["injected"], task, kept_Q)
-    clean = [clean_score(right_Q, items, by_arm["clean"].mean(0)) for right_Q in injected_SQ]
-    known = control_SQ.mean(1)
-    entry: dict[str, Any] = {
-        "doses": [asdict(e) for e in dose_response(control_SQ, injected_SQ, items)], "against": against,
-        "exposures": _exposures(scored["injected"], task), "left_out": truth.left_out,
-        "by_seed": [[asdict(c) for c in row] for row in by_seed(control_SQ, injected_SQ, items)],
+    known = float(control_SQ.mean())
+    entry = _gains(scored["injected"], task, items, control_SQ, injected_SQ, clean_SQ.mean(0))
+    coverage = pretended_coverage(clean_SQ, items)
+    entry |= {
+        "against": against, "left_out": truth.left_out,
         "forms": [asdict(c) for c in by_form(control_SQ, injected_SQ, items, form)],
         "forgetting": [asdict(f) for f in forgetting(control_SQ, injected_SQ, items, last_SQ, steps)],
-        "trajectory": _trajectory(scored, task, preset, truth, control_SQ.mean(0)),
-        "clean_scores": [asdict(c) for c in clean], "true_clean": float(by_arm["clean"].mean()),
-        "held_by_control_arm": [int(sum(c.low <= known.mean() <= c.high for c in clean)), len(clean)],
-        "control_arm": float(known.mean()), "coverage": None, "diluted": None,
+        "trajectory": _trajectory(scored["injected"], task, preset, truth, control_SQ.mean(0)),
+        "true_clean": float(clean_SQ.mean()), "control_arm": known,
+        "held_by_control_arm": [sum(c["low"] <= known <= c["high"] for c in entry["clean_scores"]), len(injected_SQ)],
+        "coverage": asdict(coverage) if coverage else None, "diluted": None,
     }  # fmt: skip
-    coverage = pretended_coverage(by_arm["clean"], items)
-    entry["coverage"] = asdict(coverage) if coverage else None
     entry |= _above_chance(injected_SQ, items, task, kept_Q)
     if "diluted" in scored:
-        entry["diluted"] = _diluted(scored, task, preset)
+        truth = truth_of(task, scored, "diluted")
+        clean_SQ, diluted_SQ = (scored[n].answers(preset, task.name)[:, truth.kept_Q] for n in ("clean", "diluted"))
+        items = truth.items.only(truth.kept_Q)
+        entry["diluted"] = _gains(scored["diluted"], task, items, clean_SQ, diluted_SQ, clean_SQ.mean(0))
     return entry
+
+
+def _gains(
+    arm: ScoredArm, task: Task, items: Items, control_SQ: Floats, right_SQ: Floats, clean_Q: Floats
+) -> dict[str, Any]:
+    """Return an injected arm's gains over a control arm by dose and seed, and its clean scores.
+
+    `right_SQ`: its answers; `clean_Q`: the mean ones of the clean arm, the reference of the clean scores.
+    """
+    return {
+        "doses": [asdict(e) for e in dose_response(control_SQ, right_SQ, items)],
+        "by_seed": [[asdict(c) for c in row] for row in by_seed(control_SQ, right_SQ, items)],
+        "exposures": _exposures(arm, task),
+        "clean_scores": [asdict(clean_score(right_Q, items, clean_Q)) for right_Q in right_SQ],
+    }
 
 
 def _above_chance(injected_SQ: Floats, items: Items, task: Task, kept_Q: NDArray[np.bool_]) -> dict[str, Any]:
@@ -131,68 +146,46 @@ def _above_chance(injected_SQ: Floats, items: Items, task: Task, kept_Q: NDArray
     return {"control_accuracy": right / max(1, n), "control_above": low, "chance": chance, "testable": low > chance}
 
 
-def _exposures(arm: ScoredArm, task: Task) -> dict[str, float]:
-    """Return for each dose the exposures that the finished runs consumed, a mean over items and seeds."""
-    from steel_train.schedule.exposures import item_exposures
-
-    seen: dict[int, list[float]] = {}
-    for point in arm.last:
-        for _, _, dose, times, _ in _mine(item_exposures(point.folder, point.facts), task).iter_rows():
-            seen.setdefault(dose, []).append(times)
-    return {str(dose): float(np.mean(times)) for dose, times in sorted(seen.items())}
-
-
-def _mine(exposures: Any, task: Task) -> Any:
+def _seen(point: Point, task: Task) -> Any:
+    """Return the exposures of a task's injected items consumed by a checkpoint: `item`, `dose`, `seen`, `last`."""
     import polars as pl
 
-    return exposures.filter(pl.col("benchmark") == task.benchmark)
+    from steel_train.schedule.exposures import item_exposures
+
+    return item_exposures(point.folder, point.facts).filter(pl.col("benchmark") == task.benchmark)
+
+
+def _exposures(arm: ScoredArm, task: Task) -> dict[str, float]:
+    """Return for each dose the exposures that the finished runs consumed, a mean over items and seeds."""
+    import polars as pl
+
+    every = pl.concat([_seen(point, task) for point in arm.last])
+    return {str(dose): seen for dose, seen in every.group_by("dose").agg(pl.mean("seen")).sort("dose").iter_rows()}
 
 
 def _ages(arm: ScoredArm, task: Task, kept_Q: NDArray[np.bool_]) -> tuple[Ints, int]:
     """Return the step at which each item was last seen in each seed's run, (S, Q), and the steps of the runs."""
-    from steel_train.schedule.exposures import item_exposures
-
-    rows = []
-    for point in arm.last:
-        found = _mine(item_exposures(point.folder, point.facts), task)
-        last = dict(zip(found["item"], found["last"], strict=True))
-        rows.append([last.get(item.item, 0) for item in items_of(task)])
+    last = [dict(_seen(point, task).select("item", "last").iter_rows()) for point in arm.last]
+    rows = [[of_run.get(item.item, 0) for item in items_of(task)] for of_run in last]
     return np.array(rows, np.int64)[:, kept_Q], max(point.step for point in arm.last)
 
 
-def _trajectory(scored: Scored, task: Task, preset: str, truth: Truth, control_Q: Floats) -> list[dict[str, Any]]:
+def _trajectory(arm: ScoredArm, task: Task, preset: str, truth: Truth, control_Q: Floats) -> list[dict[str, Any]]:
     """Return the gain by dose at each checkpoint of the injected arm, with the exposures consumed until there."""
-    from steel_train.schedule.exposures import item_exposures
-
-    arm, rows = scored["injected"], []
+    rows, items = [], truth.items.only(truth.kept_Q)
     steps = sorted(set.intersection(*({p.step for p in points} for points in arm.seeds)))
     for step in steps if len(steps) > 1 else []:
         points = [next(p for p in points if p.step == step) for points in arm.seeds]
         right_SQ = np.array([p.right[preset, task.name] for p in points])[:, truth.kept_Q]
-        items = truth.items.only(truth.kept_Q)
-        seen = [_mine(item_exposures(p.folder, p.facts), task) for p in points]
+        seen = [_seen(p, task) for p in points]
         for dose in sorted(set(items.dose.tolist()) - {0}):
             mine_Q = (items.dose == dose) | (items.dose == 0)
-            gain = estimate(
+            gain, low, high = estimate(
                 control_Q[None, mine_Q], right_SQ[:, mine_Q], items.only(mine_Q), (items.dose[mine_Q] > 0).astype(float)
             )
             consumed = float(np.mean([f.filter(dose=dose)["seen"].mean() for f in seen]))
-            interval = {"gain": gain[0], "low": gain[1], "high": gain[2]}
-            rows.append({"step": step, "dose": dose, "exposures": consumed, **interval})
+            rows.append({"step": step, "dose": dose, "exposures": consumed, "gain": gain, "low": low, "high": high})
     return rows
-
-
-def _diluted(scored: Scored, task: Task, preset: str) -> dict[str, Any]:
-    """Return the gains of the diluted arm by dose, against the clean arm."""
-    truth = truth_of(task, scored, "diluted")
-    items = truth.items.only(truth.kept_Q)
-    clean_SQ, diluted_SQ = (scored[n].answers(preset, task.name)[:, truth.kept_Q] for n in ("clean", "diluted"))
-    return {
-        "doses": [asdict(e) for e in dose_response(clean_SQ, diluted_SQ, items)],
-        "by_seed": [[asdict(c) for c in row] for row in by_seed(clean_SQ, diluted_SQ, items)],
-        "exposures": _exposures(scored["diluted"], task),
-        "clean_scores": [asdict(clean_score(right_Q, items, clean_SQ.mean(0))) for right_Q in diluted_SQ],
-    }  # fmt: skip
 
 
 def near_seen(task: Task, hit: Sequence[Task], truths: dict[str, Truth], scored: Scored) -> NDArray[np.bool_]:

@@ -4,23 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import orjson
+import polars as pl
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import Item
 from steel_data.engine import run
 from steel_eval.ask.tasks import Task
-from steel_eval.models import find_checkpoints, share_cores
+from steel_eval.models import default_device, find_checkpoints, share_cores
 from steel_eval.score.sweep import Settings, run_sweep
 from steel_eval.study.arms import Arm
 from steel_eval.study.settings import StudySettings
-
-if TYPE_CHECKING:
-    import polars as pl
-
 
 Floats = NDArray[np.float64]
 
@@ -69,22 +66,18 @@ def score_arms(
 
     `workers`: so many seeds side by side, in processes of their own.
     """
-    jobs = [(arm.name, seed) for arm in arms for seed in arm.seeds]
-    points = run(
-        partial(_scored, tasks=tasks, settings=settings, folder=folder),
-        jobs,
-        workers,
-        begin=partial(share_cores, workers),
-    )
-    found = list(zip((name for name, _ in jobs), points, strict=True))
-    return {arm.name: ScoredArm(arm, [mine for name, mine in found if name == arm.name]) for arm in arms}
+    seeds = [seed for arm in arms for seed in arm.seeds]
+    all_of = [seed for arm in arms for seed in arm.seeds if arm.name in ("injected", "diluted")]
+    score = partial(_scored, tasks=tasks, settings=settings, folder=folder, all_of=all_of)
+    points = iter(run(score, seeds, workers, begin=partial(share_cores, workers)))
+    return {arm.name: ScoredArm(arm, [next(points) for _ in arm.seeds]) for arm in arms}
 
 
-def _scored(job: tuple[str, Path], tasks: Sequence[Task], settings: StudySettings, folder: Path) -> list[Point]:
-    from steel_eval.models import default_device
-
-    arm, seed = job
-    every = settings.checkpoints == "all" and arm in ("injected", "diluted")
+def _scored(
+    seed: Path, tasks: Sequence[Task], settings: StudySettings, folder: Path, all_of: Sequence[Path]
+) -> list[Point]:
+    """Score one seed's run; `all_of`: the runs of which every checkpoint may be scored."""
+    every = settings.checkpoints == "all" and seed in all_of
     checkpoints = find_checkpoints(str(seed))[0]
     place, out = (str(seed), seed / "scores") if every else (str(checkpoints[-1].folder), None)
     out = out or seed / "scores" / checkpoints[-1].name
@@ -94,21 +87,13 @@ def _scored(job: tuple[str, Path], tasks: Sequence[Task], settings: StudySetting
         scored = out / checkpoint.name if every else out
         right: dict[tuple[str, str], Floats] = {}
         for preset in settings.presets:
-            answers = _answers(scored / preset if len(settings.presets) > 1 else scored)
+            answers = pl.read_parquet((scored / preset if len(settings.presets) > 1 else scored) / "answers.parquet")
             right |= {(preset, task.name): _right(answers, task) for task in tasks}
         points.append(Point(checkpoint.folder, int(checkpoint.step or 0), right))
     return points
 
 
-def _answers(folder: Path) -> "pl.DataFrame":
-    import polars as pl
-
-    return pl.read_parquet(folder / "answers.parquet")
-
-
-def _right(answers: "pl.DataFrame", task: Task) -> Floats:
-    import polars as pl
-
+def _right(answers: pl.DataFrame, task: Task) -> Floats:
     mine = answers.filter(pl.col("task") == task.name)
     hit = dict(zip(mine["item"], (mine["prediction"] == mine["label"]).cast(pl.Float64), strict=True))
     return np.array([hit[item.item] for item in items_of(task)])

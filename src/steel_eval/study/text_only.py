@@ -47,12 +47,6 @@ class TextOnly:
     draws: int
 
 
-def text_only_auc(items: Sequence[Item], dose: Ints) -> tuple[float, float, float]:
-    """Return the area under the curve and its 95 % interval: about 0.5 where doses (Q,) were drawn at random."""
-    found = text_only(items, dose)
-    return found.auc, found.low, found.high
-
-
 def text_only(
     items: Sequence[Item], dose: Ints, draws: int | None = None, seed: int = 0, cluster: Ints | None = None
 ) -> TextOnly:

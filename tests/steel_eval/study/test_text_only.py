@@ -9,7 +9,7 @@ import pytest
 from tests.steel_eval.lab import words
 
 from steel_data.benchmarks.items import Item
-from steel_eval.study.text_only import cross_validated, exchanged, text_only, text_only_auc
+from steel_eval.study.text_only import cross_validated, exchanged, text_only
 
 
 def made(n, copies=1):
@@ -53,7 +53,7 @@ def test_a_planted_cue_is_found(cue):
         items = [replace(i, answer="A" if d else "B") for i, d in zip(items, dose, strict=True)]
     found = text_only(items, dose, draws=19)
     assert found.auc > 0.85 and found.low > 0.75 and found.p == 0.05
-    assert text_only_auc(items, dose)[0] == found.raw  # strong: nothing is taken out
+    assert found.auc == found.raw  # strong: nothing is taken out
 
 
 def test_equal_items_stay_in_one_fold():
