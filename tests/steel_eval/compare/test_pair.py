@@ -146,18 +146,6 @@ def test_what_was_not_obtained_alike_is_not_compared(tmp_path, second, message):
         compare_arms([str(tmp_path / "a"), str(tmp_path / "b")])
 
 
-def test_of_several_presets_one_must_be_named(tmp_path):
-    for name in "ab":
-        for preset in ("lm-eval", "cmmlu"):
-            result(tmp_path / name / "scores/step-000003" / preset, answers(ord(name)), step=3, preset=preset)
-    places = [str(tmp_path / "a"), str(tmp_path / "b")]
-    with pytest.raises(InputError, match="Right: --preset cmmlu, or lm-eval"):
-        compare_arms(places)
-    assert len(compare_arms(places, preset="cmmlu")) == 3
-    with pytest.raises(InputError, match="Did you mean 'cmmlu'"):
-        compare_arms(places, preset="cmlu")
-
-
 def test_commands(tmp_path):
     result(tmp_path / "a", answers(1))
     result(tmp_path / "b", answers(2))

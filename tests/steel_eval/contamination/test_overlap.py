@@ -1,61 +1,83 @@
 """Train-side overlap: every injected item is found with its rows, verbatim or edited, and no other."""
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.steel_eval.lab import words, write_mixture
+from tests.steel_eval.lab import words, write_benchmark, write_mixture
 
+from steel_data.benchmarks.items import Item
 from steel_data.builders.contaminate import edit
 from steel_data.errors import InputError
+from steel_eval.ask.tasks import load_task
 from steel_eval.contamination.overlap import mixture_overlap
 
 
-def test_all_verbatim_items_are_found_with_their_rows(lab):
-    found = mixture_overlap(lab.mixture, lab.items)
-    assert set(found) == lab.seen
+@dataclass
+class Taught:
+    """A mixture with the even items of a benchmark of random words, twice each."""
+
+    mixture: Path
+    items: list[Item]
+    seen: set[str]
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    root = tmp_path_factory.mktemp("taught")
+    write_benchmark(root)
+    items = [item for group in load_task("cmmlu", root).items.values() for item in group]
+    learnt = [item for item in items if item.row % 2 == 0]
+    write_mixture(root, learnt)
+    return Taught(root, items, {item.item for item in learnt})
+
+
+def test_all_verbatim_items_are_found_with_their_rows(taught):
+    found = mixture_overlap(taught.mixture, taught.items)
+    assert set(found) == taught.seen
     assert {f.rows for f in found.values()} == {2}  # copies are exposures
-    name = sorted(lab.seen)[0]
+    name = sorted(taught.seen)[0]
     assert found[name].places == [f"cmmlu: cmmlu/test/agronomy.csv:{int(name[-5:])}"]
 
 
-def test_edited_items_are_found(lab, tmp_path):
-    learnt = [replace(i, question=edit(i.question)) for i in lab.items if i.item in lab.seen]
+def test_edited_items_are_found(taught, tmp_path):
+    learnt = [replace(i, question=edit(i.question)) for i in taught.items if i.item in taught.seen]
     write_mixture(tmp_path, learnt)
-    found = set(mixture_overlap(tmp_path, lab.items))
-    assert found <= lab.seen
-    assert len(found) >= 0.9 * len(lab.seen)
+    found = set(mixture_overlap(tmp_path, taught.items))
+    assert found <= taught.seen
+    assert len(found) >= 0.9 * len(taught.seen)
 
 
-def test_equal_items_are_found_together(lab):
-    twin = replace(lab.items[0], item="test/other/00009", options=lab.items[0].options[::-1])
-    found = mixture_overlap(lab.mixture, [*lab.items, twin])
+def test_equal_items_are_found_together(taught):
+    twin = replace(taught.items[0], item="test/other/00009", options=taught.items[0].options[::-1])
+    found = mixture_overlap(taught.mixture, [*taught.items, twin])
     assert twin.item in found
-    assert found[twin.item].places == found[lab.items[0].item].places
+    assert found[twin.item].places == found[taught.items[0].item].places
 
 
-def test_items_that_a_row_cannot_tell_apart_are_all_named(lab, tmp_path):
+def test_items_that_a_row_cannot_tell_apart_are_all_named(taught, tmp_path):
     """Real benchmarks hold such pairs: one question ends in 的是, the other does not; a row with the longer has both."""
-    long = replace(lab.items[0], question=lab.items[0].question + "的是")
+    long = replace(taught.items[0], question=taught.items[0].question + "的是")
     short = replace(long, item="test/agronomy/00099", question=long.question[:-2])
     write_mixture(tmp_path, [long])
-    found = mixture_overlap(tmp_path, [short, long, *lab.items[2:]])
+    found = mixture_overlap(tmp_path, [short, long, *taught.items[2:]])
     assert set(found) == {long.item, short.item}
     assert found[long.item].rows == found[short.item].rows == 2
 
 
-def test_a_mixture_of_other_text_holds_nothing(lab, tmp_path):
+def test_a_mixture_of_other_text_holds_nothing(taught, tmp_path):
     rng = random.Random(5)
     messages = [[{"role": "user", "content": words(rng, 60)}, {"role": "assistant", "content": "好"}]] * 3
     frame = pl.DataFrame({"messages": messages, "source": "s", "origin_file": "f", "origin_row": 0})
     frame.write_parquet(tmp_path / "train-00000.parquet")
-    assert mixture_overlap(tmp_path, lab.items) == {}
+    assert mixture_overlap(tmp_path, taught.items) == {}
 
 
-def test_wrong_folders_are_one_line(lab, tmp_path):
+def test_wrong_folders_are_one_line(taught, tmp_path):
     with pytest.raises(InputError, match="no train-"):
-        mixture_overlap(tmp_path, lab.items)
+        mixture_overlap(tmp_path, taught.items)
     pl.DataFrame({"text": ["a"]}).write_parquet(tmp_path / "train-00000.parquet")
     with pytest.raises(InputError, match="no column"):
-        mixture_overlap(tmp_path, lab.items)
+        mixture_overlap(tmp_path, taught.items)

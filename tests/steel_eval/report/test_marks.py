@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -10,16 +9,13 @@ from tests.steel_eval import toys
 from tests.steel_eval.lab import write_benchmark
 from typer.testing import CliRunner
 
-from steel_data.benchmarks.items import Item
 from steel_data.cli import app as data_app
 from steel_data.errors import InputError
 from steel_eval.ask.tasks import load_task
 from steel_eval.cli import app
 from steel_eval.compare.pair import compare_arms
 from steel_eval.compare.runs import load_arm
-from steel_eval.contamination.items import found_items, nearby_mixture, open_mixture
-from steel_eval.contamination.label import Mark, comparison_warning, mark_of_scores
-from steel_eval.contamination.overlap import Held
+from steel_eval.contamination.items import nearby_mixture, open_mixture
 from steel_eval.report.marks import Sources, find_marks
 from steel_eval.report.page import write_report
 
@@ -254,39 +250,6 @@ def test_lm_eval_questions_are_not_counted_by_our_names(world, tmp_path):
     assert mark.short() == "contaminated: 20 items of the benchmark declared, doses 1/3"
 
 
-def test_what_was_found_is_kept(world, tmp_path, monkeypatch):
-    monkeypatch.setenv("STEEL_CACHE", str(tmp_path))
-    items = [i for group in load_task("cmmlu", world).items.values() for i in group]
-    mixture = open_mixture(world / "hidden/mixture")
-    first = found_items(mixture, items)
-    (file,) = tmp_path.glob("held/*/*.json")
-    changed = json.loads(file.read_bytes()) | {"mark": {"dose": 0, "rows": 1, "places": [], "texts": []}}
-    file.write_text(json.dumps(changed))
-    assert set(found_items(mixture, items)) == {*first, "mark"}  # read, not looked for again
-    other = [replace(items[0], question="别的问题"), *items[1:]]
-    assert "mark" not in found_items(mixture, other)
-    assert len(list(tmp_path.glob("held/*/*.json"))) == 2
-    file.write_text("{")  # a damaged file is made anew
-    assert set(found_items(mixture, items)) == set(first)
-
-
-def test_a_short_question_needs_its_options_in_the_row(tmp_path):
-    rows = [
-        "下列说法错误的是 病毒没有细胞结构；病毒可以独立存活。哪一项不对？",
-        "下列说法错误的是 简单图；完全图。哪一项不对？",
-    ]
-    chat = [{"instruction": row, "input": "", "output": "丁。"} for row in rows]
-    plain = [{"instruction": f"请回答第{i}题。", "input": "", "output": f"答案是{i}。"} for i in range(30)]
-    (tmp_path / "web.jsonl").write_text("\n".join(json.dumps(r) for r in chat + plain), encoding="utf-8")
-    build(tmp_path, "web", chat="web")
-    mixture = open_mixture(tmp_path / "web/mixture")
-    item = Item("val/maths/00003", "maths", "val", 3, "下列说法错误的是____", ("简单图", "完全图"), "A", "", tmp_path)
-    others = [replace(item, item=f"val/maths/{n:05d}", question=f"第{n}个问题问的是什么东西") for n in range(50, 60)]
-    found = found_items(mixture, [replace(item, options=("哈密顿", "欧拉")), *others])
-    assert found == {}
-    assert found_items(mixture, [item, *others])["val/maths/00003"].rows >= 1
-
-
 def test_a_leak_output_stands_for_the_search(world, tmp_path):
     names = [i.item for group in load_task("cmmlu", world).items.values() for i in group]
     rows = [2 if n in (names[0], names[5]) else 0 for n in names[:40]]
@@ -307,38 +270,6 @@ def test_another_benchmark_is_marked_by_what_is_found_only(world):
     assert marks["ceval"][0][0].short() == "none declared, none found of 24 items"
 
 
-@pytest.mark.parametrize(
-    ("said", "items", "words"),
-    [
-        (None, None, "nothing is known of its training data, undeclared not looked for"),
-        ({}, None, "none declared, undeclared not looked for"),
-        ({"cmmlu": {"1": 30, "10": 5}}, None, "contaminated: 35 items of the benchmark declared, doses 1/10"),
-        ({"cmmlu": {"1": 30}}, {"cmmlu": {"1": 3}}, "contaminated: 3 of 40 items, dose 1"),
-        ({"cmmlu": {"1": 30}}, {"cmmlu": {}}, "none declared, undeclared not looked for"),
-        ({"mmlu": {"1": 30}}, None, "none declared, undeclared not looked for"),
-    ],
-)  # fmt: skip
-def test_the_label_of_scores_alone(said, items, words):
-    scores = {"tasks": {"cmmlu/law": {"n": 40}}, "contamination": said}
-    if items is not None:
-        scores["declared_items"] = {"cmmlu/law": next(iter(items.values()))}
-    assert mark_of_scores(scores, "cmmlu/law").short() == words
-
-
-def test_few_questions_are_weighed():
-    held = {"test/law/00001": Held(0, 2, [], [])}
-    few, clean = Mark("cmmlu", 100, {}, held=held), Mark("cmmlu", 100, {}, held={})
-    assert few.weight() == "They can make up at most 1.0 points of the score"
-    assert comparison_warning("A", "B", clean, few).endswith("at most 1.0 points of the difference.")
-    assert Mark("cmmlu", 100, {1: 3}).weight() == "The score is not one of ability"  # 3 of the benchmark: of which?
-
-
-def test_lm_eval_names_are_of_the_benchmark_they_begin_with():
-    scores = {"tasks": {"cmmlu_agronomy": {"n": 40}, "cmmlux": {"n": 1}}, "contamination": {"cmmlu": {"1": 30}}}
-    assert mark_of_scores(scores, "cmmlu_agronomy").contaminated
-    assert not mark_of_scores(scores, "cmmlux").contaminated
-
-
 def test_compare_says_that_the_difference_is_not_ability(world):
     test = next(t for t in compare_arms([f"C={world / 'clean'}", f"D={world / 'declared'}"]) if t.task == "cmmlu")
     assert (test.seen_a, test.seen_b) == ("", "contaminated: 20 items of the benchmark declared, doses 1/3")
@@ -347,8 +278,6 @@ def test_compare_says_that_the_difference_is_not_ability(world):
     assert "ability" not in ceval.verdict
     shown = CliRunner().invoke(app, ["compare", f"C={world / 'clean'}", f"D={world / 'declared'}"]).output
     assert shown.count("†") >= 2
-    both = [mark_of_scores({"tasks": {"cmmlu": {"n": 9}}, "contamination": {"cmmlu": {"1": 3}}}, "cmmlu")] * 2
-    assert comparison_warning("A", "B", *both).endswith("The difference is not one of ability.")
 
 
 def page_of(tmp_path, *places, **sources):

@@ -13,10 +13,6 @@ from typer.testing import CliRunner
 
 from steel_data.page.chart import Line, Point
 from steel_eval.cli import app
-from steel_eval.compare.pair import compare_arms
-from steel_eval.compare.runs import load_arm
-from steel_eval.report.flaws import find_flaws
-from steel_eval.report.marks import Sources, find_marks
 from steel_eval.report.page import curve, write_report
 
 EVIL = "<script>alert('x')</script></script><img src=x onerror=alert(1)>\u202e"
@@ -94,15 +90,6 @@ def test_the_drill_down_holds_every_question_and_the_shared_beginning_once(two, 
     assert task["starts"]["agronomy"].startswith("开头agronomy\n<script>")
     assert len(task["answers"]) == len(data["models"]) == 6
     assert data["models"][0] == "A @1"
-
-
-def test_flaws_are_named(two):
-    arms = [load_arm(t) for t in two]
-    found = " ".join(find_flaws(arms, [vars(t) for t in compare_arms(two)], find_marks(arms, Sources())))
-    for words in ("different base models", "One seed only: A, B", "B on cmmlu: 40 questions of this benchmark were put into its training data",
-                  "not one of ability", "Undeclared questions in the training data were not looked for",
-                  "Within noise", "100 % of the answers are one letter", "3 prompts cut at the left"):  # fmt: skip
-        assert words in found
 
 
 def test_unlike_protocols_are_a_flaw_and_not_a_comparison(tmp_path):
