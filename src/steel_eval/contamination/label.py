@@ -18,7 +18,7 @@ NOT_LOOKED = "not looked for"  # every reason for not looking begins so
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CleanEstimate:
     """What a contaminated checkpoint would have scored, with its 95 % interval, from `unseen` questions.
 
     `reference`: the arm, clean on this task, whose score on all questions was used, and its label; "" for none.
@@ -47,7 +47,7 @@ class Mark:
     counted: bool = False
     held: dict[str, Held] | None = None
     looked: str = NOT_LOOKED
-    estimates: Sequence[Estimate] = ()
+    estimates: Sequence[CleanEstimate] = ()
     no_estimate: str = ""
 
     @property
@@ -141,7 +141,7 @@ def _times(dose: int) -> str:
     return "once" if dose == 1 else f"{dose} times"
 
 
-def _interval(e: Estimate) -> str:
+def _interval(e: CleanEstimate) -> str:
     return f"{100 * e.clean:.1f} % (95 % interval {100 * e.low:.1f} to {100 * e.high:.1f})"
 
 

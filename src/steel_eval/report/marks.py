@@ -27,7 +27,7 @@ from steel_eval.contamination.items import (
     open_mixture,
     with_texts,
 )
-from steel_eval.contamination.label import NOT_LOOKED, Estimate, Mark, declared_of, mark_of_scores
+from steel_eval.contamination.label import NOT_LOOKED, CleanEstimate, Mark, declared_of, mark_of_scores
 from steel_eval.contamination.overlap import Held
 from steel_eval.stats.effects import Floats, Items, clean_score
 
@@ -267,7 +267,7 @@ def _items(names: Sequence[str], subject_Q: "np.ndarray", held: dict[str, Held],
     return Items(highest_C[cluster_Q], subject_Q, cluster_Q.astype(np.int64))
 
 
-def _estimate(score_Q: Floats, items: Items, reference_Q: Floats | None, name: str) -> Estimate:
+def _estimate(score_Q: Floats, items: Items, reference_Q: Floats | None, name: str) -> CleanEstimate:
     found = clean_score(score_Q, items, reference_Q)
     low, clean, high = (min(1.0, max(0.0, v)) for v in (found.low, found.clean, found.high))
-    return Estimate(clean, low, high, found.unseen_items, name)
+    return CleanEstimate(clean, low, high, found.unseen_items, name)

@@ -31,7 +31,7 @@ HEADLINE = 0.05  # injected share of tokens, above which an arm is a stress test
 
 
 @dataclass(frozen=True)
-class Arm:
+class StudyArm:
     """One arm: its recipe as written, and its run folder, which holds `mixture/` and one folder a seed."""
 
     name: str
@@ -59,7 +59,7 @@ def injected_source(recipe: Recipe) -> str:
     return names[0]
 
 
-def make_arms(recipe: Recipe, settings: StudySettings, folder: Path, data: Path) -> list[Arm]:
+def make_arms(recipe: Recipe, settings: StudySettings, folder: Path, data: Path) -> list[StudyArm]:
     """Write each arm's recipe to `folder/recipes`, build its mixture, and return the arms, clean first."""
     source = injected_source(recipe)
     common = _portable(recipe)
@@ -68,7 +68,7 @@ def make_arms(recipe: Recipe, settings: StudySettings, folder: Path, data: Path)
     clean = _made("clean", _with(common, source, {"take": 0}), folder, data)
     build_table = recipe.source(source).table.build
 
-    def others(common: dict[str, Any]) -> list[Arm]:
+    def others(common: dict[str, Any]) -> list[StudyArm]:
         injected = _made("injected", common, folder, data)
         changes: dict[str, dict[str, Any]] = {}
         if settings.placebo is not None:
@@ -130,8 +130,8 @@ def _with(common: dict[str, Any], source: str, changes: dict[str, Any]) -> dict[
     return {**common, "source": sources}
 
 
-def _made(name: str, table: dict[str, Any], folder: Path, data: Path) -> Arm:
-    arm = Arm(name, folder / "recipes" / f"{name}.toml", folder / name)
+def _made(name: str, table: dict[str, Any], folder: Path, data: Path) -> StudyArm:
+    arm = StudyArm(name, folder / "recipes" / f"{name}.toml", folder / name)
     atomic_write(arm.recipe, to_toml({**table, "name": name}).encode())
     made = build(load(arm.recipe), data_root=data, out=arm.mixture, cache=folder / ".cache")
     tokens, rows = int(made.manifest["tokens"]), int(made.manifest["rows"])
@@ -161,7 +161,7 @@ def injected_share(mixture: Path, source: str) -> dict[str, float]:
     }
 
 
-def train_arms(arms: Sequence[Arm], data: Path, workers: int) -> None:
+def train_arms(arms: Sequence[StudyArm], data: Path, workers: int) -> None:
     """Train every seed of every arm; what is finished is verified. Raises InputError where a run failed.
 
     `workers` above 1: so many processes side by side, each with its share of the processor's cores (one thread each
@@ -177,7 +177,7 @@ def train_arms(arms: Sequence[Arm], data: Path, workers: int) -> None:
             run(arm.recipe, None, arm.folder, data)
         return
     quiet()
-    jobs: list[tuple[Arm, int]] = []
+    jobs: list[tuple[StudyArm, int]] = []
     for arm in arms:
         recipe = load(arm.recipe)
         prepare(recipe, read_settings(recipe.train, arm.recipe), arm.folder, arm.mixture, data)
@@ -188,7 +188,7 @@ def train_arms(arms: Sequence[Arm], data: Path, workers: int) -> None:
             typer.echo(line)
 
 
-def _train_one(arm: Arm, seed: int, environment: dict[str, str]) -> str:
+def _train_one(arm: StudyArm, seed: int, environment: dict[str, str]) -> str:
     command = [sys.executable, "-m", "steel_train", "run", str(arm.recipe), "--mixture", str(arm.mixture)]
     command += ["--out", str(arm.folder), "--seed", str(seed)]
     log = arm.folder / f"seed-{seed}.log"

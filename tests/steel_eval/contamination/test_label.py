@@ -2,7 +2,7 @@
 
 import pytest
 
-from steel_eval.contamination.label import Estimate, Mark, comparison_warning, declared_words, mark_of_scores
+from steel_eval.contamination.label import CleanEstimate, Mark, comparison_warning, declared_words, mark_of_scores
 from steel_eval.contamination.overlap import Held
 
 
@@ -55,7 +55,12 @@ def test_declared_and_found_questions_are_told_apart():
 
 def test_the_note_says_what_is_known_in_order():
     mark = Mark(
-        "cmmlu", 40, {1: 20}, counted=True, estimates=[Estimate(0.25, 0.2, 0.3, 20, "")], looked="not looked for: x"
+        "cmmlu",
+        40,
+        {1: 20},
+        counted=True,
+        estimates=[CleanEstimate(0.25, 0.2, 0.3, 20, "")],
+        looked="not looked for: x",
     )
     note = mark.note("B @5")
     parts = ("† B @5: 20 of these", "not one of ability. Estimated clean score: 25.0 % (95 % interval 20.0 to 30.0)",
