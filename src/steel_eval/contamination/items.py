@@ -28,7 +28,7 @@ MOST_CHARS = 700  # of a row's text
 # what decides which questions are found
 _CODE = (
     "steel_data.benchmarks.clusters", "steel_data.benchmarks.index", "steel_data.filters.overlap",
-    "steel_data.row.text", "steel_eval.contamination.overlap", __name__,
+    "steel_data.mixture.rows", "steel_data.row.text", "steel_eval.contamination.overlap", __name__,
 )  # fmt: skip
 
 
