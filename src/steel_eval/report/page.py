@@ -33,7 +33,7 @@ def reference_results() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Shown:
     """One checkpoint of a run of an arm."""
 
     arm: Arm
@@ -65,7 +65,7 @@ def write_report(
     look for what the models saw in training.
     """
     arms = [load_arm(place, preset) for place in places]
-    checkpoints = [Scored(arm, run, result) for arm in arms for run in arm.runs for result in run]
+    checkpoints = [Shown(arm, run, result) for arm in arms for run in arm.runs for result in run]
     tasks = sorted({task for c in checkpoints for task in c.result.scores["tasks"]})
     marks = find_marks(arms, sources)
     compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
@@ -123,7 +123,7 @@ def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> di
             scored = [r for r in run if r.scores["tasks"].get(task, {}).get("accuracy") is not None]
             if not scored:
                 continue
-            shown, last = Scored(arm, run, scored[-1]), scored[-1].scores["tasks"][task]
+            shown, last = Shown(arm, run, scored[-1]), scored[-1].scores["tasks"][task]
             groups |= set(last.get("groups") or {})
             sign = MARK if mark.contaminated else ""
             more = {"name": shown.name, "mark": mark, "sign": sign, "letters": last.get("letters") or {}}
@@ -170,7 +170,7 @@ def _discordance(run: Sequence[Result], task: str) -> float:
     return float((right[0] != right[1]).mean() or 0)  # type: ignore[arg-type]
 
 
-def _provenance(shown: Scored) -> dict[str, Any]:
+def _provenance(shown: Shown) -> dict[str, Any]:
     s = shown.result.scores
     training = s.get("training") or {}
     return {
@@ -183,7 +183,7 @@ def _provenance(shown: Scored) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _showcase(checkpoints: Sequence[Scored]) -> list[dict[str, Any]]:
+def _showcase(checkpoints: Sequence[Shown]) -> list[dict[str, Any]]:
     """Return fixed prompts with the answer of each run's last checkpoint that has one."""
     prompts: dict[str, dict[str, Any]] = {}
     for shown in checkpoints:
@@ -198,9 +198,7 @@ def _showcase(checkpoints: Sequence[Scored]) -> list[dict[str, Any]]:
     return list(prompts.values())
 
 
-def _questions(
-    arms: Sequence[Arm], checkpoints: Sequence[Scored], tasks: Sequence[str], marks: Marks
-) -> dict[str, Any]:
+def _questions(arms: Sequence[Arm], checkpoints: Sequence[Shown], tasks: Sequence[str], marks: Marks) -> dict[str, Any]:
     """Return what the drill-down shows of each task.
 
     Items, labels, prompts (shared beginning once a subject), answers, training rows that hold an item.
@@ -223,7 +221,7 @@ def _questions(
 
 
 def _held(
-    arms: Sequence[Arm], marks: Sequence[Sequence[Mark]], items: Sequence[str], shown: Sequence[Scored]
+    arms: Sequence[Arm], marks: Sequence[Sequence[Mark]], items: Sequence[str], shown: Sequence[Shown]
 ) -> list[dict[str, Any]]:
     """Return what the training data of each run holds of the questions; seeds of one mixture together.
 
@@ -263,7 +261,7 @@ def _answers(frame: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _prompts(chosen: Sequence[Scored], task: str, base: pl.DataFrame) -> tuple[Any, Any]:
+def _prompts(chosen: Sequence[Shown], task: str, base: pl.DataFrame) -> tuple[Any, Any]:
     """Return the beginning that a subject's prompts share, by subject, and the rest of each prompt, in order."""
     for shown in chosen:
         file = shown.result.folder / "prompts.parquet"
