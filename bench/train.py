@@ -39,10 +39,10 @@ MARKED = """{%- for message in messages -%}
 def sample_mixture(folder):
     """Build the demo recipe's mixture from the generated sample; returns (mixture, tokenizer folder)."""
     from steel_data.build import build
+    from steel_data.mixture.rows import files, rows
     from steel_data.recipe.load import load
     from steel_data.row.record import text_view
     from steel_data.sample import write_sample
-    from steel_train.examples.folder import read_rows
     from steel_train.examples.tokenizer import train_tokenizer
 
     write_sample(folder / "data", scale=0.2)
@@ -51,9 +51,9 @@ def sample_mixture(folder):
     text = text.replace("take = 500", "take = 100").replace("1 = 30, 3 = 10", "1 = 6, 3 = 2")
     (folder / "demo.toml").write_text(text, encoding="utf-8")
     build(load(folder / "demo.toml"), data_root=folder / "data", out=folder / "mixture")
-    texts = (text_view(row) for rows in read_rows(folder / "mixture") for row in rows)
-    train_tokenizer(texts, 6_400, folder / "tokenizer")
-    return folder / "mixture", folder / "tokenizer"
+    mixture = folder / "mixture"
+    train_tokenizer(map(text_view, rows(mixture, files(mixture))), 6_400, folder / "tokenizer")
+    return mixture, folder / "tokenizer"
 
 
 def session_for(mixture, tokenizer, folder, model=MODEL, **settings):

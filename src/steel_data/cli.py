@@ -115,8 +115,7 @@ def why(
 ) -> None:
     """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
     from steel_data.explain.query import Again
-    from steel_data.explain.why import ask
-    from steel_data.explain.why_print import print_answer
+    from steel_data.explain.why import ask, print_answer
 
     again = Again(recipe, data_root, cache, os.cpu_count() or 1)
     print_answer(ask(folder, row, again, number))
@@ -132,9 +131,8 @@ def diff(
     number: Annotated[int, typer.Option("-n", min=0, help="Examples of each change.")] = 2,
 ) -> None:
     """Say what changed from A to B: recipe keys, rows by source, language and kind, tokens, optimiser steps."""
-    from steel_data.explain.diff import Where
+    from steel_data.explain.diff import Where, print_diff
     from steel_data.explain.diff import diff as run_diff
-    from steel_data.explain.diff_print import print_diff
 
     print_diff(run_diff(a, b, Where(data_root, cache, workers or os.cpu_count() or 1), number))
 

@@ -5,6 +5,7 @@ traceback. The form of a message: **where: what is wrong. What would be right.**
 """
 
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -22,9 +23,28 @@ def nearest(word: str, known: Iterable[str], show_known: bool = True) -> str:
     return hint + listing
 
 
+# Control and format characters (escape sequences, right-to-left overrides, tags), surrogates, private use, separators
+_ACTING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+_KEPT = "\n\t\u200c\u200d"  # joiners stay: emoji and Indic scripts are made with them
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with characters that are not seen, but act, as escapes: `\x1b`, `\u202e`. Newline and tab stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in _KEPT or unicodedata.category(c) not in _ACTING else repr(c)[1:-1] for c in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return `text` visible and on one line (names, paths, reasons)."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def excerpt(text: str, length: int = 80) -> str:
-    """Return `text` on one line, at most `length` characters, control characters made visible (safe in a terminal)."""
-    return _visible(text if len(text) <= length else text[: length - 1] + "…")
+    """Return `text` visible on one line, cut to `length` characters before that."""
+    return one_line(text if len(text) <= length else text[: length - 1] + "…")
 
 
 def first_line(error: BaseException, length: int = 160) -> str:
@@ -33,17 +53,13 @@ def first_line(error: BaseException, length: int = 160) -> str:
     return excerpt(lines[0] if lines else type(error).__name__, length).rstrip(".")
 
 
-def _visible(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line. `command` imports what it needs itself, so that an error there is told like any other."""
     try:
         command()
     except InputError as error:
         # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
-        sys.stderr.write(f"error: {_visible(str(error))}\n")
+        sys.stderr.write(f"error: {one_line(str(error))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to go on\n")

@@ -1,180 +1,192 @@
-"""What the card shows of duplicates and benchmark overlaps: clusters with the row that stayed, rows beside their item.
+"""The rows that a data card shows: samples of each source, examples of each drop, clusters of duplicates, overlaps.
 
-All of it comes from `dropped/`: a cluster is one kept row and the dropped rows that name it as their witness. The
-largest clusters are shown and a sample of the others; of overlaps a sample for each benchmark. Both are bounded, and
-chosen by keyed hash, so that the same mixture gives the same card.
-
-How the card's templates print duplicates and overlaps: texts shortened around the place that matters.
+A cluster is one kept row and the dropped rows that name it as their witness. The largest clusters are shown and some of
+the others; of overlaps some for each benchmark. All is bounded, and chosen by keyed hash or by place, so that the same
+mixture gives the same card. Texts are shortened around the place that matters.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import regex
 
-from steel_data.card.facts import mixed
-from steel_data.card.view import shown
-from steel_data.mixture.rows import Place, Row, rows_at
-from steel_data.row.display import Turn, shortened
+from steel_data.mixture.rows import Place, Row, collect, rows_at, scan
+from steel_data.row.display import Turn, shortened, turns
+from steel_data.row.table import UNREADABLE
+from steel_data.row.text import mix64
 
-LARGEST, SAMPLED = 10, 20  # clusters shown
-MEMBERS = 4  # dropped rows of a cluster shown
-OVERLAPS = 48  # rows shown, split evenly over the benchmarks
-_SIZES = ((1, "2 rows"), (3, "3 to 4"), (9, "5 to 10"), (99, "11 to 100"), (2**62, "more than 100"))
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """One row that stayed, and those dropped for it (`members`: some). `place`: None where it was not sampled."""
-
-    kept: str
-    place: str | None
-    dropped: dict[str, int]  # reason -> rows
-    members: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """What one benchmark dropped: rows, its distinct items among them, and some of the rows."""
-
-    benchmark: str
-    rows: int
-    items: int
-    examples: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Clusters by size (label, clusters, rows dropped), and those shown; overlaps by benchmark."""
-
-    sizes: tuple[tuple[str, int, int], ...]
-    clusters: tuple[Cluster, ...]
-    overlaps: tuple[Overlap, ...]
-
-
-def read_evidence(folder: Path, manifest: dict[str, Any]) -> Evidence:
-    """Read what the card shows of a written mixture's duplicates and overlaps."""
-    dropped = _with_witness(folder, manifest)
-    clusters = (
-        dropped.filter(pl.col("step") == "dedup")
-        .group_by("witness_id", maintain_order=True)
-        .agg(rows=pl.len(), hash=pl.col("hash").min(), places=pl.struct("file", "at").head(MEMBERS), reasons="reason")
-    )
-    largest = clusters.sort("rows", "hash", descending=[True, False]).head(LARGEST)
-    others = clusters.join(largest, on="witness_id", how="anti").sort("hash").head(SAMPLED)
-    shown = pl.concat([largest, others]).sort("rows", "hash", descending=[True, False])
-    overlaps = _overlaps(dropped.filter(pl.col("step") == "decontaminate"))
-    wanted = [_place(p) for places in shown["places"] for p in places] + [p for _, _, _, some in overlaps for p in some]
-    found = rows_at(folder, wanted)
-    kept = _places_of(folder, manifest, shown["witness_id"].to_list())
-    return Evidence(
-        sizes=_by_size(clusters),
-        clusters=tuple(
-            Cluster(
-                kept=row["witness_id"],
-                place=kept.get(row["witness_id"]),
-                dropped={reason: row["reasons"].count(reason) for reason in sorted(set(row["reasons"]))},
-                members=tuple(found[_place(p)] for p in row["places"]),
-            )
-            for row in shown.iter_rows(named=True)
-        ),
-        overlaps=tuple(Overlap(name, n, items, tuple(found[p] for p in some)) for name, n, items, some in overlaps),
-    )
-
-
-def _with_witness(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:
-    """Return step, reason, witness_id, file, at (row in it) and a keyed hash of every dropped row with a witness."""
-    words = dict.fromkeys(("step", "reason", "file"), pl.Categorical)  # few words, many rows
-    frames = [pl.DataFrame(schema=words | {"witness_id": pl.String, "at": pl.UInt32, "hash": pl.UInt64})]
-    start = 0
-    for name, entry in manifest["dropped_files"].items():
-        frame = pl.read_parquet(folder / name, columns=["step", "reason", "witness_id"], glob=False)
-        hashes = mixed(np.arange(start, start + len(frame), dtype=np.uint64), manifest["seed"])
-        frame = frame.with_row_index("at").with_columns(hash=pl.Series(hashes), file=pl.lit(name))
-        frame = frame.filter(pl.col("witness_id").is_not_null()).with_columns(pl.col(*words).cast(pl.Categorical))
-        frames.append(frame.select(frames[0].columns))
-        start += entry["rows"]
-    return pl.concat(frames)
-
-
-def _overlaps(dropped: pl.DataFrame) -> list[tuple[str, int, int, list[Place]]]:
-    """Return benchmark, rows, items and the places of the rows to show, most rows first."""
-    dropped = dropped.cast({"reason": pl.String})
-    benchmarks = dropped.group_by("reason").agg(rows=pl.len(), items=pl.col("witness_id").n_unique())
-    most = max(OVERLAPS // max(len(benchmarks), 1), 1)
-    found = []
-    for reason, rows, items in benchmarks.sort("rows", "reason", descending=[True, False]).iter_rows():
-        mine = dropped.filter(pl.col("reason") == reason).sort("hash").head(most)
-        some = [_place(row) for row in mine.iter_rows(named=True)]
-        found.append((reason.partition(":")[2] or reason, rows, items, some))
-    return found
-
-
-def _place(row: dict[str, Any]) -> Place:
-    return row["file"], row["at"]
-
-
-def _places_of(folder: Path, manifest: dict[str, Any], ids: list[str]) -> dict[str, str]:
-    """Return id -> `file row n` of rows that stand in the mixture."""
-    found: dict[str, str] = {}
-    if not ids:
-        return found
-    for name in manifest["output"]:
-        frame = pl.read_parquet(folder / name, columns=["id", "origin_file", "origin_row"], glob=False)
-        for key, file, row in frame.filter(pl.col("id").is_in(ids)).iter_rows():
-            found.setdefault(key, f"{file} row {row}")
-    return found
-
-
-def _by_size(clusters: pl.DataFrame) -> tuple[tuple[str, int, int], ...]:
-    sizes, least = [], 1
-    for most, label in _SIZES:
-        mine = clusters.filter(pl.col("rows").is_between(least, most))["rows"]
-        if len(mine):
-            sizes.append((label, len(mine), int(mine.sum())))
-        least = most + 1
-    return tuple(sizes)
-
-
-_KEPT, _MEMBER, _ITEM = 500, 400, 500  # characters shown of each text
+SAMPLES = 3  # conversations a source
+MOST_SAMPLES = 90  # in all, so that a recipe with hundreds of sources still gets a card that opens
+EXAMPLES, MOST_REASONS = 2, 40  # dropped rows a reason
+LARGEST, SAMPLED = 10, 20  # clusters
+MEMBERS = 4  # dropped rows of a cluster
+OVERLAPS = 48  # rows, split evenly over the benchmarks
+_SIZES = {"2 rows": 1, "3 to 4": 3, "5 to 10": 9, "11 to 100": 99, "more than 100": 2**62}  # most dropped rows of each
+_TURNS, _CHARS = 6, 700  # of a conversation
+_WITNESS, _KEPT, _MEMBER, _ITEM = 500, 500, 400, 500  # characters of other texts
 _PROBE = 10  # characters of an item that are looked for in the row
 _BEFORE = 60  # characters shown before the place where they stand
 
 
-def evidence_view(evidence: Evidence) -> dict[str, Any]:
-    """Return the templates' variables."""
+def evidence(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the templates' variables that are rows, of a written mixture."""
+    dropped = _dropped(folder, manifest)
+    clusters = _clusters(dropped.filter(step="dedup"))
+    sizes, least = [], 1
+    for label, most in _SIZES.items():
+        mine = clusters.filter(pl.col("rows").is_between(least, most))["rows"]
+        sizes += [(label, len(mine), mine.sum())] if len(mine) else []
+        least = most + 1
     return {
-        "cluster_sizes": evidence.sizes,
-        "clusters": [_cluster(cluster) for cluster in evidence.clusters],
-        "overlaps": [
-            {"name": o.benchmark, "rows": o.rows, "found": o.items, "examples": [_overlap(r) for r in o.examples]}
-            for o in evidence.overlaps
-        ],
+        "samples": _samples(folder, manifest),
+        "reasons": _reasons(folder, manifest, dropped),
+        "cluster_sizes": sizes,
+        "clusters": _shown_clusters(folder, manifest, dropped, clusters),
+        "overlaps": _overlaps(folder, dropped, dropped.filter(step="decontaminate")),
     }
 
 
-def _cluster(cluster: Cluster) -> dict[str, Any]:
-    members = [_shown(row, _MEMBER) | {"reason": row["reason"]} for row in cluster.members]
-    rows = sum(cluster.dropped.values())
+def _samples(folder: Path, manifest: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return each source's first rows that are no repeats.
+
+    The mixture's order is a keyed hash of the ids already: the first rows of a source are a random sample of it.
+    """
+    sources = list(manifest["sources"])[:MOST_SAMPLES]
+    most = max(1, min(SAMPLES, MOST_SAMPLES // max(len(manifest["sources"]), 1)))
+    chosen: dict[str, list[Place]] = {source: [] for source in sources}
+    for name in manifest["output"]:
+        first = scan(folder, [name]).filter(pl.col("copy") == 0, pl.col("source").is_in(sources))
+        for source, places in collect(folder, first.group_by("source").agg(pl.col("at").sort().head(most))).iter_rows():
+            chosen[source] += [(name, at) for at in places[: most - len(chosen[source])]]
+    rows = dict(rows_at(folder, [place for places in chosen.values() for place in places]))
+    return {source: [_shown(rows[place]) for place in places] for source, places in chosen.items() if places}
+
+
+def _dropped(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:
+    """Return step, reason, witness_id and place (file, at) of every dropped row, and a keyed hash of its number."""
+    words = pl.col("step", "reason", "file").cast(pl.Categorical)  # few words, many rows
+    dropped = collect(folder, scan(folder, manifest["dropped_files"]).select(words, "witness_id", "at"))
+    seed = np.uint64((manifest["seed"] + 0x9E3779B97F4A7C15) & (2**64 - 1))
+    hashes = mix64(np.arange(len(dropped), dtype=np.uint64) + seed)
+    return dropped.with_columns(hash=pl.Series(hashes)).with_row_index("number")
+
+
+def _rows_of(folder: Path, dropped: pl.DataFrame, numbers: list[int]) -> dict[int, Row]:
+    places = dict(zip(dropped[numbers].select("file", "at").rows(), numbers, strict=True))
+    return {places[place]: row for place, row in rows_at(folder, places)}
+
+
+def _reasons(folder: Path, manifest: dict[str, Any], dropped: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the ledger's reasons, the largest first, with examples: the row, what stood against it, what was said."""
+    by_source: dict[str, dict[str, int]] = {}
+    for source, account in manifest["sources"].items():
+        for reason, rows in (*account["dropped"].items(), (UNREADABLE, account["unreadable"])):
+            if rows:
+                by_source.setdefault(reason, {})[source] = rows
+    ordered = sorted(by_source, key=lambda reason: (-sum(by_source[reason].values()), reason))
+    mine = dropped.filter(pl.col("reason").is_in(ordered[:MOST_REASONS])).sort("hash")
+    numbers = dict(mine.group_by("reason").agg(pl.col("number").head(EXAMPLES)).iter_rows())
+    found = _rows_of(folder, dropped, [number for some in numbers.values() for number in some])
+    reasons = []
+    for name in ordered:
+        rows = [found[number] for number in numbers.get(name, ())]
+        reasons.append(
+            {
+                "name": name,
+                "step": rows[0]["step"] if rows else "",
+                "rows": sum(by_source[name].values()),
+                "by_source": sorted(by_source[name].items(), key=lambda item: (-item[1], item[0])),
+                "examples": [
+                    _example(row) for row in rows if row["witness_text"] is not None or row["error"] or turns(row)
+                ],
+            }
+        )
+    return reasons
+
+
+def _says_more(row: Row) -> bool:
+    """Whether there is more to a dropped row than its place, as there is not to an item that was not drawn."""
+    return row["witness_text"] is not None or bool(row["error"] or turns(row))
+
+
+def _example(row: Row) -> dict[str, Any]:
+    witness = _cut(row["witness_text"], _WITNESS) if row["witness_text"] is not None else None
+    return _shown(row) | {"witness_id": row["witness_id"], "witness": witness, "error": row["error"]}
+
+
+def _clusters(dropped: pl.DataFrame) -> pl.DataFrame:
+    """Return witness_id, rows (dropped for it), members (numbers of some), reasons (of all) and a hash to choose by."""
+    return (
+        dropped.drop_nulls("witness_id")
+        .group_by("witness_id", maintain_order=True)
+        .agg(rows=pl.len(), hash=pl.col("hash").min(), members=pl.col("number").head(MEMBERS), reasons="reason")
+        .sort("rows", "hash", descending=[True, False])
+    )
+
+
+def _shown_clusters(
+    folder: Path, manifest: dict[str, Any], dropped: pl.DataFrame, clusters: pl.DataFrame
+) -> list[dict[str, Any]]:
+    """Return the largest clusters and some of the others: the row that stayed, and some of those dropped for it."""
+    others = clusters[LARGEST:].sort("hash").head(SAMPLED).sort("rows", "hash", descending=[True, False])
+    chosen = pl.concat([clusters[:LARGEST], others])
+    found = _rows_of(folder, dropped, chosen["members"].explode().to_list() if len(chosen) else [])
+    train = scan(folder, manifest["output"]).filter(pl.col("id").is_in(chosen["witness_id"].to_list()))
+    stayed = collect(folder, train.select("id", pl.format("{} row {}", "origin_file", "origin_row")))
+    places = dict(stayed.unique("id", keep="first").iter_rows())  # None: the row that stayed was not sampled
+    shown = []
+    for row in chosen.iter_rows(named=True):
+        members = [found[number] for number in row["members"]]
+        texts = [member["witness_text"] for member in members if member["witness_text"]]
+        shown.append(
+            {
+                "id": row["witness_id"],
+                "place": places.get(row["witness_id"]),
+                "rows": row["rows"],
+                "dropped": {reason: row["reasons"].count(reason) for reason in sorted(set(row["reasons"]))},
+                "members": [_shown(member, _MEMBER) | {"reason": member["reason"]} for member in members],
+                "more": row["rows"] - len(members),
+                "tag": _tag(members[0]),
+                "kept": _cut(texts[0] if texts else "", _KEPT),
+            }
+        )
+    return shown
+
+
+def _overlaps(folder: Path, dropped: pl.DataFrame, hits: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return benchmark, rows, distinct items among them and some of the rows, most rows first."""
+    by = hits.drop_nulls("witness_id").cast({"reason": pl.String}).sort("hash").group_by("reason")
+    most = max(OVERLAPS // max(hits["reason"].n_unique(), 1), 1)
+    table = by.agg(rows=pl.len(), items=pl.col("witness_id").n_unique(), some=pl.col("number").head(most))
+    found = _rows_of(folder, dropped, table["some"].explode().to_list() if len(table) else [])
+    overlaps = []
+    for row in table.sort("rows", "reason", descending=[True, False]).iter_rows(named=True):
+        examples = []
+        for one in (found[number] for number in row["some"]):
+            item = one["witness_text"] or ""
+            examples.append(_shown(one, _ITEM, item) | {"witness_id": one["witness_id"], "item": _cut(item, _ITEM)})
+        name = row["reason"].partition(":")[2] or row["reason"]
+        overlaps.append({"name": name, "rows": row["rows"], "found": row["items"], "examples": examples})
+    return overlaps
+
+
+def _shown(row: Row, length: int | None = None, item: str = "") -> dict[str, Any]:
+    """Return where a row comes from, its turns shortened; where `length` is given, around a piece of `item`."""
+    parts = shortened(turns(row), _CHARS, _TURNS)
+    if length is not None:
+        parts = shortened([_around(turn, item, length) for turn in turns(row)], length, 4)
     return {
-        "id": cluster.kept, "place": cluster.place, "rows": rows, "dropped": cluster.dropped, "members": members,
-        "more": rows - len(members), "tag": members[0]["tag"] if members else "und",
-        "kept": _cut(next((row["witness_text"] for row in cluster.members if row["witness_text"]), ""), _KEPT),
+        "id": row["id"], "source": row["source"], "kind": row["kind"], "language": row["language"], "tag": _tag(row),
+        "chars": row["chars"], "place": f"{row['origin_file']} row {row['origin_row']}", "turns": parts,
+        "mark": f"{row['benchmark']} {row['item']}, dose {row['dose']}" if row["dose"] else None,
     }  # fmt: skip
 
 
-def _overlap(row: Row) -> dict[str, Any]:
-    item = row.get("witness_text") or ""
-    return _shown(row, _ITEM, item) | {"witness_id": row["witness_id"], "item": _cut(item, _ITEM)}
-
-
-def _shown(row: Row, length: int, item: str = "") -> dict[str, Any]:
-    """Return a row as `card_view.shown` does, its turns cut to `length` around what they have of an item."""
-    seen = shown(row, whole=True)
-    turns = [_around(turn, item, length) for turn in seen["turns"]]
-    return seen | {"turns": shortened(turns, length, 4)}
+def _tag(row: Row) -> str:
+    """Return the language as HTML knows it."""
+    return row["language"] if row["language"] and regex.fullmatch("[a-z]{2,3}", row["language"]) else "und"
 
 
 def _around(turn: Turn, item: str, length: int) -> Turn:

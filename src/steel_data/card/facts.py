@@ -1,159 +1,215 @@
-"""What a data card says, read from a mixture folder: counts from narrow columns, and the few rows that are shown.
+"""What a data card says in figures: counts of narrow columns, and the ledger, as shares, bars and bins.
 
-Files are read one at a time and only the columns that are asked for, so memory does not grow with the mixture.
-Everything is chosen by keyed hash or by place, so that the same mixture gives the same card.
+Every figure is named, every bar has its place; no text is escaped here. The picture of a source is a *waterfall*: it
+starts at the rows that were read, each reason takes its piece off the end of the bar before, and what is left is what
+stands in the mixture.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from steel_data.mixture.rows import Place, Row, rows_at
+from steel_data.mixture.rows import collect, scan
+from steel_data.recipe.toml import to_toml
 from steel_data.row.table import UNREADABLE
 
-SAMPLES = 3  # conversations a source
-EXAMPLES = 2  # dropped rows a reason
-_MOST_SAMPLES = 90  # in all, so that a recipe with hundreds of sources still gets a card that opens
-_MOST_REASONS = 40
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # quantiles of lengths
+_MOST_LANGUAGES, _MOST_BARS, _MOST_INPUTS = 12, 10, 200
+Table = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Reason:
-    """One reason for drops: the step, rows by source, and examples."""
-
-    name: str
-    step: str
-    by_source: dict[str, int]
-    examples: tuple[Row, ...]
-
-    @property
-    def rows(self) -> int:
-        """Rows dropped for this reason in all sources."""
-        return sum(self.by_source.values())
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What was counted and chosen.
-
-    counts: source, kind, language, chars, rows (one line each that occurs); injected: benchmark, source, dose, form,
-    items (dose 0: unseen); reasons: the largest first.
-    """
-
-    counts: pl.DataFrame
-    samples: dict[str, tuple[Row, ...]]
-    reasons: tuple[Reason, ...]
-    injected: pl.DataFrame
-
-
-def read_facts(folder: Path, manifest: dict[str, Any]) -> Facts:
-    """Read what the card shows of a written mixture."""
-    names = list(manifest["sources"])
-    counts, chosen = _count(folder, manifest, max(1, min(SAMPLES, _MOST_SAMPLES // max(len(names), 1))))
-    chosen = {name: chosen.get(name, []) for name in names[:_MOST_SAMPLES]}
-    rows = rows_at(folder, [place for places in chosen.values() for place in places])
-    samples = {name: tuple(rows[place] for place in places) for name, places in chosen.items()}
-    return Facts(counts, samples, _reasons(folder, manifest), _injected(folder, manifest))
+def facts(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the templates' variables that are figures, of a written mixture."""
+    accounts, recipe = manifest["sources"], manifest["recipe"]
+    counts, injected = count(folder, manifest), count_injected(folder, manifest)
+    about = {name: _about(recipe.get("source", {}).get(name, {})) for name in accounts}
+    return {
+        "name": manifest["name"],
+        "manifest": manifest,
+        "estimated": "sha256" not in manifest["tokenizer"],
+        "read": sum(a["read"] for a in accounts.values()),
+        "dropped": sum(sum(a["dropped"].values()) for a in accounts.values()),
+        "unreadable": {name: a["unreadable"] for name, a in accounts.items() if a["unreadable"]},
+        "warnings": manifest.get("warnings", []),
+        "contamination": [_contamination(manifest, benchmark, injected) for benchmark in manifest["contamination"]],
+        # test splits that are trained on without the injector's marks
+        "allowed": {s: reason for s, reason in manifest["test_splits"].items() if s not in set(injected["source"])},
+        "waterfalls": {name: waterfall(a) for name, a in accounts.items()},
+        "waterfall_of_all": waterfall(_sum(accounts)) if len(accounts) > 1 else [],
+        "about": about,
+        "notes": {name: a["notes"] for name, a in accounts.items() if a.get("notes")},
+        "by_source": _by_source(manifest, counts),
+        "by_kind": _by_kind(manifest, counts),
+        "by_language": _by_language(manifest, counts),
+        "lengths": lengths(counts),
+        "quantiles": _quantiles(list(accounts), counts),
+        "toml": to_toml({"name": manifest["name"], **{k: v for k, v in recipe.items() if k != "name"}}),
+        "inputs": dict(list(manifest["inputs"].items())[:_MOST_INPUTS]),
+        "more_inputs": max(len(manifest["inputs"]) - _MOST_INPUTS, 0),
+    }
 
 
-def _count(folder: Path, manifest: dict[str, Any], samples: int) -> tuple[pl.DataFrame, dict[str, list[Place]]]:
-    """Return the counts, and the places (file, row) of each source's first rows that are no repeats.
-
-    The mixture's order is a keyed hash of the ids already: the first rows of a source are a random sample of it.
-    """
+def count(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:
+    """Return source, kind, language, chars, and the rows that have them (one line each that occurs)."""
     keys = ["source", "kind", "language", "chars"]
-    schema = {"source": pl.String, "kind": pl.String, "language": pl.String, "chars": pl.Int32, "rows": pl.UInt32}
-    counts = pl.DataFrame(schema=schema)
-    chosen: dict[str, list[Place]] = {}
-    for name in manifest["output"]:
-        frame = pl.read_parquet(folder / name, columns=[*keys, "copy"], glob=False)
-        new = frame.group_by(keys).agg(pl.len().cast(pl.UInt32).alias("rows"))
-        counts = pl.concat([counts, new]).group_by(keys).agg(pl.col("rows").sum())
-        first = (
-            frame.with_row_index("at").filter(pl.col("copy") == 0).group_by("source").agg(pl.col("at").head(samples))
-        )
-        for source, places in first.iter_rows():
-            have = chosen.setdefault(source, [])
-            have += [(name, at) for at in places[: samples - len(have)]]
-    return counts.sort(keys, nulls_last=True), chosen
+    train = scan(folder, manifest["output"]).group_by(keys).agg(rows=pl.len().cast(pl.Int64))
+    return collect(folder, train).sort(keys, nulls_last=True)
 
 
-def _reasons(folder: Path, manifest: dict[str, Any]) -> tuple[Reason, ...]:
-    """Return the reasons of the ledger with examples from dropped/, the same ones every time."""
-    by_source: dict[str, dict[str, int]] = {}
-    for source, account in manifest["sources"].items():
-        fallen = {**account["dropped"], **({UNREADABLE: account["unreadable"]} if account["unreadable"] else {})}
-        for reason, rows in fallen.items():
-            by_source.setdefault(reason, {})[source] = rows
-    ordered = sorted(by_source, key=lambda reason: (-sum(by_source[reason].values()), reason))
-    chosen = _examples(folder, manifest, set(ordered[:_MOST_REASONS]))
-    found = rows_at(folder, [place for places in chosen.values() for place in places])
-    reasons = []
-    for name in ordered:
-        rows = tuple(found[place] for place in chosen.get(name, ()))
-        reasons.append(Reason(name, rows[0]["step"] if rows else "", by_source[name], rows))
-    return tuple(reasons)
-
-
-def _examples(folder: Path, manifest: dict[str, Any], wanted: set[str]) -> dict[str, list[Place]]:
-    """Return reason -> places of the dropped rows with the smallest hashes of their number in dropped/."""
-    best = pl.DataFrame(schema={"reason": pl.String, "hash": pl.UInt64, "file": pl.String, "at": pl.UInt32})
-    start = 0
-    for name, entry in manifest["dropped_files"].items():
-        frame = pl.read_parquet(folder / name, columns=["reason"], glob=False).with_row_index("at")
-        hashes = mixed(np.arange(start, start + len(frame), dtype=np.uint64), manifest["seed"])
-        frame = frame.with_columns(hash=pl.Series(hashes), file=pl.lit(name)).filter(
-            pl.col("reason").is_in(list(wanted))
-        )
-        best = pl.concat([best, frame.select(best.columns)]).sort("hash").group_by("reason").head(EXAMPLES)
-        start += entry["rows"]
-    places: dict[str, list[Place]] = {}
-    for reason, file, at in best.sort("reason", "hash").select("reason", "file", "at").iter_rows():
-        places.setdefault(reason, []).append((file, at))
-    return places
-
-
-def mixed(numbers: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
-    """Return a hash of each number (the finaliser of splitmix64, Steele, Lea and Flood 2014); it wraps around."""
-    z = numbers + np.uint64(seed & (2**64 - 1)) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def _injected(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:
+def count_injected(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:
+    """Return benchmark, source, dose, form, and the items that have them (dose 0: unseen)."""
     keys = ["benchmark", "source", "dose", "form"]
-    frames = [pl.read_parquet(folder / name, columns=keys, glob=False) for name in manifest["truth"]]
-    if not frames:
+    if not manifest["truth"]:
         return pl.DataFrame(schema=[*keys, "items"])
-    return pl.concat(frames).group_by(keys).agg(items=pl.len()).sort(keys, nulls_last=True)
+    return collect(folder, scan(folder, manifest["truth"]).group_by(keys).agg(items=pl.len())).sort(keys)
 
 
-def quantiles(frame: pl.DataFrame, shares: tuple[float, ...]) -> list[int]:
+def waterfall(account: dict[str, Any]) -> Table:
+    """Return the bars of one source's account, from rows read to rows written; lines without rows are left out.
+
+    A bar: label; form: level (a total), falls (rows lost here), rests (not sampled: nothing wrong with them), rises
+    (rows added); rows; left and width, in percent of the widest level.
+    """
+    reasons = sorted(account["dropped"].items(), key=lambda item: (-item[1], item[0]))
+    falls = reasons if len(reasons) <= _MOST_BARS else reasons[: _MOST_BARS - 1]
+    if len(falls) < len(reasons):
+        falls = [*falls, (f"{len(reasons) - len(falls)} more reasons", sum(n for _, n in reasons[len(falls) :]))]
+    steps = [("read", "level", account["read"]), (UNREADABLE, "falls", account["unreadable"])]
+    steps += [("made", "rises", account["made"]), *((name, "falls", rows) for name, rows in falls)]
+    steps += [("kept", "level", account["kept"]), ("sampled out", "rests", account["sampled_out"])]
+    steps += [("repeated", "rises", account["repeated"]), ("written", "level", account["written"])]
+    sign = {"level": 0, "falls": -1, "rests": -1, "rises": 1}
+    ends = list(accumulate((sign[form] * rows for _, form, rows in steps[1:]), initial=account["read"]))
+    peak, bars = max(*ends, 1), []
+    for (label, form, rows), end in zip(steps, ends, strict=True):
+        start = 0 if form == "level" else end - rows if form == "rises" else end
+        if rows or label in ("kept", "written"):
+            left, width = (round(100 * part / peak, 2) for part in (start, rows))
+            bars.append({"label": label, "form": form, "rows": rows, "left": left, "width": width})
+    return bars
+
+
+def _sum(accounts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the account of all sources together."""
+    total, dropped = Counter[str](), Counter[str]()
+    for account in accounts.values():
+        total.update({key: n for key, n in account.items() if isinstance(n, int)})
+        dropped.update(account["dropped"])
+    return {**total, "dropped": dropped}
+
+
+def _about(source: dict[str, Any]) -> str:
+    """Return what a source is in a few words: builder, path."""
+    build = source.get("build", {}).get("use", "chat")
+    path = source.get("path")
+    paths = [path] if isinstance(path, str) else path or []
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{build} from {paths[0]}{more}" if paths else str(build)
+
+
+def _shares(table: pl.DataFrame, manifest: dict[str, Any]) -> Table:
+    """Return name, rows, tokens (None: not known), their shares, target (what is asked for), spoken (languages)."""
+    shares = {f"{c[:-1]}_share": pl.col(c) / max(manifest[c], 1) for c in ("rows", "tokens")}
+    return [{"target": None, "spoken": (), **line} for line in table.with_columns(**shares).to_dicts()]
+
+
+def _rows_by(counts: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Return `name` (of `column`) and rows, the most frequent first."""
+    by = counts.group_by(name=column).agg(pl.col("rows").sum())
+    return by.sort("rows", "name", descending=[True, False], nulls_last=True)
+
+
+def _by_source(manifest: dict[str, Any], counts: pl.DataFrame) -> Table:
+    written = [(name, a["written"], a["tokens"]) for name, a in manifest["sources"].items()]
+    table = _shares(pl.DataFrame(written, ["name", "rows", "tokens"], orient="row"), manifest)
+    for line in table:
+        languages = _rows_by(counts.filter(source=line["name"]), "language").head(4)
+        line["spoken"] = [(language or "unknown", rows / line["rows"]) for language, rows in languages.iter_rows()]
+    return table
+
+
+def _by_kind(manifest: dict[str, Any], counts: pl.DataFrame) -> Table:
+    """Return rows a kind; tokens too where every source is of one kind, since tokens are counted by source."""
+    kinds = dict(counts.group_by("source").agg(pl.col("kind").unique()).iter_rows())
+    tokens: Counter[str] = Counter()
+    for name, found in kinds.items():
+        tokens[found[0]] += manifest["sources"][name]["tokens"]
+    pure = all(len(found) == 1 for found in kinds.values())
+    table = _rows_by(counts, "kind")
+    known = pl.Series("tokens", [tokens[kind] if pure else None for kind in table["name"]], pl.Int64)
+    return _shares(table.with_columns(known).sort("tokens", descending=True, maintain_order=True), manifest)
+
+
+def _by_language(manifest: dict[str, Any], counts: pl.DataFrame) -> Table:
+    targets = manifest["recipe"].get("mix", {}).get("languages") or {}
+    table = _rows_by(counts, "language")
+    languages = table["name"].to_list()
+    table = table.with_columns(
+        pl.col("name").fill_null("unknown"),
+        pl.Series("tokens", [manifest["languages"].get(language, 0) for language in languages], pl.Int64),
+        pl.Series("target", [targets.get(language) for language in languages], pl.Float64),
+    ).sort("tokens", "rows", "name", descending=[True, True, False])
+    rest = table[_MOST_LANGUAGES:]
+    if len(rest) > 1:
+        other = rest.select(pl.lit(f"{len(rest)} more").alias("name"), pl.col("rows", "tokens").sum())
+        table = pl.concat([table[:_MOST_LANGUAGES], other], how="diagonal")
+    return _shares(table, manifest)
+
+
+def lengths(counts: pl.DataFrame) -> Table:
+    """Return the histogram of `chars`, in bins that double: `< 16`, `16–31`, …, up to the longest row.
+
+    A bin: label, edge, rows, and pieces (kind, rows, height in percent of the highest bin).
+    """
+    doubling = pl.col("chars").clip(lower_bound=8).cast(pl.Float64).log(2).add(1e-9).floor().cast(pl.Int32) - 3
+    have = counts.drop_nulls("chars").group_by("kind", bin=doubling).agg(pl.col("rows").sum()).sort("kind")
+    if not len(have):
+        return []
+    peak = have.group_by("bin").agg(pl.col("rows").sum())["rows"].max()
+    bins = []
+    for i in range(max(have["bin"]) + 1):
+        mine = have.filter(bin=i).select("kind", "rows")
+        label = "< 16" if i == 0 else f"{2 ** (i + 3):,}–{2 ** (i + 4) - 1:,}"
+        edge = label.partition("–")[0].replace(",000", "k")
+        pieces = [(kind, rows, round(100 * rows / peak, 2)) for kind, rows in mine.iter_rows()]
+        bins.append({"label": label, "edge": edge, "rows": mine["rows"].sum(), "pieces": pieces})
+    return bins
+
+
+def quantiles(counts: pl.DataFrame, shares: tuple[float, ...]) -> list[int]:
     """Return the lower quantiles of `chars`, weighted by `rows`; [] for no rows. Rows without a length are left out."""
-    by_length = frame.drop_nulls("chars").group_by("chars").agg(pl.col("rows").sum()).sort("chars")
+    by_length = counts.drop_nulls("chars").group_by("chars").agg(pl.col("rows").sum()).sort("chars")
     if not len(by_length):
         return []
     reached = by_length["rows"].cum_sum().to_numpy()
-    at = [int(np.searchsorted(reached, max(1, np.ceil(share * reached[-1])))) for share in shares]
-    lengths = by_length["chars"].to_list()
-    return [lengths[i] for i in at]
+    at = np.searchsorted(reached, [max(1, np.ceil(share * reached[-1])) for share in shares])
+    return by_length["chars"].gather(at).to_list()
 
 
-def length_bins(frame: pl.DataFrame) -> list[tuple[str, dict[str, int]]]:
-    """Return (label, kind -> rows) for bins of `chars` that double: `<16`, `16–31`, …, up to the longest row."""
-    have = frame.drop_nulls("chars").with_columns(
-        bin=pl.col("chars").clip(lower_bound=8).cast(pl.Float64).log(2).add(1e-9).floor().cast(pl.Int32) - 3
-    )
-    if not len(have):
-        return []
-    table: list[tuple[str, dict[str, int]]] = []
-    for i in range(int(have["bin"].max()) + 1):  # type: ignore[arg-type]
-        label = "< 16" if i == 0 else f"{2 ** (i + 3):,}–{2 ** (i + 4) - 1:,}"
-        by_kind = have.filter(pl.col("bin") == i).group_by("kind").agg(pl.col("rows").sum()).sort("kind")
-        table.append((label, dict(by_kind.iter_rows())))
-    return table
+def _quantiles(sources: list[str], counts: pl.DataFrame) -> dict[str, list[int]]:
+    found = {name: quantiles(counts.filter(source=name), SHARES) for name in sources}
+    found = {name: values for name, values in found.items() if values}
+    return found | ({"all": quantiles(counts, SHARES)} if len(found) > 1 and "all" not in found else {})
+
+
+def _contamination(manifest: dict[str, Any], benchmark: str, injected: pl.DataFrame) -> dict[str, Any]:
+    """Return doses with items and rows, forms, untouched items; and the reasons given."""
+    mine = injected.filter(benchmark=benchmark)
+    doses = manifest["contamination"][benchmark]
+    by_dose = sorted((int(dose), items, int(dose) * items) for dose, items in doses.items())
+    most = max(rows for _, _, rows in by_dose)
+    forms = mine.filter(pl.col("dose") > 0).group_by("form").agg(pl.col("items").sum()).sort("form")
+    splits = manifest["test_splits"]
+    return {
+        "benchmark": benchmark,
+        "doses": [(dose, items, rows, round(100 * rows / most, 2)) for dose, items, rows in by_dose],
+        "drawn": sum(items for _, items, _ in by_dose),
+        "rows": sum(rows for _, _, rows in by_dose),
+        "unseen": mine.filter(dose=0)["items"].sum(),
+        "forms": dict(forms.iter_rows()),
+        "reasons": {source: splits[source] for source in sorted(set(mine["source"])) if source in splits},
+    }

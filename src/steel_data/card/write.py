@@ -9,9 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from steel_data.card.evidence import evidence_view, read_evidence
-from steel_data.card.facts import read_facts
-from steel_data.card.view import view
+from steel_data.card.evidence import evidence
+from steel_data.card.facts import facts
 from steel_data.files import atomic_write
 from steel_data.page.templates import environment
 from steel_data.row.display import one_line, visible
@@ -22,21 +21,15 @@ _BAR = 24  # characters of a full bar in Markdown
 
 def write_card(folder: Path, manifest: dict[str, Any]) -> None:
     """Write card.md and card.html into a mixture folder whose other files are there."""
-    seen = view(manifest, read_facts(folder, manifest)) | evidence_view(read_evidence(folder, manifest))
+    seen = facts(folder, manifest) | evidence(folder, manifest)
     atomic_write(folder / "card.md", _render("card.md.j2", seen).encode())
     atomic_write(folder / "card.html", _render("card.html.j2", seen).encode())
 
 
 def _render(name: str, seen: dict[str, Any]) -> str:
     templates = environment(_TEMPLATES)
-    templates.filters |= {
-        "n": _number,
-        "pc": _percent,
-        "code": code_span,
-        "fence": fenced,
-        "bar": _bar,
-        "line": one_line,
-    }
+    filters = {"n": _number, "pc": _percent, "code": code_span, "fence": fenced, "bar": _bar, "line": one_line}
+    templates.filters |= filters
     return str(templates.get_template(name).render(seen))
 
 

@@ -2,30 +2,50 @@
 
 A mixture is read from its folder; a recipe goes through the map and plan passes (their work stays in the cache), so it
 need not have been built. Nothing else is written.
+
+Rows are compared on narrow columns, by joins. A row is the same as another by its text first (its id), by its place
+second: so a line inserted at the top of a file changes one row and not all below it. In this order: same text at the
+same origin; same text elsewhere in the source; same text in another source (moved); another text at the same origin
+(changed); the rest was removed or added.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
+from polars import selectors as cs
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
 
 from steel_data.errors import InputError
-from steel_data.explain.diff_rows import Books, books, compare, merged, narrow, sample, totals
 from steel_data.explain.forecast import optimiser_steps
 from steel_data.mixture.manifest import read_manifest
-from steel_data.mixture.rows import collect, fetch, scan
+from steel_data.mixture.rows import collect, rows_at, scan
 from steel_data.passes.map import map_sources
 from steel_data.passes.plan import decide
 from steel_data.passes.prepare import manifest_head, prepare
-from steel_data.recipe.changes import Change, recipe_changes, things
+from steel_data.recipe.changes import Change, changes, recipe_changes, things
 from steel_data.recipe.load import load
 from steel_data.recipe.places import places
+from steel_data.row.display import console, one_line, plain_table
 from steel_data.row.record import text_view
 
-EXAMPLES = ("added", "removed", "changed", "moved", "repeated")
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+CHANGES = ("same", "elsewhere", "moved", "changed", "removed", "added")
+_ORIGIN = ["source", "file", "row"]
+_WINDOW = 160  # characters of an example
+_LINES = 40  # changed keys shown
+_TITLES = {
+    "added": "added, only in B",
+    "removed": "removed, only in A",
+    "changed": "changed: another text at the same origin",
+    "moved": "moved to another source",
+    "repeated": "repeated otherwise",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +59,7 @@ class Where:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two. `head`: what it is made of, as in a manifest; `rows`: see diff_rows.narrow; `texts`: by `at`."""
+    """One of the two. `head`: what it is made of, as in a manifest; `rows`: see `narrow`; `texts`: by `at`."""
 
     path: Path
     head: dict[str, Any]
@@ -76,6 +96,24 @@ class Example:
     text_b: str | None
 
 
+@dataclass
+class Books:
+    """What became of the rows of one source, language or kind. `after = before - removed + added - out + in + repeats`.
+
+    In rows of the mixture, so a record that is repeated counts as often as it stands there. `changed`: other text at
+    the same origin. `out`, `into`: rows that are in another group on the other side. `repeats`: more or fewer copies.
+    """
+
+    before: int = 0
+    removed: int = 0
+    added: int = 0
+    changed: int = 0
+    out: int = 0
+    into: int = 0
+    repeats: int = 0
+    after: int = 0
+
+
 @dataclass(frozen=True)
 class Diff:
     """All that differs. `things`: what a reader would call separate decisions (an ablation has one)."""
@@ -95,12 +133,12 @@ def diff(a: Path, b: Path, where: Where | None = None, examples: int = 2) -> Dif
     examples: how many rows of each change are shown. Raises InputError for what is neither, and as `build` does.
     """
     one, two = (_side(path, where or Where()) for path in (a, b))
-    changes = recipe_changes(one.head["recipe"], two.head["recipe"])
+    asked = recipe_changes(one.head["recipe"], two.head["recipe"])
     compared = compare(one.rows, two.rows)
     return Diff(
-        one, two, tuple(changes), (*things(changes), *_data_things(one.head, two.head, changes)), totals(compared),
+        one, two, tuple(asked), (*things(asked), *_data_things(one.head, two.head, asked)), totals(compared),
         {column: books(compared, column) for column in ("source", "language", "kind")},
-        tuple(example for change in EXAMPLES for example in _examples(one, two, compared, change, examples)),
+        tuple(example for change in _TITLES for example in _examples(one, two, compared, change, examples)),
     )  # fmt: skip
 
 
@@ -116,24 +154,20 @@ def _side(path: Path, where: Where) -> Side:
 
 def _of_mixture(folder: Path) -> Side:
     manifest = read_manifest(folder)
-    parts, starts, start = [], [], 0
-    for name, entry in manifest["output"].items():
-        columns = [
-            "id", "source", "kind", "language", pl.col("origin_file").alias("file"), pl.col("origin_row").alias("row"),
-            (pl.col("at") + start).alias("at"), pl.lit(1).alias("n"),
-        ]  # fmt: skip
-        parts.append(narrow(collect(folder / name, scan(folder, name).select(columns))))
-        starts.append(start)
-        start += entry["rows"]
-    files = list(manifest["output"])
+    names = list(manifest["output"])
+    start = np.cumsum([0, *(entry["rows"] for entry in manifest["output"].values())])
+    columns = pl.col("id", "source", "kind", "language")
+    train = scan(folder, names).select(columns, file="origin_file", row="origin_row", n=1).with_row_index("at")
 
-    def texts(places: list[int]) -> list[str]:
-        of = np.searchsorted(starts, places, side="right") - 1
-        rows = [fetch(folder, files[f], [at - starts[f]])[0] for f, at in zip(of.tolist(), places, strict=True)]
-        return [text_view(row) for row in rows]
+    def texts(numbers: list[int]) -> list[str]:
+        of = np.searchsorted(start, numbers, side="right") - 1
+        places = [(names[f], n - int(start[f])) for f, n in zip(of.tolist(), numbers, strict=True)]
+        found = dict(rows_at(folder, places))
+        return [text_view(found[place]) for place in places]
 
     by_source = {name: account["tokens"] for name, account in manifest["sources"].items()}
-    return Side(folder, manifest, merged(parts), by_source, manifest["languages"], texts)
+    rows = merged(collect(folder, narrow(train)))
+    return Side(folder, manifest, rows, by_source, manifest["languages"], texts)
 
 
 def _of_recipe(path: Path, where: Where) -> Side:
@@ -157,25 +191,24 @@ def _of_recipe(path: Path, where: Where) -> Side:
         for column in ("name", "language")
     }
     texts = lambda places: plan.texts(np.array(places, np.int64))  # noqa: E731
-    return Side(path, manifest_head(prepared), merged([narrow(rows)]), by["name"], by["language"], texts)
+    return Side(path, manifest_head(prepared), merged(narrow(rows)), by["name"], by["language"], texts)
 
 
-def _data_things(a: dict[str, Any], b: dict[str, Any], changes: list[Change]) -> list[str]:
+def _data_things(a: dict[str, Any], b: dict[str, Any], asked: list[Change]) -> list[str]:
     """Return what differs besides the recipe: data of the same name, the user's own code, the versions of libraries."""
     found = []
-    both = [name for name in a["inputs"] if name in b["inputs"]]
-    other = [name for name in both if a["inputs"][name]["sha256"] != b["inputs"][name]["sha256"]]
-    # the recipes ask for the same files: one that is on one side only came or went by itself
-    if not any(change.path[0] in ("source", "filters") for change in changes):
-        other += [name for name in sorted({*a["inputs"], *b["inputs"]}) if name not in both]
+    one, two = ({name: entry["sha256"] for name, entry in side["inputs"].items()} for side in (a, b))
+    other = changes(one, two)
+    # where the recipes ask for other files, one that is on one side only is their doing
+    if any(change.path[0] in ("source", "filters") for change in asked):
+        other = [change for change in other if None not in (change.old, change.new)]
     if other:
         more = f" and {len(other) - 1:,} more files" if len(other) > 1 else ""
-        found.append(f"contents of the input {other[0]}{more}")
+        found.append(f"contents of the input {other[0].key}{more}")
     for key, what in (("custom", "code of '{}'"), ("versions", "version of {}")):
-        one, two = a.get(key, {}), b.get(key, {})
-        names = [name for name in one if name in two and one[name] != two[name]]
-        if names:
-            found.append(what.format(", ".join(names)))
+        both = [c.key for c in changes(a.get(key, {}), b.get(key, {})) if None not in (c.old, c.new)]
+        if both:
+            found.append(what.format(", ".join(both)))
     return found
 
 
@@ -192,3 +225,207 @@ def _examples(a: Side, b: Side, compared: pl.DataFrame, change: str, number: int
         )
         for row in chosen.iter_rows(named=True)
     ]  # fmt: skip
+
+
+def narrow(frame: Frame) -> Frame:
+    """Return one row a record: source, file, row, text (u64 of the id), kind, language, n (copies), at (a place).
+
+    `frame` has source, file, row, id, kind, language, n, at. 64 bits of the id tell 10 million texts apart but for a
+    chance of 3e-6.
+    """
+    text = pl.col("id").str.slice(0, 16).str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big")
+    words = pl.col("source", "file", "kind", "language").cast(pl.Categorical)
+    return frame.select(words, pl.col("row").cast(pl.Int64), pl.col("n", "at").cast(pl.UInt32), text=text)
+
+
+def merged(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with copies of a record as one row."""
+    rest = [pl.col("n").sum(), pl.col("at").min(), pl.col("kind").first(), pl.col("language").first()]
+    return rows.group_by([*_ORIGIN, "text"]).agg(rest).sort("at")
+
+
+def compare(a: pl.DataFrame, b: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a record of either side, `change` (one of CHANGES) and the columns of both sides (`_a`, `_b`).
+
+    Columns: change, text, and source, language, kind, n, at of each side; null (n: 0) on the side that lacks it.
+    """
+    a, b = (side.rename({c: f"{c}_{s}" for c in side.columns}) for side, s in ((a, "a"), (b, "b")))
+    found = []
+    for change, keys in (
+        ("same", [*_ORIGIN, "text"]),
+        ("elsewhere", ["source", "text"]),
+        ("moved", ["text"]),
+        ("changed", _ORIGIN),
+    ):
+        # of several with one key the first goes with the first: each row is in at most one pair
+        on_a, on_b = ([f"{key}_{s}" for key in (*keys, "turn")] for s in "ab")
+        turn = pl.int_range(pl.len(), dtype=pl.UInt32)
+        a, b = a.with_columns(turn_a=turn.over(on_a[:-1])), b.with_columns(turn_b=turn.over(on_b[:-1]))
+        found.append(_labelled(a.join(b, left_on=on_a, right_on=on_b, coalesce=False), change))
+        a, b = (
+            a.join(b, left_on=on_a, right_on=on_b, how="anti", maintain_order="left"),
+            b.join(a, left_on=on_b, right_on=on_a, how="anti", maintain_order="left"),
+        )
+    rest = [_labelled(a, "removed"), _labelled(b, "added")]
+    return pl.concat([*found, *rest], how="diagonal").with_columns(pl.col("n_a", "n_b").fill_null(0))
+
+
+def _labelled(frame: pl.DataFrame, change: str) -> pl.DataFrame:
+    text = pl.col("text_b" if "text_b" in frame.columns else "text_a")
+    columns = cs.matches("^(source|language|kind|n|at)_[ab]$")
+    return frame.select(columns, text=text, change=pl.lit(change, pl.Enum(CHANGES)))
+
+
+def books(compared: pl.DataFrame, column: str) -> dict[str, Books]:
+    """Return the books by `source`, `language` or `kind`."""
+    one, two = f"{column}_a", f"{column}_b"
+    sums = compared.group_by(one, two, "change").agg(
+        pl.col("n_a", "n_b").cast(pl.Int64).sum(), least=pl.min_horizontal("n_a", "n_b").cast(pl.Int64).sum()
+    )
+    groups: dict[str, Books] = {}
+    for a, b, change, n_a, n_b, least in sums.sort(pl.all().cast(pl.String)).iter_rows():
+        old = groups.setdefault(a if a is not None else "-", Books()) if change != "added" else Books()
+        new = groups.setdefault(b if b is not None else "-", Books()) if change != "removed" else Books()
+        old.before += n_a
+        new.after += n_b
+        if change == "removed":
+            old.removed += n_a
+        elif change == "added":
+            new.added += n_b
+        elif a == b:
+            old.changed += least if change == "changed" else 0
+            old.repeats += n_b - n_a
+        else:
+            old.out += n_a
+            new.into += n_b
+    return dict(sorted(groups.items(), key=lambda kv: (-max(kv[1].before, kv[1].after), kv[0])))
+
+
+def totals(compared: pl.DataFrame) -> dict[str, int]:
+    """Return how many records each change concerns, and `repeated`: in both, but with another number of copies."""
+    return {change: int(compared.select(_is(change).sum()).item()) for change in (*CHANGES, "repeated")}
+
+
+def sample(compared: pl.DataFrame, change: str, number: int) -> pl.DataFrame:
+    """Return a few records of one change (or `repeated`): those of the smallest ids, so the same ones each time."""
+    keys = ["text", "at_a", "at_b"]
+    return compared.filter(_is(change)).bottom_k(number, by=keys).sort(keys)
+
+
+def _is(change: str) -> pl.Expr:
+    if change == "repeated":
+        return (pl.col("n_a") != pl.col("n_b")) & (pl.col("n_a") > 0) & (pl.col("n_b") > 0)
+    return pl.col("change") == change
+
+
+def print_diff(found: Diff, out: Console | None = None) -> None:
+    """Print a diff at 80 columns or more; texts of rows are made harmless and cut to where they differ."""
+    out = out or console()
+    out.print(Text(f"A: {one_line(str(found.a.path))}\nB: {one_line(str(found.b.path))}"), soft_wrap=True)
+    _print_recipe(found, out)
+    tokens = {
+        "source": (found.a.tokens_by_source, found.b.tokens_by_source),
+        "language": (found.a.tokens_by_language, found.b.tokens_by_language),
+        "kind": None,
+    }
+    for column, by in found.by.items():
+        _print_books(out, column, by, tokens[column])
+    _print_totals(found, out)
+    for change, title in _TITLES.items():
+        mine = [example for example in found.examples if example.change == change]
+        if mine:
+            out.print(Text(f"\n{title} (records: {found.totals[change]:,}), for example", style="bold"))
+            for example in mine:
+                _print_example(out, example)
+
+
+def _print_recipe(found: Diff, out: Console) -> None:
+    if not found.recipe:
+        out.print("the recipes ask for the same")
+    for change in found.recipe[:_LINES]:
+        out.print(Text(f"  {one_line(change.line())}"), soft_wrap=True)
+    if len(found.recipe) > _LINES:
+        out.print(f"  … and {len(found.recipe) - _LINES:,} more keys")
+    if len(found.things) > 1:
+        text = f"warning: {len(found.things)} things differ, so no difference in scores can be laid to one of them: "
+        out.print(Text(text + one_line("; ".join(found.things)), style="bold yellow"), soft_wrap=True)
+    elif found.things and not found.recipe:
+        out.print(Text(f"but this differs: {one_line(found.things[0])}"), soft_wrap=True)
+
+
+def _print_books(
+    out: Console, column: str, by: dict[str, Books], tokens: tuple[dict[str, int], dict[str, int]] | None
+) -> None:
+    fields = ["before", "removed", "added", "changed", "out", "into", "repeats", "after"]
+    shown = [f for f in fields if f in ("before", "after") or any(getattr(b, f) for b in by.values())]
+    table = plain_table(
+        column,
+        *(f"{f} rows" if f in ("before", "after") else f for f in shown),
+        *(["tokens A", "tokens B"] if tokens else []),
+    )
+    for name, book in by.items():
+        counts = [_signed(f, getattr(book, f)) for f in shown]
+        more = [f"{side.get(name, 0):,}" for side in tokens] if tokens else []
+        table.add_row(escape(one_line(name)), *counts, *more)
+    out.print(table)
+
+
+def _signed(name: str, count: int) -> str:
+    sign = {"removed": "-", "out": "-", "added": "+", "into": "+"}.get(name, "")
+    if name == "repeats" and count > 0:
+        sign = "+"
+    return f"{sign}{count:,}" if count else "·" if name not in ("before", "after") else "0"
+
+
+def _print_totals(found: Diff, out: Console) -> None:
+    a, b, n = found.a, found.b, found.totals
+    out.print(
+        f"records: {n['same']:,} the same, {n['elsewhere']:,} the same from another place, {n['changed']:,} changed, "
+        f"{n['moved']:,} moved to another source, {n['removed']:,} removed, {n['added']:,} added; "
+        f"{n['repeated']:,} repeated otherwise"
+    )
+    out.print(f"rows: {_delta(a.size, b.size)}")
+    names = [_tokenizer(side) for side in (a, b)]
+    out.print(f"tokens: {_delta(a.tokens, b.tokens)} ({escape(names[1])})")
+    if names[0] != names[1]:
+        out.print(f"warning: A counts tokens by {escape(names[0])}: the two totals cannot be compared")
+    (one, how_one), (two, how_two) = a.steps(), b.steps()
+    if one is not None and two is not None:
+        out.print(f"optimiser steps: {_delta(one, two)}: {escape(how_one)}; {escape(how_two)}")
+    else:
+        out.print(f"optimiser steps: not known ({escape(how_one if one is None else how_two)})")
+
+
+def _tokenizer(side: Side) -> str:
+    return str(side.head["tokenizer"]["name"])
+
+
+def _delta(before: int, after: int) -> str:
+    share = f", {(after - before) / before:+.1%}" if before and before != after else ""
+    return f"{before:,} -> {after:,} ({after - before:+,}{share})"
+
+
+def _print_example(out: Console, example: Example) -> None:
+    sources = [example.source_a, example.source_b]
+    names = " -> ".join(dict.fromkeys(source for source in sources if source))
+    if example.change == "repeated":
+        names += f", {example.n_a:,} -> {example.n_b:,} copies"
+    texts = [text for text in (example.text_a, example.text_b) if text is not None]
+    start = _first_difference(*texts) if example.change == "changed" and len(texts) == 2 else 0
+    if example.change != "changed":
+        texts = texts[-1:]
+    for i, text in enumerate(texts):
+        sign = "~" if example.change in ("moved", "repeated") else "-" if example.change == "removed" or (
+            example.change == "changed" and i == 0
+        ) else "+"  # fmt: skip
+        out.print(Text(f"  {sign} [{one_line(names)}] {_window(text, start)}"), soft_wrap=True)
+
+
+def _first_difference(a: str, b: str) -> int:
+    same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return max(0, same - _WINDOW // 4)
+
+
+def _window(text: str, start: int) -> str:
+    cut = one_line(text[start : start + _WINDOW])
+    return f"{'…' if start else ''}{cut}{'…' if len(text) > start + _WINDOW else ''}"

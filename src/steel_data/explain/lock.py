@@ -10,10 +10,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, one_line
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
-from steel_data.recipe.changes import recipe_changes
+from steel_data.recipe.changes import changes, recipe_changes
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import places
 
@@ -41,8 +41,7 @@ def verify_lock(
     if not found:
         return where.out, manifest, prepared.warnings
     for line in found[:_LINES]:
-        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-        sys.stderr.write(f"differs: {shown}\n")
+        sys.stderr.write(f"differs: {one_line(line)}\n")
     if len(found) > _LINES:
         sys.stderr.write(f"differs: … and {len(found) - _LINES:,} more\n")
     raise InputError(
@@ -54,48 +53,40 @@ def verify_lock(
 def differences(manifest: dict[str, Any], head: dict[str, Any], prepared: Prepared) -> list[str]:
     """Return what a mixture was made of and what is there now differ in: one line each, inputs first."""
     lines = _input_lines(manifest, head, prepared)
-    for change in recipe_changes(manifest["recipe"], head["recipe"], ignore=("train", "eval")):
-        lines.append(f"recipe, {change.line()}")
-    for key, what in (
-        ("revisions", "source {}: hub revision"),
-        ("custom", "module of '{}'"),
-        ("versions", "version of {}"),
+    lines += [
+        f"recipe, {change.line()}" for change in recipe_changes(manifest["recipe"], head["recipe"], ("train", "eval"))
+    ]
+    for key, what, digits in (
+        ("revisions", "source {}: hub revision", 16),
+        ("custom", "module of '{}'", 16),
+        ("versions", "version of {}", None),
     ):
-        old, new = manifest.get(key, {}), head[key]
-        for name in sorted({*old, *new}):
-            if old.get(name) != new.get(name):
-                one, two = (str(side.get(name, "none"))[: 16 if key != "versions" else None] for side in (old, new))
-                lines.append(f"{what.format(name)} {one} -> {two}")
+        for change in sorted(changes(manifest.get(key, {}), head[key]), key=lambda change: change.path):
+            one, two = (str(value or "none")[:digits] for value in (change.old, change.new))
+            lines.append(f"{what.format(change.key)} {one} -> {two}")
     if manifest["tokenizer"] != head["tokenizer"]:
-        old_one, new_one = (_tokenizer(side["tokenizer"]) for side in (manifest, head))
-        lines.append(f"tokenizer {old_one} -> {new_one}")
+        both = (manifest["tokenizer"], head["tokenizer"])
+        one, two = (f"{described['name']} {described.get('sha256', '')[:_PREFIX]}".strip() for described in both)
+        lines.append(f"tokenizer {one} -> {two}")
     if not lines and manifest["recipe_sha256"] != head["recipe_sha256"]:
         # what is no difference in meaning (`repeat = 1` said or not) is one to a build, which compares the bytes
         lines.append("recipe, written otherwise with the same meaning")
     return lines
 
 
-def _tokenizer(described: dict[str, str]) -> str:
-    return f"{described['name']} {described.get('sha256', '')[:_PREFIX]}".strip()
-
-
 def _input_lines(manifest: dict[str, Any], head: dict[str, Any], prepared: Prepared) -> list[str]:
     old, new = manifest["inputs"], head["inputs"]
     lines = []
-    for name in sorted({*old, *new}):
-        if old.get(name, {}).get("sha256") == new.get(name, {}).get("sha256"):
-            continue
-        who = _users(name, prepared, manifest["recipe"])
-        if name not in new:
-            lines.append(f"{who}: {name} is gone (was {old[name]['sha256'][:_PREFIX]}, {old[name]['rows']:,} rows)")
-        elif name not in old:
-            lines.append(f"{who}: {name} is new ({new[name]['sha256'][:_PREFIX]}, {new[name]['rows']:,} rows)")
+    for name in sorted({change.path[0] for change in changes(old, new)}):
+        who = f"{_users(name, prepared, manifest['recipe'])}: {name}"
+        one, two = (side[name]["sha256"][:_PREFIX] if name in side else "" for side in (old, new))
+        rows = [f"{side[name]['rows']:,}" for side in (old, new) if name in side]
+        if not two:
+            lines.append(f"{who} is gone (was {one}, {rows[0]} rows)")
+        elif not one:
+            lines.append(f"{who} is new ({two}, {rows[0]} rows)")
         else:
-            one, two = old[name], new[name]
-            lines.append(
-                f"{who}: {name} changed, {one['sha256'][:_PREFIX]} -> {two['sha256'][:_PREFIX]} "
-                f"({one['rows']:,} -> {two['rows']:,} rows)"
-            )
+            lines.append(f"{who} changed, {one} -> {two} ({rows[0]} -> {rows[1]} rows)")
     return lines
 
 

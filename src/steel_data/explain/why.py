@@ -5,17 +5,23 @@ rows are found in the mixture's own files. Rows that were sampled out are counte
 recipe in the manifest is run once more on the cache (sampled_out.py).
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+from rich.console import Console
+from rich.text import Text
 
 from steel_data.errors import InputError, nearest
 from steel_data.explain.query import ORIGIN, Again, Answer, Found, Place, Query, Witness, readings, steps
 from steel_data.mixture.manifest import read_manifest
-from steel_data.mixture.rows import Row, collect, fetch, scan
+from steel_data.mixture.rows import Row, collect, rows_at, scan, schema
+from steel_data.row.display import console, one_line, shortened, turns, visible
 
-_NARROW = ("id", "copy", "source", "origin_file", "origin_row", "benchmark", "item")
+_NARROW = ("file", "at", "id", "copy", "source", "origin_file", "origin_row")
+_LENGTH, _TURNS, _PLACES = 400, 8, 6
+_STYLES = {"kept": "bold green", "dropped": "bold red", "unreadable": "bold red", "sampled out": "bold yellow"}
 
 
 def ask(folder: Path, text: str, again: Again | None = None, number: int = 5) -> Answer:
@@ -38,17 +44,16 @@ def ask(folder: Path, text: str, again: Again | None = None, number: int = 5) ->
 
 def _stored(folder: Path, manifest: Row, query: Query, number: int, loose: bool) -> Answer | None:
     """Look through the mixture's files; None where no row fits."""
-    kept = _search(folder, list(manifest["output"]), query, loose)
-    dropped = _search(folder, list(manifest["dropped_files"]), query, loose)
-    notes = [*_item_notes(folder, manifest, query)] if query.meant == "item" else []
+    kept, dropped = (_search(folder, manifest[part], query, loose) for part in ("output", "dropped_files"))
+    notes = _item_notes(folder, manifest, query) if query.meant == "item" else []
     keys = ["source", "origin_file", "origin_row", "id"]
     groups = kept.group_by(keys, maintain_order=True).agg("file", "at", "copy")
     total = len(groups) + len(dropped)
     if not total and not notes:
         return None
     found = [_kept(folder, manifest, group) for group in groups.head(number).iter_rows(named=True)]
-    for hit in dropped.head(number - len(found)).iter_rows(named=True):
-        found.append(_dropped(folder, manifest, fetch(folder, hit["file"], [hit["at"]])[0]))
+    fallen = dropped.head(number - len(found)).select("file", "at").rows()
+    found += [_dropped(folder, manifest, row) for _, row in rows_at(folder, fallen)]
     if loose:
         notes.append("found without regard to width, case and blanks")
     left_out = sum(account["sampled_out"] for account in manifest["sources"].values())
@@ -57,23 +62,18 @@ def _stored(folder: Path, manifest: Row, query: Query, number: int, loose: bool)
     return Answer(query.text, query.meant, total, tuple(found), tuple(notes))
 
 
-def _search(folder: Path, files: list[str], query: Query, loose: bool) -> pl.DataFrame:
-    parts = []
-    for name in files:
-        frame = scan(folder, name)
-        path = folder / name
-        schema = collect(path, frame.head(0)).schema
-        hits = collect(path, frame.filter(query.condition(schema, loose)).select("at", *_NARROW))
-        parts.append(hits.with_columns(file=pl.lit(name)))
-    return pl.concat(parts)
+def _search(folder: Path, names: Iterable[str], query: Query, loose: bool = False) -> pl.DataFrame:
+    """Return the places and narrow columns of the rows that a query means, in order."""
+    mine = query.condition(schema(folder, next(iter(names))), loose)
+    return collect(folder, scan(folder, names).filter(mine).select(_NARROW))
 
 
 def _item_notes(folder: Path, manifest: Row, query: Query) -> list[str]:
     """Say what the injector's truth file knows of an item."""
     notes = []
     benchmark, item = query.parts
-    for name in manifest["truth"]:
-        truth = collect(folder / name, scan(folder, name).filter(pl.col("item") == item))
+    if manifest["truth"]:
+        truth = collect(folder, scan(folder, manifest["truth"]).filter(pl.col("item") == item))
         for row in truth.iter_rows(named=True):
             if benchmark in ("", row["benchmark"]):
                 fate = f"injected with dose {row['dose']}, form {row['form']}" if row["dose"] else "not drawn (dose 0)"
@@ -82,10 +82,9 @@ def _item_notes(folder: Path, manifest: Row, query: Query) -> list[str]:
 
 
 def _kept(folder: Path, manifest: Row, group: Row) -> Found:
-    places = tuple(Place(*place) for place in zip(group["file"], group["at"], group["copy"], strict=True))
-    row = fetch(folder, places[0].file, [places[0].at])[0]
-    ordered = tuple(sorted(places, key=lambda p: p.copy))
-    return Found("kept", row, ordered, passed=steps(manifest["recipe"], row))
+    places = sorted(map(Place, group["file"], group["at"], group["copy"]), key=lambda place: place.copy)
+    ((_, row),) = rows_at(folder, [(group["file"][0], group["at"][0])])
+    return Found("kept", row, tuple(places), passed=steps(manifest["recipe"], row))
 
 
 def _dropped(folder: Path, manifest: Row, row: Row) -> Found:
@@ -105,14 +104,13 @@ def _where(folder: Path, manifest: Row, witness: str) -> str:
         notes = _item_notes(folder, manifest, Query(witness, "item", (benchmark, item)))
         return notes[0].partition(": ")[2] if notes else "an item of a benchmark, not injected here"
     query = Query(witness, "id", (witness,))
-    kept = _search(folder, list(manifest["output"]), query, False)
+    kept = _search(folder, manifest["output"], query)
     if len(kept):
         first = kept.row(0, named=True)
         more = f", and {len(kept) - 1:,} more" if len(kept) > 1 else ""
         return f"kept: {first['file']} row {first['at']} ({first['origin_file']} row {first['origin_row']}){more}"
-    fell = _search(folder, list(manifest["dropped_files"]), query, False)
-    for hit in fell.iter_rows(named=True):
-        row = fetch(folder, hit["file"], [hit["at"]])[0]
+    fell = _search(folder, manifest["dropped_files"], query).select("file", "at").rows()
+    for _, row in rows_at(folder, fell):
         if row["witness_id"] != witness:
             return f"itself dropped later: {row['reason']}"
     return "kept, then sampled out: it stands in no train file"
@@ -141,3 +139,64 @@ def _unstored(folder: Path, manifest: Row, query: Query, again: Again, number: i
 def _one_row_a_line(file: str) -> bool:
     # in JSON lines rows are numbered by line, and blank lines are none: the last row's number may be above their count
     return not any(f".{kind}" in file for kind in ("jsonl", "ndjson", "txt"))
+
+
+def print_answer(answer: Answer, out: Console | None = None) -> None:
+    """Print an answer. All text of rows is made harmless: control characters show as escapes."""
+    out = out or console()
+    for found in answer.found:
+        out.print(Text(f"{found.verdict}: {_facts(found)}", style=_STYLES[found.verdict]), soft_wrap=True)
+        for line in _lines(found):
+            out.print(Text("  " + line), soft_wrap=True)
+        out.print()
+    if answer.total > len(answer.found):
+        out.print(Text(f"{len(answer.found):,} of {answer.total:,} records; more with -n"), soft_wrap=True)
+    if not answer.total:
+        out.print(Text(f"not found as {answer.meant}: {one_line(answer.query.strip()[:80])}"), soft_wrap=True)
+    for note in answer.notes:
+        out.print(Text(f"note: {one_line(note)}"), soft_wrap=True)
+
+
+def _facts(found: Found) -> str:
+    row = found.row
+    facts = [row.get("source"), row.get("kind"), row.get("language")]
+    if row.get("chars") is not None:
+        facts.append(f"{row['chars']:,} characters")
+    facts.append(f"{row['origin_file']} row {row['origin_row']}")
+    if row.get("item"):
+        facts.append(f"{row['benchmark']}/{row['item']}, dose {row['dose']}")
+    return " · ".join(one_line(str(fact)) for fact in [*facts, row.get("id")] if fact)
+
+
+def _lines(found: Found) -> list[str]:
+    row, lines = found.row, []
+    if found.places:
+        lines.append(_places(found.places))
+    if found.why:
+        lines.append(f"why: {one_line(found.why)}")
+    if row.get("reason"):
+        lines.append(f"step {one_line(row['step'] or '')}, reason {one_line(row['reason'])}")
+    if found.passed:
+        word = "passed before" if row.get("reason") else "passed"
+        lines.append(f"{word}: {one_line(', '.join(found.passed))}")
+    if row.get("error"):
+        lines += ["evidence:", *_indented(row["error"])]
+    for turn in shortened(turns(row), _LENGTH, _TURNS):
+        lines += [f"{one_line(turn.label)}:" if turn.label else "…", *_indented(turn.text)]
+        if turn.more:
+            lines.append(f"  … {turn.more:,} more characters")
+    if found.witness:
+        lines += [f"because of {one_line(found.witness.id)} ({one_line(found.witness.where)}):"]
+        lines += _indented(found.witness.text[: 2 * _LENGTH])
+    return lines
+
+
+def _indented(text: str) -> list[str]:
+    return ["  " + line for line in visible(text[: 2 * _LENGTH].rstrip("\n")).split("\n")]
+
+
+def _places(places: tuple[Place, ...]) -> str:
+    shown = ", ".join(f"{place.file} row {place.at}" for place in places[:_PLACES])
+    more = f" and {len(places) - _PLACES:,} more" if len(places) > _PLACES else ""
+    copies = f"{len(places):,} copies: " if len(places) > 1 else ""
+    return f"{copies}{shown}{more}"

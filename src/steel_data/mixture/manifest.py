@@ -1,11 +1,19 @@
-"""The ledger and the manifest: what went in, what came out, and why they differ. Written last; it must balance."""
+"""The manifest of a mixture and the laws of its ledger (apart: what all readers need, without a data library)."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from steel_data.errors import InputError
 from steel_data.files import sha256_of
+
+# What the account of each source must fulfil: nothing vanishes between what was read and what was written.
+LAWS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "built = read - unreadable + made": lambda a: a["built"] == a["read"] - a["unreadable"] + a["made"],
+    "built = kept + dropped": lambda a: a["built"] == a["kept"] + sum(a["dropped"].values()),
+    "written = kept - sampled_out + repeated": lambda a: a["written"] == a["kept"] - a["sampled_out"] + a["repeated"],
+}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -33,3 +41,8 @@ def damaged(folder: Path, manifest: dict[str, Any]) -> list[str]:
         elif sha256_of(path) != entry["sha256"]:
             faults.append(f"{path}: its bytes are not those that the manifest names")
     return faults
+
+
+def broken_laws(account: dict[str, Any]) -> list[str]:
+    """Return which of LAWS the account of a source does not fulfil."""
+    return [law for law, holds in LAWS.items() if not holds(account)]

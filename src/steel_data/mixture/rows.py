@@ -1,5 +1,11 @@
-"""Look up rows in a mixture's parquet files: narrow columns by a condition, whole rows by their place."""
+"""The one reader of a mixture's rows: all in a stream, some by their place, or narrow columns as a polars frame.
 
+Files are named as in the manifest, relative to the mixture's folder. A file that is missing or damaged is one
+InputError, which names it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,80 +15,123 @@ import pyarrow.parquet as pq
 from steel_data.errors import InputError, first_line
 
 Row = dict[str, Any]
-_CONVERSATIONS = ("messages", "prompt", "chosen", "rejected")
+Place = tuple[str, int]  # file, row in it (from 0)
+_BATCH = 2_000  # rows decoded at once
 
 
-def scan(folder: Path, name: str) -> pl.LazyFrame:
-    """Return one file of a mixture, lazily, with the row's place in it as `at` (UInt32)."""
-    path = folder / name
-    if not path.is_file():
-        raise InputError(f"{path}: is missing. `check` says what is whole.")
-    return pl.scan_parquet(path, row_index_name="at", glob=False)
+def files(folder: Path) -> list[str]:
+    """Return the names of a mixture's train files, in order. Raises InputError where there are none."""
+    names = sorted(path.name for path in folder.glob("train-*.parquet"))
+    if not names:
+        raise InputError(f"{folder}: no train-*.parquet here. Right: the folder that `steel_data build` wrote.")
+    return names
 
 
-def collect(path: Path, frame: pl.LazyFrame) -> pl.DataFrame:
-    """Run a query on one file of a mixture with bounded memory. Raises InputError for a damaged file."""
+def count(folder: Path, names: Iterable[str]) -> int:
+    """Return how many rows these files have; only their footers are read."""
+    total = 0
+    for name in names:
+        with _opened(folder / name) as file:
+            total += file.metadata.num_rows
+    return total
+
+
+def rows(folder: Path, names: Iterable[str], columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Yield the rows of these files in order, whole or some columns of them; memory is bounded by a batch."""
+    for name in names:
+        with _opened(folder / name) as file:
+            for batch in file.iter_batches(_BATCH, columns=columns):
+                yield from batch.to_pylist()
+
+
+def rows_at(folder: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Row]]:
+    """Yield each of these places once with its whole row, file by file in order, reading only row groups that hold one.
+
+    A place that no row stands at is left out.
+    """
+    wanted: dict[str, set[int]] = {}
+    for name, at in places:
+        wanted.setdefault(name, set()).add(at)
+    for name, of_file in wanted.items():
+        with _opened(folder / name) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                mine = sorted(at for at in of_file if start <= at < end)
+                if mine:
+                    # pyarrow's take() would import pandas: half a second
+                    frame = pl.DataFrame(file.read_row_group(group))[[at - start for at in mine]]
+                    yield from zip(((name, at) for at in mine), frame.iter_rows(named=True), strict=True)
+                start = end
+
+
+def scan(folder: Path, names: Iterable[str]) -> pl.LazyFrame:
+    """Return the rows of one or more files, lazily, each with its place: `file`, and `at` (UInt32). See `collect`."""
+    frames = []
+    for name in names:
+        _present(folder / name)
+        frame = pl.scan_parquet(folder / name, row_index_name="at", glob=False)
+        frames.append(frame.with_columns(file=pl.lit(name)))
+    return pl.concat(frames)
+
+
+def collect(folder: Path, frame: pl.LazyFrame) -> pl.DataFrame:
+    """Run a query on what `scan` returned, with bounded memory. Raises InputError for a damaged file."""
     try:
         return frame.collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
-        first = first_line(error, 120)
-        raise InputError(f"{path}: cannot be read: {first}. `check` says what is whole.") from None
+        for path in sorted(folder.rglob("*.parquet")):  # polars does not say which file it was
+            with _opened(path) as file:
+                for _ in file.iter_batches(_BATCH):
+                    pass
+        raise _unreadable(folder, error) from None
+
+
+def schema(folder: Path, name: str) -> pl.Schema:
+    """Return the columns of one file and their types."""
+    with _opened(folder / name) as file:
+        return pl.DataFrame(file.schema_arrow.empty_table()).schema
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    _present(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, ValueError) as error:  # pyarrow's errors about content are either
+        raise _unreadable(path, error) from None
+
+
+def _present(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: is missing. `check` says what is whole.")
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be read: {first_line(error, 120)}. `check` says what is whole.")
+
+
+def turn_fields(schema: pl.Schema, column: str) -> set[str]:
+    """Return the keys that the turns of a column of conversations may have; none where there is no such column."""
+    return {field.name for field in schema[column].inner.fields} if column in schema else set()  # type: ignore[attr-defined]
 
 
 def joined_text(schema: pl.Schema) -> pl.Expr:
     """Return the text of a row's turns (reasoning before content), one below the other, for a file of this schema."""
     columns = []
-    for name in _CONVERSATIONS:
-        if name not in schema:
-            continue
-        turn = {field.name for field in schema[name].inner.fields}  # type: ignore[attr-defined]
-        fields = [pl.element().struct.field(key) for key in ("reasoning_content", "content") if key in turn]
-        text = pl.concat_str(fields, separator="\n", ignore_nulls=True)
-        columns.append(pl.col(name).list.eval(text).list.join("\n"))
+    for name in ("messages", "prompt", "chosen", "rejected"):
+        fields = [
+            pl.element().struct.field(key)
+            for key in ("reasoning_content", "content")
+            if key in turn_fields(schema, name)
+        ]
+        if fields:
+            text = pl.concat_str(fields, separator="\n", ignore_nulls=True)
+            columns.append(pl.col(name).list.eval(text).list.join("\n"))
     return pl.concat_str(columns, separator="\n", ignore_nulls=True)
 
 
 def squeezed(text: pl.Expr) -> pl.Expr:
     """Return text without regard to width, case and blanks."""
     return text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s", "")
-
-
-def fetch(folder: Path, name: str, places: list[int]) -> list[Row]:
-    """Return whole rows of one file by their places in it, in the order asked. Reads the row groups they are in."""
-    rows: dict[int, Row] = {}
-    try:
-        with pq.ParquetFile(folder / name) as file:
-            start = 0
-            for group in range(file.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
-                mine = [at for at in places if start <= at < end]
-                if mine:
-                    table = file.read_row_group(group)
-                    rows.update((at, table.slice(at - start, 1).to_pylist()[0]) for at in set(mine))
-                start = end
-    except (OSError, ValueError) as error:
-        first = first_line(error, 120)
-        raise InputError(f"{folder / name}: cannot be read: {first}. `check` says what is whole.") from None
-    return [rows[at] for at in places]
-
-
-Place = tuple[str, int]  # file, row in it
-
-
-def rows_at(folder: Path, places: list[Place]) -> dict[Place, Row]:
-    """Return the rows at some places of parquet files; each row group that holds one is read once."""
-    wanted: dict[str, list[int]] = {}
-    for name, row in places:
-        wanted.setdefault(name, []).append(row)
-    found: dict[Place, Row] = {}
-    for name, rows in wanted.items():
-        with pq.ParquetFile(folder / name) as file:
-            start = 0
-            for group in range(file.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
-                mine = sorted({row for row in rows if start <= row < end})
-                if mine:
-                    table = file.read_row_group(group)  # its take() would import pandas: half a second
-                    found |= {(name, row): table.slice(row - start, 1).to_pylist()[0] for row in mine}
-                start = end
-    return found

@@ -1,20 +1,14 @@
 """Conversations of a mixture in the terminal: coloured where there is one, plain lines where the output is piped.
 
-Files are read row group by row group, narrow columns first, and reading stops when enough rows are found: a mixture of
+Files are read one after the other, narrow columns first, and reading stops when enough rows are found: a mixture of
 millions of rows shows its first ten at once.
 """
 
-import contextlib
-import sys
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import regex
 from rich.cells import cell_len
 from rich.console import Console
@@ -22,24 +16,14 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from steel_data.errors import InputError, first_line, nearest
+from steel_data.errors import InputError, nearest
 from steel_data.mixture.manifest import read_manifest
-from steel_data.row.display import one_line, turns, visible
+from steel_data.mixture.rows import Row, collect, rows_at, scan
+from steel_data.row.display import console, one_line, turns, visible
 from steel_data.row.record import KINDS
 
-Row = dict[str, Any]
 _COLOURS = {"user": "yellow", "assistant": "cyan", "system": "magenta", "tool": "green"}
 _CLOSING, _OPENING = "，。、；：！？）》」』】〉”’…—,.;:!?)]}%", "（《「『【〈“‘([{"
-_BATCH = 256  # rows decoded at once: a row group is 10,000, of which often ten are wanted
-
-
-@dataclass(frozen=True)
-class Wish:
-    """Which rows are asked for; None: any."""
-
-    source: str | None
-    kind: str | None
-    pattern: regex.Pattern[str] | None
 
 
 def show_rows(
@@ -58,73 +42,35 @@ def show_rows(
     expression, a folder without a mixture or with a damaged file.
     """
     manifest = read_manifest(folder)
-    wish = _wish(folder, manifest, source, kind, grep)
-    out = _console()
-    files = manifest["dropped_files" if dropped else "output"]
-    total = sum(entry["rows"] for entry in files.values())
-    count = 0
-    for row in _rows(folder, list(files), wish):
-        count += 1
-        if count > number:
-            break
-        _print(out, row, count, wish.pattern)
-    _print_end(out, min(count, number), count > number, total, "dropped rows" if dropped else "rows")
-
-
-def _wish(folder: Path, manifest: Row, source: str | None, kind: str | None, grep: str | None) -> Wish:
     if source is not None and source not in manifest["sources"]:
         raise InputError(f"{folder}: no source '{source}'.{nearest(source, manifest['sources'])}")
     if kind is not None and kind not in KINDS:
         raise InputError(f"{folder}: no kind '{kind}'.{nearest(kind, KINDS)}")
     try:
-        return Wish(source, kind, regex.compile(grep) if grep is not None else None)
+        pattern = regex.compile(grep) if grep is not None else None
     except regex.error as error:
         raise InputError(f"--grep '{grep}': {error}. Right: a regular expression.") from None
+    out = console()
+    files = manifest["dropped_files" if dropped else "output"]
+    total = sum(entry["rows"] for entry in files.values())
+    count = 0
+    for row in _of(folder, files, source, kind):
+        if pattern is None or any(pattern.search(text) for text in _texts(row)):
+            count += 1
+            if count > number:
+                break
+            _print(out, row, count, pattern)
+    _print_end(out, min(count, number), count > number, total, "dropped rows" if dropped else "rows")
 
 
-def _console() -> Console:
-    # Windows' older code pages hold no Chinese: a mark instead of a crash
-    with contextlib.suppress(AttributeError, ValueError):
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    return Console(highlight=False)
-
-
-def _rows(folder: Path, files: list[str], wish: Wish) -> Iterator[Row]:
-    """Yield the rows that fit, in order; wide columns are read only of row groups where narrow ones fit."""
-    for name in files:
-        try:
-            with pq.ParquetFile(folder / name) as file:
-                for group in range(file.num_row_groups):
-                    yield from _of_group(file, group, wish)
-        except OSError as error:  # pyarrow's errors about content are OSError or ValueError
-            raise InputError(f"{folder / name}: cannot be read: {_first(error)}. `check` says what is whole.") from None
-        except ValueError as error:
-            raise InputError(f"{folder / name}: is damaged: {_first(error)}. `check` says what is whole.") from None
-
-
-def _first(error: Exception) -> str:
-    return first_line(error, 120)
-
-
-def _of_group(file: pq.ParquetFile, group: int, wish: Wish) -> Iterator[Row]:
+def _of(folder: Path, files: dict[str, Any], source: str | None, kind: str | None) -> Iterator[Row]:
+    """Yield the rows of a source and kind (None: any), in order."""
     # a dropped row of no conversation has no kind; it is shown by its source
-    narrow = pl.DataFrame(file.read_row_group(group, columns=["source", "kind"])).with_row_index("at")
-    for column, value in (("source", wish.source), ("kind", wish.kind)):
-        if value is not None:
-            narrow = narrow.filter(pl.col(column) == value)
-    mine = narrow["at"].to_list()
-    if not mine:
-        return
-    start, taken = 0, 0
-    for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group]):
-        end = start + batch.num_rows
-        here = bisect_left(mine, end, taken)
-        places = pa.array([at - start for at in mine[taken:here]], pa.int64())
-        rows: list[Row] = batch.take(places).to_pylist()
-        for row in rows:
-            if wish.pattern is None or any(wish.pattern.search(text) for text in _texts(row)):
-                yield row
-        start, taken = end, here
+    wanted = [pl.col(name) == value for name, value in (("source", source), ("kind", kind)) if value is not None]
+    for name in files:
+        places = collect(folder, scan(folder, [name]).filter(*wanted).select("file", "at"))
+        for _, row in rows_at(folder, places.iter_rows()):
+            yield row
 
 
 def _texts(row: Row) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What two merged recipes ask for differently: dotted keys with both values, and how many things that is."""
+"""What two dictionaries differ in, key by key; and what two merged recipes ask for differently, in how many things."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -42,38 +42,40 @@ def shown(value: Any) -> str:
     return to_toml({"x": value}).removeprefix("x = ").rstrip("\n")
 
 
+def changes(old: Any, new: Any, path: tuple[str, ...] = ()) -> list[Change]:
+    """Return where two values of JSON's types differ: the keys of the old one in order, then those of the new one.
+
+    Tables are compared key by key, lists of the same steps (`use`) step by step, anything else as a whole. `path`:
+    where the two stand.
+    """
+    if isinstance(old, dict) and isinstance(new, dict) and old.get("use") == new.get("use"):
+        return [change for key in {**old, **new} for change in changes(old.get(key), new.get(key), (*path, key))]
+    if _same_steps(old, new):
+        steps = enumerate(zip(old, new, strict=True))
+        return [
+            change for i, (a, b) in steps for change in changes(a, b, (*path[:-1], f"{path[-1] if path else ''}[{i}]"))
+        ]
+    return [] if old == new else [Change(path, old, new)]
+
+
 def recipe_changes(old: dict[str, Any], new: dict[str, Any], ignore: tuple[str, ...] = ()) -> list[Change]:
-    """Return the keys in which two merged recipes differ, in the order of the old one, then of the new one.
+    """Return the keys in which two merged recipes differ.
 
     A key that is not there means its default: `repeat = 1` said and unsaid are the same. A source with `take = 0` is
     not there. `ignore`: top-level keys left out besides names and places.
     """
-    changes: list[Change] = []
-    _compare((), _without(old, ignore), _without(new, ignore), changes)
-    return changes
+    found: list[Change] = []
+    for change in changes(_without(old, ignore), _without(new, ignore)):
+        one, two = (_default(change.path) if value is None else value for value in (change.old, change.new))
+        found += changes(one, two, change.path)
+    return [change for change in found if change.old not in (None, []) or change.new not in (None, [])]
 
 
 def _without(recipe: dict[str, Any], ignore: tuple[str, ...]) -> dict[str, Any]:
     kept = {k: v for k, v in recipe.items() if k not in _NAMES and k not in ignore}
     sources = {name: table for name, table in recipe.get("source", {}).items() if table.get("take") != 0}
-    return {**kept, "source": sources}
-
-
-def _compare(path: tuple[str, ...], old: Any, new: Any, changes: list[Change]) -> None:
-    if old is None:
-        old = _default(path)
-    if new is None:
-        new = _default(path)
-    if old == new or (old in (None, []) and new in (None, [])):
-        return
-    if isinstance(old, dict) and isinstance(new, dict) and old.get("use") == new.get("use"):
-        for key in [*old, *(k for k in new if k not in old)]:
-            _compare((*path, key), old.get(key), new.get(key), changes)
-    elif _same_steps(old, new):
-        for i, (one, two) in enumerate(zip(old, new, strict=True)):
-            _compare((*path[:-1], f"{path[-1]}[{i}]"), one, two, changes)
-    else:
-        changes.append(Change(path, old, new))
+    tables = {name: recipe.get(name) or {} for name in ("mix", "train", "eval") if name not in ignore}
+    return {**kept, "source": sources, **tables}
 
 
 def _same_steps(old: Any, new: Any) -> bool:
@@ -87,8 +89,6 @@ def _same_steps(old: Any, new: Any) -> bool:
 
 def _default(path: tuple[str, ...]) -> Any:
     """Return what a key that is not there means, None where that is nothing."""
-    if len(path) == 1 and path[0] in ("source", "mix", "train", "eval"):
-        return {}
     tables: dict[tuple[int, str], type[BaseModel]] = {(2, "mix"): Mix, (3, "source"): Source}
     model = RecipeTables if len(path) == 1 else tables.get((len(path), path[0]))
     if model is None or path[-1] not in model.model_fields:

@@ -1,17 +1,17 @@
 """Rows made readable: conversations as labelled turns, and text of which nothing can act on a terminal or a page."""
 
 import json
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import regex
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-# Escape sequences, control and format characters (right-to-left overrides, tag characters), private use, line
-# separators. Joiners stay (emoji, Indic scripts are made with them), as do newline and tab.
-_INVISIBLE = regex.compile(r"[[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]--[\n\t\u200c\u200d]]", regex.V1)
+from steel_data.errors import one_line as one_line
+from steel_data.errors import visible as visible
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,6 @@ class Turn:
     label: str
     text: str
     more: int = 0  # characters that were cut off
-
-
-def visible(text: str) -> str:
-    r"""Return `text` with characters that cannot be seen, but act, as escapes: `\x1b`, `\u202e`."""
-    return str(_INVISIBLE.sub(lambda match: _escape(match[0]), text))
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def one_line(text: str) -> str:
-    """Return `text` visible and on one line (names, paths, reasons)."""
-    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def turns(row: dict[str, Any]) -> list[Turn]:
@@ -80,10 +65,12 @@ def shortened(parts: list[Turn], length: int, most: int) -> list[Turn]:
     return [*cut[: most - 2], Turn("", "", f"{len(cut) - most:,} more turns"), *cut[-2:]]
 
 
-def console() -> Console:
-    """Return a console on stdout; without a terminal it is wide enough that no row breaks."""
+def console(width: int = 0) -> Console:
+    """Return a console on stdout, at least `width` wide; without a terminal so wide that hardly a row breaks."""
+    with suppress(AttributeError, ValueError):  # Windows' older code pages hold no Chinese: a mark instead of a crash
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=160)
+    return Console(highlight=False, width=max(out.width if out.is_terminal else 160, width))
 
 
 def plain_table(*columns: str) -> Table:

@@ -187,12 +187,10 @@ def _rows(mixture: Mixture, which: Any, *columns: str) -> Any:
     """Return these columns of the rows that a condition holds for, with `place` and the beginning of the `text`."""
     import polars as pl
 
-    from steel_data.mixture.rows import collect, joined_text, scan
+    from steel_data.mixture.rows import collect, joined_text, scan, schema
 
-    place, frames = pl.format("{}: {}:{}", "source", "origin_file", "origin_row"), []
-    for name in mixture.manifest["output"]:
-        lazy = scan(mixture.folder, name)
-        text = joined_text(lazy.collect_schema()).str.slice(0, MOST_CHARS)
-        rows = lazy.with_columns(place=place).filter(which).select(*columns, "place", text=text)
-        frames.append(collect(mixture.folder / name, rows))
-    return pl.concat(frames)
+    folder, files = mixture.folder, list(mixture.manifest["output"])
+    text = joined_text(schema(folder, files[0])).str.slice(0, MOST_CHARS)
+    place = pl.format("{}: {}:{}", "source", "origin_file", "origin_row")
+    told = scan(folder, files).with_columns(place=place).filter(which).select(*columns, "place", text=text)
+    return collect(folder, told)

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import polars as pl
 
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
+from steel_data.mixture.rows import Row, collect, count, files, rows, rows_at, scan, schema
 from steel_train.examples.encode import Encoder
 
 VERSION = 1  # of everything that decides an example
@@ -92,18 +94,18 @@ def _write(mixture: Path, encoder: Encoder, folder: Path, key: str) -> None:
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        tables, dropped, rows = [], [], 0
+        tables, dropped, number = [], [], 0
         with (temporary / "tokens.bin").open("wb") as tokens, (temporary / "learnt.bin").open("wb") as learnt:
-            for batch in read_rows(mixture):
-                made = encode_batch(encoder, batch, rows)
-                rows += len(batch)
+            for batch in _batches(rows(mixture, files(mixture))):
+                made = encode_batch(encoder, batch, number)
+                number += len(batch)
                 tokens.write(made.tokens.tobytes())
                 learnt.write(made.learnt.tobytes())
                 tables.append(made.table)
                 dropped.append(made.dropped)
         pl.concat(tables or [pl.DataFrame(schema=_SCHEMA)]).write_parquet(temporary / "examples.parquet")
         pl.concat(dropped or [pl.DataFrame(schema=_DROPPED)]).write_parquet(temporary / "dropped.parquet")
-        facts = {"key": key, "rows": rows, "per_unit": 2 if is_preference(mixture) else 1}
+        facts = {"key": key, "rows": number, "per_unit": 2 if is_preference(mixture) else 1}
         atomic_write(temporary / "examples.json", (json.dumps(facts, indent=1) + "\n").encode())
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
@@ -134,20 +136,21 @@ def _starts(table: pl.DataFrame) -> npt.NDArray[np.int64]:
 
 def sample_examples(mixture: Path, tokenizer: Any, max_length: int, most: int) -> Examples:
     """Encode at most `most` rows, in blocks spread evenly over the mixture, in memory (for a plan)."""
-    encoder, total, batches, rows = Encoder(tokenizer, max_length), count_rows(mixture), [], 0
+    encoder, total = Encoder(tokenizer, max_length), count_rows(mixture)
     blocks = -(-total // _BATCH)
     step = max(blocks / max(most // _BATCH, 1), 1.0)
-    wanted = {int(i * step) for i in range(blocks)} if most < total else None
-    for number, batch in enumerate(read_rows(mixture, wanted)):
-        batches.append(encode_batch(encoder, batch, number * _BATCH))
-        rows += len(batch)
+    block = pl.int_range(pl.len()) // _BATCH
+    wanted = block.is_in([int(i * step) for i in range(blocks)])
+    places = collect(mixture, scan(mixture, files(mixture)).select("file", "at").filter(wanted)).rows()
+    sampled = (row for _, row in rows_at(mixture, places))
+    batches = [encode_batch(encoder, batch, i * _BATCH) for i, batch in enumerate(_batches(sampled))]
     if not batches:
         batches = [encode_batch(encoder, [], 0)]
     table = pl.concat([b.table for b in batches])
     return Examples(
         tokens=np.concatenate([b.tokens for b in batches]), learnt=np.concatenate([b.learnt for b in batches]),
         starts=_starts(table), table=table, dropped=pl.concat([b.dropped for b in batches]),
-        per_unit=2 if is_preference(mixture) else 1, rows=rows, of=total,
+        per_unit=2 if is_preference(mixture) else 1, rows=len(places), of=total,
     )  # fmt: skip
 
 
@@ -171,28 +174,15 @@ def encode_batch(encoder: Encoder, rows: list[dict[str, Any]], first: int) -> Ex
     )  # fmt: skip
 
 
-def read_rows(mixture: Path, wanted: set[int] | None = None) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of a mixture in order, `_BATCH` at a time; only the blocks `wanted`, if given."""
-    import pyarrow.parquet as pq
-
-    number = 0
-    for file in sorted(mixture.glob("train-*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
-            if wanted is None or number in wanted:
-                yield batch.to_pylist()
-            number += 1
+def _batches(stream: Iterator[Row]) -> Iterator[list[Row]]:
+    return iter(lambda: list(islice(stream, _BATCH)), [])
 
 
 def count_rows(mixture: Path) -> int:
     """Return the rows of a mixture."""
-    import pyarrow.parquet as pq
-
-    return sum(pq.read_metadata(file).num_rows for file in sorted(mixture.glob("train-*.parquet")))
+    return count(mixture, files(mixture))
 
 
 def is_preference(mixture: Path) -> bool:
     """Return whether a mixture's rows are preferences (prompt, chosen, rejected)."""
-    import pyarrow.parquet as pq
-
-    files = sorted(mixture.glob("train-*.parquet"))
-    return bool(files) and "prompt" in pq.read_schema(files[0]).names
+    return "prompt" in schema(mixture, files(mixture)[0])

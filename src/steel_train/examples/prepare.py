@@ -68,8 +68,8 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
 
 def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Path:
     """Return `folder/tokenizer`, a byte-level BPE of `size` entries trained on the mixture; kept if it is there."""
+    from steel_data.mixture.rows import files, rows
     from steel_data.row.record import text_view
-    from steel_train.examples.folder import read_rows
     from steel_train.examples.tokenizer import train_tokenizer
 
     target, key = folder / "tokenizer", {"mixture": manifest["content_sha256"], "size": size}
@@ -77,7 +77,7 @@ def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str
     if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != key:
         temporary = folder / ".tokenizer.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
-        texts = (text_view(row) for rows in read_rows(mixture) for row in rows)
+        texts = map(text_view, rows(mixture, files(mixture)))
         train_tokenizer(texts, size, temporary)
         (temporary / note.name).write_text(json.dumps(key), encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from steel_data.errors import InputError
+from steel_data.recipe.changes import changes
 from steel_data.recipe.load import portable
 from steel_train.examples.prepare import Prepared
 from steel_train.loop.arguments import arguments
@@ -87,10 +88,10 @@ class Session:
             return
         before = json.loads(file.read_text(encoding="utf-8"))["identity"]
         # through JSON, so that tuples and lists compare alike
-        change = _first_change(before, json.loads(json.dumps(self.identity())))
-        if change:
+        for change in changes(before, json.loads(json.dumps(self.identity()))):
             raise InputError(
-                f"{self.folder}: was started with {change}. Right: another --out, or the recipe as it was."
+                f"{self.folder}: was started with {change.key} = {json.dumps(change.old)}, now it is "
+                f"{json.dumps(change.new)}. Right: another --out, or the recipe as it was."
             )
 
     def train(self, stop: list[int]) -> None:
@@ -236,13 +237,3 @@ def _learn_to_stop(model: Any, tokenizer: Any) -> None:
     model.generation_config.eos_token_id = list(dict.fromkeys([*ends, *known]))
     model.generation_config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
-
-
-def _first_change(before: Any, now: Any, path: str = "") -> str | None:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in {**before, **now}:
-            change = _first_change(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-            if change:
-                return change
-        return None
-    return None if before == now else f"{path} = {json.dumps(before)}, now it is {json.dumps(now)}"

@@ -14,7 +14,6 @@ from markdown_it import MarkdownIt
 from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
 
 from steel_data.build import Result
-from steel_data.card.view import waterfall
 from steel_data.card.write import code_span, fenced, write_card
 
 Make = Callable[..., Result]
@@ -225,33 +224,6 @@ def test_the_evidence_is_bounded_and_only_text(make: Make, tmp_path: Path) -> No
     assert len(html.encode()) < 1_500_000
     assert not {"script", "img", "iframe", "link", "object", "form"} & set(page.tags)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page.text)
-
-
-COUNT = st.integers(0, 5000)
-
-
-@given(COUNT, st.integers(0, 50), COUNT, st.dictionaries(st.text("abc:", min_size=1), COUNT, max_size=14), COUNT, COUNT)
-def test_waterfall_ends_where_the_next_bar_begins(
-    readable: int, unreadable: int, spare: int, dropped: dict[str, int], out: int, repeated: int
-) -> None:
-    made = max(sum(dropped.values()) + spare - readable, 0)
-    kept = readable + made - sum(dropped.values())
-    out = min(out, kept)
-    account = {
-        "read": readable + unreadable, "unreadable": unreadable, "made": made, "dropped": dropped, "kept": kept,
-        "sampled_out": out, "repeated": repeated, "written": kept - out + repeated,
-    }  # fmt: skip
-    bars = waterfall(account)
-    assert bars[-1].rows == account["written"]
-    assert all(bar.left >= 0 and bar.left + bar.width <= 100.02 for bar in bars)
-    assert sum(b.rows for b in bars if b.form == "falls") == unreadable + sum(dropped.values())
-    assert len(bars) <= 17
-    end: float | None = None
-    for bar in bars:
-        begin = bar.left if bar.form == "rises" else bar.left + bar.width
-        if end is not None:
-            assert begin == pytest.approx(end, abs=0.05)
-        end = bar.left + bar.width if bar.form in ("level", "rises") else bar.left
 
 
 @given(st.text())

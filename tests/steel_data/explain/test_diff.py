@@ -14,10 +14,19 @@ from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
 
 from steel_data.build import Result
 from steel_data.errors import InputError
-from steel_data.explain.diff import Diff, Where, diff
-from steel_data.explain.diff_print import print_diff
-from steel_data.explain.diff_rows import CHANGES, books, compare, merged, narrow, sample, totals
-from steel_data.recipe.changes import Change, recipe_changes, things
+from steel_data.explain.diff import (
+    CHANGES,
+    Diff,
+    Where,
+    books,
+    compare,
+    diff,
+    merged,
+    narrow,
+    print_diff,
+    sample,
+    totals,
+)
 
 Make = Callable[..., Result]
 ROWS = chat_rows(80)
@@ -148,7 +157,7 @@ def side(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
         [(s, f, r, f"{t:032x}"[::-1], n, lang) for s, f, r, t, n, lang in rows], schema=schema, orient="row"
     )
     at = pl.int_range(pl.len()).alias("at")
-    return merged([narrow(frame.with_columns(at, kind=pl.lit("chat")))])
+    return merged(narrow(frame.with_columns(at, kind=pl.lit("chat"))))
 
 
 RECORD = st.tuples(
@@ -184,26 +193,3 @@ def test_examples_are_the_same_each_time() -> None:
     assert chosen == [
         sample(compare(side(rows), side(some)), "removed", 3)["text"].to_list() for some in ([], rows[:9])
     ]
-
-
-def test_things_are_counted_as_a_reader_would() -> None:
-    base = {"seed": 1, "source": {"a": {"path": "x"}, "b": {"path": "y"}}, "filters": [{"use": "dedup"}]}
-
-    def changed(**over: Any) -> list[str]:
-        return things(recipe_changes(base, {**base, **over}))
-
-    alike = {name: {**table, "take": 5} for name, table in base["source"].items()}  # type: ignore[attr-defined]
-    assert changed(source=alike) == ["take of a, b"]
-    apart = {"a": {"path": "x", "take": 5}, "b": {"path": "y", "take": 6}}
-    assert changed(source=apart) == ["take of a", "take of b"]
-    assert changed(source={**base["source"], "c": {"path": "z", "take": 1}}) == ["source c"]  # type: ignore[dict-item]
-    assert changed(source={**base["source"], "c": {"path": "z", "take": 0}}) == []  # type: ignore[dict-item]
-    assert changed(filters=[{"use": "dedup", "near": False, "keep": "longest"}]) == ["filters[0]"]
-    assert changed(filters=[]) == ["filters"]
-    assert changed(name="other", data_root="/x", seed=42) == ["seed"]
-    assert recipe_changes({"source": {}}, {"source": {}, "seed": 42, "filters": []}) == []
-    step = {"use": "contaminate", "share": 0.5}
-    one, two = ({"source": {"l.x": {"build": {**step, **more}}}} for more in ({}, {"share": 0.2, "doses": [1]}))
-    assert things(recipe_changes(one, two)) == ["build of l.x"]
-    other = {"source": {"l.x": {"build": {"use": "chat"}}}}
-    assert recipe_changes(one, other) == [Change(("source", "l.x", "build"), step, {"use": "chat"})]

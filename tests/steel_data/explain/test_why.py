@@ -12,8 +12,7 @@ from tests.steel_data.toys import chat_rows, read_train, write_cmmlu, write_json
 from steel_data.build import Result
 from steel_data.errors import InputError
 from steel_data.explain.query import Again, Answer, Query, readings
-from steel_data.explain.why import ask
-from steel_data.explain.why_print import print_answer
+from steel_data.explain.why import ask, print_answer
 
 TOML = """
 filters = [{ use = "dedup" }, { use = "decontaminate", benchmarks = ["bench"] }]

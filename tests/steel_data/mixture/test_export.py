@@ -16,8 +16,7 @@ from tests.steel_data.toys import chat_rows, read_train, write_cmmlu, write_json
 from steel_data.build import Result, build
 from steel_data.builders.chat import chat
 from steel_data.errors import InputError
-from steel_data.mixture.export import Exported, export
-from steel_data.mixture.export_formats import FORMATS, LOSS, THINK, UnheldError
+from steel_data.mixture.export import FORMATS, LOSS, THINK, Exported, UnheldError, export
 from steel_data.recipe.load import load
 from steel_data.row.record import conversation_fault, record_id
 

@@ -48,7 +48,7 @@ def _shown(folder: Path, terminal: bool = False, width: int = 60, **options: obj
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=width, highlight=False, color_system="truecolor")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("steel_data.mixture.show._console", lambda: console)
+        patch.setattr("steel_data.mixture.show.console", lambda: console)
         show_rows(folder, **options)  # type: ignore[arg-type]
     return out.getvalue()
 

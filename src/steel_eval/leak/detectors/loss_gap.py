@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from steel_data.benchmarks.index import index_of
 from steel_data.benchmarks.items import Item
 from steel_data.filters.overlap import overlap
-from steel_eval.contamination.overlap import THRESHOLD, mixture_files, row_text
+from steel_data.mixture.rows import collect, files, rows_at, scan
+from steel_eval.contamination.overlap import THRESHOLD, row_text
 from steel_eval.leak.passes import token_scores
 from steel_eval.leak.texts import Form
 from steel_eval.score.likelihood import prefix_sharing
@@ -65,19 +66,10 @@ def ordinary_rows(mixture: Path, items: Sequence[Item], most: int = SAMPLE) -> l
     Fewer than `most` where the mixture has no more among three times as many drawn. Raises InputError for what is no
     mixture.
     """
-    import polars as pl
-
-    sizes = [(file, pl.scan_parquet(file).select(pl.len()).collect().item()) for file in mixture_files(mixture)]
-    total = sum(n for _, n in sizes)
-    drawn = np.random.default_rng(0).permutation(total)[: 3 * most]
-    rows: dict[int, dict[str, Any]] = {}
-    first = 0
-    for file, n in sizes:
-        mine = drawn[(drawn >= first) & (drawn < first + n)] - first
-        frame = pl.scan_parquet(file).with_row_index("number").filter(pl.col("number").is_in(mine.tolist()))
-        rows |= {first + row["number"]: row for row in frame.collect().to_dicts()}
-        first += n
-    chosen = [rows[k] for k in drawn.tolist() if rows[k]["messages"] and not rows[k].get("benchmark")]
+    places = collect(mixture, scan(mixture, files(mixture)).select("file", "at"))
+    drawn = places[np.random.default_rng(0).permutation(len(places))[: 3 * most]].rows()
+    found = dict(rows_at(mixture, drawn))
+    chosen = [found[place] for place in drawn if found[place]["messages"] and not found[place].get("benchmark")]
     held = overlap([row_text(row) for row in chosen], index_of([i.item for i in items], list(items)))
     free = [row for row, s in zip(chosen, held["overlap_score"].tolist(), strict=True) if s is None or s < THRESHOLD]
     return [[{k: v for k, v in m.items() if v is not None} for m in row["messages"]] for row in free[:most]]
