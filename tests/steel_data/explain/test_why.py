@@ -11,7 +11,7 @@ from tests.steel_data.toys import chat_rows, read_train, write_cmmlu, write_json
 
 from steel_data.build import Result
 from steel_data.errors import InputError
-from steel_data.explain.query import Again, Answer, Query, readings
+from steel_data.explain.query import Again, Answer
 from steel_data.explain.why import ask, print_answer
 
 TOML = """
@@ -130,71 +130,6 @@ def test_items_are_told_with_dose_and_copies_or_not_drawn(mixture: Path) -> None
     assert ask(mixture, "test/nowhere/00002").notes == ("no row holds it, and no injector drew from its split",)
 
 
-def test_sampled_out_row_is_recomputed_with_its_rank(mixture: Path, tmp_path: Path) -> None:
-    written = set(read_train(mixture).filter(pl.col("source") == "b")["origin_row"])
-    ranks = []
-    for row in set(range(20)) - written:
-        (found,) = ask(mixture, f"b.jsonl:{row}", where(tmp_path)).found
-        assert found.verdict == "sampled out"
-        head, _, rank = found.why.rpartition("number ")
-        assert head == "take = 7 of source b takes the first 7 of 20; it is "
-        ranks.append(int(rank))
-        assert found.row["messages"][0]["content"] == ROWS[40 + row]["instruction"]
-    assert sorted(ranks) == list(range(8, 21))
-    (by_id,) = ask(mixture, found.row["id"], where(tmp_path)).found
-    (by_text,) = ask(mixture, f"第{40 + row}号回答", where(tmp_path)).found
-    assert by_id.why == by_text.why == found.why
-
-
-def test_changed_inputs_are_named_with_the_answer(mixture: Path, tmp_path: Path) -> None:
-    row = min(set(range(20)) - set(read_train(mixture).filter(pl.col("source") == "b")["origin_row"]))
-    write_jsonl(tmp_path / "b.jsonl", ROWS[40:58])
-    answer = ask(mixture, f"b.jsonl:{row}", where(tmp_path))
-    assert answer.notes[0] == "something has changed since it was built, and this answer is of today's"
-    assert answer.notes[1].startswith("changed: source b: b.jsonl changed, ")
-    (tmp_path / "b.jsonl").unlink()
-    with pytest.raises(InputError, match=r"b\.jsonl:\d+: in none of the .*no such file.*--recipe and --data-root"):
-        ask(mixture, f"b.jsonl:{row}", where(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("mix", "said"),
-    [
-        ("budget_rows = 9", "[mix] budget_rows = 9 takes the first 9 of 60 copies"),
-        ("budget_tokens = 200", "[mix] budget_tokens = 200 takes the first "),
-        ("languages = { zh = 0.8, en = 0.2 }", "[mix] languages takes the first "),
-        ("languages = { en = 1.0 }", "[mix] languages gives no share to 'zh'"),
-    ],
-)
-def test_budget_and_languages_say_their_queue(make: Callable[..., Result], tmp_path: Path, mix: str, said: str) -> None:
-    english = [{"instruction": f"Name {i} things about rain.", "output": f"It waters {i} plants."} for i in range(3)]
-    write_jsonl(tmp_path / "a.jsonl", [*ROWS[:27], *english])
-    result = make(f'[source.a]\npath = "a.jsonl"\nrepeat = 2\n[mix]\n{mix}\n', name="mix")
-    written = set(read_train(result.folder)["origin_row"])
-    ranks = set()
-    for row in sorted(set(range(27)) - written)[:4]:
-        (found,) = ask(result.folder, f"a.jsonl:{row}", where(tmp_path)).found
-        assert found.verdict == "sampled out" and found.why.startswith(said)
-        if "number" in found.why:
-            taken, rank = (int(found.why.split(word)[1].split()[0]) for word in ("the first ", "number "))
-            assert rank > taken
-            ranks.add(rank)
-    assert len(ranks) == (4 if "number" in found.why else 0)
-
-
-def test_steps_of_the_users_own_need_the_recipe(make: Callable[..., Result], tmp_path: Path) -> None:
-    """A mixture may come from anybody: code is run only where the recipe is given."""
-    (tmp_path / "own_steps.py").write_text("def all(record):\n    return record\n", encoding="utf-8")
-    write_jsonl(tmp_path / "a.jsonl", ROWS)
-    toml = '[source.a]\npath = "a.jsonl"\ntake = 5\nfilters = [{ use = "own_steps:all" }]\n'
-    folder = make(toml, name="own").folder
-    row = min(set(range(60)) - set(read_train(folder)["origin_row"]))
-    with pytest.raises(InputError, match=r"steps of its own \(own_steps:all\)"):
-        ask(folder, f"a.jsonl:{row}", where(tmp_path))
-    again = Again(tmp_path / "own.toml", None, tmp_path / "cache")
-    assert ask(folder, f"a.jsonl:{row}", again).found[0].verdict == "sampled out"
-
-
 def test_what_is_nowhere_is_said_to_be(make: Callable[..., Result], mixture: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", ROWS[:5])
     whole = make('[source.a]\npath = "a.jsonl"\n', name="whole").folder
@@ -219,22 +154,6 @@ def test_reasoning_and_preference_rows_are_looked_through(make: Callable[..., Re
     folder = make('[source.p]\npath = "p.jsonl"\n', name="p").folder
     for text in ("选哪个", "挑中的", "落选的"):
         assert ask(folder, text).found[0].row["kind"] == "preference"
-
-
-def test_readings_of_a_query(mixture: Path) -> None:
-    manifest = {"inputs": {"folder/a.jsonl": {}}}
-
-    def meant(text: str) -> list[str]:
-        return [q.meant for q in readings(text, manifest)]
-
-    assert meant("a.jsonl:5") == meant("folder/a.jsonl:5") == meant("builtin:identity:3") == ["origin"]
-    assert meant("时间是12:30") == meant("x.jsonl:5") == meant("abcdef0") == ["text"]
-    assert meant("deadbeef") == ["id", "text"]
-    assert meant("0123456789abcdef") == ["id"]
-    assert meant("cmmlu/test/law/00001") == meant("test/law/00001") == ["item"]
-    assert readings("cmmlu/test/law/00001", manifest)[0] == Query(
-        "cmmlu/test/law/00001", "item", ("cmmlu", "test/law/00001")
-    )
 
 
 def printed(answer: Answer) -> str:
