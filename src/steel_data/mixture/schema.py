@@ -1,4 +1,4 @@
-"""The Arrow schema of the mixture's files: conversations or preferences, and only the extras that occur."""
+"""The Arrow schema of a mixture's files, with the extras that occur (apart: gather writes, `check` verifies by it)."""
 
 from dataclasses import dataclass
 
