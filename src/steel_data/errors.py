@@ -43,8 +43,12 @@ def one_line(text: str) -> str:
 
 
 def excerpt(text: str, length: int = 80) -> str:
-    """Return `text` visible on one line, cut to `length` characters before that."""
-    return one_line(text if len(text) <= length else text[: length - 1] + "…")
+    """Return `text` on one line, at most `length` characters before what is not printable became escapes.
+
+    Excerpts stand in dropped/, as part of a mixture's bytes: here blanks other than the plain one are escapes too.
+    """
+    cut = text if len(text) <= length else text[: length - 1] + "…"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut)
 
 
 def first_line(error: BaseException, length: int = 160) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from steel_data.errors import excerpt, first_line, nearest
+from steel_data.errors import excerpt, first_line, nearest, one_line, visible
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,14 @@ def test_it_is_cut():
 
 
 def test_what_comes_from_data_is_safe_in_a_terminal():
-    assert excerpt("a\rb\u202ec") == "a\\rb\\u202ec"
+    assert excerpt("a\rb\u202ec") == one_line("a\rb\u202ec") == "a\\rb\\u202ec"
+
+
+def test_a_full_width_blank_is_text_but_an_escape_in_what_a_mixture_stores() -> None:
+    """The evidence in dropped/ is part of a mixture's bytes: its form must not change."""
+    assert visible("甲\u3000乙\n") == "甲\u3000乙\n"
+    assert one_line("甲\u3000乙\n") == "甲\u3000乙\\n"
+    assert excerpt("甲\u3000乙\n") == "甲\\u3000乙\\n"
 
 
 def test_the_nearest_known_word():
