@@ -84,6 +84,10 @@ def _injected(rows: Rows, dose: int) -> dict[str, Any]:
     return next(row for row in rows if row["dose"] == dose)
 
 
+def _copy(rows: Rows, dose: int, copy: int) -> dict[str, Any]:
+    return next(row for row in rows if row["dose"] == dose and row["copy"] == copy)
+
+
 def _plain(rows: Rows) -> dict[str, Any]:
     return next(row for row in rows if row["dose"] is None)
 
@@ -136,6 +140,9 @@ ROWS = [
     (_train(lambda r: _plain(r).update(copy=5)), "content_sha256"),
     (_train(lambda r: _injected(r, 3).update(dose=1)), "the row's item and dose are not in truth.parquet"),
     (_train(lambda r: _injected(r, 1).update(item="test/subject_0/99999")), "are not in truth.parquet"),
+    (_train(lambda r: _copy(r, 3, 0).update(copy=-1)), "stands 3 times in the mixture, its dose is 3"),
+    (_train(lambda r: _copy(r, 3, 2).update(copy=7)), "stands 3 times in the mixture, its dose is 3"),
+    (_train(lambda r: _copy(r, 3, 2).update(copy=0)), "the same copy of an injected item stands twice"),
     (_train(lambda r: _injected(r, 1).update(kind="exam")), "benchmark, item and dose stand on injected rows"),
     (_train(lambda r: _injected(r, 1).update(dose=None)), "benchmark, item and dose stand on injected rows"),
     (_train(lambda r: [x for x in r if x is not _injected(r, 3)]), "stands 2 times in the mixture, its dose is 3"),
