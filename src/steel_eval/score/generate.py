@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.errors import InputError
+from steel_data.files import address
 from steel_eval.ask.encode import Unit, context_text, encode_texts, labels
 from steel_eval.models import Loaded
 from steel_eval.score.answers import extract
@@ -31,8 +32,7 @@ Written = list[tuple[str, bool]]  # (text, whether it ended by itself)
 def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
     """Return a unit's answers from the store, or have them written; one at a time where padding may show."""
     loaded, store = ready.loaded, ready.store
-    kind = generator.partition(":")[0]
-    key = key_of(unit, ready, f"{kind}:{unit.preset.max_new_tokens}")
+    key = key_of(unit, ready, how_written(generator, unit.preset.max_new_tokens, loaded))
     stored = store.get(key)
     if stored is None:
         prompts, cut = fitting_prompts(unit, loaded)
@@ -44,6 +44,15 @@ def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
         assert stored is not None
     answers, notes = generated_answers(unit, stored)
     return Scored(answers, stored["notes"] | notes)
+
+
+def how_written(generator: str, new_tokens: int, loaded: Loaded) -> str:
+    """Return what decides on an answer beside the weights: the writer, a server's address with it (what it serves is
+    its own affair), the room, and the checkpoint's generation_config.json: its end tokens, and rules of decoding.
+    """
+    rules = loaded.model.generation_config.to_diff_dict() if loaded.model.generation_config is not None else {}
+    rules.pop("transformers_version", None)
+    return address(generator, new_tokens, rules)
 
 
 def fitting_prompts(unit: Unit, loaded: Loaded) -> tuple[list[list[int]], int]:

@@ -46,7 +46,7 @@ def rotation_scores(units: Sequence[Unit], scored: Sequence[Scored], ready: Read
 
 def _unit_hits(unit: Unit, ready: Ready) -> Any:
     """Return (Q, 3): mean over rotations of being right, right in all, right without the letters' prior."""
-    key, store = key_of(replace(unit, rotation=1), ready, "rotations"), ready.store
+    key, store = key_of(unit, ready, "rotations"), ready.store
     stored = store.get(key)
     if stored is None:
         requests, spans = _requests(unit, ready)

@@ -1,8 +1,8 @@
 """Results of units (one subject under one checkpoint, preset and data) in an append-only file.
 
-A key is the fingerprint of everything the result depends on, so a checkpoint overwritten in place is new, and two
-folders with equal weights share results. A line is `checksum json`; a line cut short by a crash fails its checksum and
-is ignored (the unit is scored again). Processes append under an operating system's lock, which a kill releases.
+A key (results.key_of) is the hash of everything the result depends on, so a checkpoint overwritten in place is new, and
+two folders with equal weights share results. A line is `checksum json`; a line cut short by a crash fails its checksum
+and is ignored (the unit is scored again). Processes append under an operating system's lock, which a kill releases.
 """
 
 import os
@@ -17,29 +17,19 @@ from filelock import FileLock
 
 from steel_data.errors import InputError
 
-Unit = dict[str, Any]
-
-
-def unit_key(**parts: str | int) -> str:
-    """Return the key of a unit from its named fingerprints (weights, tokenizer, prompt, data, code, dtype, task,
-    subject).
-    """
-    return xxhash.xxh3_128_hexdigest(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
+Entry = dict[str, Any]  # a unit's results, with its key
 
 
 @dataclass
 class Store:
-    """A file of units. Reading is lazy:
-
-    `get` looks up what was there at opening and what this process or others added.
-    """
+    """A file of units. `get` finds what was there at opening and what this process or others added; reading is lazy."""
 
     path: Path
     _offset: int = 0
-    _units: dict[str, Unit] = field(default_factory=dict)
+    _units: dict[str, Entry] = field(default_factory=dict)
     damaged: int = 0
 
-    def get(self, key: str) -> Unit | None:
+    def get(self, key: str) -> Entry | None:
         """Return a stored unit, None where there is none. Looks for lines that others appended meanwhile."""
         if key not in self._units:
             self._read()
