@@ -50,8 +50,8 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A share or an area with its 95 % interval, and the number of each seed."""
+class SeedMean:
+    """The mean over seeds of a share or an area, its 95 % interval, and the number of each seed."""
 
     value: float
     low: float
@@ -114,7 +114,7 @@ def logit_interval(auc: float, variance: float, n: int, quantile: float = _Z) ->
     return min(low, auc), max(high, auc)
 
 
-def area(score_SI: Floats, seen_I: Bools, unseen_I: Bools, cluster_I: Ints) -> Estimate:
+def area(score_SI: Floats, seen_I: Bools, unseen_I: Bools, cluster_I: Ints) -> SeedMean:
     """Return the mean over seeds of the area under the curve; ties count half."""
     below_SN = np.stack([share_below(row_I[seen_I], row_I[unseen_I]) for row_I in score_SI])
     above_SC = np.stack([1 - share_below(row_I[unseen_I], row_I[seen_I]) for row_I in score_SI])
@@ -123,7 +123,7 @@ def area(score_SI: Floats, seen_I: Bools, unseen_I: Bools, cluster_I: Ints) -> E
     variance, quantile = _of_items_and_seeds([(mean_variance(v, c), len(np.unique(c)) - 1) for v, c in sides], by_seed)
     value = float(by_seed.mean())
     fewest = min(len(np.unique(c)) for _, c in sides)
-    return Estimate(value, *logit_interval(value, variance, fewest, quantile), by_seed.tolist())
+    return SeedMean(value, *logit_interval(value, variance, fewest, quantile), by_seed.tolist())
 
 
 def _of_items_and_seeds(parts: list[tuple[float, int]], by_seed: Floats) -> tuple[float, float]:
@@ -170,7 +170,7 @@ def _drawn_weights(cluster_I: Ints, seed: int) -> Ints:
     return weights
 
 
-def hit_rate(seen_SN: Floats, cluster_N: Ints, cuts: Cuts) -> Estimate:
+def hit_rate(seen_SN: Floats, cluster_N: Ints, cuts: Cuts) -> SeedMean:
     """Return the mean over seeds of the share of seen items above the seed's cut."""
     by_seed = (seen_SN > cuts.real_S[:, None]).mean(1)
     weight_BN = _drawn_weights(cluster_N, seed=1).astype(np.float64)
@@ -180,7 +180,7 @@ def hit_rate(seen_SN: Floats, cluster_N: Ints, cuts: Cuts) -> Estimate:
     clusters = len(np.unique(cluster_N))
     variance, quantile = _of_items_and_seeds([(float(np.var(hits_B, ddof=1)), clusters - 1)], by_seed)
     value = float(by_seed.mean())
-    return Estimate(value, *share_interval(value, variance, quantile, clusters, seeds=len(seen_SN)), by_seed.tolist())
+    return SeedMean(value, *share_interval(value, variance, quantile, clusters, seeds=len(seen_SN)), by_seed.tolist())
 
 
 def share_interval(share: float, variance: float, quantile: float, clusters: int, seeds: int) -> tuple[float, float]:

@@ -38,8 +38,8 @@ class Rate:
     of: str
     n: int
     value: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
     dose: int | None = None
     form: str | None = None
     controls: str | None = None
