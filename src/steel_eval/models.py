@@ -123,12 +123,7 @@ def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = backend.to_str() if backend is not None else orjson.dumps(sorted(tokenizer.get_vocab().items())).decode()
     special = orjson.dumps({k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}).decode()
-    return hash_of(rules, special, str(tokenizer.chat_template))
-
-
-def hash_of(*parts: str) -> str:
-    """Return 32 hex digits over texts, told apart by a zero byte."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join([rules, special, str(tokenizer.chat_template)]).encode()).hexdigest()[:32]
 
 
 def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:

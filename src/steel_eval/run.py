@@ -15,6 +15,9 @@ from steel_eval.contamination.label import MARK, mark_of_scores
 from steel_eval.models import Checkpoint, find_checkpoints
 from steel_eval.score.sweep import Settings, run_sweep
 
+_COLUMNS = ("task", "preset", "accuracy", "± stderr", "macro", "n", "invalid", "on valid", "if guessed", "p(gold)",
+            "bits/byte")  # fmt: skip
+
 
 def split_tasks(names: Sequence[str], data: Path) -> tuple[list[Task], list[str]]:
     """Return the tasks that lie under `data`, read, and the names of those that are lm-eval's."""
@@ -107,19 +110,7 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
     from rich.table import Table
 
     table = Table(title=one_line(checkpoint.name), title_justify="left")
-    for name in (
-        "task",
-        "preset",
-        "accuracy",
-        "± stderr",
-        "macro",
-        "n",
-        "invalid",
-        "on valid",
-        "if guessed",
-        "p(gold)",
-        "bits/byte",
-    ):
+    for name in _COLUMNS:
         table.add_column(name, justify="left" if name in ("task", "preset") else "right")
     labels: dict[str, str] = {}
     for preset, scores in results.items():

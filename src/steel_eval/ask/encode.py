@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError
 from steel_data.files import address
 from steel_eval.ask.prompts import Preset, Prompt, build_prompts, load_preset
@@ -216,8 +215,3 @@ class Tokenised:
 def labels(unit: Unit) -> list[str]:
     """Return the gold letters, empty where the answers are not published (even if the file holds some key)."""
     return [p.item.answer if unit.task.published else "" for p in unit.prompts]
-
-
-def gold_index(letters: Sequence[str]) -> list[int]:
-    """Return the option's number of each letter, -1 for an empty one."""
-    return [LETTERS.index(letter) if letter else -1 for letter in letters]

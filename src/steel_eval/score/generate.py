@@ -31,17 +31,17 @@ Written = list[tuple[str, bool]]  # (text, whether it ended by itself)
 
 def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
     """Return a unit's answers from the store, or have them written; one at a time where padding may show."""
-    loaded, store = ready.loaded, ready.store
-    key = key_of(unit, ready, how_written(generator, unit.preset.max_new_tokens, loaded))
-    stored = store.get(key)
-    if stored is None:
+    loaded, new_tokens = ready.loaded, unit.preset.max_new_tokens
+
+    def made() -> dict[str, Any]:
         prompts, cut = fitting_prompts(unit, loaded)
-        written = write(prompts, loaded, unit.preset.max_new_tokens, generator, ready.sharing.ok)
-        texts, finished = [t for t, _ in written], [f for _, f in written]
-        unit_row = {"task": unit.task.name, "subject": unit.subject, "raw": texts, "finished": finished}
-        store.put(key, unit_row | {"notes": {"truncated": cut, "shared": False}})
-        stored = store.get(key)
-        assert stored is not None
+        written = write(prompts, loaded, new_tokens, generator, ready.sharing.ok)
+        return {
+            "task": unit.task.name, "subject": unit.subject, "raw": [text for text, _ in written],
+            "finished": [ended for _, ended in written], "notes": {"truncated": cut, "shared": False},
+        }  # fmt: skip
+
+    stored = ready.store.kept(key_of(unit, ready, how_written(generator, new_tokens, loaded)), made)
     answers, notes = generated_answers(unit, stored)
     return Scored(answers, stored["notes"] | notes)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS
 from steel_data.files import address, atomic, atomic_write, source_sha256
-from steel_eval.ask.encode import Encoding, Tokenised, Unit, gold_index, labels
+from steel_eval.ask.encode import Encoding, Tokenised, Unit, labels
 from steel_eval.models import Loaded
 from steel_eval.score.accounting import gold_probability, predict, summarise
 from steel_eval.score.likelihood import Likelihoods, Sharing, score_plan
@@ -75,25 +75,24 @@ def key_of(unit: Unit, ready: Ready, how: str = "likelihood") -> str:
 
 def score_unit(unit: Unit, ready: Ready) -> Scored:
     """Return a unit's results from the store, or compute and store them."""
-    key, store = key_of(unit, ready), ready.store
-    stored = store.get(key)
-    if stored is None:
+
+    def made() -> dict[str, Any]:
         encoding = ready.tokenised.get(unit)
         result = score_plan(ready.loaded.model, encoding.plan, encoding.encoded.requests, ready.sharing)
-        store.put(key, _stored(unit, encoding.encoded.first, result) | {"notes": _notes(unit, encoding, result)})
-        stored = store.get(key)
-        assert stored is not None
+        logprob = [plain_numbers(result.logprob[a:b]) for a, b in pairwise(encoding.encoded.first)]
+        notes = _notes(encoding, result)
+        return {"task": unit.task.name, "subject": unit.subject, "logprob": logprob, "notes": notes}
+
+    stored = ready.store.kept(key_of(unit, ready), made)
     return Scored(likelihood_answers(unit, stored), stored["notes"])
 
 
-def _stored(unit: Unit, first: Sequence[int], result: Likelihoods) -> dict[str, Any]:
-    rows = [result.logprob[a:b] for a, b in pairwise(first)]
-    # JSON knows no NaN and no infinity: a NaN is written as null
-    logprob = [[None if math.isnan(v) else float(v) for v in row] for row in rows]
-    return {"task": unit.task.name, "subject": unit.subject, "logprob": logprob}
+def plain_numbers(values: NDArray[np.float64]) -> list[float | None]:
+    """Return numbers for JSON, which knows no NaN: null there."""
+    return [None if math.isnan(value) else float(value) for value in values]
 
 
-def _notes(unit: Unit, encoding: Encoding, result: Likelihoods) -> dict[str, Any]:
+def _notes(encoding: Encoding, result: Likelihoods) -> dict[str, Any]:
     encoded = encoding.encoded
     return {
         "forwarded_tokens": result.forwarded_tokens, "plain_tokens": encoding.plan.plain_tokens,
@@ -115,7 +114,7 @@ def likelihood_answers(unit: Unit, stored: dict[str, Any]) -> pl.DataFrame:
     compared_QK = np.where(present_QK, logprob_QK, -np.inf)
     size_QK = _bytes(unit, width)
     gold = labels(unit)
-    index = gold_index(gold)
+    index = [LETTERS.index(letter) if letter else -1 for letter in gold]
     letter_columns = {f"logprob_{LETTERS[k]}": logprob_QK[:, k] for k in range(width)}
     return pl.DataFrame(
         {

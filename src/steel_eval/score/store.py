@@ -6,7 +6,7 @@ and is ignored (the unit is scored again). Processes append under an operating s
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,16 @@ class Store:
             self._read()
         return self._units.get(key)
 
-    def put(self, key: str, unit: Mapping[str, Any]) -> None:
-        """Append a unit and make sure that it is on disk. Raises InputError where the file cannot be written."""
+    def kept(self, key: str, make: Callable[[], Mapping[str, Any]]) -> Entry:
+        """Return what is stored under a key; else what `make` gives, as it is then on disk."""
+        found = self.get(key)
+        return self.put(key, make()) if found is None else found
+
+    def put(self, key: str, unit: Mapping[str, Any]) -> Entry:
+        """Append a unit, make sure that it is on disk, and return it as it reads there.
+
+        Raises InputError where the file cannot be written.
+        """
         body = orjson.dumps({"key": key, **unit}, option=orjson.OPT_SERIALIZE_NUMPY)
         line = xxhash.xxh3_64_hexdigest(body).encode() + b" " + body + b"\n"
         try:
@@ -51,7 +59,9 @@ class Store:
             raise InputError(
                 f"{self.path}: cannot be written: {error.strerror or error}. Right: a disk with room."
             ) from error
-        self._units[key] = orjson.loads(body)
+        entry: Entry = orjson.loads(body)
+        self._units[key] = entry
+        return entry
 
     def _ends_whole(self) -> bool:
         with self.path.open("rb") as stream:
