@@ -67,7 +67,7 @@ def key_of(unit: Unit, ready: Ready, how: str = "likelihood") -> str:
     loaded = ready.loaded
     return address({
         "weights": loaded.fingerprint, "tokenizer": ready.tokenised.fingerprint, "prompts": unit.fingerprint,
-        "shots": ready.shots, "data": unit.task.subject_sha256[unit.subject], "code": code_fingerprint(),
+        "data": unit.task.subject_sha256[unit.subject], "code": code_fingerprint(),
         "task": unit.task.name, "subject": unit.subject, "dtype": str(loaded.model.dtype),
         "context": ready.tokenised.max_length, "how": how,
     })  # fmt: skip

@@ -116,6 +116,20 @@ def test_the_names_of_subjects_and_the_reading_of_a_file_enter_by_the_prompts(da
     assert replace(unit, preset=replace(unit.preset, overflow="drop-longest-shot")).fingerprint != unit.fingerprint
 
 
+def test_task_subject_and_data_count_beside_the_prompts(data, loaded):
+    """Results are of named questions of named data, even where another name or key letter asks the same."""
+    unit = Asked(data, loaded).unit()
+    sha = unit.task.subject_sha256["agronomy"]
+    ready = Ready(loaded, Tokenised(toys.tokenizer(), 2048), None, Store("unused"), 2)
+    changed = [
+        replace(unit, task=replace(unit.task, name="other")),
+        replace(unit, task=replace(unit.task, subject_sha256={"agronomy": "0" * 64})),
+        replace(unit, subject="ethnology", task=replace(unit.task, subject_sha256={"ethnology": sha})),
+    ]
+    assert {u.fingerprint for u in changed} == {unit.fingerprint}
+    assert len({key_of(u, ready) for u in [unit, *changed]}) == 4
+
+
 def test_each_input_of_writing_alone_makes_another_key(loaded):
     def how(generator="hf", new_tokens=16, **rules):
         mine = copy.copy(loaded)
