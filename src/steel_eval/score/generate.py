@@ -4,8 +4,8 @@ The prompt is rendered once, by the checkpoint's own chat template, and sent as 
 `/completions`, so it cannot render it in another way. Decoding is greedy. Raw texts are stored and kept; extraction is
 done anew on every read.
 
-Batches are padded at the left, which for most models changes nothing (tests/steel_eval/test_generate.py). A model that
-does not share prefixes faithfully may also see its padding, so it writes one answer at a time.
+Batches are padded at the left, which for most models changes nothing (tests/steel_eval/score/test_generate.py). A model
+that does not share prefixes faithfully may also see its padding, so it writes one answer at a time.
 """
 
 import json

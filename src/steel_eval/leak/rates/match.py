@@ -13,9 +13,8 @@ from typing import Any
 import orjson
 
 from steel_data.errors import InputError
-from steel_eval.leak.rates.print import regime_from
 from steel_eval.leak.rates.regime import Regime, in_words, nearest
-from steel_eval.leak.rates.table import AUC, BENCHMARKS, HITS, ITEMS, SIDES, beside, percent
+from steel_eval.leak.rates.table import AUC, BENCHMARKS, HITS, ITEMS, SIDES, beside, percent, regime_from
 
 SHIPPED = Path(__file__).with_name("calibrated.json")
 Calibration = dict[str, Any]  # what `calibrate` returns

@@ -12,7 +12,6 @@ from steel_eval.leak import kept
 from steel_eval.leak.kept import How
 from steel_eval.leak.measure import MEASURES, Texts, measure
 from steel_eval.leak.rates.calibrate import Pair, calibrate, overlap_by_form
-from steel_eval.leak.rates.print import print_calibration
 from steel_eval.leak.rates.published import forest_value
 from steel_eval.leak.rates.table import ALONE, AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, beside
 from steel_eval.models import load
@@ -132,19 +131,6 @@ def test_weights_decide_what_is_kept_and_not_the_folders_name(measured, lab, tmp
     toys.save(folder, seed=1)
     second = kept.measured(folder, texts, how)
     assert not np.allclose(first.scores["loss gap: item"], second.scores["loss gap: item"])
-
-
-def test_tables_are_readable_and_escaped(measured, capsys):
-    _, _, result = measured
-    named = orjson.loads(orjson.dumps(result).replace(b'"text"', b'"[red]t\\u001b[2J"'))
-    print_calibration(named)
-    text = capsys.readouterr().out
-    assert "loss gap: item" in text and "[red]t" in text and "\x1b[2J" not in text
-    assert "…" not in text
-    assert "permutation b" in text and "unknown start" in text
-    tables = text[text.index(" detector") : text.index("published rule")]
-    assert max(map(len, tables.splitlines())) <= 150
-    assert "scenario b: isolation forest below -0.17: flags" in text
 
 
 def test_overlap_is_measured_for_each_form(lab):
