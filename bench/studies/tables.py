@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from steel_eval.study.page import alarm_rows
+from steel_eval.study.page import alarm_rows, flag_rows, hit_rows
 
 Rows = Iterator[str]
 
@@ -75,21 +75,19 @@ def cell(value: dict[str, float] | None, scale: float = 100) -> str:
 
 
 def rates(found: dict[str, Any], of_form: bool) -> Rows:
-    for r in found["rates"]:
-        if (r["form"] != "all") == of_form:
-            form = f"{r['form']} | " if of_form else ""
+    for auc, hits in hit_rows(found):
+        if (auc["form"] != "all") == of_form:
+            form = f"{auc['form']} | " if of_form else ""
             yield (
-                f"{r['detector']} | {form}{r['dose']} | {r['seen']} / {r['unseen']} | {cell(r['auc'], 1)} | "
-                f"{cell(r['hits_5'])} | {cell(r['hits_1'])}"
+                f"{auc['detector']} | {form}{auc['dose']} | {auc['n']} / {auc['unseen']} | {cell(auc, 1)} | "
+                + " | ".join(map(cell, hits))
             )
 
 
 def alarms(found: dict[str, Any]) -> Rows:
     """One row a detector and kind of innocent: false alarms at 5 % with n, on items, then on benchmarks."""
     for detector, of, cells in alarm_rows(found):
-        shown = [
-            f"{cell({**c, 'value': c['rate']})}, n {c.get('tested') or c.get('tests')}" if c else "-" for c in cells
-        ]
+        shown = [f"{cell(c)}, n {c['n']}" if c else "-" for c in cells]
         yield f"{detector} | {of} | " + " | ".join(shown)
 
 
@@ -103,8 +101,7 @@ def detector_tables(arm: str, found: dict[str, Any]) -> None:
     kinds = [f"{what}, {side} subjects" for what in ("items", "benchmarks") for side in ("same", "other")]
     table("detector | of | " + " | ".join(kinds), alarms(found))
     table("published rule | copies | of the reference | items | flagged %", (
-        f"{r['rule']} | {r['dose']} | {r['reference']} | {r['items']} | {cell({**r, 'value': r['share']})}"
-        for r in found["published"]
+        f"{r['detector']} | {r['dose']} | {r['of'] == 'reference'} | {r['n']} | {cell(r)}" for r in flag_rows(found)
     ))  # fmt: skip
 
 

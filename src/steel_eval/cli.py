@@ -55,13 +55,18 @@ def score(
     ] = None,
 ) -> None:
     """Score a checkpoint, or every checkpoint of a run."""
-    from steel_eval.run import Options, score_command
+    from steel_eval.models import default_device
+    from steel_eval.run import known_presets, output_folder, score_command, split_tasks
+    from steel_eval.score.sweep import Settings
 
-    options = Options(
-        tasks=tasks, data=data, shots=shots, preset=preset, out=out, store=store, device=device, dtype=dtype,
-        rotate=rotate, generator=generator, showcase=showcase, watch=watch,
+    local, foreign = split_tasks(_names(tasks), data)
+    out = out or output_folder(model, watch)
+    settings = Settings(
+        tasks=local, presets=known_presets(_names(preset)), shots=5 if shots is None else shots, out=out,
+        store=store or out / "store.jsonl", device=device or default_device(), dtype=dtype, rotate=rotate,
+        generator=generator, showcase=showcase,
     )  # fmt: skip
-    score_command(model, options)
+    score_command(model, settings, foreign, shots, watch)
 
 
 @app.command()
@@ -150,13 +155,12 @@ def leak(
     ] = None,
 ) -> None:
     """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
-    from steel_eval.leak.run import Options, leak_command
+    from steel_eval.leak.kept import How
+    from steel_eval.leak.run import Suspicion, leak_command
 
-    options = Options(
-        base=base, tasks=tasks, data=data, mixture=mixture, control=control, form=form, permute=permute, out=out,
-        device=device, dtype=dtype, calibration=calibration or [],
-    )  # fmt: skip
-    leak_command(model, options)
+    asked = Suspicion(model=model, base=base, tasks=_names(tasks), data=data, mixture=mixture, control=control)
+    how = How(form=form, permute=permute, device=device, dtype=dtype)
+    leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)
 
 
 @app.command()

@@ -90,7 +90,8 @@ def score_foreign(
         )
     except (ConnectionError, FileNotFoundError, OSError) as error:
         raise InputError(f"--tasks {','.join(tasks)}: their data cannot be had: {first_line(error)}") from error
-    scores = _read(folder / "scores.json") or {
+    file = folder / "scores.json"
+    scores: dict[str, Any] = orjson.loads(file.read_bytes()) if file.is_file() else {
         "tasks": {}, "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": loaded.fingerprint,
         "preset": "lm-eval", "shots": shots,
         "training": training_of(checkpoint.folder), "contamination": contamination_of(checkpoint.folder),
@@ -98,7 +99,7 @@ def score_foreign(
     scores["tasks"] |= {name: _scores(name, results) for name in results["results"]}
     frames = [f for name in results["samples"] if (f := _answers(name, results["samples"][name])) is not None]
     _write_answers(folder / "answers.parquet", frames, list(results["samples"]))
-    atomic_write(folder / "scores.json", orjson.dumps(scores, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    atomic_write(file, orjson.dumps(scores, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
     return scores | {"tasks": {name: scores["tasks"][name] for name in results["results"]}}
 
 
@@ -142,7 +143,3 @@ def _write_answers(file: Path, frames: list[pl.DataFrame], names: list[str]) -> 
     if frames:
         with atomic(file) as path:
             pl.concat(frames, how="diagonal_relaxed").write_parquet(path)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    return orjson.loads(file.read_bytes()) if file.is_file() else None

@@ -1,11 +1,9 @@
-"""Find, load and swap checkpoints:
+"""Checkpoints: found, identified by what they hold, loaded and swapped.
 
-full models, LoRA adapters without merging, hub ids, and the checkpoints of a run.
-
-What a result depends on, as hashes: contents, never names or paths.
-
-A cache keyed by a path gives yesterday's answers for today's weights. Weights are hashed by xxh3-128 of the files'
-bytes: fast enough to be read along with the weights, and nobody attacks their own results.
+Full models, LoRA adapters without merging, hub ids, and the checkpoints of a run. What a result depends on is named by
+hashes of contents, never by names or paths: a cache keyed by a path gives yesterday's answers for today's weights.
+Weights are hashed by xxh3-128 of the files' bytes: fast enough to be read along with the weights, and nobody attacks
+their own results.
 """
 
 import hashlib
@@ -27,54 +25,12 @@ if TYPE_CHECKING:
 WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
 # Keys of config.json that say nothing about what the model computes.
 _VOLATILE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "base_model_name_or_path"}
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files of a checkpoint folder, sorted; safetensors win over .bin."""
-    for pattern in WEIGHT_FILES:
-        if files := sorted(folder.glob(pattern)):
-            return files
-    return []
-
-
-def weights_fingerprint(folder: Path) -> str:
-    """Return 32 hex digits over weights and the parts of the configuration that change what is computed."""
-    digest = xxhash.xxh3_128()
-    for name in ("config.json", "adapter_config.json"):
-        if (folder / name).is_file():
-            config = orjson.loads((folder / name).read_bytes())
-            kept = {k: v for k, v in config.items() if k not in _VOLATILE}
-            digest.update(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
-    for file in weight_files(folder):
-        digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Return a hash of vocabulary, rules, special tokens and chat template."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend is not None else orjson.dumps(sorted(tokenizer.get_vocab().items())).decode()
-    special = orjson.dumps({k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}).decode()
-    return hash_of(rules, special, str(tokenizer.chat_template))
-
-
-def hash_of(*parts: str) -> str:
-    """Return 32 hex digits over texts, told apart by a zero byte."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
 _STEP = re.compile(r"(?:step|checkpoint|ckpt|iter)[-_](\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One model on disk. `name` is unique within its run (`step-000100`, `seed-1/step-000100`);
-
-    `step` None outside a run.
-    """
+    """One model on disk. `name` is unique within its run (`seed-1/step-000100`); `step` None outside a run."""
 
     folder: Path
     name: str
@@ -90,6 +46,14 @@ class Loaded:
     fingerprint: str
     max_length: int
     folder: Path
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weight files of a checkpoint folder, sorted; safetensors win over .bin."""
+    for pattern in WEIGHT_FILES:
+        if files := sorted(folder.glob(pattern)):
+            return files
+    return []
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -136,6 +100,30 @@ def _from_hub(repository: str) -> Path:
         return Path(snapshot_download(repository, ignore_patterns=["*.gguf", "*.onnx", "original/*"]))
     except Exception as error:  # every client error (offline, unknown, gated) is the user's to see in one line
         raise InputError(f"{repository}: cannot be fetched from the hub: {first_line(error)}") from error
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Return 32 hex digits over weights and the parts of the configuration that change what is computed."""
+    digest = xxhash.xxh3_128()
+    for name in ("config.json", "adapter_config.json"):
+        if (folder / name).is_file():
+            config = orjson.loads((folder / name).read_bytes())
+            kept = {k: v for k, v in config.items() if k not in _VOLATILE}
+            digest.update(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
+    for file in weight_files(folder):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 24):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return a hash of vocabulary, rules, special tokens and chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else orjson.dumps(sorted(tokenizer.get_vocab().items())).decode()
+    special = orjson.dumps({k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}).decode()
+    return hashlib.sha256("\0".join([rules, special, str(tokenizer.chat_template)]).encode()).hexdigest()[:32]
 
 
 def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:
@@ -195,8 +183,9 @@ def _load_model(folder: Path, device: str, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    import steel_train.models.steel  # noqa: F401  (makes Steel-LLM known to transformers)
+
     logging.disable_progress_bar()
-    _register_own()
     kind: Any = {"auto": torch.float32 if device == "cpu" else "auto"}.get(dtype) or getattr(torch, dtype, None)
     if kind is None:
         raise InputError(f"--dtype {dtype}: unknown.{nearest(dtype, ['auto', 'float32', 'bfloat16', 'float16'])}")
@@ -208,16 +197,6 @@ def _load_model(folder: Path, device: str, dtype: str) -> Any:
         raise InputError(f"{folder}: cannot be loaded: {first_line(error)}") from error
     model.eval()
     return model.to(device)
-
-
-def _register_own() -> None:
-    """Make the architectures of steel_train known to transformers, where that part is there."""
-    from importlib.util import find_spec
-
-    if find_spec("steel_train.models") and find_spec("steel_train.models.steel"):
-        from importlib import import_module
-
-        import_module("steel_train.models.steel")
 
 
 def _base_of(adapter: Path) -> Path:

@@ -1,7 +1,7 @@
 """The `score` command: split local benchmarks from lm-eval tasks, spread a run over devices, print what came out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,65 +10,60 @@ import typer
 from steel_data.errors import InputError, nearest
 from steel_data.row.display import one_line
 from steel_eval.ask.prompts import preset_names
-from steel_eval.ask.tasks import is_local, load_task
+from steel_eval.ask.tasks import Task, is_local, load_task
 from steel_eval.contamination.label import MARK, mark_of_scores
-from steel_eval.models import Checkpoint, default_device, find_checkpoints
+from steel_eval.models import Checkpoint, find_checkpoints
 from steel_eval.score.sweep import Settings, run_sweep
 
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The options of `score` as given on the command line (cli.py explains them)."""
-
-    tasks: str
-    data: Path
-    shots: int | None
-    preset: str
-    out: Path | None
-    store: Path | None
-    device: str | None
-    dtype: str
-    rotate: bool
-    generator: str
-    showcase: bool
-    watch: float | None
+_COLUMNS = ("task", "preset", "accuracy", "± stderr", "macro", "n", "invalid", "on valid", "if guessed", "p(gold)",
+            "bits/byte")  # fmt: skip
 
 
-def score_command(place: str, options: Options) -> None:
-    """Run `score`: prints one table a checkpoint. `place`: a checkpoint, an adapter, a hub id or a run."""
-    names = [name.strip() for name in options.tasks.split(",") if name.strip()]
-    local = [load_task(name, options.data) for name in names if is_local(name, options.data)]
-    foreign = [name for name in names if not is_local(name, options.data)]
-    is_run = options.watch is not None or find_checkpoints(place)[1]
-    out = options.out or (Path(place) / "scores" if is_run else Path("scores") / Path(place).name)
-    devices = (options.device or default_device()).split(",")
-    settings = Settings(
-        tasks=local, presets=_presets(options.preset), shots=5 if options.shots is None else options.shots, out=out,
-        store=options.store or out / "store.jsonl", device=devices[0], dtype=options.dtype, rotate=options.rotate,
-        generator=options.generator, showcase=options.showcase,
-    )  # fmt: skip
-    _report_missing(local)
+def split_tasks(names: Sequence[str], data: Path) -> tuple[list[Task], list[str]]:
+    """Return the tasks that lie under `data`, read, and the names of those that are lm-eval's."""
+    here = [is_local(name, data) for name in names]
+    local = [load_task(name, data) for name, ours in zip(names, here, strict=True) if ours]
+    return local, [name for name, ours in zip(names, here, strict=True) if not ours]
+
+
+def known_presets(names: Sequence[str]) -> Sequence[str]:
+    """Return the names of presets. Raises InputError for one that does not exist."""
+    for name in names:
+        if name not in preset_names():
+            raise InputError(f"--preset {name}: no such preset.{nearest(name, preset_names())}")
+    return names
+
+
+def output_folder(place: str, watch: float | None = None) -> Path:
+    """Return where a place's scores go unless it is said: into the run itself, else scores/<name>."""
+    is_run = watch is not None or find_checkpoints(place)[1]
+    return Path(place) / "scores" if is_run else Path("scores") / Path(place).name
+
+
+def score_command(
+    place: str, settings: Settings, foreign: Sequence[str], foreign_shots: int | None, watch: float | None
+) -> None:
+    """Run `score`: print one table a checkpoint. `place`: a checkpoint, an adapter, a hub id or a run.
+
+    `settings.device` may name several, with commas. `foreign`: tasks of lm-eval, with `foreign_shots` examples (None:
+    their own number). `watch`: idle seconds to wait for further checkpoints.
+    """
+    devices = settings.device.split(",")
+    settings = replace(settings, device=devices[0])
+    _report_missing(settings.tasks)
     if len(devices) > 1:
         _on_devices(place, settings, devices)
-    if local:
-        for checkpoint, results in run_sweep(place, settings, options.watch):
+    if settings.tasks:
+        for checkpoint, results in run_sweep(place, settings, watch):
             print_scores(checkpoint, results)
     if foreign:
         from steel_eval.harness import score_foreign
 
-        for checkpoint in find_checkpoints(place)[0]:
-            folder = out / checkpoint.name if is_run else out
-            print_foreign(
-                checkpoint, score_foreign(checkpoint, foreign, options.shots, folder, devices[0], options.dtype)
-            )
-
-
-def _presets(names: str) -> list[str]:
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in preset_names():
-            raise InputError(f"--preset {name}: no such preset.{nearest(name, preset_names())}")
-    return wanted
+        checkpoints, is_run = find_checkpoints(place)
+        for checkpoint in checkpoints:
+            folder = settings.out / checkpoint.name if is_run or watch is not None else settings.out
+            scores = score_foreign(checkpoint, foreign, foreign_shots, folder, devices[0], settings.dtype)
+            print_foreign(checkpoint, scores)
 
 
 def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:
@@ -97,7 +92,7 @@ def _score_share(folders: Sequence[str], settings: Settings) -> None:
                 pass
 
 
-def _report_missing(tasks: Sequence[Any]) -> None:
+def _report_missing(tasks: Sequence[Task]) -> None:
     for task in tasks:
         if task.missing:
             shown = ", ".join(task.missing[:5]) + (" …" if len(task.missing) > 5 else "")
@@ -115,19 +110,7 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
     from rich.table import Table
 
     table = Table(title=one_line(checkpoint.name), title_justify="left")
-    for name in (
-        "task",
-        "preset",
-        "accuracy",
-        "± stderr",
-        "macro",
-        "n",
-        "invalid",
-        "on valid",
-        "if guessed",
-        "p(gold)",
-        "bits/byte",
-    ):
+    for name in _COLUMNS:
         table.add_column(name, justify="left" if name in ("task", "preset") else "right")
     labels: dict[str, str] = {}
     for preset, scores in results.items():

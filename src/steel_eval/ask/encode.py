@@ -5,18 +5,18 @@ merge with it. So the full string is encoded for every option and cut where the 
 blanks at the end of the context go to the continuation). Where the context's own encoding is not a prefix, the cut is
 the longest common prefix of all options, and such questions are counted.
 
-Units of work: one subject under one preset, as prompts, tokens and plan;
-
-made once per tokenizer, used for every checkpoint.
+The unit of work is one subject under one preset: its prompts, tokens and plan are made once per tokenizer and used for
+every checkpoint.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError
-from steel_eval.ask.prompts import Preset, Prompt, build_prompts, load_preset, prompt_fingerprint
+from steel_data.files import address
+from steel_eval.ask.prompts import Preset, Prompt, build_prompts, load_preset
 from steel_eval.ask.tasks import Task
 from steel_eval.ask.trie import Plan, Request, make_plan
 from steel_eval.models import tokenizer_fingerprint
@@ -158,13 +158,21 @@ def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
 
 @dataclass(frozen=True)
 class Unit:
-    """One subject of a task. `rotation` r shows the options shifted by r places (0: as published)."""
+    """One subject of a task, as prompts."""
 
     task: Task
     subject: str
     preset: Preset
     prompts: list[Prompt]
-    rotation: int = 0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return a hash of all that is sent: the preset and each prompt as built, examples and names of subjects too.
+
+        How a file was read and which of its rows became examples is in there, which no hash of the file says.
+        """
+        sent = [(p.header, p.shots, p.after_shots, p.question, p.continuations) for p in self.prompts]
+        return address(asdict(self.preset), sent)
 
 
 @dataclass(frozen=True)
@@ -191,26 +199,19 @@ class Tokenised:
     tokenizer: "PreTrainedTokenizerBase"
     max_length: int
     fingerprint: str = ""
-    _made: dict[tuple[str, str, str, int, int], Encoding] = field(default_factory=dict)
+    _made: dict[str, Encoding] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.fingerprint = tokenizer_fingerprint(self.tokenizer)
 
     def get(self, unit: Unit) -> Encoding:
         """Return a unit's tokens and plan."""
-        shots = max((len(p.shots) for p in unit.prompts), default=0)
-        key = (unit.task.name, unit.subject, prompt_fingerprint(unit.preset, shots), unit.rotation, id(unit.task))
-        if key not in self._made:
+        if unit.fingerprint not in self._made:
             encoded = encode_prompts(self.tokenizer, unit.preset, unit.prompts, self.max_length)
-            self._made[key] = Encoding(encoded, make_plan(encoded.requests))
-        return self._made[key]
+            self._made[unit.fingerprint] = Encoding(encoded, make_plan(encoded.requests))
+        return self._made[unit.fingerprint]
 
 
 def labels(unit: Unit) -> list[str]:
     """Return the gold letters, empty where the answers are not published (even if the file holds some key)."""
     return [p.item.answer if unit.task.published else "" for p in unit.prompts]
-
-
-def gold_index(letters: Sequence[str]) -> list[int]:
-    """Return the option's number of each letter, -1 for an empty one."""
-    return [LETTERS.index(letter) if letter else -1 for letter in letters]

@@ -11,11 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
-
 from steel_data.benchmarks.items import LETTERS, Item
 from steel_data.errors import InputError, nearest
-from steel_eval.models import hash_of
 
 Message = dict[str, str]
 
@@ -99,10 +96,7 @@ def load_preset(name: str, benchmark: str) -> Preset:
 
 
 def subject_name(benchmark: str, subject: str) -> str:
-    """Return the name of a subject as it stands in prompts: `农学` for agronomy;
-
-    unknown ones with blanks for underscores.
-    """
+    """Return the name of a subject as it stands in prompts (`农学` for agronomy), unknown ones without underscores."""
     return str(subject_table().get(benchmark, {}).get(subject, {}).get("name", subject.replace("_", " ")))
 
 
@@ -165,9 +159,3 @@ def _continuations(preset: Preset, item: Item) -> tuple[str, ...]:
 def _fill(template: str, fields: Mapping[str, str]) -> str:
     # str.format reads the template only: braces in the data pass through as they are
     return template.format_map(fields)
-
-
-def prompt_fingerprint(preset: "Preset", shots: int) -> str:
-    """Return a hash of everything a preset puts into a prompt."""
-    fields = {name: getattr(preset, name) for name in preset.__dataclass_fields__}
-    return hash_of(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS).decode(), str(shots))

@@ -144,17 +144,7 @@ def make_plan(requests: Sequence[Request]) -> Plan:
     columns = np.array(pairs, np.int64).reshape(-1, 3)
     token_N, position_N, end_N, parent_N = (np.array(x, np.int64) for x in (token, position, end, parent))
     node_E, token_E, request_E = (np.ascontiguousarray(columns[:, k]) for k in range(3))
-    return Plan(
-        token_N,
-        position_N,
-        end_N,
-        parent_N,
-        node_E,
-        token_E,
-        request_E,
-        n_requests=len(requests),
-        plain_tokens=plain,
-    )
+    return Plan(token_N, position_N, end_N, parent_N, node_E, token_E, request_E, len(requests), plain_tokens=plain)
 
 
 def _check(requests: Sequence[Request]) -> None:

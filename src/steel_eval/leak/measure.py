@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import Item
 from steel_eval.leak.detectors import completion, min_k
-from steel_eval.leak.detectors.permutation import order_requests, order_scores
+from steel_eval.leak.detectors.permutation import has_free_order, order_requests, order_scores
 from steel_eval.leak.passes import TokenScores, mean_logprob, token_scores
 from steel_eval.leak.texts import Form, ItemText, item_texts
 from steel_eval.score.likelihood import prefix_sharing
@@ -51,6 +51,18 @@ MEASURES = (
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Items (see texts.measurable) that several checkpoints are measured on, the numbers of those that are permuted,
+    and the tokenizer that writes them: for a base without a chat template it is the tuned model's.
+    """
+
+    items: Sequence[Item]
+    permuted: Sequence[int]
+    form: Form
+    tokenizer: "PreTrainedTokenizerBase"
+
+
+@dataclass(frozen=True)
 class Measured:
     """Scores (I,) by the name of their measure, NaN where an item has none, and what they cost.
 
@@ -74,28 +86,34 @@ class Measured:
         return int(self.trie_I.sum())
 
 
-def measure(
-    loaded: "Loaded", items: Sequence[Item], permuted: Sequence[int], form: Form, tokenizer: "PreTrainedTokenizerBase"
-) -> Measured:
-    """Score items (see texts.measurable) under a checkpoint; those numbered `permuted` also in all orders.
+def choose_permuted(items: Sequence[Item], side_I: Ints, most: int) -> list[int]:
+    """Return at most `most` items of each side (doses; tested or control) whose order is free, by a fixed draw.
 
-    `tokenizer` makes the texts: for a base without a chat template it is the tuned model's.
+    Every checkpoint gets the same.
     """
-    sharing = prefix_sharing(loaded.model)
-    texts = item_texts(items, form, tokenizer)
-    passes = token_scores(loaded.model, [t.tokens for t in texts], one_a_pass=not sharing.ok)
-    rows = np.array([_of_pass(i, t, s) for i, t, s in zip(items, texts, passes, strict=True)]).reshape(-1, 6)
-    of_orders = np.full((len(items), 3), np.nan)
+    free_I = np.array([has_free_order(item) for item in items], bool)
+    generator = np.random.default_rng(0)
+    sides = [np.flatnonzero(free_I & (side_I == side)) for side in np.unique(side_I)]
+    return sorted(i for side in sides for i in generator.permutation(side)[:most].tolist())
+
+
+def measure(loaded: "Loaded", texts: Texts) -> Measured:
+    """Score items under a checkpoint; the permuted ones also in all orders."""
+    items, model = texts.items, loaded.model
+    sharing = prefix_sharing(model)
+    single = item_texts(items, texts.form, texts.tokenizer)
+    passes = token_scores(model, [t.tokens for t in single], one_a_pass=not sharing.ok)
+    values = np.full((len(items), len(MEASURES)), np.nan)
+    values[:, :6] = np.array([_of_pass(*of_item) for of_item in zip(items, single, passes, strict=True)]).reshape(-1, 6)
     orders_IK = np.full((len(items), ORDERS), np.nan)
     trie_I = np.zeros(len(items), np.int64)
-    requests = order_requests([items[i] for i in permuted], form, tokenizer)
-    for i, s in zip(permuted, order_scores(loaded.model, requests, sharing)[0], strict=True):
-        of_orders[i] = s.first, s.z, s.outstanding
+    requests = order_requests([items[i] for i in texts.permuted], texts.form, texts.tokenizer)
+    for i, s in zip(texts.permuted, order_scores(model, requests, sharing), strict=True):
+        values[i, 6:] = s.first, s.z, s.outstanding
         orders_IK[i, : len(s.logprob_K)] = s.logprob_K
         trie_I[i] = s.tokens
-    values = np.concatenate([rows, of_orders], 1)
     scores = {m.name: np.ascontiguousarray(values[:, k]) for k, m in enumerate(MEASURES)}
-    return Measured(scores, np.array([len(t.tokens) for t in texts], np.int64), trie_I, orders_IK)
+    return Measured(scores, np.array([len(t.tokens) for t in single], np.int64), trie_I, orders_IK)
 
 
 def _of_pass(item: Item, text: ItemText, scores: TokenScores) -> tuple[float, ...]:

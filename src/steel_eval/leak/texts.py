@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+WORDING = "steel"  # the injector's and the exam builder's own
 Form = Literal["chat", "plain"]
 Span = tuple[int, int]  # of tokens, half-open
 
@@ -29,6 +30,11 @@ class ItemText:
     item: Span
     options: tuple[Span, ...]
     answer: Span
+
+
+def choose_form(form: str, tokenizer: "PreTrainedTokenizerBase") -> Form:
+    """Return the form that `auto` stands for: chat where there is a template."""
+    return "plain" if form == "plain" or (form == "auto" and not tokenizer.chat_template) else "chat"
 
 
 def item_texts(items: Sequence[Item], form: Form, tokenizer: "PreTrainedTokenizerBase") -> list[ItemText]:
@@ -89,7 +95,7 @@ def _plain(item: Item) -> _Made:
 
 
 def _chat(item: Item, tokenizer: "PreTrainedTokenizerBase") -> _Made:
-    wording = load_wording("steel")
+    wording = load_wording(WORDING)
     opening, closing = wording.user["answer-only"].split("{question}\n{options}")
     made = _body(item, opening, wording.option)
     user, assistant = made.text + closing, wording.assistant["answer-only"].format(answer=item.answer)

@@ -85,10 +85,7 @@ def _near_ties(frame: pl.DataFrame) -> int:
 
 
 def _letters(frame: pl.DataFrame) -> dict[str, Any]:
-    """Return how often each letter was predicted and was right;
-
-    `always` is the accuracy of always saying the most frequent.
-    """
+    """Return how often each letter was predicted and was right; `always`: the accuracy of saying the commonest only."""
     said = dict(frame["prediction"].value_counts().sort("prediction").iter_rows())
     gold = dict(frame.filter(pl.col("label") != "")["label"].value_counts().sort("label").iter_rows())
     return {"predicted": said, "label": gold, "always": max(gold.values()) / len(frame) if gold else None}
@@ -115,10 +112,7 @@ def _group(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def gold_probability(logprob_QK: NDArray[np.float64], gold_Q: Sequence[int]) -> NDArray[np.float64]:
-    """Return the share of the gold option in the probability of all options, (Q,);
-
-    NaN where it is unknown (gold -1).
-    """
+    """Return the share of the gold option in the probability of all options, (Q,); NaN where it is unknown (-1)."""
     shifted = logprob_QK - np.max(np.where(np.isnan(logprob_QK), -np.inf, logprob_QK), axis=1, keepdims=True)
     weight = np.exp(shifted)
     gold = np.array(gold_Q)

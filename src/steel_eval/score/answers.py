@@ -86,7 +86,7 @@ def extract(text: str, options: Sequence[str] = (), finished: bool = True, n_opt
     if not re.search(r"[^\W_]", level):
         return Extraction(None, "empty", "no-words")
     body = _LISTING.sub("\n", level)
-    for find in (_stated, _first_letter, *((_weaker, _by_place, _by_text, _sole) if finished else ())):
+    for find in (_stated, _leading, *((_weaker, _by_place, _by_text, _sole) if finished else ())):
         found = find(body, options)
         if found is None:
             continue
@@ -138,13 +138,9 @@ def _agreed(body: str, matches: Sequence[tuple[int, str, str]]) -> _Found:
     return said[1], said[2], said[0]
 
 
-def _leading(body: str) -> _Found:
+def _leading(body: str, options: Sequence[str] = ()) -> _Found:
     match = _LEADING.match(body) or _ONLY.match(body)
     return (_letters(match["x"]), "leading", match.start("x")) if match else None
-
-
-def _first_letter(body: str, options: Sequence[str]) -> _Found:
-    return _leading(body)
 
 
 def _weaker(body: str, options: Sequence[str]) -> _Found:

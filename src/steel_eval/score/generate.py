@@ -4,8 +4,8 @@ The prompt is rendered once, by the checkpoint's own chat template, and sent as 
 `/completions`, so it cannot render it in another way. Decoding is greedy. Raw texts are stored and kept; extraction is
 done anew on every read.
 
-Batches are padded at the left, which for most models changes nothing (tests/steel_eval/test_generate.py). A model that
-does not share prefixes faithfully may also see its padding, so it writes one answer at a time.
+Batches are padded at the left, which for most models changes nothing (tests/steel_eval/score/test_generate.py). A model
+that does not share prefixes faithfully may also see its padding, so it writes one answer at a time.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.errors import InputError
+from steel_data.files import address
 from steel_eval.ask.encode import Unit, context_text, encode_texts, labels
 from steel_eval.models import Loaded
 from steel_eval.score.answers import extract
@@ -30,20 +31,28 @@ Written = list[tuple[str, bool]]  # (text, whether it ended by itself)
 
 def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
     """Return a unit's answers from the store, or have them written; one at a time where padding may show."""
-    loaded, store = ready.loaded, ready.store
-    kind = generator.partition(":")[0]
-    key = key_of(unit, ready, f"{kind}:{unit.preset.max_new_tokens}")
-    stored = store.get(key)
-    if stored is None:
+    loaded, new_tokens = ready.loaded, unit.preset.max_new_tokens
+
+    def made() -> dict[str, Any]:
         prompts, cut = fitting_prompts(unit, loaded)
-        written = write(prompts, loaded, unit.preset.max_new_tokens, generator, ready.sharing.ok)
-        texts, finished = [t for t, _ in written], [f for _, f in written]
-        unit_row = {"task": unit.task.name, "subject": unit.subject, "raw": texts, "finished": finished}
-        store.put(key, unit_row | {"notes": {"truncated": cut, "shared": False}})
-        stored = store.get(key)
-        assert stored is not None
+        written = write(prompts, loaded, new_tokens, generator, ready.sharing.ok)
+        return {
+            "task": unit.task.name, "subject": unit.subject, "raw": [text for text, _ in written],
+            "finished": [ended for _, ended in written], "notes": {"truncated": cut, "shared": False},
+        }  # fmt: skip
+
+    stored = ready.store.kept(key_of(unit, ready, how_written(generator, new_tokens, loaded)), made)
     answers, notes = generated_answers(unit, stored)
     return Scored(answers, stored["notes"] | notes)
+
+
+def how_written(generator: str, new_tokens: int, loaded: Loaded) -> str:
+    """Return what decides on an answer beside the weights: the writer, a server's address with it (what it serves is
+    its own affair), the room, and the checkpoint's generation_config.json: its end tokens, and rules of decoding.
+    """
+    rules = loaded.model.generation_config.to_diff_dict() if loaded.model.generation_config is not None else {}
+    rules.pop("transformers_version", None)
+    return address(generator, new_tokens, rules)
 
 
 def fitting_prompts(unit: Unit, loaded: Loaded) -> tuple[list[list[int]], int]:

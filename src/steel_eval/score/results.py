@@ -16,24 +16,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS
-from steel_data.files import atomic, atomic_write, source_sha256
-from steel_eval.ask.encode import Tokenised, Unit, gold_index, labels
-from steel_eval.ask.prompts import prompt_fingerprint
+from steel_data.files import address, atomic, atomic_write, source_sha256
+from steel_eval.ask.encode import Encoding, Tokenised, Unit, labels
 from steel_eval.models import Loaded
 from steel_eval.score.accounting import gold_probability, predict, summarise
 from steel_eval.score.likelihood import Likelihoods, Sharing, score_plan
-from steel_eval.score.store import Store, unit_key
+from steel_eval.score.store import Store
 
-
-@cache
-def code_fingerprint() -> str:
-    """Return a hash of the modules that turn questions into answers: other code's results are not this code's."""
-    ask, score = "steel_eval.ask", "steel_eval.score"
-    return source_sha256(
-        f"{ask}.trie", f"{score}.likelihood", f"{ask}.encode", f"{ask}.prompts", f"{score}.generate", f"{score}.rotate"
-    )[:32]
-
-
+# What turns questions into answers.
+_CODE = (
+    "steel_eval.ask.encode", "steel_eval.ask.prompts", "steel_eval.ask.trie", "steel_eval.score.generate",
+    "steel_eval.score.likelihood", "steel_eval.score.rotate",
+)  # fmt: skip
 ANSWER_COLUMNS = ["task", "subject", "item", "label", "prediction", *(f"logprob_{c}" for c in "ABCD"), "raw"]
 
 
@@ -56,38 +50,49 @@ class Scored:
     notes: dict[str, Any]
 
 
+@cache
+def code_fingerprint() -> str:
+    """Return a hash of the modules that turn questions into answers: other code's results are not this code's.
+
+    Raises ModuleNotFoundError where one of them is not there.
+    """
+    return source_sha256(*_CODE)[:32]
+
+
 def key_of(unit: Unit, ready: Ready, how: str = "likelihood") -> str:
-    """Return the store's key of a unit: everything its results depend on."""
-    loaded, tokenised = ready.loaded, ready.tokenised
-    prompt = prompt_fingerprint(unit.preset, ready.shots)
-    return unit_key(
-        weights=loaded.fingerprint, tokenizer=tokenised.fingerprint, prompt=prompt,
-        data=unit.task.subject_sha256[unit.subject], code=code_fingerprint(), task=unit.task.name, subject=unit.subject,
-        dtype=str(loaded.model.dtype), context=tokenised.max_length, rotation=unit.rotation, how=how,
-    )  # fmt: skip
+    """Return the store's key of a unit: the hash of everything its results depend on.
+
+    `how` an answer comes about: "likelihood", "rotations", or what writes it (generate.how_written).
+    """
+    loaded = ready.loaded
+    return address({
+        "weights": loaded.fingerprint, "tokenizer": ready.tokenised.fingerprint, "prompts": unit.fingerprint,
+        "data": unit.task.subject_sha256[unit.subject], "code": code_fingerprint(),
+        "task": unit.task.name, "subject": unit.subject, "dtype": str(loaded.model.dtype),
+        "context": ready.tokenised.max_length, "how": how,
+    })  # fmt: skip
 
 
 def score_unit(unit: Unit, ready: Ready) -> Scored:
     """Return a unit's results from the store, or compute and store them."""
-    key, store = key_of(unit, ready), ready.store
-    stored = store.get(key)
-    if stored is None:
+
+    def made() -> dict[str, Any]:
         encoding = ready.tokenised.get(unit)
         result = score_plan(ready.loaded.model, encoding.plan, encoding.encoded.requests, ready.sharing)
-        store.put(key, _stored(unit, encoding.encoded.first, result) | {"notes": _notes(unit, encoding, result)})
-        stored = store.get(key)
-        assert stored is not None
+        logprob = [plain_numbers(result.logprob[a:b]) for a, b in pairwise(encoding.encoded.first)]
+        notes = _notes(encoding, result)
+        return {"task": unit.task.name, "subject": unit.subject, "logprob": logprob, "notes": notes}
+
+    stored = ready.store.kept(key_of(unit, ready), made)
     return Scored(likelihood_answers(unit, stored), stored["notes"])
 
 
-def _stored(unit: Unit, first: Sequence[int], result: Likelihoods) -> dict[str, Any]:
-    rows = [result.logprob[a:b] for a, b in pairwise(first)]
-    # JSON knows no NaN and no infinity: a NaN is written as null
-    logprob = [[None if math.isnan(v) else float(v) for v in row] for row in rows]
-    return {"task": unit.task.name, "subject": unit.subject, "logprob": logprob}
+def plain_numbers(values: NDArray[np.float64]) -> list[float | None]:
+    """Return numbers for JSON, which knows no NaN: null there."""
+    return [None if math.isnan(value) else float(value) for value in values]
 
 
-def _notes(unit: Unit, encoding: Any, result: Likelihoods) -> dict[str, Any]:
+def _notes(encoding: Encoding, result: Likelihoods) -> dict[str, Any]:
     encoded = encoding.encoded
     return {
         "forwarded_tokens": result.forwarded_tokens, "plain_tokens": encoding.plan.plain_tokens,
@@ -109,7 +114,7 @@ def likelihood_answers(unit: Unit, stored: dict[str, Any]) -> pl.DataFrame:
     compared_QK = np.where(present_QK, logprob_QK, -np.inf)
     size_QK = _bytes(unit, width)
     gold = labels(unit)
-    index = gold_index(gold)
+    index = [LETTERS.index(letter) if letter else -1 for letter in gold]
     letter_columns = {f"logprob_{LETTERS[k]}": logprob_QK[:, k] for k in range(width)}
     return pl.DataFrame(
         {

@@ -17,7 +17,7 @@ from steel_eval.ask.encode import Unit, encode_prompts
 from steel_eval.ask.prompts import build_prompts
 from steel_eval.ask.trie import Request, make_plan
 from steel_eval.score.likelihood import score_plan
-from steel_eval.score.results import Ready, Scored, key_of
+from steel_eval.score.results import Ready, key_of, plain_numbers
 
 
 def rotated(item: Item, places: int) -> Item:
@@ -28,10 +28,10 @@ def rotated(item: Item, places: int) -> Item:
     return replace(item, options=options, answer=answer)
 
 
-def rotation_scores(units: Sequence[Unit], scored: Sequence[Scored], ready: Ready) -> dict[str, Any]:
-    """Return rotation scores by task. `scored` are the unrotated results; only units with published answers count."""
-    tasks: dict[str, list[NDArray[np.bool_]]] = {}
-    for unit, _ in zip(units, scored, strict=True):
+def rotation_scores(units: Sequence[Unit], ready: Ready) -> dict[str, Any]:
+    """Return rotation scores by task; only units with published answers count."""
+    tasks: dict[str, list[NDArray[np.float64]]] = {}
+    for unit in units:
         if unit.task.published:
             tasks.setdefault(unit.task.name, []).append(_unit_hits(unit, ready))
     out = {}
@@ -44,24 +44,18 @@ def rotation_scores(units: Sequence[Unit], scored: Sequence[Scored], ready: Read
     return out
 
 
-def _unit_hits(unit: Unit, ready: Ready) -> Any:
+def _unit_hits(unit: Unit, ready: Ready) -> NDArray[np.float64]:
     """Return (Q, 3): mean over rotations of being right, right in all, right without the letters' prior."""
-    key, store = key_of(replace(unit, rotation=1), ready, "rotations"), ready.store
-    stored = store.get(key)
-    if stored is None:
+
+    def made() -> dict[str, Any]:
         requests, spans = _requests(unit, ready)
         plan = make_plan(requests)
         logprob = score_plan(ready.loaded.model, plan, requests, ready.sharing).logprob
-        rows = [[[_number(v) for v in logprob[a:b]] for a, b in rotations] for rotations in spans]
-        row = {"task": unit.task.name, "subject": unit.subject, "rotations": rows, "tokens": plan.forwarded_tokens}
-        store.put(key, row)
-        stored = store.get(key)
-        assert stored is not None
+        rows = [[plain_numbers(logprob[a:b]) for a, b in rotations] for rotations in spans]
+        return {"task": unit.task.name, "subject": unit.subject, "rotations": rows, "tokens": plan.forwarded_tokens}
+
+    stored = ready.store.kept(key_of(unit, ready, "rotations"), made)
     return np.array([_hits(p.item, rows) for p, rows in zip(unit.prompts, stored["rotations"], strict=True)])
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _requests(unit: Unit, ready: Ready) -> tuple[list[Request], list[list[tuple[int, int]]]]:

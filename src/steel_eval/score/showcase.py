@@ -1,4 +1,4 @@
-"""Answers to a few fixed prompts, for the report: what a checkpoint says, beside what it scores."""
+"""Answers to a few fixed prompts: what a checkpoint says, beside what it scores. (apart: no score depends on it)"""
 
 import tomllib
 from pathlib import Path

@@ -1,12 +1,12 @@
 """Results of units (one subject under one checkpoint, preset and data) in an append-only file.
 
-A key is the fingerprint of everything the result depends on, so a checkpoint overwritten in place is new, and two
-folders with equal weights share results. A line is `checksum json`; a line cut short by a crash fails its checksum and
-is ignored (the unit is scored again). Processes append under an operating system's lock, which a kill releases.
+A key (results.key_of) is the hash of everything the result depends on, so a checkpoint overwritten in place is new, and
+two folders with equal weights share results. A line is `checksum json`; a line cut short by a crash fails its checksum
+and is ignored (the unit is scored again). Processes append under an operating system's lock, which a kill releases.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,34 @@ from filelock import FileLock
 
 from steel_data.errors import InputError
 
-Unit = dict[str, Any]
-
-
-def unit_key(**parts: str | int) -> str:
-    """Return the key of a unit from its named fingerprints (weights, tokenizer, prompt, data, code, dtype, task,
-    subject).
-    """
-    return xxhash.xxh3_128_hexdigest(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
+Entry = dict[str, Any]  # a unit's results, with its key
 
 
 @dataclass
 class Store:
-    """A file of units. Reading is lazy:
-
-    `get` looks up what was there at opening and what this process or others added.
-    """
+    """A file of units. `get` finds what was there at opening and what this process or others added; reading is lazy."""
 
     path: Path
     _offset: int = 0
-    _units: dict[str, Unit] = field(default_factory=dict)
+    _units: dict[str, Entry] = field(default_factory=dict)
     damaged: int = 0
 
-    def get(self, key: str) -> Unit | None:
+    def get(self, key: str) -> Entry | None:
         """Return a stored unit, None where there is none. Looks for lines that others appended meanwhile."""
         if key not in self._units:
             self._read()
         return self._units.get(key)
 
-    def put(self, key: str, unit: Mapping[str, Any]) -> None:
-        """Append a unit and make sure that it is on disk. Raises InputError where the file cannot be written."""
+    def kept(self, key: str, make: Callable[[], Mapping[str, Any]]) -> Entry:
+        """Return what is stored under a key; else what `make` gives, as it is then on disk."""
+        found = self.get(key)
+        return self.put(key, make()) if found is None else found
+
+    def put(self, key: str, unit: Mapping[str, Any]) -> Entry:
+        """Append a unit, make sure that it is on disk, and return it as it reads there.
+
+        Raises InputError where the file cannot be written.
+        """
         body = orjson.dumps({"key": key, **unit}, option=orjson.OPT_SERIALIZE_NUMPY)
         line = xxhash.xxh3_64_hexdigest(body).encode() + b" " + body + b"\n"
         try:
@@ -61,7 +59,9 @@ class Store:
             raise InputError(
                 f"{self.path}: cannot be written: {error.strerror or error}. Right: a disk with room."
             ) from error
-        self._units[key] = orjson.loads(body)
+        entry: Entry = orjson.loads(body)
+        self._units[key] = entry
+        return entry
 
     def _ends_whole(self) -> bool:
         with self.path.open("rb") as stream:

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from steel_data.errors import InputError
+from steel_data.files import atomic_write
 from steel_eval.ask.encode import Tokenised, Unit, make_units
 from steel_eval.ask.tasks import Task
 from steel_eval.contamination.items import contamination_of, declared_counts, nearby_mixture, open_mixture
@@ -51,6 +52,14 @@ class Settings:
     showcase: bool = False
 
 
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint's tensors, read while another was scored."""
+
+    fingerprint: str
+    tensors: dict[str, Any]
+
+
 @dataclass
 class Sweep:
     """State shared by the checkpoints of a run: prompts, tokens, one module."""
@@ -67,29 +76,23 @@ class Sweep:
         s = self.settings
         self.units = {p: [u for task in s.tasks for u in make_units(task, p, s.shots)] for p in s.presets}
 
-    def open(self, checkpoint: Checkpoint, weights: tuple[str, dict[str, Any] | None] | None = None) -> Ready:
-        """Load a checkpoint, into the module that is there where it fits.
-
-        `weights`: fingerprint and tensors that were read ahead.
-        """
-        config = _config(checkpoint.folder)
-        ready = self.ready
-        fits = ready is not None and weights is not None and weights[1] is not None and config == self.config
-        if fits and swap(ready.loaded, weights[1]):  # type: ignore[union-attr, index, arg-type]
-            ready.loaded.fingerprint = weights[0]  # type: ignore[union-attr, index]
-            ready.loaded.folder = checkpoint.folder  # type: ignore[union-attr]
+    def open(self, checkpoint: Checkpoint, ahead: Weights | None = None) -> Ready:
+        """Load a checkpoint; what was read `ahead` goes into the module that is there, where it fits."""
+        config, ready = _config(checkpoint.folder), self.ready
+        if ready is not None and ahead is not None and config == self.config and swap(ready.loaded, ahead.tensors):
+            ready.loaded.fingerprint, ready.loaded.folder = ahead.fingerprint, checkpoint.folder
             # other weights may betray what those before them did not
-            ready.sharing = prefix_sharing(ready.loaded.model)  # type: ignore[union-attr]
+            ready.sharing = prefix_sharing(ready.loaded.model)
             self.swapped += 1
-            return ready  # type: ignore[return-value]
+            return ready
         tokenised = ready.tokenised if ready is not None else None
         self.ready = ready = None  # frees the old module before the new one is made
         loaded = load(checkpoint.folder, self.settings.device, self.settings.dtype)
         self.config = config
         fresh = Tokenised(loaded.tokenizer, loaded.max_length)
-        same = tokenised and (tokenised.fingerprint, tokenised.max_length) == (fresh.fingerprint, fresh.max_length)
-        known = tokenised if tokenised and same else fresh
-        self.ready = Ready(loaded, known, prefix_sharing(loaded.model), self.store, self.settings.shots)
+        if tokenised and (tokenised.fingerprint, tokenised.max_length) == (fresh.fingerprint, fresh.max_length):
+            fresh = tokenised
+        self.ready = Ready(loaded, fresh, prefix_sharing(loaded.model), self.store, self.settings.shots)
         return self.ready
 
     def score(self, checkpoint: Checkpoint, folder: Path) -> dict[str, dict[str, Any]]:
@@ -106,7 +109,7 @@ class Sweep:
             ]
             about = self._about(ready, checkpoint, preset)
             if how.rotate and units and units[0].preset.kind == "likelihood":
-                about["rotation"] = rotation_scores(units, scored, ready)
+                about["rotation"] = rotation_scores(units, ready)
             target = folder / preset if len(self.units) > 1 else folder
             results[preset] = write_results(target, units, scored, about)
         if how.showcase:
@@ -160,10 +163,9 @@ def run_sweep(
         while True:
             checkpoints, is_run = _checkpoints(place, watch is not None)
             todo = [c for c in checkpoints if c.name not in done and (watch is None or _settled(c.folder))]
-            ahead: Future[tuple[str, dict[str, Any] | None]] | None = None
+            ahead: Future[Weights | None] | None = None
             for i, checkpoint in enumerate(todo):
-                weights = ahead.result() if ahead is not None else None
-                sweep.open(checkpoint, weights)
+                sweep.open(checkpoint, ahead.result() if ahead is not None else None)
                 ahead = reader.submit(_read_ahead, todo[i + 1].folder) if i + 1 < len(todo) else None
                 folder = settings.out / checkpoint.name if is_run else settings.out
                 results = sweep.score(checkpoint, folder)
@@ -195,12 +197,13 @@ def _checkpoints(place: str, watching: bool) -> tuple[list[Checkpoint], bool]:
         raise
 
 
-def _read_ahead(folder: Path) -> tuple[str, dict[str, Any] | None]:
-    """Read the next checkpoint while this one is scored. What fails here is reported when it is opened."""
+def _read_ahead(folder: Path) -> Weights | None:
+    """Return a checkpoint's weights; None for what cannot be swapped, or fails: that is told when it is opened."""
     try:
-        return weights_fingerprint(folder), read_weights(folder)
+        tensors = read_weights(folder)
+        return None if tensors is None else Weights(weights_fingerprint(folder), tensors)
     except (InputError, OSError):
-        return "", None
+        return None
 
 
 def _config(folder: Path) -> list[bytes]:
@@ -215,6 +218,4 @@ def _short(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _write_curve(out: Path, curve: list[dict[str, Any]]) -> None:
-    from steel_data.files import atomic_write
-
     atomic_write(out / "curve.json", orjson.dumps(curve, option=orjson.OPT_INDENT_2))

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from steel_eval.stats.paired import of_seeds, satterthwaite
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 DRAWS = 9_999
@@ -87,20 +89,19 @@ def dose_response(clean_SQ: Floats, injected_SQ: Floats, items: Items, seed: int
     for dose in sorted(set(items.dose.tolist()) - {0}):
         kept_Q = (items.dose == dose) | (items.dose == 0)
         score_Q = (items.dose[kept_Q] == dose).astype(np.float64)
-        rows.append(_effect(clean_SQ[:, kept_Q], injected_SQ[:, kept_Q], items.only(kept_Q), score_Q, (dose, seed)))
-    trend_Q = np.log2(1.0 + items.dose)
-    return [*rows, _effect(clean_SQ, injected_SQ, items, trend_Q, (None, seed))]
+        rows.append(_effect(clean_SQ[:, kept_Q], injected_SQ[:, kept_Q], items.only(kept_Q), score_Q, dose, seed))
+    return [*rows, _effect(clean_SQ, injected_SQ, items, np.log2(1.0 + items.dose), None, seed)]
 
 
 def _effect(
-    clean_SQ: Floats, injected_SQ: Floats, items: Items, score_Q: Floats, which: tuple[int | None, int]
+    clean_SQ: Floats, injected_SQ: Floats, items: Items, score_Q: Floats, dose: int | None, seed: int
 ) -> DoseEffect:
     effect, low, high = estimate(clean_SQ, injected_SQ, items, score_Q)
-    p, exact = randomisation_test(injected_SQ.mean(0) - clean_SQ.mean(0), items, score_Q, which[1])
+    p, exact = randomisation_test(injected_SQ.mean(0) - clean_SQ.mean(0), items, score_Q, seed)
     seen = items.dose > 0
     scores_Q = injected_SQ.mean(0)
     return DoseEffect(
-        dose=which[0], items=int(seen.sum()), clusters=len(np.unique(items.cluster[seen])),
+        dose=dose, items=int(seen.sum()), clusters=len(np.unique(items.cluster[seen])),
         seen=float(scores_Q[seen].mean()), unseen=float(scores_Q[~seen].mean()) if (~seen).any() else math.nan,
         effect=effect, low=low, high=high, p=p, exact=exact,
         seeds_counted=min(len(clean_SQ), len(injected_SQ)) > 1,
@@ -161,13 +162,9 @@ def _variance(clean_SQ: Floats, injected_SQ: Floats, items: Items, weight_Q: Flo
     residual_Q = centred_Q - effect * weight_Q / float(weight_Q @ weight_Q)
     part_C = _sum_by(weight_Q * residual_Q, items.cluster)
     freedom = max(1, len(part_C) - len(np.unique(items.subject)) - 1)
-    parts = [(float(part_C @ part_C) * len(part_C) / freedom, freedom)]
-    for arm_SQ in (clean_SQ, injected_SQ):
-        if len(arm_SQ) > 1:
-            parts.append((float(np.var(arm_SQ @ weight_Q, ddof=1)) / len(arm_SQ), len(arm_SQ) - 1))
-    total = sum(v for v, _ in parts)
-    spread = sum(v * v / f for v, f in parts)
-    return total, (total * total / spread if spread > 0 else float(freedom))
+    parts: list[tuple[float, float]] = [(float(part_C @ part_C) * len(part_C) / freedom, freedom)]
+    parts += [of_seeds(arm_SQ @ weight_Q) for arm_SQ in (clean_SQ, injected_SQ) if len(arm_SQ) > 1]
+    return satterthwaite(parts)
 
 
 def randomisation_test(change_Q: Floats, items: Items, score_Q: Floats, seed: int = 0) -> tuple[float, bool]:

@@ -89,15 +89,27 @@ def seeds_and_questions(
     value = float(change_Q @ weight_Q)
     low, high = paired_bootstrap(change_Q, subject_Q, macro, seed)
     questions = ((high - low) / (2 * 1.959964)) ** 2
-    parts = [float(np.var(x_SQ @ weight_Q, ddof=1)) / len(x_SQ) for x_SQ in (a_SQ, b_SQ)]
-    total = questions + sum(parts)
+    total, freedom = satterthwaite([(questions, math.inf), *(of_seeds(x_SQ @ weight_Q) for x_SQ in (a_SQ, b_SQ))])
     if total == 0:
         return Difference(value, value, value, 1.0 if value == 0 else 0.0)
-    spread = sum(p * p / (len(x) - 1) for p, x in zip(parts, (a_SQ, b_SQ), strict=True))
-    freedom = total * total / spread if spread > 0 else math.inf
     half = float(t.ppf(0.975, freedom)) * math.sqrt(total)
     p = 2 * float(t.sf(abs(value) / math.sqrt(total), freedom))
     return Difference(value, value - half, value + half, p)
+
+
+def of_seeds(value_S: Floats) -> tuple[float, float]:
+    """Return the variance of a mean over two or more seeds, and its degrees of freedom."""
+    return float(np.var(value_S, ddof=1)) / len(value_S), len(value_S) - 1
+
+
+def satterthwaite(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the sum of independent variances and its degrees of freedom, from each one's (variance, freedom).
+
+    Satterthwaite 1946. Where nothing varies the freedom is infinite.
+    """
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance * variance / freedom for variance, freedom in parts)
+    return total, total * total / spread if spread > 0 else math.inf
 
 
 def question_weights(subject_Q: NDArray[np.int64], macro: bool) -> Floats:

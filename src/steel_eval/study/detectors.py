@@ -46,15 +46,12 @@ def measure_detectors(
         kept = [item for item, chosen in zip(items_of(task), chosen_Q, strict=True) if chosen]
         form = [form for form, chosen in zip(truth.form, chosen_Q, strict=True) if chosen]
         known = truth.items.only(chosen_Q)
-        out["overlap"][name] = overlap_by_form(scored[name].arm.mixture, kept, known.dose, form)
+        out["overlap"][name] = overlap_by_form(scored[name].arm.mixture, kept, known, form)
         if name == "injected":
             out["text_only"] = _text_only(kept, known)
-        how = How(
-            permute=settings.permute, device=default_device(), cache=folder / "detectors", cluster=known.cluster,
-            workers=workers,
-        )  # fmt: skip
+        how = How(permute=settings.permute, device=default_device(), cache=folder / "detectors", workers=workers)
         pairs, nulls = _pairs(scored, name), _nulls(scored)
-        out["detectors"][name] = calibrate(pairs, nulls, kept, known.dose, form, how)
+        out["detectors"][name] = calibrate(pairs, nulls, kept, known, form, how)
     return out
 
 

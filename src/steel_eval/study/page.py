@@ -6,6 +6,7 @@ from typing import Any
 
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
+from steel_eval.leak.rates.table import AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, Row, beside
 
 
 def write_page(results: dict[str, Any]) -> str:
@@ -19,7 +20,7 @@ def write_page(results: dict[str, Any]) -> str:
         .get_template("study.html.j2")
         .render(
             r=results, hit=hit, plots=plots, curves=curves, others=others, summary=summary(results),
-            alarms={arm: alarm_rows(found) for arm, found in (results["detectors"] or {}).items()},
+            hit_rows=hit_rows, alarm_rows=alarm_rows, flag_rows=flag_rows,
         )
     )  # fmt: skip
     return page
@@ -47,13 +48,25 @@ def summary(results: dict[str, Any]) -> list[str]:
     return out
 
 
-def alarm_rows(found: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any] | None]]]:
+def hit_rows(found: dict[str, Any]) -> list[tuple[Row, list[Row | None]]]:
+    """Return (AUC, cells) for each detector, dose and form: hits at 5 % and at 1 % false alarms."""
+    rows = beside(found["rates"], ("detector", "dose", "form"), (AUC, *HITS))
+    return [(cells[AUC], [cells.get(what) for what in HITS]) for cells in rows.values()]
+
+
+def alarm_rows(found: dict[str, Any]) -> list[tuple[str, str, list[Row | None]]]:
     """Return (detector, of whom, cells): false alarms on items and benchmarks, each by the controls' subjects."""
-    kinds = ("item_false_positives", "dataset_false_positives")
-    cells = {(kind, r["detector"], r["of"], r["controls"]): r for kind in kinds for r in found[kind]}
-    names = dict.fromkeys((r["detector"], r["of"]) for r in found[kinds[0]])
+    alarms = beside(found["rates"], ("detector", "of", "controls"), (ITEMS, BENCHMARKS))
     sides = ("same subjects", "other subjects")
-    return [(name, of, [cells.get((kind, name, of, side)) for kind in kinds for side in sides]) for name, of in names]
+    return [
+        (name, of, [alarms.get((name, of, side), {}).get(what) for what in (ITEMS, BENCHMARKS) for side in sides])
+        for name, of in dict.fromkeys(key[:2] for key in alarms)
+    ]
+
+
+def flag_rows(found: dict[str, Any]) -> list[Row]:
+    """Return what the published rules flag."""
+    return [line for line in found["rates"] if line["what"] == FLAGGED]
 
 
 def dose_chart(lines: Sequence[Line]) -> str:

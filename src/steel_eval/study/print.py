@@ -48,7 +48,7 @@ def print_study(results: dict[str, Any]) -> None:
             f"exchanged doses give as much in {100 * auc['p']:.0f} % of {auc['draws']} draws (right: more than 5 %)"
         )
     for arm, found in (results["detectors"] or {}).items():
-        from steel_eval.leak.rates.print import print_calibration
+        from steel_eval.leak.rates.table import print_calibration
 
         say(f"detectors on the {arm} arm")
         print_calibration(found)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks.clusters import cluster_key
 from steel_data.benchmarks.items import LETTERS, Item
+from steel_eval.stats.detection import logit_interval, mean_variance, share_below
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,9 +56,6 @@ def text_only(
 
     Raises ValueError with fewer than ten clusters on a side: five folds need two each.
     """
-    from steel_eval.leak.rates.error_rates import mean_variance
-    from steel_eval.stats.detection import logit_interval
-
     seen_I = np.asarray(dose) > 0
     cluster_I = _numbers([cluster_key(item) for item in items]) if cluster is None else cluster
     subject_I = _numbers([item.subject for item in items])
@@ -112,17 +110,10 @@ def cross_validated(features_IF: Any, seen_I: Bools, cluster_I: Ints, generator:
             score_H = model.decision_function(features_IF[held_I])
             truth_H = seen_I[held_I]
             right_H = np.zeros(len(score_H))
-            right_H[truth_H] = _share_below(score_H[truth_H], score_H[~truth_H])
-            right_H[~truth_H] = 1 - _share_below(score_H[~truth_H], score_H[truth_H])
+            right_H[truth_H] = share_below(score_H[truth_H], score_H[~truth_H])
+            right_H[~truth_H] = 1 - share_below(score_H[~truth_H], score_H[truth_H])
             place_I[held_I] += right_H / REPEATS
     return place_I
-
-
-def _share_below(value_K: Floats, others: Floats) -> Floats:
-    ordered = np.sort(others)
-    place_K = np.searchsorted(ordered, value_K, "left") + np.searchsorted(ordered, value_K, "right")
-    share_K: Floats = place_K / 2 / len(ordered)
-    return share_K
 
 
 def _folds(seen_I: Bools, cluster_I: Ints, generator: np.random.Generator) -> Ints:

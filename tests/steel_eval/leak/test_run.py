@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from steel_data.errors import InputError
 from steel_eval.cli import app
+from steel_eval.leak.judge import as_items
 from steel_eval.leak.kept import How
 from steel_eval.leak.measure import MEASURES
 from steel_eval.leak.rates.calibrate import Pair, calibrate
@@ -92,7 +93,8 @@ def test_the_base_against_itself_shows_nothing(lab, tmp_path):
 def test_error_rates_of_a_study_come_with_every_detector(lab, tmp_path):
     found = calibrate(
         [Pair(model=lab.model, reference=lab.base, seed=1)], [], lab.items,
-        np.array([2 * (i.item in lab.seen) for i in lab.items]), ["answer-only"] * 48, How(permute=0, device="cpu"),
+        as_items(lab.items, np.array([i.item in lab.seen for i in lab.items]), stratified=True), ["answer-only"] * 48,
+        How(permute=0, device="cpu"),
     )  # fmt: skip
     rates = tmp_path / "rates.json"
     rates.write_bytes(orjson.dumps(found))
@@ -107,7 +109,7 @@ def test_error_rates_of_a_study_come_with_every_detector(lab, tmp_path):
     (tmp_path / "model/steel.json").write_bytes(orjson.dumps(train))
     text, about, _ = leak(lab, tmp_path / "b", tmp_path / "model", *how)
     assert "not calibrated here" not in text
-    assert re.search(r"loss gap: item: at 5 % false alarms finds 100 % \(\d+-100\) of items seen 2x", text)
+    assert re.search(r"loss gap: item: at 5 % false alarms finds 100 % \(\d+-100\) of items seen 1x", text)
     assert about["calibration"]["measured"]["rates"] == found["rates"]
 
 

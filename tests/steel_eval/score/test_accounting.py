@@ -43,6 +43,14 @@ def test_only_unreadable_answers():
     assert (scores["accuracy"], scores["accuracy_on_valid"], scores["expected_if_guessed"]) == (0, None, 0.25)
 
 
+def test_a_guess_is_worth_one_in_its_own_options():
+    """Unread: a question of 2, one of 3 and one of 5 options; read: one right, one wrong."""
+    rows = answers([("agronomy", "A", p) for p in ("", "", "", "A", "B")]).with_columns(
+        options=pl.Series([2, 3, 5, 4, 4])
+    )
+    assert summarise(rows, "cmmlu")["expected_if_guessed"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 5) / 5)
+
+
 def test_unpublished_answers_give_no_score():
     scores = summarise(answers([("law", "", "A"), ("law", "", "")]), "ceval", published=False)
     assert scores["accuracy"] is None

@@ -4,7 +4,7 @@ import multiprocessing
 
 import pytest
 
-from steel_eval.score.store import Store, unit_key
+from steel_eval.score.store import Store
 
 
 def test_what_was_put_is_found_again_by_another_store(tmp_path):
@@ -64,9 +64,3 @@ def test_two_processes_on_one_store_lose_nothing(tmp_path):
     store = Store(tmp_path / "s")
     assert all(store.get(f"{name}{i}") for name in "xy" for i in range(20))
     assert store.damaged == 0
-
-
-def test_every_part_of_a_key_counts():
-    parts = {"weights": "w", "data": "d", "rotation": 0}
-    keys = {unit_key(**parts)} | {unit_key(**(parts | {name: "other"})) for name in parts}
-    assert len(keys) == 4

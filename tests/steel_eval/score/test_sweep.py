@@ -1,7 +1,6 @@
 """`score` on checkpoints: equal to lm-eval, complete, resumable, and clear about bad models."""
 
 import json
-import shutil
 
 import numpy as np
 import polars as pl
@@ -10,13 +9,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tests.steel_eval import oracle, toys
-from typer.testing import CliRunner
 
 from steel_data.errors import InputError
 from steel_eval.ask.encode import Tokenised, make_units
 from steel_eval.ask.tasks import load_task
-from steel_eval.cli import app
-from steel_eval.models import find_checkpoints, load
+from steel_eval.models import load
 from steel_eval.score import sweep
 from steel_eval.score.likelihood import score_requests
 from steel_eval.score.results import ANSWER_COLUMNS, likelihood_answers
@@ -193,26 +190,6 @@ def test_a_lora_adapter_is_scored_without_merging(toy_data, tmp_path):
     assert adapted["sharing"] == "prefixes shared"
 
 
-@pytest.mark.parametrize(
-    ("layout", "names"),
-    [
-        (("checkpoint-5", "checkpoint-10", "."), ["checkpoint-5", "checkpoint-10"]),  # LLaMA-Factory, the Trainer
-        (("v0-20260101/checkpoint-5",), ["v0-20260101/checkpoint-5"]),  # ms-swift
-        (
-            ("seed-1/checkpoints/step-000005", "seed-2/checkpoints/step-000005"),
-            ["seed-1/step-000005", "seed-2/step-000005"],
-        ),
-    ],
-)
-def test_run_folders_of_other_trainers(toy_checkpoint, tmp_path, layout, names):
-    for place in layout:
-        shutil.copytree(toy_checkpoint, tmp_path / "run" / place, dirs_exist_ok=True)
-    (tmp_path / "run/checkpoint-99").mkdir()  # being written: no weights yet
-    found, is_run = find_checkpoints(str(tmp_path / "run"))
-    assert is_run
-    assert [c.name for c in found] == names
-
-
 def test_a_checkpoint_still_being_written_is_not_read(toy_data, tmp_path):
     chosen = settings(toy_data, tmp_path / "out", ("cmmlu/agronomy",))
     toys.save(tmp_path / "run/checkpoint-1")
@@ -257,54 +234,6 @@ def test_half_a_run_with_broken_weights_names_the_checkpoint(toy_data, tmp_path)
     (run / "checkpoints/step-000002/model.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(InputError, match="step-000002"):
         list(run_sweep(str(run), settings(toy_data, tmp_path / "out")))
-
-
-def test_several_presets_show_how_much_is_protocol(toy_checkpoint, toy_data, tmp_path):
-    arguments = ["score", str(toy_checkpoint), "--tasks", "cmmlu", "--data", str(toy_data), "--preset", "lm-eval,cmmlu,cloze",
-                 "--out", str(tmp_path), "--shots", "1", "--device", "cpu"]  # fmt: skip
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0
-    assert "points between protocols" in result.stdout
-    assert {p.parent.name for p in tmp_path.glob("*/scores.json")} == {"lm-eval", "cmmlu", "cloze"}
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_run(toy_data, tmp_path):
-    run = run_folder(tmp_path)
-    arguments = [
-        "score",
-        str(run),
-        "--tasks",
-        "cmmlu",
-        "--data",
-        str(toy_data),
-        "--out",
-        str(tmp_path / "o"),
-        "--device",
-        "cpu,cpu",
-    ]
-    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
-    assert len(list((tmp_path / "o").glob("*/scores.json"))) == 3
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere/at/all"], "no such folder"),
-        (["."], "no checkpoint here"),
-        (["MODEL", "--preset", "lmeval"], "Did you mean 'lm-eval'"),
-        (["MODEL", "--tasks", "cmmlu/agronomi"], "Did you mean 'agronomy'"),
-        (["MODEL", "--dtype", "float23"], "Did you mean 'float32'"),
-    ],
-)
-def test_mistakes_are_named(toy_checkpoint, toy_data, tmp_path, arguments, message):
-    full = [str(toy_checkpoint) if a == "MODEL" else a for a in arguments]
-    more = [] if "--tasks" in full else ["--tasks", "cmmlu"]
-    result = CliRunner().invoke(
-        app, ["score", *full, *more, "--data", str(toy_data), "--out", str(tmp_path), "--device", "cpu"]
-    )
-    assert isinstance(result.exception, InputError)
-    assert message in str(result.exception)
 
 
 def test_cloze_is_decided_per_byte(toy_data):

@@ -134,6 +134,14 @@ def test_drawn_p_agrees_with_exact_p(monkeypatch):
     assert drawn == pytest.approx(p, abs=0.02)
 
 
+def test_the_real_assignment_is_one_of_those_it_is_compared_with(monkeypatch):
+    """Drawn, no other is as extreme as the real one: p is what one in 1 + draws is, and never 0 (Phipson and Smyth)."""
+    monkeypatch.setattr(effects, "DRAWS", 99)
+    items = Items(np.repeat([0, 1], 30), np.zeros(60, int), np.arange(60))
+    p, exact = randomisation_test(np.repeat([0.0, 1.0], 30) + np.arange(60) / 1e6, items, (items.dose > 0) * 1.0)
+    assert (p, exact) == (pytest.approx(2 / 100), False)  # two-sided
+
+
 def test_three_doses_are_enumerated_too():
     items = Items(np.array([0, 1, 3, 0]), np.zeros(4, int), np.arange(4))
     score = np.log2(1.0 + items.dose)

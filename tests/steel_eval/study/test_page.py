@@ -48,17 +48,20 @@ def test_the_plot_stands_on_top_and_names_are_no_markup():
 
 
 def test_detectors_stand_with_their_false_alarms_and_the_published_rules():
-    share = {"value": 0.3, "low": 0.2, "high": 0.4}
-    rate = {"detector": "loss gap: item", "dose": 3, "seen": 40, "unseen": 90, "auc": {**share, "value": 0.77},
-            "hits_5": share, "hits_1": None}  # fmt: skip
-    alarm = {"detector": "loss gap: item", "of": "unseen", "rate": 0.49, "low": 0.28, "high": 0.71}
+    rate = {"detector": "loss gap: item", "of": "seen", "dose": 3, "n": 40, "unseen": 90, "low": 0.2, "high": 0.4}
+    alarm = {"detector": "loss gap: item", "of": "unseen", "value": 0.49, "low": 0.28, "high": 0.71}
+    forms = ("all", "answer-only", "edited")
     found = {
-        "rates": [{**rate, "form": f} for f in ("all", "answer-only", "edited")],
+        "rates": [
+            *({**rate, "what": what, "form": form, "value": value} for form in forms
+              for what, value in (("AUC", 0.77), ("AUC alone", 0.6), ("hits at 5 %", 0.3))),
+            {**alarm, "what": "items accused", "controls": "same subjects", "n": 1804, "value": 0.04},
+            {**alarm, "what": "benchmarks accused", "controls": "other subjects", "n": 51},
+            {"detector": "scenario b below -0.2", "what": "flagged", "of": "reference", "dose": 0, "n": 60, "value": 0.23,
+             "low": 0.1, "high": 0.4},
+        ],
         "regime": {"parameters": 1_600_000, "architecture": "qwen2", "start": "tuned", "method": "full", "loss": "answers only",
                    "forms": ["answer-only", "edited"]},
-        "item_false_positives": [{**alarm, "controls": "same subjects", "tested": 1804, "rate": 0.04}],
-        "dataset_false_positives": [{**alarm, "controls": "other subjects", "tests": 51}],
-        "published": [{"rule": "scenario b below -0.2", "dose": 0, "reference": True, "items": 60, "share": 0.23, "low": 0.1, "high": 0.4}],
     }  # fmt: skip
     page = write_page({**RESULTS, "detectors": {"injected": found}})
     assert page.count("0.77 (0.20–0.40)") == 3 and page.index("By form") > page.index("0.77 (0.20–0.40)")

@@ -1,4 +1,6 @@
-"""Option completion: given the question and the options so far, would greedy decoding write the next option?
+"""Option completion: would greedy decoding go on with the item's options? (apart: a detector)
+
+Given the question and the options so far, is the next option what it would write?
 
 Access: log-probabilities of the text's tokens. Cost: one forward pass an item, shared with the other detectors of that
 pass: the four prompts "question, options so far" are prefixes of one text, so agreement of the text with the argmax at

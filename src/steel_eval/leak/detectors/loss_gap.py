@@ -1,17 +1,13 @@
-"""Loss gap of the Skywork report: is the benchmark more familiar than fresh items of its kind?
+"""Loss gap of the Skywork report: is the benchmark more familiar than fresh items of its kind, or than training rows?
 
-Access: log-probabilities of the texts. Cost: one forward pass a text of the test, reference and (if given) train set;
-train_rows.py draws the last from a mixture.
+Access: log-probabilities of the texts; for the second gap the mixture. Cost: one forward pass a text of the test,
+reference and (with a mixture) train set: 300 ordinary rows, the first 512 tokens of each.
 Source: Wei et al. 2023 (arXiv 2310.19341, section 5.2). Delta 1 = L_test - L_ref: below 0 where the test was seen.
 Delta 2 = L_test - L_train: above 0 where the train set is over-fitted. L is the mean over texts of the mean loss of a
 text's tokens (nats). A difference of style between test and reference shifts Delta 1 by about 0.1 without any leak,
 which is why it is shown beside that of the base, and only the change counts.
 
-The train set's side of the loss gap: ordinary rows of the mixture, and how likely a model finds them.
-
-Access: log-probabilities and the mixture. Cost: one forward pass a row (300 by default, the first 512 tokens of
-each). Source: the Skywork report (arXiv 2310.19341), whose Delta 2 compares the test set with the train set
-(loss_gap.py). Only rows that hold no item are taken: those that do are what the other side of the gap is about. In a
+Of the mixture only rows that hold no item are taken: those that do are what the other side of the gap is about. In a
 conversation the assistant's turns count, which is what tuning learns; their level is not that of exam questions, so
 that here too only the change since the base says something.
 """
@@ -39,6 +35,11 @@ if TYPE_CHECKING:
     from steel_eval.models import Loaded
 
 
+SAMPLE = 300  # rows
+LONGEST = 512  # tokens: an item has some 70, and later tokens are likelier for their context alone
+Messages = list[dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class LossGap:
     """The two gaps of one model, in nats a token; `test_train` None without a train set."""
@@ -53,11 +54,6 @@ def loss_gap(
     """Return the gaps from each text's mean log-probability (a loss with its sign turned)."""
     loss = -float(np.mean(test_I))
     return LossGap(loss + float(np.mean(ref_C)), None if train_R is None else loss + float(np.mean(train_R)))
-
-
-SAMPLE = 300  # rows
-LONGEST = 512  # tokens: an item has some 70, and later tokens are likelier for their context alone
-Messages = list[dict[str, Any]]
 
 
 def ordinary_rows(mixture: Path, items: Sequence[Item], most: int = SAMPLE) -> list[Messages]:

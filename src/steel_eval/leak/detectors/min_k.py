@@ -1,4 +1,4 @@
-"""Min-K % and Min-K %++: the least likely tokens of a text are less unlikely where it was seen.
+"""Min-K % and Min-K %++: a seen text's least likely tokens are less unlikely. (apart: a detector)
 
 Access: log-probabilities of the text's tokens (Min-K %++: over the whole vocabulary). Cost: one forward pass a text,
 shared with the other detectors of that pass. Sources: Shi et al. 2023 (arXiv 2310.16789); Zhang et al. 2024 (arXiv

@@ -113,11 +113,10 @@ def _shared(rows: Sequence[Sequence[int]]) -> int:
 
 def order_scores(
     model: "PreTrainedModel", requests: Sequence[Sequence[Request]], sharing: Sharing
-) -> tuple[list[OrderScores], int]:
-    """Return the items' scores in all orders, and the tokens that went through the model."""
-    out, tokens = [], 0
+) -> list[OrderScores]:
+    """Return the items' scores in all orders."""
+    out = []
     for mine in requests:  # one trie an item: between items nothing is shared but the template's first words
         result = score_plan(model, make_plan(mine), mine, sharing)
         out.append(OrderScores(result.logprob, result.forwarded_tokens))
-        tokens += result.forwarded_tokens
-    return out, tokens
+    return out

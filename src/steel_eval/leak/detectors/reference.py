@@ -1,4 +1,4 @@
-"""Reference-checkpoint difference: which items did the model learn since the base, more than it learnt others?
+"""Reference difference: what did the model learn since the base, more than it learnt others? (apart: a detector)
 
 Access: log-probabilities of model and of a base that saw none of the items. Cost: two forward passes an item (one for
 each model), shared with the other detectors of that pass. A likelihood-ratio attack with one reference (after Carlini

@@ -6,34 +6,29 @@ unseen at each dose and form (error_rates.py), how often it accuses what none sa
 model that holds (regime.py), and what it costs. Nothing of it is a property of the detector alone.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from steel_data.benchmarks.clusters import cluster_key
 from steel_data.benchmarks.items import Item
 from steel_data.engine import run
 from steel_data.errors import InputError
 from steel_eval.contamination.overlap import mixture_overlap
-from steel_eval.leak.kept import How, Texts, choose_form, choose_permuted, measured, tokenizer_of
-from steel_eval.leak.measure import MEASURES, Measured
+from steel_eval.leak.kept import How, measured, tokenizer_of
+from steel_eval.leak.measure import MEASURES, Measured, Texts, choose_permuted
 from steel_eval.leak.rates.error_rates import Scores, error_rates
 from steel_eval.leak.rates.false_alarms import benchmark_alarms, item_alarms, whole_benchmark
 from steel_eval.leak.rates.published import published_flags
 from steel_eval.leak.rates.regime import Regime, differences, regime_of
-from steel_eval.leak.texts import measurable
+from steel_eval.leak.rates.table import Rate
+from steel_eval.leak.texts import choose_form, measurable
 from steel_eval.models import share_cores
 from steel_eval.stats.effects import Items
 from steel_eval.stats.paired import wilson
-
-__all__ = ["How", "Pair", "calibrate", "overlap_by_form"]
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,90 +42,46 @@ class Pair:
     seed: int
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What is known of the measured items, (I,) each."""
-
-    items: list[Item]
-    dose_I: Ints
-    form_I: NDArray[np.str_]
-    subject_I: Ints
-    cluster_I: Ints
-
-
 def calibrate(
-    pairs: Sequence[Pair], nulls: Sequence[Pair], items: Sequence[Item], dose: Ints, form: Sequence[str], how: How
+    pairs: Sequence[Pair], nulls: Sequence[Pair], items: Sequence[Item], drawn: Items, form: Sequence[str], how: How
 ) -> dict[str, Any]:
     """Measure all pairs (what `how.cache` keeps is not measured again) and return error rates for JSON.
 
-    `nulls`: pairs of which neither saw any item. `dose` (Q,) copies of each item in the mixture, 0 unseen; `form`
-    (Q,) how a seen one was injected. Returns `regime`, `rates` (error_rates.ErrorRates), `item_false_positives`
-    (false_alarms.ItemAlarms), `dataset_false_positives` (BenchmarkAlarms), `cost`, `published` (published.Flagged, of
-    the first pair), `items`, `seeds`, `nulls` and `left_out` (items without options or a key). Raises InputError
-    without pairs or unseen items, for pairs of several regimes, and where a checkpoint cannot be measured; ValueError
-    where a cluster holds several doses.
+    `nulls`: pairs of which neither saw any item. `drawn`: what the draw did to the items (dose: copies of each in the
+    mixture); `form` (Q,) how a seen one was injected. Returns `regime`, `rates` (the lines of rates/table.py; published
+    rules are tried on the first pair), `cost`, `items`, `seeds`, `nulls` and `left_out` (items without options or a
+    key). Raises InputError without pairs or unseen items, for pairs of several regimes, and where a checkpoint cannot
+    be measured.
     """
     if not pairs:
         raise InputError("calibration: no pair of model and reference. Right: one a seed of the injected arm.")
-    known = _known(items, dose, form, how)
-    if not (known.dose_I == 0).any() or not (known.dose_I > 0).any():
+    if not len(items) == len(drawn.dose) == len(form):
+        raise ValueError("items, drawn and form need one entry an item")
+    kept_I = np.array([measurable(item) for item in items], bool)
+    known, form_I = drawn.only(kept_I), np.array(form, dtype=str)[kept_I]
+    mine = [item for item, kept in zip(items, kept_I, strict=True) if kept]
+    if not (known.dose == 0).any() or not (known.dose > 0).any():
         raise InputError("calibration: needs seen and unseen items. Right: the items of an injected benchmark.")
     regime = _one_regime(pairs)
     tokenizer = tokenizer_of(pairs[0].model)
-    permuted = choose_permuted(known.items, known.dose_I, how.permute)
-    texts = Texts(known.items, permuted, choose_form(how.form, tokenizer), tokenizer)
-    by_folder = _measured(pairs, nulls, texts, how)
-    found, clean = ([(by_folder[p.model], by_folder[p.reference]) for p in some] for some in (pairs, nulls))
-    forms = sorted(set(known.form_I[known.dose_I > 0].tolist()))
-    return {
-        "regime": regime.data() | {"forms": forms, "asked_as": texts.form},
-        "seeds": [p.seed for p in pairs], "nulls": len(nulls), "items": len(known.items),
-        "left_out": len(items) - len(known.items), **_tables(found, clean, known), "cost": cost(found[0][0]),
-        "published": [asdict(f) for f in published_flags(*found[0], known.dose_I, how.forests)],
-    }  # fmt: skip
-
-
-def _measured(pairs: Sequence[Pair], nulls: Sequence[Pair], texts: Texts, how: How) -> dict[Path, Measured]:
+    permuted = choose_permuted(mine, known.dose, how.permute)
+    texts = Texts(mine, permuted, choose_form(how.form, tokenizer), tokenizer)
     folders = list(dict.fromkeys(folder for p in [*pairs, *nulls] for folder in (p.model, p.reference)))
-    found = run(partial(measured, texts=texts, how=how), folders, how.workers, begin=partial(share_cores, how.workers))
-    return dict(zip(folders, found, strict=True))
-
-
-def _tables(
-    found: Sequence[tuple[Measured, Measured]], clean: Sequence[tuple[Measured, Measured]], known: _Known
-) -> dict[str, Any]:
-    rates, of_items, of_sets = [], [], []
-    unseen_I = known.dose_I == 0
-    for name in (m.name for m in MEASURES):
-        scores = _scores(name, found, known)
-        if np.isnan(scores.gain_SI).any(0).all():
-            continue  # nothing was permuted, or no item has telling options
-        rates += error_rates(scores)
-        parts = [("unseen", _only(scores, unseen_I), known.subject_I[unseen_I])]
-        if clean:
-            parts.append(("nulls", null := _scores(name, clean, known), known.subject_I))
-            of_sets += whole_benchmark(null, known.subject_I)
-        for of, mine, subject in parts:
-            of_items += item_alarms(mine, subject, of)
-            of_sets += benchmark_alarms(mine, subject, of)
+    results = run(
+        partial(measured, texts=texts, how=how), folders, how.workers, begin=partial(share_cores, how.workers)
+    )
+    by_folder = dict(zip(folders, results, strict=True))
+    found, clean = ([(by_folder[p.model], by_folder[p.reference]) for p in some] for some in (pairs, nulls))
+    rates = [
+        *_rates(found, clean, known, form_I),
+        *published_flags(*found[0], known.dose, how.forests),
+    ]
+    forms = sorted(set(form_I[known.dose > 0].tolist()))
     return {
-        "rates": [asdict(r) for r in rates], "item_false_positives": [asdict(r) for r in of_items],
-        "dataset_false_positives": [asdict(r) for r in of_sets],
+        "regime": regime.data() | {"forms": forms, "asked_as": texts.form}, "seeds": [p.seed for p in pairs],
+        "nulls": len(nulls), "items": len(mine), "left_out": len(items) - len(mine),
+        "rates": [rate.data() for rate in rates], "cost": cost(found[0][0]),
     }  # fmt: skip
-
-
-def _known(items: Sequence[Item], dose: Ints, form: Sequence[str], how: How) -> _Known:
-    if not len(items) == len(dose) == len(form):
-        raise ValueError("items, dose and form need one entry an item")
-    kept = [k for k, item in enumerate(items) if measurable(item)]
-    mine = [items[k] for k in kept]
-    subject_I = np.unique([i.subject for i in mine], return_inverse=True)[1]
-    cluster_I = np.unique([cluster_key(i) for i in mine], return_inverse=True)[1]
-    if how.cluster is not None:
-        cluster_I = np.asarray(how.cluster)[kept]
-    form_I = np.array([form[k] for k in kept], dtype=str)
-    drawn = Items(np.asarray(dose, np.int64)[kept], subject_I.astype(np.int64), cluster_I.astype(np.int64))
-    return _Known(mine, drawn.dose, form_I, drawn.subject, drawn.cluster)
 
 
 def _one_regime(pairs: Sequence[Pair]) -> Regime:
@@ -142,15 +93,25 @@ def _one_regime(pairs: Sequence[Pair]) -> Regime:
     return regimes[0]
 
 
-def _scores(name: str, found: Sequence[tuple[Measured, Measured]], known: _Known) -> Scores:
+def _rates(
+    found: Sequence[tuple[Measured, Measured]], clean: Sequence[tuple[Measured, Measured]], known: Items, form_I: Any
+) -> Iterator[Rate]:
+    """Yield the rates of every detector; `found` and `clean`: (model, reference) of the pairs and of the nulls."""
+    for name in (m.name for m in MEASURES):
+        scores, *null = (_scores(name, some, known, form_I) for some in (found, clean) if some)
+        if not scores.known().any():
+            continue  # nothing was permuted, or no item has telling options
+        yield from error_rates(scores)
+        for of, mine in [("unseen", scores.only(known.dose == 0)), *(("nulls", s) for s in null)]:
+            yield from item_alarms(mine, of)
+            yield from benchmark_alarms(mine, of)
+        for s in null:
+            yield from whole_benchmark(s)
+
+
+def _scores(name: str, found: Sequence[tuple[Measured, Measured]], known: Items, form_I: Any) -> Scores:
     after_SI, before_SI = (np.stack([pair[k].scores[name] for pair in found]) for k in (0, 1))
-    return Scores(name, after_SI - before_SI, after_SI, known.dose_I, known.form_I, known.cluster_I)
-
-
-def _only(s: Scores, kept_I: NDArray[np.bool_]) -> Scores:
-    return Scores(
-        s.detector, s.gain_SI[:, kept_I], s.alone_SI[:, kept_I], s.dose_I[kept_I], s.form_I[kept_I], s.cluster_I[kept_I]
-    )
+    return Scores(name, after_SI - before_SI, after_SI, known, form_I)
 
 
 def cost(one: Measured) -> dict[str, Any]:
@@ -164,13 +125,13 @@ def cost(one: Measured) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def overlap_by_form(mixture: Path, items: Sequence[Item], dose: Ints, form: Sequence[str]) -> list[dict[str, Any]]:
+def overlap_by_form(mixture: Path, items: Sequence[Item], drawn: Items, form: Sequence[str]) -> list[dict[str, Any]]:
     """Return for each form of the injected items how many of them the mixture shows, with Wilson's interval.
 
     The last row, form "unseen", counts items of dose 0: what is found stands in other sources or is a false alarm.
     """
     found = mixture_overlap(mixture, items)
-    named = np.array(["unseen" if d == 0 else f for d, f in zip(dose, form, strict=True)])
+    named = np.array(["unseen" if d == 0 else f for d, f in zip(drawn.dose, form, strict=True)])
     hit = np.array([item.item in found for item in items])
     rows = []
     for name in [*sorted(set(named.tolist()) - {"unseen"}), "unseen"]:

@@ -15,17 +15,19 @@ so every test counts; with controls from other subjects a subject counts once.
 Legend: S seeds, I items.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steel_eval.leak.detectors.reference import rank_p_values
 from steel_eval.leak.rates.error_rates import Scores
+from steel_eval.leak.rates.table import BENCHMARKS, ITEMS, RAISED, SIDES, Rate
 from steel_eval.stats.effects import Items, contrast, randomisation_test
 from steel_eval.stats.paired import wilson
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 LEVEL = 0.05
@@ -33,64 +35,30 @@ CONTROLS = 19  # below, no rank p-value can be as small as 5 %
 FEWEST = 20  # items of a pseudo-benchmark: below, the test has hardly any p-values to give
 
 
-@dataclass(frozen=True)
-class ItemAlarms:
-    """Items flagged at rank p <= 5 % among items that none saw. `tested` counts items over all seeds; `controls`:
-    "same subjects" or "other subjects"; `of`: "unseen" or "nulls".
-    """
-
-    detector: str
-    of: str
-    controls: str
-    tested: int
-    seeds: int
-    rate: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class BenchmarkAlarms:
-    """Pseudo-benchmarks with p <= 5 %; `raised`: the share of those in the direction of a leak.
-
-    `subjects`: how many there are in one seed. `controls` as in ItemAlarms, or "the other dose" (`nulls` only: the
-    whole benchmark, items that the study would inject against those it would not).
-    """
-
-    detector: str
-    of: str
-    controls: str
-    tests: int
-    subjects: int
-    rate: float
-    low: float
-    high: float
-    raised: float
-
-
-def item_alarms(scores: Scores, subject_I: Ints, of: str) -> list[ItemAlarms]:
-    """Return the rate for both kinds of controls; none with fewer than 19 controls. `scores`: unseen items only."""
-    rows = []
-    for controls in ("same subjects", "other subjects"):
-        flagged, tested, effective = 0, 0, np.inf
+def item_alarms(scores: Scores, of: str) -> Iterator[Rate]:
+    """Yield `items accused` for both kinds of controls; none with fewer than 19 controls. `scores`: unseen items."""
+    cluster_I, subject_I = scores.items.cluster, scores.items.subject
+    for controls in SIDES:
+        accused, tested, effective = 0, 0, np.inf
         for seed, gain_I in enumerate(scores.gain_SI):
             known_I = ~np.isnan(gain_I)
-            unit_I = scores.cluster_I if controls == "same subjects" else subject_I
+            unit_I = cluster_I if controls == "same subjects" else subject_I
             mine_I = known_I & half_of(unit_I, known_I, np.random.default_rng([seed, 0]))
             other_I = known_I & ~mine_I
             if controls == "other subjects":  # a cluster may reach over subjects
-                other_I &= ~np.isin(scores.cluster_I, scores.cluster_I[mine_I])
+                other_I &= ~np.isin(cluster_I, cluster_I[mine_I])
             if not mine_I.any() or other_I.sum() < CONTROLS:
                 continue
-            flagged += int((rank_p_values(gain_I[mine_I], gain_I[other_I]) <= LEVEL).sum())
+            accused += int((rank_p_values(gain_I[mine_I], gain_I[other_I]) <= LEVEL).sum())
             tested += int(mine_I.sum())
-            n, m = (len(np.unique(scores.cluster_I[side])) for side in (mine_I, other_I))
+            n, m = (len(np.unique(cluster_I[side])) for side in (mine_I, other_I))
             effective = min(effective, n * m / (n + m))
         if tested:
-            rate = flagged / tested
+            rate = accused / tested
             low, high = wilson(rate * effective, effective)
-            rows.append(ItemAlarms(scores.detector, of, controls, tested, len(scores.gain_SI), rate, low, high))
-    return rows
+            yield Rate(
+                detector=scores.detector, what=ITEMS, of=of, controls=controls, n=tested, value=rate, low=low, high=high
+            )
 
 
 def half_of(unit_I: Ints, among_I: Bools, generator: np.random.Generator) -> Bools:
@@ -99,94 +67,100 @@ def half_of(unit_I: Ints, among_I: Bools, generator: np.random.Generator) -> Boo
     return np.isin(unit_I, generator.permutation(units)[: len(units) // 2])
 
 
-def benchmark_alarms(scores: Scores, subject_I: Ints, of: str) -> list[BenchmarkAlarms]:
-    """Return the rate for both kinds of controls; none where no pseudo-benchmark can be made. Unseen items only.
+def benchmark_alarms(scores: Scores, of: str) -> Iterator[Rate]:
+    """Yield `benchmarks accused` and `raised` for both kinds of controls; none where no pseudo-benchmark can be made.
 
     A pseudo-benchmark is a subject, or neighbouring subjects together where one has fewer than 20 items with the score.
+    `scores`: unseen items.
     """
-    groups = list(pseudo_benchmarks(scores, subject_I))
-    rows = []
-    for controls in ("same subjects", "other subjects") if groups else ():
-        found = []
+    groups = list(pseudo_benchmarks(scores))
+    for controls in SIDES if groups else ():
+        tests = []
         for seed, gain_I in enumerate(scores.gain_SI):
+            known_I = ~np.isnan(gain_I)
             for number, group_I in enumerate(groups):
                 generator = np.random.default_rng([seed, number])
-                known_I = ~np.isnan(gain_I)
                 if controls == "same subjects":
-                    found.append(same_subjects(scores, gain_I, subject_I, group_I & known_I, generator))
+                    test = same_subjects(gain_I, scores.items, group_I & known_I, generator)
                 else:
-                    found.append(other_subjects(scores, gain_I, group_I & known_I, known_I & ~group_I, generator))
-        tests = [f for f in found if f is not None]
-        if tests:
-            units = len(tests) if controls == "same subjects" else min(len(tests), len(groups))
-            rows.append(_summary((scores.detector, of, controls), tests, len(groups), units))
-    return rows
+                    test = other_subjects(gain_I, scores.items, group_I & known_I, known_I & ~group_I, generator)
+                if test is not None:
+                    tests.append(test)
+        # with controls from elsewhere a subject counts once, however many seeds asked it
+        units = len(tests) if controls == "same subjects" else min(len(tests), len(groups))
+        yield from _alarms(tests, units, scores.detector, of, controls, len(groups))
 
 
-def pseudo_benchmarks(scores: Scores, subject_I: Ints) -> Iterator[Bools]:
+def whole_benchmark(scores: Scores) -> Iterator[Rate]:
+    """Yield how often items that the study would inject differ from the others where neither was seen (`nulls`)."""
+    s = scores.only(scores.known())
+    made = [benchmark_test(row_I, s.items.dose > 0, s.items.subject, s.items.cluster) for row_I in s.gain_SI]
+    tests = [test for test in made if test is not None]
+    yield from _alarms(tests, len(tests), s.detector, "nulls", "the other dose", 1)
+
+
+def pseudo_benchmarks(scores: Scores) -> Iterator[Bools]:
     """Yield masks of items, each at least 20 with a score in every seed; what is left over joins the last."""
-    known_I = ~np.isnan(scores.gain_SI).any(0)
+    known_I = scores.known()
     masks: list[Bools] = []
-    gathered_I = np.zeros(len(subject_I), bool)
-    for subject in np.unique(subject_I):
-        gathered_I = gathered_I | ((subject_I == subject) & known_I)
+    gathered_I = np.zeros(len(known_I), bool)
+    for subject in np.unique(scores.items.subject):
+        gathered_I = gathered_I | ((scores.items.subject == subject) & known_I)
         if gathered_I.sum() >= FEWEST:
             masks.append(gathered_I)
-            gathered_I = np.zeros(len(subject_I), bool)
+            gathered_I = np.zeros(len(known_I), bool)
     if masks:
         masks[-1] = masks[-1] | gathered_I
     yield from masks
 
 
-Test = tuple[float, float]  # p and excess
+class Excess(NamedTuple):
+    """What a test of a pseudo-benchmark gave: p, and how much more its items changed than the controls."""
+
+    p: float
+    value: float
 
 
-def same_subjects(
-    scores: Scores, gain_I: NDArray[np.float64], subject_I: Ints, among_I: Bools, generator: np.random.Generator
-) -> Test | None:
+def same_subjects(gain_I: Floats, items: Items, among_I: Bools, generator: np.random.Generator) -> Excess | None:
     """Test a random half of the clusters of each subject against the other half."""
     tested_I = np.zeros(len(among_I), bool)
-    for subject in np.unique(subject_I[among_I]):
-        tested_I |= half_of(scores.cluster_I, among_I & (subject_I == subject), generator)
-    return benchmark_test(gain_I[among_I], tested_I[among_I], subject_I[among_I], scores.cluster_I[among_I])
+    for subject in np.unique(items.subject[among_I]):
+        tested_I |= half_of(items.cluster, among_I & (items.subject == subject), generator)
+    return benchmark_test(gain_I[among_I], tested_I[among_I], items.subject[among_I], items.cluster[among_I])
 
 
 def other_subjects(
-    scores: Scores, gain_I: NDArray[np.float64], mine_I: Bools, others_I: Bools, generator: np.random.Generator
-) -> Test | None:
+    gain_I: Floats, items: Items, mine_I: Bools, others_I: Bools, generator: np.random.Generator
+) -> Excess | None:
     """Test a group of subjects against as many items of other subjects, all in one stratum, as `--control` does."""
-    free = np.flatnonzero(others_I & ~np.isin(scores.cluster_I, scores.cluster_I[mine_I]))
+    free = np.flatnonzero(others_I & ~np.isin(items.cluster, items.cluster[mine_I]))
     chosen = generator.permutation(free)[: int(mine_I.sum())]
     rows = np.concatenate([np.flatnonzero(mine_I), chosen])
     tested = np.arange(len(rows)) < mine_I.sum()
-    return benchmark_test(gain_I[rows], tested, np.zeros(len(rows), np.int64), scores.cluster_I[rows])
+    return benchmark_test(gain_I[rows], tested, np.zeros(len(rows), np.int64), items.cluster[rows])
 
 
-def benchmark_test(gain_I: NDArray[np.float64], tested_I: Bools, subject_I: Ints, cluster_I: Ints) -> Test | None:
-    """Return p and excess of the test that `leak` makes of a benchmark; None where nothing can be compared."""
+def benchmark_test(gain_I: Floats, tested_I: Bools, subject_I: Ints, cluster_I: Ints) -> Excess | None:
+    """Return what the test gives that `leak` makes of a benchmark; None where nothing can be compared."""
     score_I = tested_I.astype(np.float64)
     try:
         excess = float(contrast(score_I, subject_I) @ gain_I)
         items = Items(tested_I.astype(np.int64), subject_I, cluster_I)
     except ValueError:
         return None
-    return randomisation_test(gain_I, items, score_I)[0], excess
+    return Excess(randomisation_test(gain_I, items, score_I)[0], excess)
 
 
-def whole_benchmark(scores: Scores, subject_I: Ints) -> list[BenchmarkAlarms]:
-    """Return how often items that the study would inject differ from the others where neither was seen (`nulls`)."""
-    known = scores.known()
-    kept_I = ~np.isnan(scores.gain_SI).any(0)
-    tests = [benchmark_test(row_I, known.dose_I > 0, subject_I[kept_I], known.cluster_I) for row_I in known.gain_SI]
-    made = [f for f in tests if f is not None]
-    if not made:
-        return []
-    return [_summary((scores.detector, "nulls", "the other dose"), made, 1, len(made))]
-
-
-def _summary(what: tuple[str, str, str], tests: list[Test], subjects: int, units: int) -> BenchmarkAlarms:
-    detector, of, controls = what
-    rate = float(np.mean([p <= LEVEL for p, _ in tests]))
-    raised = float(np.mean([p <= LEVEL and excess > 0 for p, excess in tests]))
-    low, high = wilson(rate * units, units)
-    return BenchmarkAlarms(detector, of, controls, len(tests), subjects, rate, low, high, raised)
+def _alarms(
+    tests: Sequence[Excess], units: int, detector: str, of: str, controls: str, subjects: int
+) -> Iterator[Rate]:
+    """Yield the two rates of tests that are worth `units` independent ones; none without tests."""
+    accused = [test.p <= LEVEL for test in tests]
+    raised = [test.p <= LEVEL and test.value > 0 for test in tests]
+    for what, hits in ((BENCHMARKS, accused), (RAISED, raised)) if tests else ():
+        rate = float(np.mean(hits))
+        low, high = wilson(rate * units, units)
+        yield Rate(
+            detector=detector, what=what, of=of, controls=controls, n=len(tests), subjects=subjects, value=rate,
+            low=low, high=high,
+        )  # fmt: skip

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from steel_data.errors import InputError
-from steel_eval.leak.rates.print import hits_words, percent, regime_from
 from steel_eval.leak.rates.regime import Regime, in_words, nearest
+from steel_eval.leak.rates.table import AUC, BENCHMARKS, HITS, ITEMS, SIDES, beside, percent, regime_from
 
 SHIPPED = Path(__file__).with_name("calibrated.json")
 Calibration = dict[str, Any]  # what `calibrate` returns
@@ -53,6 +53,11 @@ def _read(place: Path) -> list[Calibration]:
         raise InputError(f"{file}: no JSON: {error}. Right: the rates.json of a study.") from error
     if not found:
         raise InputError(f"{file}: holds no error rates. Right: the rates.json of a study.")
+    if any("what" not in line for c in found for line in c["rates"]):
+        raise InputError(
+            f"{file}: written by an older steel. Right: run `python -m steel_eval study` on its recipe again, which "
+            "trains nothing twice."
+        )
     return found
 
 
@@ -93,22 +98,23 @@ def words(found: Match) -> list[str]:
 
 def _rate_words(calibration: Calibration) -> list[str]:
     """Return a line for each detector."""
+    five = next(iter(HITS))
+    hits: dict[str, list[str]] = {}
+    rows = beside(calibration["rates"], ("detector", "dose", "form"), (AUC, five))  # an AUC is always there
+    for (detector, dose, form), cells in rows.items():
+        if form == "all":
+            hits.setdefault(detector, []).append(f"{percent(cells.get(five))} of items seen {dose}x")
+    alarms = beside(calibration["rates"], ("detector", "of", "controls"), (ITEMS, BENCHMARKS))
     out = []
-    for detector in dict.fromkeys(r["detector"] for r in calibration["rates"]):
-        mine = [r for r in calibration["rates"] if r["detector"] == detector and r["form"] == "all"]
-        hits = ", ".join(f"{hits_words(r['hits_5'])} of items seen {r['dose']}x" for r in mine)
-        out.append(f"{detector}: at 5 % false alarms finds {hits}; {_alarm_words(calibration, detector)}")
+    for detector, words in hits.items():
+        accused = []
+        for what, name in ((ITEMS, "items"), (BENCHMARKS, "benchmarks")):
+            rates = {side: alarms.get((detector, "unseen", side), {}).get(what) for side in reversed(SIDES)}
+            said = [f"{percent(rate, 1)} with controls of {side}" for side, rate in rates.items() if rate]
+            accused.append(f"{name} accused falsely: {', '.join(said) or 'too few to say'}")
+        out.append(f"{detector}: at 5 % false alarms finds {', '.join(words)}; {'; '.join(accused)}")
     forms = ", ".join(calibration["regime"].get("forms", []))
     return [*out, f"(times seen: copies in the mixture; injected as {forms}; n, forms and seeds are in leak.json)"]
-
-
-def _alarm_words(calibration: Calibration, detector: str) -> str:
-    parts = []
-    for key, what in (("item_false_positives", "items"), ("dataset_false_positives", "benchmarks")):
-        rows = {r["controls"]: r for r in calibration[key] if r["detector"] == detector and r["of"] == "unseen"}
-        said = [f"{percent(rows[c])} with controls of {c}" for c in ("same subjects", "other subjects") if c in rows]
-        parts.append(f"{what} accused falsely: {', '.join(said) or 'too few to say'}")
-    return "; ".join(parts)
 
 
 def main(places: Sequence[str]) -> None:

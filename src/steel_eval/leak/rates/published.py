@@ -13,83 +13,56 @@ Cost: no forward pass beyond those of the detectors; a forest an item takes abou
 Legend: I items, K orders.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steel_eval.leak.measure import Measured
+from steel_eval.leak.rates.table import FLAGGED, Rate
 from steel_eval.stats.paired import wilson
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 THRESHOLDS = (-0.2, -0.17, -0.15)
+BY_SCORE = {
+    "scenario a: published order first": "permutation a: published first",
+    "completion: an option by greedy decoding": "option completion: greedy",
+}
 
 
-@dataclass(frozen=True)
-class Flagged:
-    """Share of items that a published rule calls leaked, with Wilson's interval. `dose` 0: items that none saw;
-    `reference`: under the reference, which saw no item of any dose.
-    """
+def published_flags(model: Measured, reference: Measured, dose_I: NDArray[np.int64], forests: int) -> Iterator[Rate]:
+    """Yield what each rule flags of unseen items, of those of the highest dose, and of unseen ones under the reference.
 
-    rule: str
-    dose: int
-    reference: bool
-    items: int
-    share: float
-    low: float
-    high: float
-
-
-def published_flags(model: Measured, reference: Measured, dose_I: Ints, most: int) -> list[Flagged]:
-    """Return the flags of each rule on unseen items, on those of the highest dose, and on unseen ones under the
-    reference. `most`: items a row for which forests are grown; 0: none.
+    `dose_I` 0: items that none saw. `forests`: items of a line, at most, for which forests are grown.
     """
     highest = int(dose_I.max(initial=0))
-    rows = []
-    for measured, dose, is_reference in ((model, 0, False), (model, highest, False), (reference, 0, True)):
+    for measured, of, dose in ((model, "unseen", 0), (model, "seen", highest), (reference, "reference", 0)):
         of_dose_I = dose_I == dose
-        for rule, name in (
-            ("scenario a: published order first", "permutation a: published first"),
-            ("completion: an option by greedy decoding", "option completion: greedy"),
-        ):
-            values = measured.scores[name][of_dose_I]
-            rows += _row((rule, dose, is_reference), values[~np.isnan(values)] > 0)
+        flags = {rule: (values := measured.scores[name][of_dose_I])[~np.isnan(values)] > 0
+                 for rule, name in BY_SCORE.items()}  # fmt: skip
         whole_I = of_dose_I & ~np.isnan(measured.orders_IK).any(1)
-        chosen = np.random.default_rng(0).permutation(np.flatnonzero(whole_I))[:most]
+        chosen = np.random.default_rng(0).permutation(np.flatnonzero(whole_I))[:forests]
         values = np.array([forest_value(measured.orders_IK[i]) for i in chosen])
-        for threshold in THRESHOLDS:
-            rows += _row((f"scenario b: isolation forest below {threshold}", dose, is_reference), values < threshold)
-    return rows
+        flags |= {f"scenario b: isolation forest below {threshold}": values < threshold for threshold in THRESHOLDS}
+        for rule, hit in flags.items():
+            if len(hit):
+                low, high = wilson(float(hit.sum()), len(hit))
+                yield Rate(
+                    detector=rule,
+                    what=FLAGGED,
+                    of=of,
+                    dose=dose,
+                    n=len(hit),
+                    value=float(hit.mean()),
+                    low=low,
+                    high=high,
+                )
 
 
-def _row(what: tuple[str, int, bool], hit: NDArray[np.bool_]) -> list[Flagged]:
-    if not len(hit):
-        return []
-    share = float(hit.mean())
-    return [Flagged(*what, len(hit), share, *wilson(share * len(hit), len(hit)))]
-
-
-def forest_value(logprob_K: Floats) -> float:
+def forest_value(logprob_K: NDArray[np.float64]) -> float:
     """Return the decision value that scenario b's isolation forest gives the likeliest order; low means outlier."""
     from sklearn.ensemble import IsolationForest
 
     column_K1 = logprob_K[:, None]
-    make: Callable[..., Any] = IsolationForest
-    forest = make(n_estimators=100, contamination="auto", random_state=42).fit(column_K1)
+    forest: Any = IsolationForest(n_estimators=100, contamination="auto", random_state=42).fit(column_K1)
     return float(forest.decision_function(column_K1[[int(logprob_K.argmax())]])[0])
-
-
-def flag_words(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a line for each rule: what it flags of unseen items, of seen ones and under the reference."""
-    out = []
-    for rule in dict.fromkeys(r["rule"] for r in rows):
-        said = []
-        for r in (r for r in rows if r["rule"] == rule):
-            what = f"items seen {r['dose']}x" if r["dose"] else "unseen items"
-            of = f"{r['items']:,} {what}{' under the reference' if r['reference'] else ''}"
-            said.append(f"{100 * r['share']:.0f} % ({100 * r['low']:.0f}-{100 * r['high']:.0f}) of {of}")
-        out.append(f"published rule, {rule}: flags {', '.join(said)}")
-    return out

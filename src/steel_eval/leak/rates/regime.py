@@ -5,7 +5,6 @@ A checkpoint that others trained says nothing of how, and what is not known fits
 """
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,13 +60,13 @@ def regime_of(checkpoint: Path) -> Regime:
 
 def count_parameters(folder: Path) -> int | None:
     """Return the number of weights from the headers of the safetensors files; None for other formats."""
+    from safetensors import safe_open
+
     files = [f for f in weight_files(folder) if f.suffix == ".safetensors"]
     total = 0
     for file in files:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = orjson.loads(stream.read(length))
-        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+        with safe_open(file, "np") as weights:
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
     return total if files else None
 
 
@@ -84,12 +83,8 @@ def differences(model: Regime, measured: Regime) -> list[str]:
         out.append("its size is not known")
     elif not 1 / FACTOR <= a / b <= FACTOR:
         out.append(f"{size_words(a)} parameters, not {size_words(b)}")
-    for name, words in (
-        ("architecture", "architecture"),
-        ("start", "start"),
-        ("method", "method"),
-        ("loss", "loss on"),
-    ):
+    for name in ("architecture", "start", "method", "loss"):
+        words = "loss on" if name == "loss" else name
         mine, theirs = getattr(model, name), getattr(measured, name)
         if mine is None:
             out.append(f"{words}: not known, there {theirs}")

@@ -6,7 +6,7 @@ import pytest
 from tests.steel_eval.lab import write_mixture
 
 from steel_data.errors import InputError
-from steel_eval.leak.detectors.loss_gap import LONGEST, _tokens, ordinary_rows, row_logprobs
+from steel_eval.leak.detectors.loss_gap import LONGEST, _tokens, loss_gap, ordinary_rows, row_logprobs
 from steel_eval.leak.passes import token_scores
 from steel_eval.models import load
 
@@ -46,3 +46,10 @@ def test_plain_rows_are_scored_whole_and_long_ones_cut(lab):
     assert len(ids) == 50 and places == list(range(1, 50))
     assert _tokens([{"role": "user", "content": "没有回答"}], "chat", loaded.tokenizer, 50) is None
     assert len(row_logprobs(loaded, [], "chat", loaded.tokenizer)) == 0
+
+
+def test_loss_gap_signs():
+    gap = loss_gap(np.array([-1.0, -1.0]), np.array([-1.5]), np.array([-0.2]))
+    assert gap.test_ref == pytest.approx(-0.5)  # the test is more familiar than the reference
+    assert gap.test_train == pytest.approx(0.8)
+    assert loss_gap(np.array([-1.0]), np.array([-1.5])).test_train is None

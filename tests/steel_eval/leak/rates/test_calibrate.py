@@ -10,18 +10,20 @@ from tests.steel_eval import toys
 from steel_data.errors import InputError
 from steel_eval.leak import kept
 from steel_eval.leak.kept import How
-from steel_eval.leak.measure import MEASURES, measure
+from steel_eval.leak.measure import MEASURES, Texts, measure
 from steel_eval.leak.rates.calibrate import Pair, calibrate, overlap_by_form
-from steel_eval.leak.rates.print import print_calibration
 from steel_eval.leak.rates.published import forest_value
+from steel_eval.leak.rates.table import ALONE, AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, beside
 from steel_eval.models import load
+from steel_eval.stats.effects import Items
 
 
 def drawn(lab):
     """Doses 2 for what the lab's model learnt; two forms by turns."""
     dose = np.array([2 if i.item in lab.seen else 0 for i in lab.items])
     form = [("answer-only", "text")[k // 2 % 2] if d else "" for k, d in enumerate(dose)]
-    return dose, form
+    subject = np.unique([i.subject for i in lab.items], return_inverse=True)[1]
+    return Items(dose, subject, np.arange(len(dose))), form
 
 
 @pytest.fixture(scope="module")
@@ -29,46 +31,50 @@ def measured(lab, tmp_path_factory):
     how = How(form="chat", permute=20, device="cpu", forests=5, cache=tmp_path_factory.mktemp("cache"))
     pairs = [Pair(model=lab.model, reference=lab.base, seed=1)]
     nulls = [Pair(model=lab.base, reference=lab.base, seed=2)]
-    dose, form = drawn(lab)
-    return how, (pairs, nulls, lab.items, dose, form), calibrate(pairs, nulls, lab.items, dose, form, how)
+    known, form = drawn(lab)
+    return how, (pairs, nulls, lab.items, known, form), calibrate(pairs, nulls, lab.items, known, form, how)
+
+
+def lines(result, *what):
+    return [line for line in result["rates"] if line["what"] in what]
 
 
 def test_every_detector_has_rates_for_every_dose_and_form(measured):
     _, _, result = measured
     assert orjson.loads(orjson.dumps(result)) == result
-    rows = {(r["detector"], r["form"]): r for r in result["rates"]}
+    rows = beside(result["rates"], ("detector", "form"), (AUC, ALONE, *HITS))
     assert {d for d, _ in rows} == {m.name for m in MEASURES}
     for name, needs_orders in ((m.name, m.name.startswith("permutation")) for m in MEASURES):
-        r = rows[name, "all"]
-        assert (r["dose"], r["seen"], r["unseen"]) == (2, 20, 20) if needs_orders else (2, 24, 24)
-        assert r["auc"]["low"] > 0.5, name
-        assert r["hits_1"] is None and r["hits_5"] is not None
-        assert rows[name, "answer-only"]["seen"] + rows[name, "text"]["seen"] == r["seen"]
-    assert rows["loss gap: item", "all"]["hits_5"]["value"] == 1
-    assert rows["loss gap: item", "all"]["auc"]["by_seed"] == [1]
-    assert rows["loss gap: item", "all"]["auc_alone"] > 0.9
+        auc = rows[name, "all"][AUC]
+        assert (auc["dose"], auc["n"], auc["unseen"]) == (2, 20, 20) if needs_orders else (2, 24, 24)
+        assert auc["low"] > 0.5, name
+        assert set(rows[name, "all"]) == {AUC, ALONE, "hits at 5 %"}  # too few unseen items for 1 %
+        assert rows[name, "answer-only"][AUC]["n"] + rows[name, "text"][AUC]["n"] == auc["n"]
+    first = rows["loss gap: item", "all"]
+    assert first["hits at 5 %"]["value"] == 1 and first[AUC]["by_seed"] == [1] and first[ALONE]["value"] > 0.9
 
 
 def test_what_none_saw_is_not_accused(measured):
     _, _, result = measured
-    sets = {(r["detector"], r["of"], r["controls"]): r for r in result["dataset_false_positives"]}
+    sets = {(r["detector"], r["of"], r["controls"]): r for r in lines(result, BENCHMARKS)}
     for key, row in sets.items():
         if key[1] == "nulls":
-            assert row["rate"] == 0, key  # the base against itself does not change
-    assert sets["loss gap: item", "unseen", "same subjects"]["tests"] == 1  # 24 unseen items are one benchmark
-    assert sets["loss gap: item", "nulls", "the other dose"]["tests"] == 1
-    items = [r for r in result["item_false_positives"] if r["of"] == "nulls" and r["detector"] == "min-k % 20"]
-    assert [r["rate"] for r in items] == [0, 0] and all(r["high"] > 0.1 for r in items)
+            assert row["value"] == 0, key  # the base against itself does not change
+    assert sets["loss gap: item", "unseen", "same subjects"]["n"] == 1  # 24 unseen items are one benchmark
+    assert sets["loss gap: item", "nulls", "the other dose"]["n"] == 1
+    items = [r for r in lines(result, ITEMS) if r["of"] == "nulls" and r["detector"] == "min-k % 20"]
+    assert [r["value"] for r in items] == [0, 0] and all(r["high"] > 0.1 for r in items)
 
 
 def test_published_rules_are_tried_on_what_none_saw(measured):
-    rows = {(r["rule"][:10], r["dose"], r["reference"]): r for r in measured[2]["published"]}
-    assert rows["scenario a", 2, False]["share"] > 0.8 > 0.4 > rows["scenario a", 0, False]["share"]
-    assert rows["completion", 2, False]["share"] > 0.9 and rows["completion", 0, True]["share"] < 0.2
-    forest = [r for r in measured[2]["published"] if r["rule"].startswith("scenario b")]
-    assert len(forest) == 9 and {r["items"] for r in forest} == {5}
-    for of in ((0, False), (2, False), (0, True)):
-        shares = [r["share"] for r in forest if (r["dose"], r["reference"]) == of]
+    flags = lines(measured[2], FLAGGED)
+    rows = {(r["detector"][:10], r["of"]): r for r in flags}
+    assert rows["scenario a", "seen"]["value"] > 0.8 > 0.4 > rows["scenario a", "unseen"]["value"]
+    assert rows["completion", "seen"]["value"] > 0.9 and rows["completion", "reference"]["value"] < 0.2
+    forest = [r for r in flags if r["detector"].startswith("scenario b")]
+    assert len(forest) == 9 and {r["n"] for r in forest} == {5}
+    for of in ("unseen", "seen", "reference"):
+        shares = [r["value"] for r in forest if r["of"] == of]
         assert shares == sorted(shares)  # a laxer threshold flags no less
 
 
@@ -104,10 +110,10 @@ def test_nothing_is_measured_twice(measured, monkeypatch):
 def test_kept_scores_are_what_was_measured(measured, lab):
     how, _, _ = measured
     loaded = load(lab.base)
-    texts = kept.Texts(lab.items, [0, 2], "chat", loaded.tokenizer)
+    texts = Texts(lab.items, [0, 2], "chat", loaded.tokenizer)
     fresh = kept.measured(lab.base, texts, how)
     again = kept.measured(lab.base, texts, how)
-    direct = measure(loaded, lab.items, [0, 2], "chat", loaded.tokenizer)
+    direct = measure(loaded, texts)
     for found in (fresh, again):
         for name, values in direct.scores.items():
             assert np.array_equal(found.scores[name], values, equal_nan=True), name
@@ -119,7 +125,7 @@ def test_kept_scores_are_what_was_measured(measured, lab):
 def test_weights_decide_what_is_kept_and_not_the_folders_name(measured, lab, tmp_path):
     how, _, _ = measured
     tokenizer = load(lab.base).tokenizer
-    texts = kept.Texts(lab.items[:2], [], "chat", tokenizer)
+    texts = Texts(lab.items[:2], [], "chat", tokenizer)
     folder = toys.save(tmp_path / "checkpoint", seed=0)
     first = kept.measured(folder, texts, how)
     toys.save(folder, seed=1)
@@ -127,22 +133,9 @@ def test_weights_decide_what_is_kept_and_not_the_folders_name(measured, lab, tmp
     assert not np.allclose(first.scores["loss gap: item"], second.scores["loss gap: item"])
 
 
-def test_tables_are_readable_and_escaped(measured, capsys):
-    _, _, result = measured
-    named = orjson.loads(orjson.dumps(result).replace(b'"text"', b'"[red]t\\u001b[2J"'))
-    print_calibration(named)
-    text = capsys.readouterr().out
-    assert "loss gap: item" in text and "[red]t" in text and "\x1b[2J" not in text
-    assert "…" not in text
-    assert "permutation b" in text and "unknown start" in text
-    tables = text[text.index(" detector") : text.index("published rule")]
-    assert max(map(len, tables.splitlines())) <= 150
-    assert "scenario b: isolation forest below -0.17: flags" in text
-
-
 def test_overlap_is_measured_for_each_form(lab):
-    dose, form = drawn(lab)
-    rows = {r["form"]: r for r in overlap_by_form(lab.mixture, lab.items, dose, form)}
+    known, form = drawn(lab)
+    rows = {r["form"]: r for r in overlap_by_form(lab.mixture, lab.items, known, form)}
     assert set(rows) == {"answer-only", "text", "unseen"}
     assert rows["text"]["share"] == rows["answer-only"]["share"] == 1
     assert (rows["unseen"]["items"], rows["unseen"]["found"]) == (24, 0)
@@ -150,17 +143,15 @@ def test_overlap_is_measured_for_each_form(lab):
 
 
 def test_what_is_no_study_is_refused(lab, tmp_path):
-    dose, form = drawn(lab)
+    known, form = drawn(lab)
     pair = Pair(model=lab.model, reference=lab.base, seed=1)
     how = How(device="cpu")
     with pytest.raises(InputError, match="no pair"):
-        calibrate([], [], lab.items, dose, form, how)
+        calibrate([], [], lab.items, known, form, how)
     with pytest.raises(InputError, match="seen and unseen"):
-        calibrate([pair], [], lab.items, dose * 0, form, how)
-    with pytest.raises(ValueError, match="several doses"):
-        calibrate([pair], [], lab.items, dose, form, replace(how, cluster=np.zeros(len(dose), int)))
+        calibrate([pair], [], lab.items, replace(known, dose=known.dose * 0), form, how)
     with pytest.raises(InputError, match="--form prose"):
-        calibrate([pair], [], lab.items, dose, form, replace(how, form="prose"))
+        replace(how, form="prose")
     other = toys.save(tmp_path / "big", hidden_size=256)
     with pytest.raises(InputError, match="another kind of model"):
-        calibrate([pair, replace(pair, model=other)], [], lab.items, dose, form, how)
+        calibrate([pair, replace(pair, model=other)], [], lab.items, known, form, how)

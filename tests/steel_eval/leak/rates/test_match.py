@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from tests.steel_eval import toys
 
 from steel_data.errors import InputError
 from steel_eval.leak.measure import MEASURES
 from steel_eval.leak.rates import match as calibrated
 from steel_eval.leak.rates.match import load_calibrations, match, words
-from steel_eval.leak.rates.regime import Regime, count_parameters, differences, in_words, regime_of
+from steel_eval.leak.rates.regime import Regime
+from steel_eval.leak.rates.table import Rate
 
 TINY = Regime(1_700_000, "qwen2", "from scratch", "full", "answers only", 1, 2e-3)
 
@@ -20,17 +20,18 @@ def share(value):
 
 
 def calibration(regime=TINY, asked_as="chat"):
-    rate = {"detector": "min-k % 20", "form": "all", "seen": 300, "unseen": 900, "seeds": 3, "auc": share(0.7), "auc_alone": 0.6,
-            "hits_1": None}  # fmt: skip
-    alarm = {"detector": "min-k % 20", "of": "unseen", "low": 0.03, "high": 0.08}
+    seen = {"detector": "min-k % 20", "of": "seen", "form": "all", "controls": "unseen", "n": 300, "unseen": 900}
+    hits = {**seen, "what": "hits at 5 %"}
+    alarm = {"detector": "min-k % 20", "of": "unseen", "low": 0.03, "high": 0.08, "n": 900}
+    items, benchmarks = {**alarm, "what": "items accused"}, {**alarm, "what": "benchmarks accused"}
     return {
         "regime": regime.data() | {"forms": ["answer-only"], "asked_as": asked_as}, "seeds": [1, 2, 3], "nulls": 2,
-        "rates": [{**rate, "dose": 1, "hits_5": share(0.11)}, {**rate, "dose": 10, "hits_5": share(0.62)},
-                  {**rate, "dose": 10, "form": "text", "hits_5": share(0.99)}],
-        "item_false_positives": [{**alarm, "controls": "same subjects", "tested": 900, "seeds": 3, "rate": 0.051},
-                                 {**alarm, "of": "nulls", "controls": "same subjects", "tested": 9, "seeds": 3, "rate": 0.9}],
-        "dataset_false_positives": [
-            {**alarm, "controls": "other subjects", "tests": 60, "subjects": 20, "rate": 0.21, "raised": 0.1}],
+        "rates": [{**seen, "what": "AUC", "dose": 1, **share(0.7)}, {**hits, "dose": 1, **share(0.11)},
+                  {**hits, "dose": 10, **share(0.62)}, {**hits, "dose": 10, "form": "text", **share(0.99)},
+                  {**items, "controls": "same subjects", "value": 0.051},
+                  {**items, "of": "nulls", "controls": "same subjects", "value": 0.9},
+                  {**benchmarks, "controls": "other subjects", "value": 0.21, "subjects": 20},
+                  {**alarm, "what": "benchmarks raised", "controls": "other subjects", "value": 0.1}],
     }  # fmt: skip
 
 
@@ -99,6 +100,7 @@ def test_files_folders_and_tables_are_read(tmp_path, monkeypatch, capsys):
         ("none", None, "not there"),
         ("bad", b"{", "no JSON"),
         ("empty", b"{}", "no error rates"),
+        ("old", b'{"regime": {}, "rates": [{"detector": "d", "auc": {}}]}', "older steel.*steel_eval study"),
     ):
         if data is not None:
             (tmp_path / name).write_bytes(data)
@@ -111,42 +113,7 @@ def test_what_ships_are_measured_regimes_with_every_detector():
     starts = {c["regime"]["start"] for c in shipped}
     assert starts == {"from scratch", "tuned"} and all(len(c["seeds"]) == 3 for c in shipped)
     for c in shipped:
-        assert {r["detector"] for r in c["rates"]} == {m.name for m in MEASURES}
-        assert set(c["regime"]["forms"]) | {"all"} == {r["form"] for r in c["rates"]}
+        assert {Rate(**line).detector for line in c["rates"] if line["what"] != "flagged"} == {m.name for m in MEASURES}
+        assert set(c["regime"]["forms"]) | {"all"} == {line["form"] for line in c["rates"] if line["what"] == "AUC"}
     (line, *rates) = words(match(replace(TINY, parameters=1_700_000, epochs=3), "chat", shipped))
     assert "measured on" in line and len(rates) == len(MEASURES) + 1
-
-
-def test_a_regime_is_read_from_the_checkpoints_own_files(lab, tmp_path):
-    bare = regime_of(lab.base)
-    assert (bare.architecture, bare.start, bare.method, bare.loss) == ("qwen2", None, None, None)
-    rows = len(toys.tokenizer())
-    expected = sum(p.numel() for p in toys.model(rows, hidden_size=96, intermediate_size=192).parameters())
-    assert bare.parameters == expected == count_parameters(lab.base)
-    folder = toys.save(tmp_path / "step-000010")
-    train = {"model": {"type": "qwen2"}, "method": "full", "lora": None, "epochs": 2, "learning_rate": 1e-3}
-    for changes, start, method in (
-        ({}, "from scratch", "full"), ({"model": "base"}, "tuned", "full"),
-        ({"model": "base", "method": "lora"}, "tuned", "lora"), ({"method": "dpo"}, "from scratch", "dpo"),
-    ):  # fmt: skip
-        (folder / "steel.json").write_bytes(orjson.dumps({"train": train | changes}))
-        found = regime_of(folder)
-        assert (found.start, found.method, found.loss, found.epochs) == (start, method, "answers only", 2)
-    assert differences(found, found) == []
-    assert "2 epochs" in in_words(found)
-
-
-def test_a_merged_adapter_and_an_adapter_are_one_kind(lab, tmp_path):
-    from peft import LoraConfig, get_peft_model
-
-    from steel_eval.models import checkpoint_fingerprint, load
-
-    inner = load(lab.base)
-    adapter = get_peft_model(inner.model, LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
-    adapter.peft_config["default"].base_model_name_or_path = str(lab.base)
-    adapter.save_pretrained(tmp_path / "adapter")
-    found = regime_of(tmp_path / "adapter")
-    assert (found.method, found.architecture) == ("lora", "qwen2")
-    assert found.parameters == count_parameters(lab.base)
-    assert checkpoint_fingerprint(tmp_path / "adapter") == load(tmp_path / "adapter").fingerprint
-    assert checkpoint_fingerprint(tmp_path / "adapter") != checkpoint_fingerprint(lab.base)

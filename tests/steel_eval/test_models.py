@@ -1,0 +1,142 @@
+"""Checkpoints: found in every trainer's layout, named by what they hold, swapped only where they fit."""
+
+import shutil
+from types import SimpleNamespace
+
+import orjson
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.steel_eval import toys
+
+from steel_data.errors import InputError
+from steel_eval.models import (
+    checkpoint_fingerprint,
+    context_length,
+    find_checkpoints,
+    load,
+    load_tokenizer,
+    read_weights,
+    swap,
+    tokenizer_fingerprint,
+    training_of,
+    weights_fingerprint,
+)
+
+
+@pytest.mark.parametrize(
+    ("layout", "names"),
+    [
+        (("checkpoint-5", "checkpoint-10", "."), ["checkpoint-5", "checkpoint-10"]),  # LLaMA-Factory, the Trainer
+        (("v0-20260101/checkpoint-5",), ["v0-20260101/checkpoint-5"]),  # ms-swift
+        (
+            ("seed-1/checkpoints/step-000005", "seed-2/checkpoints/step-000005"),
+            ["seed-1/step-000005", "seed-2/step-000005"],
+        ),
+    ],
+)
+def test_run_folders_of_other_trainers(toy_checkpoint, tmp_path, layout, names):
+    for place in layout:
+        shutil.copytree(toy_checkpoint, tmp_path / "run" / place, dirs_exist_ok=True)
+    (tmp_path / "run/checkpoint-99").mkdir()  # being written: no weights yet
+    found, is_run = find_checkpoints(str(tmp_path / "run"))
+    assert is_run
+    assert [c.name for c in found] == names
+
+
+def test_a_place_without_a_checkpoint_is_named(tmp_path):
+    (tmp_path / "exp2").mkdir()
+    with pytest.raises(InputError, match="Did you mean 'exp2'"):
+        find_checkpoints(str(tmp_path / "exp1"))
+    with pytest.raises(InputError, match="no checkpoint here"):
+        find_checkpoints(str(tmp_path / "exp2"))
+
+
+def test_contents_and_not_names_make_the_fingerprint(toy_checkpoint, tmp_path):
+    copy = shutil.copytree(toy_checkpoint, tmp_path / "elsewhere")
+    known = checkpoint_fingerprint(toy_checkpoint)
+    assert checkpoint_fingerprint(copy) == known == load(copy).fingerprint
+    config = orjson.loads((copy / "config.json").read_bytes())
+    (copy / "config.json").write_bytes(orjson.dumps(config | {"transformers_version": "0", "dtype": "bfloat16"}))
+    assert weights_fingerprint(copy) == known  # says nothing of what is computed
+    (copy / "config.json").write_bytes(orjson.dumps(config | {"rope_theta": 7.0}))
+    assert weights_fingerprint(copy) != known
+    (copy / "config.json").write_bytes(orjson.dumps(config))
+    state = load_file(copy / "model.safetensors")
+    state["model.norm.weight"][0] += 1e-3
+    save_file(state, copy / "model.safetensors", metadata={"format": "pt"})
+    assert weights_fingerprint(copy) != known
+
+
+def test_an_adapters_fingerprint_holds_its_bases(tmp_path):
+    base = toys.save(tmp_path / "base")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_bytes(orjson.dumps({"base_model_name_or_path": str(base)}))
+    save_file({"lora": torch.zeros(2)}, adapter / "adapter_model.safetensors")
+    first = checkpoint_fingerprint(adapter)
+    toys.save(base, seed=1)
+    assert checkpoint_fingerprint(adapter) != first
+    shutil.rmtree(base)
+    with pytest.raises(InputError, match=r"its base model .* is not there"):
+        checkpoint_fingerprint(adapter)
+
+
+def test_vocabulary_special_tokens_and_template_are_in_a_tokenizers_fingerprint():
+    known = tokenizer_fingerprint(toys.tokenizer())
+    assert tokenizer_fingerprint(toys.tokenizer()) == known
+    found = {known}
+    for change in (
+        lambda t: t.add_tokens(["水稻"]), lambda t: setattr(t, "eos_token", "<|endoftext|>"),
+        lambda t: setattr(t, "chat_template", "{{ messages }}"),
+    ):  # fmt: skip
+        tokenizer = toys.tokenizer()
+        change(tokenizer)
+        found.add(tokenizer_fingerprint(tokenizer))
+    assert len(found) == 4
+
+
+def test_weights_are_swapped_whole_or_not_at_all(toy_checkpoint, tmp_path):
+    loaded = load(toy_checkpoint)
+    before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
+    other = read_weights(toys.save(tmp_path / "other", seed=1))
+    for bad in (
+        {**other, "another": torch.zeros(1)}, {**other, "model.norm.weight": torch.zeros(5)},
+        {name: tensor for name, tensor in other.items() if name != "model.norm.weight"},
+    ):  # fmt: skip
+        assert not swap(loaded, bad)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.model.state_dict().items())
+    assert swap(loaded, other)  # without an entry for the tied head
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(loaded.model(ids).logits, load(tmp_path / "other").model(ids).logits)
+
+
+def test_the_context_is_the_configurations_else_the_tokenizers_else_lm_evals(toy_model):
+    tokenizer = toys.tokenizer()
+    assert context_length(toy_model, tokenizer) == 2048
+    text = SimpleNamespace(get_text_config=lambda: SimpleNamespace(n_positions=None))
+    bare = SimpleNamespace(config=text)
+    tokenizer.model_max_length = 77
+    assert context_length(bare, tokenizer) == 77
+    tokenizer.model_max_length = 10**30
+    assert context_length(bare, tokenizer) == 2048
+
+
+def test_what_is_beside_the_weights(toy_checkpoint, tmp_path):
+    with pytest.raises(InputError, match="no tokenizer beside the weights"):
+        load_tokenizer(tmp_path)
+    assert training_of(toy_checkpoint) is None
+    (tmp_path / "steel.json").write_text('{"step": 3}', encoding="utf-8")
+    assert training_of(tmp_path) == {"step": 3}
+
+
+def test_steel_llms_architecture_is_known_to_whoever_scores_it(tmp_path):
+    from steel_train.models.steel import SteelConfig, SteelForCausalLM
+
+    config = SteelConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2,
+    )  # fmt: skip
+    SteelForCausalLM(config).save_pretrained(tmp_path)
+    toys.tokenizer().save_pretrained(tmp_path)
+    assert type(load(tmp_path).model).__name__ == "SteelForCausalLM"
