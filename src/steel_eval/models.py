@@ -135,9 +135,9 @@ def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:
     fingerprint = checkpoint_fingerprint(folder)
     model: Any = _load_model(base, device, dtype)
     if base != folder:
-        from peft import PeftModel
+        from steel_train.models.weights import load_adapter
 
-        model = PeftModel.from_pretrained(model, str(folder)).to(device).eval()
+        model = load_adapter(model, folder).to(device).eval()
     tokenizer = load_tokenizer(folder, base)
     return Loaded(model, tokenizer, fingerprint, context_length(model, tokenizer), folder)
 
@@ -179,22 +179,15 @@ def context_length(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
 
 def _load_model(folder: Path, device: str, dtype: str) -> Any:
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    import steel_train.models.steel  # noqa: F401  (makes Steel-LLM known to transformers)
+    from steel_train.models.weights import load_full
 
     logging.disable_progress_bar()
     kind: Any = {"auto": torch.float32 if device == "cpu" else "auto"}.get(dtype) or getattr(torch, dtype, None)
     if kind is None:
         raise InputError(f"--dtype {dtype}: unknown.{nearest(dtype, ['auto', 'float32', 'bfloat16', 'float16'])}")
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=kind)
-    except (SafetensorError, EOFError, RuntimeError) as error:
-        raise InputError(f"{folder}: its weights cannot be read: {first_line(error)}. Right: copy it again.") from error
-    except (ValueError, KeyError, OSError) as error:
-        raise InputError(f"{folder}: cannot be loaded: {first_line(error)}") from error
+    model = load_full(folder, dtype=kind)
     model.eval()
     return model.to(device)
 
