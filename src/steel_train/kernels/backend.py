@@ -61,13 +61,14 @@ class Calls:
 
     def report(self) -> dict[str, dict[str, Any]]:
         """Return op -> {"triton": calls, "torch": calls, "reasons": {reason: calls}} for the log and `steel.json`."""
-        table: dict[str, dict[str, Any]] = {}
-        for name, count in self.ran.items():
-            op, _, form = name.rpartition(":")
-            table.setdefault(op, {"triton": 0, "torch": 0, "reasons": {}})[form] += count
-        for (op, reason), count in self.fallbacks.items():
-            table.setdefault(op, {"triton": 0, "torch": 0, "reasons": {}})["reasons"][reason] = count
-        return table
+        ops = dict.fromkeys([name.rpartition(":")[0] for name in self.ran] + [op for op, _ in self.fallbacks])
+        return {
+            op: {
+                "triton": self.ran[f"{op}:triton"], "torch": self.ran[f"{op}:torch"],
+                "reasons": {reason: count for (of, reason), count in self.fallbacks.items() if of == op},
+            }
+            for op in ops
+        }  # fmt: skip
 
 
 def why_not_triton(tensors: Sequence[torch.Tensor]) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,33 @@ def test_a_killed_run_goes_on_bit_for_bit(train, whole, tmp_path, monkeypatch, p
     train("killed", packing="false")
     assert weights(folder) == weights(whole)
     assert trace(folder) == trace(whole)
+
+
+def test_a_damaged_last_checkpoint_is_made_again_bit_for_bit(train, whole, tmp_path, caplog):
+    folder = shutil.copytree(whole, tmp_path / "runs" / "r")
+    (folder / "result.json").unlink()
+    last = folder / "checkpoints" / "step-000020"
+    (last / "model.safetensors").write_bytes(b"half")
+    state = last.with_name("step-000015") / "optimizer.pt"
+    train(packing="false")
+    assert weights(folder) == weights(whole) and trace(folder) == trace(whole)
+    # and one of which only the optimiser's state is cut short, with nothing whole before it: from the start
+    (folder / "result.json").unlink()
+    for file in (state, last / "optimizer.pt"):
+        file.write_bytes(file.read_bytes()[:-9])
+    train(packing="false")
+    assert "step-000020: its optimizer.pt is not what was written" in caplog.text
+    assert weights(folder) == weights(whole) and trace(folder) == trace(whole)
+
+
+def test_another_template_under_the_same_name_is_refused(train, tmp_path):
+    from steel_train.examples.tokenizer import CHATML
+
+    (tmp_path / "own.jinja").write_text(CHATML, encoding="utf-8")
+    train(max_steps="2", chat_template='"own.jinja"')
+    (tmp_path / "own.jinja").write_text(CHATML.replace("assistant", "helper"), encoding="utf-8")
+    with pytest.raises(InputError, match="was started with tokenizer = "):
+        train(max_steps="2", chat_template='"own.jinja"')
 
 
 def test_a_finished_run_verifies_and_trains_no_more(train, capsys):
