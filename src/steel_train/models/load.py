@@ -82,9 +82,12 @@ def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> An
 def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed: int) -> Any:
     """Return the model in float32, its attention fit for packed rows if `packed`. Raises InputError."""
     from transformers import AutoModelForCausalLM, set_seed
+    from transformers.utils.import_utils import is_flash_attn_2_available
 
     register_attention()
-    options = {"attn_implementation": _attention(packed), "dtype": torch.float32}
+    able = torch.cuda.is_available() and is_flash_attn_2_available()
+    attention = "sdpa" if not packed else "flash_attention_2" if able else ATTENTION
+    options = {"attn_implementation": attention, "dtype": torch.float32}
     name = None if isinstance(settings.model, dict) else resolve(settings.model, recipe)
     try:
         if name is None:
@@ -93,14 +96,6 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
         return AutoModelForCausalLM.from_pretrained(name, **options)
     except Exception as error:
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
-
-
-def _attention(packed: bool) -> str:
-    from transformers.utils.import_utils import is_flash_attn_2_available
-
-    if not packed:
-        return "sdpa"
-    return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else ATTENTION
 
 
 def packs(settings: Settings, config: Any, recipe: Path) -> bool:

@@ -36,8 +36,8 @@ class Devices:
 
 def parse_devices(gpu: str | None, price: str | None) -> Devices | None:
     """Read `--gpu 4090x2` and `--price 2.5/h` (or `2.5`). Raises InputError for an unknown device or no price."""
-    cost = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/h)?", price or "0")
-    if not cost:
+    rate = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/h)?", price or "0")
+    if not rate:
         raise InputError(f"--price {price}: not a price. Right: --price 2.5/h (one device, one hour).")
     if gpu is None:
         return None
@@ -45,16 +45,7 @@ def parse_devices(gpu: str | None, price: str | None) -> Devices | None:
     name = found[1] if found else gpu
     if not found or name not in DEVICES:
         raise InputError(f"--gpu {gpu}: unknown device.{nearest(name, DEVICES)} Right: --gpu 4090x2.")
-    return Devices(name, int(found[2] or 1), float(cost[1]) if price else None)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Hours on all of the devices (from, to), and the price of them, in the currency that was given."""
-
-    devices: Devices
-    hours: tuple[float, float]
-    price: tuple[float, float] | None
+    return Devices(name, int(found[2] or 1), float(rate[1]) if price else None)
 
 
 def operations_per_token(config: Any, parameters: int, mean_length: float, learnt_share: float) -> float:
@@ -68,9 +59,8 @@ def operations_per_token(config: Any, parameters: int, mean_length: float, learn
     return float(6 * (body + head * learnt_share) + attention)
 
 
-def cost(operations: float, devices: Devices) -> Cost:
-    """Return the range of hours, and of prices, for so many operations."""
+def hours(operations: float, devices: Devices) -> tuple[float, float]:
+    """Return the range of hours, from and to, that so many operations take on all of the devices."""
     at_peak = operations / (DEVICES[devices.name][0] * 1e12 * devices.count) / 3600
     slow, fast = (at_peak / reached for reached in REACHED)
-    rate = (devices.price or 0) * devices.count
-    return Cost(devices, (fast, slow), (fast * rate, slow * rate) if rate else None)
+    return fast, slow

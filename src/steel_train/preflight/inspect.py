@@ -15,7 +15,7 @@ import polars as pl
 from steel_data.errors import InputError
 from steel_train.examples.folder import Examples
 from steel_train.examples.tokenizer import end_tokens
-from steel_train.preflight.costs import Cost, Devices, cost, operations_per_token
+from steel_train.preflight.costs import Devices, hours, operations_per_token
 from steel_train.preflight.memory import Memory, estimate_memory
 from steel_train.schedule.batches import collate
 from steel_train.schedule.order import Schedule, padded_tokens
@@ -51,7 +51,8 @@ class Report:
     memory: Memory | None
     disk_needed: int
     disk_free: int
-    cost: Cost | None
+    devices: Devices | None
+    hours: tuple[float, float] | None
     warnings: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -91,14 +92,14 @@ def inspect(question: Question, with_memory: bool = True) -> Report:
         learnt=int(table["learnt"].sum()), unended=int(table["unended"].sum()),
         ended_share=_ended_share(examples, question.tokenizer), steps=steps, steps_per_epoch=per_epoch,
         rows_per_step=schedule.rows_per_step, checkpoints=checkpoints, packed=schedule.room is not None,
-        padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, cost=None,
+        padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, devices=question.devices, hours=None,
         disk_needed=_disk(parameters, checkpoints, settings), disk_free=_free(question.folder),
     )  # fmt: skip
     if len(table):
         real, laid = padded_tokens(schedule, _STEPS_LOOKED_AT)
         report.padding, report.padding_plain = 1 - real / max(laid, 1), _plain_padding(schedule)
         report.memory = _memory(question) if with_memory and parameters > _SMALL else None
-        report.cost = _cost(question, report)
+        report.hours = _hours(question, report)
     judge(report, question)
     return report
 
@@ -168,14 +169,14 @@ def _memory(question: Question) -> Memory:
     return estimate_memory(question.config, question.settings, batch, question.bf16)
 
 
-def _cost(question: Question, report: Report) -> Cost | None:
+def _hours(question: Question, report: Report) -> tuple[float, float] | None:
     if question.devices is None:
         return None
     mean = report.tokens / max(report.examples, 1)
     per_token = operations_per_token(question.config, report.parameters, mean, report.learnt / max(report.tokens, 1))
     share_of_run = report.steps / (report.steps_per_epoch * question.settings.epochs)
     tokens = report.tokens * report.scale * question.settings.epochs * share_of_run
-    return cost(tokens * per_token, question.devices)
+    return hours(tokens * per_token, question.devices)
 
 
 def judge(report: Report, question: Question) -> None:
@@ -205,8 +206,8 @@ def judge(report: Report, question: Question) -> None:
             f"the checkpoints need {report.disk_needed / 1e9:.1f} GB, {report.disk_free / 1e9:.1f} GB are free. "
             "Right: keep, a larger save_every, or another --out."
         )
-    if report.cost and report.memory and report.memory.peak > report.cost.devices.memory:
-        one = report.cost.devices
+    one = report.devices
+    if one and report.memory and report.memory.peak > one.memory:
         report.warnings.append(
             f"{report.memory.peak / 1e9:.1f} GB do not fit one {one.name} ({one.memory / 1e9:.0f} GB). Smaller: "
             "micro_batch, max_length, gradient_checkpointing, or LoRA"

@@ -39,9 +39,10 @@ def _parts(report: Report) -> Iterator[Any]:
     if report.memory is not None:
         yield _memory(report)
     yield Text(f"disk: {_gb(report.disk_needed)} for checkpoints, {_gb(report.disk_free)} free")
-    if report.cost is not None:
-        (low, high), on = report.cost.hours, report.cost.devices
-        price = f", price {report.cost.price[0]:,.1f} to {report.cost.price[1]:,.1f}" if report.cost.price else ""
+    if report.devices is not None and report.hours is not None:
+        (low, high), on = report.hours, report.devices
+        rate = (on.price or 0) * on.count
+        price = f", price {low * rate:,.1f} to {high * rate:,.1f}" if rate else ""
         yield Text(f"estimate on {on.count} x {on.name}: {low:.1f} to {high:.1f} hours{price}")
     for warning in report.warnings:
         yield Text(f"warning: {visible(warning)}", style="yellow")

@@ -7,7 +7,7 @@ import re
 from rich.console import Console
 from tests.steel_train.preflight.test_inspect import question
 
-from steel_train.preflight.costs import cost, parse_devices
+from steel_train.preflight.costs import hours, parse_devices
 from steel_train.preflight.inspect import inspect
 from steel_train.preflight.print import first_batch, print_report
 
@@ -39,8 +39,8 @@ def test_counts_of_a_sample_are_scaled_up_and_said_to_be():
 
 
 def test_the_estimate_names_its_devices():
-    estimate = cost(2 * 165e12 * 3600, parse_devices("4090x2", "2.5/h"))
-    text = printed(dataclasses.replace(inspect(question()), cost=estimate))
+    two = parse_devices("4090x2", "2.5/h")
+    text = printed(dataclasses.replace(inspect(question()), devices=two, hours=hours(2 * 165e12 * 3600, two)))
     assert "estimate on 2 x 4090: 2.2 to 6.7 hours, price 11.1 to 33.3" in text
 
 
