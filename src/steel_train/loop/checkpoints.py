@@ -79,18 +79,23 @@ def whole_checkpoints(folder: Path) -> list[Path]:
 def resumable(folder: Path) -> Path | None:
     """Return the newest checkpoint of which every file is as it was written, or None; damaged ones are named.
 
-    That of an older one lacks its optimiser's state: `prune` dropped it.
+    Older ones lack their optimiser's state: `prune` dropped it.
     """
     for path in reversed(whole_checkpoints(folder)):
-        facts = read_facts(path) or {}
-        sums = facts["weights_sha256"] | facts.get("state_sha256", {})
-        if any(name in facts["files"] and not (path / name).is_file() for name in _RESUME_FILES):
+        facts = read_facts(path)
+        if facts is None or any(name in facts["files"] and not (path / name).is_file() for name in _RESUME_FILES):
             continue
-        damaged = next((name for name, sha256 in sums.items() if sha256_of(path / name) != sha256), None)
-        if damaged is None:
+        damaged = [name for name in facts["files"] if not _as_written(path, name, facts)]
+        if not damaged:
             return path
-        log.warning("%s: its %s is not what was written; an earlier checkpoint is taken", path, damaged)
+        log.warning("%s: its %s is not what was written; an earlier checkpoint is taken", path, damaged[0])
     return None
+
+
+def _as_written(checkpoint: Path, name: str, facts: dict[str, Any]) -> bool:
+    file, sums = checkpoint / name, facts["weights_sha256"] | facts.get("state_sha256", {})
+    # a checkpoint of an earlier steel knows of its state the sizes alone
+    return file.stat().st_size == facts["files"][name] and sums.get(name) in (None, sha256_of(file))
 
 
 def prune(folder: Path, keep: int | None) -> None:

@@ -51,6 +51,8 @@ def test_a_checkpoint_of_an_earlier_steel_has_fewer_checksums_and_is_gone_on_fro
     del facts["state_sha256"]
     (old / "steel.json").write_text(json.dumps(facts))
     assert resumable(tmp_path) == old
+    cut(old / "optimizer.pt")
+    assert resumable(tmp_path) is None
 
 
 def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):

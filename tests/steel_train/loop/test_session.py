@@ -77,20 +77,12 @@ def test_a_killed_run_goes_on_bit_for_bit(train, whole, tmp_path, monkeypatch, p
     assert trace(folder) == trace(whole)
 
 
-def test_a_damaged_last_checkpoint_is_made_again_bit_for_bit(train, whole, tmp_path, caplog):
+def test_a_damaged_last_checkpoint_is_made_again_bit_for_bit(train, whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "runs" / "r")
     (folder / "result.json").unlink()
     last = folder / "checkpoints" / "step-000020"
     (last / "model.safetensors").write_bytes(b"half")
-    state = last.with_name("step-000015") / "optimizer.pt"
     train(packing="false")
-    assert weights(folder) == weights(whole) and trace(folder) == trace(whole)
-    # and one of which only the optimiser's state is cut short, with nothing whole before it: from the start
-    (folder / "result.json").unlink()
-    for file in (state, last / "optimizer.pt"):
-        file.write_bytes(file.read_bytes()[:-9])
-    train(packing="false")
-    assert "step-000020: its optimizer.pt is not what was written" in caplog.text
     assert weights(folder) == weights(whole) and trace(folder) == trace(whole)
 
 
@@ -157,9 +149,8 @@ def test_seeds_have_their_own_folders_and_weights(train):
     assert weights(folder / "seed-1") != weights(folder / "seed-2")
 
 
-def test_optimiser_states_are_kept_only_where_resuming_needs_them(train):
-    folder = train()
-    states = [p.parent.name for p in sorted((folder / "checkpoints").glob("*/optimizer.pt"))]
+def test_optimiser_states_are_kept_only_where_resuming_needs_them(whole):
+    states = [p.parent.name for p in sorted((whole / "checkpoints").glob("*/optimizer.pt"))]
     assert states == ["step-000015", "step-000020"]
 
 
