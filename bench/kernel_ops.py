@@ -15,6 +15,7 @@ from steel_train.kernels.backend import Calls
 from steel_train.kernels.head import loss as head_loss
 from steel_train.kernels.head import tiles as head_tiles
 from steel_train.kernels.head.loss import HeadSettings
+from steel_train.kernels.head.plan import HeadShape
 
 Tensors = tuple[torch.Tensor, ...]
 # the Qwen vocabulary and the Steel-LLM model
@@ -84,6 +85,14 @@ def _head(in_forward: bool) -> Callable[..., torch.Tensor]:
         return head_loss.token_log_probs(hidden_NH, weight_VH, labels_N, settings).log_probs
 
     return run
+
+
+def head_floor(shape: HeadShape) -> int:
+    """Return the fewest bytes any method moves: X and W read for the logits and for dX, dW; dX and dW written.
+
+    2 (M H + V H) read + (M H + V H) written in the compute dtype; the logits never touch memory.
+    """
+    return 3 * (shape.rows + shape.vocabulary) * shape.hidden * shape.compute_dtype.itemsize
 
 
 def _head_tile_floor(inputs: Tensors) -> int:
@@ -167,9 +176,15 @@ def _norm_reference(x: torch.Tensor, weight_H: torch.Tensor, residual: torch.Ten
     return y if residual is None else (y, r)
 
 
+def norm_floor(tokens: int, hidden: int, itemsize: int, residual: bool) -> int:
+    """Return the fewest bytes, forward and backward: each tensor touched once; s and w are counted too."""
+    small, cells = tokens * 4 + hidden * itemsize, tokens * hidden * itemsize
+    return (8 if residual else 5) * cells + 2 * small + hidden * itemsize
+
+
 def _norm_floor(inputs: Tensors) -> int:
     tokens, hidden = inputs[0].shape
-    return sum(rms_norm.floor_bytes(tokens, hidden, inputs[0].element_size(), len(inputs) == 3))
+    return norm_floor(tokens, hidden, inputs[0].element_size(), len(inputs) == 3)
 
 
 def _norm_launches(residual: bool) -> tuple[Launch, ...]:
@@ -196,9 +211,13 @@ def _swiglu_inputs(case: str, generator: torch.Generator) -> Tensors:
     return torch.randn(shape, generator=generator) * 3, torch.randn(shape, generator=generator)
 
 
+def swiglu_floor(tokens: int, width: int, itemsize: int) -> int:
+    """Return the fewest bytes: three tensors touched once forward, five backward."""
+    return 8 * tokens * width * itemsize
+
+
 def _swiglu_floor(inputs: Tensors) -> int:
-    tokens, width = inputs[0].shape
-    return sum(swiglu.floor_bytes(tokens, width, inputs[0].element_size()))
+    return swiglu_floor(*inputs[0].shape, inputs[0].element_size())
 
 
 def _swiglu_types(*pointers: str) -> dict[str, str]:
@@ -250,9 +269,14 @@ def _rope_reference(q: torch.Tensor, k: torch.Tensor, positions_BT: torch.Tensor
     return rope.reference(q, k, positions_BT, inverse_frequencies(q.shape[-1]), 1.0)
 
 
+def rope_floor(tokens: int, heads: int, head_size: int, itemsize: int) -> int:
+    """Return the fewest bytes, forward and backward, for q and k together; `heads`: of both."""
+    return 2 * (2 * tokens * heads * head_size * itemsize + 8 * tokens)
+
+
 def _rope_floor(inputs: Tensors) -> int:
     q, k, positions_BT = inputs
-    return sum(rope.floor_bytes(positions_BT.numel(), q.shape[1] + k.shape[1], q.shape[-1], q.element_size()))
+    return rope_floor(positions_BT.numel(), q.shape[1] + k.shape[1], q.shape[-1], q.element_size())
 
 
 ROPE_LAUNCH = Launch(

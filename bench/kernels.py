@@ -13,13 +13,24 @@ import functools
 import statistics
 
 import torch
-from bench.kernel_ops import EPS, HEAD_SIZE, HEADS, HIDDEN, VOCABULARY, inverse_frequencies
+from kernel_ops import (
+    EPS,
+    HEAD_SIZE,
+    HEADS,
+    HIDDEN,
+    VOCABULARY,
+    head_floor,
+    inverse_frequencies,
+    norm_floor,
+    rope_floor,
+    swiglu_floor,
+)
 
 from steel_train.kernels import rms_norm, rope, swiglu
 from steel_train.kernels.backend import Calls, relative_error
 from steel_train.kernels.head import loss as head_loss
-from steel_train.kernels.head import plan as head_plan
 from steel_train.kernels.head.loss import HeadSettings
+from steel_train.kernels.head.plan import HeadShape
 
 TOKENS, SEQUENCES, WIDTH, SUPERVISED = 16_384, 8, 4864, 0.4
 REPEATS = 20
@@ -51,7 +62,7 @@ def layer_cases():
             lambda calls, x, w, r: rms_norm.rms_norm(x, w, EPS, r, calls),
             lambda x, w, r: rms_norm.reference(x, w, EPS, r),
         ),
-        sum(rms_norm.floor_bytes(TOKENS, HIDDEN, size, True)),
+        norm_floor(TOKENS, HIDDEN, size, True),
     )
     yield (
         "rms_norm",
@@ -60,7 +71,7 @@ def layer_cases():
             lambda calls, x, w: rms_norm.rms_norm(x, w, EPS, calls=calls)[0],
             lambda x, w: rms_norm.reference(x, w, EPS)[0],
         ),
-        sum(rms_norm.floor_bytes(TOKENS, HIDDEN, size, False)),
+        norm_floor(TOKENS, HIDDEN, size, False),
     )
     yield (
         "swiglu",
@@ -69,9 +80,9 @@ def layer_cases():
             lambda calls, a, b: swiglu.swiglu(a, b, calls),
             swiglu.reference,
         ),
-        sum(swiglu.floor_bytes(TOKENS, WIDTH, size)),
+        swiglu_floor(TOKENS, WIDTH, size),
     )
-    yield "rope", rotary_case, sum(rope.floor_bytes(TOKENS, 2 * HEADS, HEAD_SIZE, size))
+    yield "rope", rotary_case, rope_floor(TOKENS, 2 * HEADS, HEAD_SIZE, size)
 
 
 def backward(function, leaves):
@@ -116,8 +127,8 @@ def row(name, floor, bandwidth=None, ours=None, torch_ms=None, error=None):
 
 def head(bandwidth):
     rows = int(TOKENS * SUPERVISED)
-    shape = head_plan.HeadShape(rows, VOCABULARY, HIDDEN, torch.float32, torch.bfloat16, True)
-    floor = head_plan.floor_bytes(shape)
+    shape = HeadShape(rows, VOCABULARY, HIDDEN, torch.float32, torch.bfloat16, True)
+    floor = head_floor(shape)
     if bandwidth is None:
         row("head_loss, forward", floor)
         row("head_loss, recomputed", floor)

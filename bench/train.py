@@ -203,6 +203,7 @@ def preflight(mixture, tokenizer, folder, rows=1_000_000):
     """Time the pre-flight of a million rows (the mixture's own, repeated)."""
     import polars as pl
 
+    from steel_train.preflight.costs import parse_devices
     from steel_train.preflight.plan import plan_training
 
     big = folder / "big"
@@ -219,7 +220,7 @@ def preflight(mixture, tokenizer, folder, rows=1_000_000):
     train = f'[train]\nmodel = {{ {table} }}\ntokenizer = "{tokenizer}"\nchat_template = "chatml"\n'
     recipe.write_text(f'[source.x]\npath = "none"\n{train}')
     start = time.monotonic(), time.process_time()
-    plan_training(recipe, (big, folder / "plan", None), ("a100x8", "10/h"), 0)
+    plan_training(recipe, big, folder / "plan", None, parse_devices("a100x8", "10/h"), 0)
     result = Table("pre-flight", "rows", "seconds", "CPU-seconds")
     result.add_row(
         "24 layers of 1,024", f"{rows:,}", f"{time.monotonic() - start[0]:.1f}", f"{time.process_time() - start[1]:.1f}"

@@ -48,7 +48,6 @@ FOREIGN = {
 LATER = {
     "named": {
         "steel_data/passes/plan.py: selection.py",
-        "steel_train/kernels/__init__.py: ops.py",
     },
     "tuples": set(),
     "classes": {
@@ -58,11 +57,6 @@ LATER = {
     "short": {
         "steel_data/errors.py",
         "steel_data/passes/cache.py",
-        "steel_train/loop/arguments.py",
-        "steel_train/models/attention.py",
-        "steel_train/models/merge.py",
-        "steel_train/preflight/plan.py",
-        "steel_train/say.py",
     },
     "untested": {
         "steel_data/builders/contaminate.py",
@@ -78,20 +72,6 @@ LATER = {
         "steel_data/read/parquet_rows.py",
         "steel_data/read/rows.py",
         "steel_data/recipe/steps.py",
-        "steel_train/examples/encode.py",
-        "steel_train/examples/folder.py",
-        "steel_train/examples/tokenizer.py",
-        "steel_train/kernels/backend.py",
-        "steel_train/kernels/head/gradients.py",
-        "steel_train/kernels/head/model.py",
-        "steel_train/kernels/head/plan.py",
-        "steel_train/kernels/head/tiles.py",
-        "steel_train/kernels/rms_norm.py",
-        "steel_train/kernels/rope.py",
-        "steel_train/kernels/swiglu.py",
-        "steel_train/loop/checkpoints.py",
-        "steel_train/models/load.py",
-        "steel_train/preflight/memory.py",
     },
 }
 

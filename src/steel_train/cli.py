@@ -46,9 +46,12 @@ def plan(
     processes: Annotated[int, typer.Option(min=0, help="Processes of the run; 0: the count in --gpu, else 1.")] = 0,
 ) -> None:
     """Say what a run would do, with the first rows and their masks, and what is wrong with it."""
+    from steel_train.preflight.costs import parse_devices
+
+    devices = parse_devices(gpu, price)
     from steel_train.preflight.plan import plan_training
 
-    plan_training(recipe, (mixture, out, data_root), (gpu, price), processes)
+    plan_training(recipe, mixture, out, data_root, devices, processes)
 
 
 @app.command()
@@ -57,7 +60,7 @@ def merge(
     out: Annotated[Path | None, typer.Option(help="Where the full model goes; by default DIR-merged.")] = None,
 ) -> None:
     """Write a LoRA checkpoint as a full model."""
-    from steel_train.models.merge import merge_adapter
+    from steel_train.models.convert import merge_adapter
 
     typer.echo(merge_adapter(checkpoint, out))
 

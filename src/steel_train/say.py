@@ -1,4 +1,4 @@
-"""What a run says while it works, and the files it leaves for others to read."""
+"""What a run says while it works, and the JSON that it leaves for others (apart: every room says something)."""
 
 import json
 import logging

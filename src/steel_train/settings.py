@@ -134,11 +134,6 @@ class Settings(_Table):
         """Return whether an adapter is trained instead of the weights."""
         return self.method == "lora" or self.lora is not None
 
-    @property
-    def from_scratch(self) -> bool:
-        """Return whether the model starts from random weights."""
-        return isinstance(self.model, dict)
-
 
 def read_settings(table: dict[str, Any], recipe: Path) -> Settings:
     """Check the `[train]` table of a recipe. Raises InputError that names the key and the nearest known word."""

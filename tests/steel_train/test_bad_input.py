@@ -1,7 +1,6 @@
 """What a user can put right ends in one line that says how, before or without losing anything."""
 
 import re
-import shutil
 
 import pytest
 import torch
@@ -51,22 +50,6 @@ def test_a_missing_chat_template_is_refused(train, tmp_path):
         train(model='model = "bare"')
 
 
-def test_an_empty_mixture_is_refused(tmp_path, shared_mixture):
-    import json
-
-    from steel_train.examples.prepare import checked_mixture
-
-    copy = shutil.copytree(shared_mixture, tmp_path / "mixture")
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["rows"] = 0
-    (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="has no rows"):
-        checked_mixture(copy)
-    next(copy.glob("train-*.parquet")).write_bytes(b"cut")
-    with pytest.raises(InputError, match="its bytes are not those that the manifest names"):
-        checked_mixture(copy)
-
-
 def test_a_loss_that_is_no_number_stops_and_names_the_rows(train, tmp_path, monkeypatch):
     import steel_train.loop.trainer as trainer
 
@@ -83,14 +66,6 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rows(train, tmp_path, monk
             train(packing="false")
     assert resumable(tmp_path / "runs" / "r").name == "step-000005"
     train(packing="false")  # and the same command goes on
-
-
-def test_a_half_written_checkpoint_is_passed_over(train, tmp_path):
-    folder = train(max_steps="8")
-    (folder / "result.json").unlink()
-    last = folder / "checkpoints" / "step-000008"
-    (last / "model.safetensors").write_bytes(b"half")
-    assert resumable(folder).name == "step-000005"
 
 
 def test_a_base_that_is_a_run_is_explained_and_a_checkpoint_brings_its_history(train, tmp_path, capsys):

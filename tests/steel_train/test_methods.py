@@ -15,7 +15,7 @@ from steel_data.build import build
 from steel_data.errors import InputError
 from steel_data.recipe.load import load
 from steel_train.loop.dpo import dpo_loss
-from steel_train.models.merge import merge_adapter
+from steel_train.models.convert import merge_adapter
 
 
 def losses(folder):

@@ -45,8 +45,6 @@ class Encoder:
         self.ends = end_tokens(tokenizer)
         self.eos_id = tokenizer.eos_token_id
         self.fast = tokenizer.backend_tokenizer
-        self.fast.no_truncation()
-        self.fast.no_padding()
 
     def encode(self, rows: list[dict[str, Any]]) -> list[Encoded]:
         """Encode rows in order. One result a row."""

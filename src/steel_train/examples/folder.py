@@ -5,11 +5,10 @@ row an example: where it came from, its length), `dropped.parquet` (rows without
 `examples.json`, written last: the key of all that the examples depend on, and the counts.
 """
 
-import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from steel_data.errors import InputError
-from steel_data.files import atomic_write
+from steel_data.files import address, replaced_folder, source_sha256
 from steel_data.mixture.rows import Row, collect, count, files, rows, rows_at, scan, schema
 from steel_train.examples.encode import Encoder
+from steel_train.examples.tokenizer import tokenizer_sha256
+from steel_train.say import write_json
 
-VERSION = 1  # of everything that decides an example
 _BATCH = 1_000  # rows encoded at once
 _ORIGIN = ("id", "copy", "source", "kind", "benchmark", "item", "dose")
 _SCHEMA: dict[str, Any] = {
@@ -69,58 +68,51 @@ class Examples:
 
 
 def examples_key(content_sha256: str, tokenizer: Any, max_length: int) -> str:
-    """Return the SHA-256 of all that the examples of a mixture depend on."""
-    parts = [VERSION, content_sha256, tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, max_length]
-    return hashlib.sha256(json.dumps([*parts, tokenizer.eos_token], ensure_ascii=False).encode()).hexdigest()
+    """Return the SHA-256 of all that the examples of a mixture depend on, our code and the libraries' included."""
+    code = source_sha256(*(f"steel_train.examples.{name}" for name in ("encode", "folder", "template", "tokenizer")))
+    libraries = [version(name) for name in ("tokenizers", "transformers")]
+    return address(content_sha256, tokenizer_sha256(tokenizer), max_length, code, libraries)
 
 
 def make_examples(mixture: Path, tokenizer: Any, max_length: int, folder: Path, content_sha256: str) -> Examples:
     """Encode a whole mixture into `folder`, or take what is there if it was made from the same. Raises InputError."""
     key = examples_key(content_sha256, tokenizer, max_length)
-    if _key_of(folder) != key:
-        _write(mixture, Encoder(tokenizer, max_length), folder, key)
-    return open_examples(folder)
-
-
-def _key_of(folder: Path) -> str | None:
     try:
-        return str(json.loads((folder / "examples.json").read_text(encoding="utf-8"))["key"])
-    except (OSError, ValueError, KeyError):
-        return None
+        return open_examples(folder, key)
+    except Exception:  # missing, of another key, or damaged in whatever way: it is ours and can be made again
+        with replaced_folder(folder) as fresh:
+            _write(mixture, Encoder(tokenizer, max_length), fresh, key)
+        return open_examples(folder, key)
 
 
 def _write(mixture: Path, encoder: Encoder, folder: Path, key: str) -> None:
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        tables, dropped, number = [], [], 0
-        with (temporary / "tokens.bin").open("wb") as tokens, (temporary / "learnt.bin").open("wb") as learnt:
-            for batch in _batches(rows(mixture, files(mixture))):
-                made = encode_batch(encoder, batch, number)
-                number += len(batch)
-                tokens.write(made.tokens.tobytes())
-                learnt.write(made.learnt.tobytes())
-                tables.append(made.table)
-                dropped.append(made.dropped)
-        pl.concat(tables or [pl.DataFrame(schema=_SCHEMA)]).write_parquet(temporary / "examples.parquet")
-        pl.concat(dropped or [pl.DataFrame(schema=_DROPPED)]).write_parquet(temporary / "dropped.parquet")
-        facts = {"key": key, "rows": number, "per_unit": 2 if is_preference(mixture) else 1}
-        atomic_write(temporary / "examples.json", (json.dumps(facts, indent=1) + "\n").encode())
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}. Right: a disk with room.") from None
+    tables, dropped, number = [pl.DataFrame(schema=_SCHEMA)], [pl.DataFrame(schema=_DROPPED)], 0
+    with (folder / "tokens.bin").open("wb") as tokens, (folder / "learnt.bin").open("wb") as learnt:
+        for batch in _batches(rows(mixture, files(mixture))):
+            made = encode_batch(encoder, batch, number)
+            number += len(batch)
+            tokens.write(made.tokens.tobytes())
+            learnt.write(made.learnt.tobytes())
+            tables.append(made.table)
+            dropped.append(made.dropped)
+    pl.concat(tables).write_parquet(folder / "examples.parquet")
+    pl.concat(dropped).write_parquet(folder / "dropped.parquet")
+    write_json(folder / "examples.json", {"key": key, "rows": number, "per_unit": 2 if is_preference(mixture) else 1})
 
 
-def open_examples(folder: Path) -> Examples:
-    """Open a folder of examples without reading its tokens into memory."""
+def open_examples(folder: Path, key: str | None = None) -> Examples:
+    """Open a folder of examples without reading its tokens into memory.
+
+    Raises OSError or ValueError where it is not whole, or was made from another `key` than this.
+    """
     facts = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     table = pl.read_parquet(folder / "examples.parquet")
+    tokens, learnt = _map(folder / "tokens.bin", np.int32), _map(folder / "learnt.bin", np.bool_)
+    starts = _starts(table)
+    if key not in (None, facts["key"]) or not len(tokens) == len(learnt) == starts[-1]:
+        raise ValueError(f"{folder}: made from something else, or cut short")
     return Examples(
-        tokens=_map(folder / "tokens.bin", np.int32), learnt=_map(folder / "learnt.bin", np.bool_),
-        starts=_starts(table), table=table, dropped=pl.read_parquet(folder / "dropped.parquet"),
+        tokens=tokens, learnt=learnt, starts=starts, table=table, dropped=pl.read_parquet(folder / "dropped.parquet"),
         per_unit=facts["per_unit"], rows=facts["rows"], of=facts["rows"],
     )  # fmt: skip
 

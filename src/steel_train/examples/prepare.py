@@ -1,16 +1,21 @@
 """From a mixture to examples: check it, find or train the tokenizer, encode; what is done already is found again."""
 
 import json
-import shutil
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from steel_data.build import build
 from steel_data.errors import InputError
+from steel_data.files import address, replaced_folder, source_sha256
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.recipe.load import Recipe
+from steel_data.row.record import text_view
 from steel_train.examples.folder import Examples, make_examples
+from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
+from steel_train.models.load import resolve
+from steel_train.say import write_json
 from steel_train.settings import Settings
 
 
@@ -20,8 +25,6 @@ class Prepared:
 
     recipe: Recipe
     settings: Settings
-    folder: Path
-    mixture: Path
     manifest: dict[str, Any]
     tokenizer: Any
     examples: Examples
@@ -37,7 +40,7 @@ def prepare(
     manifest = checked_mixture(place)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     examples = make_examples(place, tokenizer, settings.max_length, folder / "examples", manifest["content_sha256"])
-    return Prepared(recipe, settings, folder, place, manifest, tokenizer, examples)
+    return Prepared(recipe, settings, manifest, tokenizer, examples)
 
 
 def checked_mixture(mixture: Path) -> dict[str, Any]:
@@ -53,9 +56,6 @@ def checked_mixture(mixture: Path) -> dict[str, Any]:
 
 def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Any:
     """Return the tokenizer of the run: named, the model's own, or trained on the mixture and kept in `tokenizer/`."""
-    from steel_train.examples.tokenizer import load_tokenizer, settle
-    from steel_train.models.load import resolve
-
     where = f"{recipe.path} [train]"
     if settings.tokenizer is None and isinstance(settings.model, dict):
         name = str(trained_tokenizer(settings.model.get("vocab_size", 16_000), folder, mixture, manifest))
@@ -69,17 +69,17 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
 def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Path:
     """Return `folder/tokenizer`, a byte-level BPE of `size` entries trained on the mixture; kept if it is there."""
     from steel_data.mixture.rows import files, rows
-    from steel_data.row.record import text_view
-    from steel_train.examples.tokenizer import train_tokenizer
 
-    target, key = folder / "tokenizer", {"mixture": manifest["content_sha256"], "size": size}
+    target, key = folder / "tokenizer", trained_tokenizer_key(size, manifest["content_sha256"])
     note = target / "steel-tokenizer.json"
-    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != key:
-        temporary = folder / ".tokenizer.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        texts = map(text_view, rows(mixture, files(mixture)))
-        train_tokenizer(texts, size, temporary)
-        (temporary / note.name).write_text(json.dumps(key), encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.replace(target)
+    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != {"key": key}:
+        with replaced_folder(target) as fresh:
+            train_tokenizer(map(text_view, rows(mixture, files(mixture))), size, fresh)
+            write_json(fresh / note.name, {"key": key})
     return target
+
+
+def trained_tokenizer_key(size: int, content_sha256: str) -> str:
+    """Return the SHA-256 of all that a trained tokenizer depends on, our code and the library's included."""
+    code = source_sha256("steel_train.examples.tokenizer", "steel_data.row.record")
+    return address(size, content_sha256, code, version("tokenizers"))

@@ -115,7 +115,7 @@ def _piece(
 
 def _marks(text: str, messages: list[Message], tools: Any, render: Render) -> dict[tuple[int, str], tuple[int, int]]:
     """Return where the texts of each message lie in the rendering: (message, r or c) -> (start, end)."""
-    for strip in (_as_is, str.strip, _strip_newlines):
+    for strip in (str, str.strip, lambda text: text.strip("\n")):
         marked = [_mark(i, m, strip) for i, m in enumerate(messages)]
         parts = _MARK.split(render(marked, tools, False))
         if "".join(parts[::4]) != text:
@@ -130,14 +130,6 @@ def _marks(text: str, messages: list[Message], tools: Any, render: Render) -> di
         ):
             return {key: (places[0], places[1]) for key, places in found.items()}
     raise TemplateError("template: rewrites the text of a turn")
-
-
-def _as_is(text: str) -> str:
-    return text
-
-
-def _strip_newlines(text: str) -> str:
-    return text.strip("\n")
 
 
 def _mark(number: int, message: Message, strip: Callable[[str], str]) -> Message:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from steel_data.errors import InputError, first_line
+from steel_data.files import address
 from steel_data.row.record import Message
 
 CHATML = """{%- for message in messages -%}
@@ -14,15 +15,9 @@ CHATML = """{%- for message in messages -%}
 """
 _CHATML_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _PAD_NAMES = (
-    "<pad>",
-    "[PAD]",
-    "<|pad|>",
-    "<|padding|>",
-    "<|finetune_right_pad_id|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
+    "<pad>", "[PAD]", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>",
     "<unk>",
-)
+)  # fmt: skip
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
@@ -65,7 +60,15 @@ def load_tokenizer(name: str, where: str) -> Any:
         raise InputError(
             f"{where}: '{name}' has no tokenizer.json, so tokens have no place in the text. Right: convert it."
         )
+    # rows are cut and padded by us
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def tokenizer_sha256(tokenizer: Any) -> str:
+    """Return what decides how messages become ids: vocabulary and rules, chat template, special tokens."""
+    return address(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, tokenizer.special_tokens_map)
 
 
 def settle(tokenizer: Any, chat_template: str | None, recipe: Path) -> None:

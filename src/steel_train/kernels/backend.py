@@ -9,16 +9,19 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
 
 from steel_data.errors import InputError
 
+triton: Any
+tl: Any
 try:
-    import triton
+    triton, tl = import_module("triton"), import_module("triton.language")
 except ImportError:  # no wheel for this platform
-    triton = None
+    triton = tl = None
 
 INSTALLED = triton is not None
 log = logging.getLogger(__name__)
@@ -58,23 +61,24 @@ class Calls:
 
     def report(self) -> dict[str, dict[str, Any]]:
         """Return op -> {"triton": calls, "torch": calls, "reasons": {reason: calls}} for the log and `steel.json`."""
-        table: dict[str, dict[str, Any]] = {}
-        for name, count in self.ran.items():
-            op, _, form = name.rpartition(":")
-            table.setdefault(op, {"triton": 0, "torch": 0, "reasons": {}})[form] += count
-        for (op, reason), count in self.fallbacks.items():
-            table.setdefault(op, {"triton": 0, "torch": 0, "reasons": {}})["reasons"][reason] = count
-        return table
+        ops = dict.fromkeys([name.rpartition(":")[0] for name in self.ran] + [op for op, _ in self.fallbacks])
+        return {
+            op: {
+                "triton": self.ran[f"{op}:triton"], "torch": self.ran[f"{op}:torch"],
+                "reasons": {reason: count for (of, reason), count in self.fallbacks.items() if of == op},
+            }
+            for op in ops
+        }  # fmt: skip
 
 
-def why_not_triton(tensors: Sequence[torch.Tensor], dtypes: Sequence[torch.dtype] = tuple(TOLERANCE)) -> str | None:
+def why_not_triton(tensors: Sequence[torch.Tensor]) -> str | None:
     """Return why these tensors cannot go to a Triton kernel, or None. The last dimension must be contiguous."""
     if triton is None:
         return "Triton is not installed"
     for x in tensors:
         if not x.is_cuda and not interpreting():
             return f"no Triton on device {x.device.type}"
-        if x.is_floating_point() and x.dtype not in dtypes:
+        if x.is_floating_point() and x.dtype not in TOLERANCE:
             return f"dtype {str(x.dtype).removeprefix('torch.')}"
         if x.dim() and x.shape[-1] > 1 and x.stride(-1) != 1:
             return "last dimension not contiguous"

@@ -3,8 +3,6 @@
 `kernels`: "torch" replaces the head and loss by the fused op in plain torch; "triton" also replaces RMSNorm, residual
 add with RMSNorm, SwiGLU and RoPE, and compares each op's first call with its definition; "auto" is "triton" for
 architectures with a GPU run in docs/results/kernels.md (none yet), else "torch".
-
-Which kernels a run uses. The kernels themselves are a part of their own (docs/kernels.md) and are found lazily.
 """
 
 import inspect
@@ -20,9 +18,8 @@ from torch import nn
 from steel_data.errors import InputError, nearest
 from steel_train.kernels import backend
 from steel_train.kernels.backend import Calls
-from steel_train.kernels.head import loss as head_loss
-from steel_train.kernels.head import model as fused_head
-from steel_train.kernels.head.loss import HeadSettings
+from steel_train.kernels.head.loss import OP, HeadSettings
+from steel_train.kernels.head.model import fused_forward, why_not
 from steel_train.kernels.head.plan import BUDGET_BYTES, HeadShape, plan_head
 from steel_train.kernels.rms_norm import rms_norm
 from steel_train.kernels.rope import Frequencies, rope
@@ -118,14 +115,14 @@ def _inner(model: Any) -> Any:
 
 
 def _patch_head(model: Any, patched: _Patched, in_forward: bool, budget_bytes: int) -> set[str]:
-    reason = fused_head.why_not(model)
+    reason = why_not(model)
     if reason is not None:
-        patched.calls.refuse(head_loss.OP, reason)
+        patched.calls.refuse(OP, reason)
         return set()
     before = model.__dict__.get("forward")
     settings = HeadSettings(in_forward, budget_bytes, calls=patched.calls)
-    patched.replace(model, fused_head.fused_forward(model, settings, before))
-    return {head_loss.OP}
+    patched.replace(model, fused_forward(model, settings, before))
+    return {OP}
 
 
 def _patch_layers(model: nn.Module, patched: _Patched) -> set[str]:

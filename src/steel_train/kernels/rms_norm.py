@@ -19,13 +19,7 @@ from typing import Any
 
 import torch
 
-from steel_train.kernels.backend import Calls, jit, use_triton, verify_first, why_not_triton
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # torch runs the definition
-    triton = None
+from steel_train.kernels.backend import Calls, jit, tl, triton, use_triton, verify_first, why_not_triton
 
 OP = "rms_norm"
 LARGEST_HIDDEN = 16_384  # one row is kept in registers
@@ -182,11 +176,3 @@ def _rows_contiguous(x_NH: torch.Tensor) -> torch.Tensor:
 
 def _warps(hidden: int) -> int:
     return 16 if hidden > 4096 else 8 if hidden > 1024 else 4
-
-
-def floor_bytes(tokens: int, hidden: int, itemsize: int, residual: bool) -> tuple[int, int]:
-    """Return the fewest bytes (forward, backward): each tensor touched once; s and w are counted too."""
-    small = tokens * 4 + hidden * itemsize
-    forward, backward = (4, 4) if residual else (2, 3)
-    cells = tokens * hidden * itemsize
-    return forward * cells + small, backward * cells + small + hidden * itemsize

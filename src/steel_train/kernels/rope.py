@@ -21,13 +21,7 @@ from typing import Any
 
 import torch
 
-from steel_train.kernels.backend import Calls, jit, use_triton, verify_first, why_not_triton
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # torch runs the definition
-    triton = None
+from steel_train.kernels.backend import Calls, jit, tl, triton, use_triton, verify_first, why_not_triton
 
 OP = "rope"
 
@@ -204,9 +198,3 @@ def _rotate(
         HEADS=max(1, min(triton.next_power_of_2(n_q), 1024 // half)), HALF=half, num_warps=4,
     )  # fmt: skip
     return q_out, k_out
-
-
-def floor_bytes(tokens: int, heads: int, head_size: int, itemsize: int) -> tuple[int, int]:
-    """Return the fewest bytes (forward, backward) for q and k together; `heads`: of both."""
-    one = 2 * tokens * heads * head_size * itemsize + 8 * tokens
-    return one, one

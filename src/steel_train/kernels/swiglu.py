@@ -16,13 +16,7 @@ from typing import Any
 
 import torch
 
-from steel_train.kernels.backend import Calls, jit, use_triton, verify_first, why_not_triton
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # torch runs the definition
-    triton = None
+from steel_train.kernels.backend import Calls, jit, tl, triton, use_triton, verify_first, why_not_triton
 
 OP = "swiglu"
 BLOCK = 1024
@@ -93,8 +87,3 @@ class _SwiGLU(torch.autograd.Function):
             BLOCK=BLOCK, num_warps=4,
         )  # fmt: skip
         return da_NI, db_NI
-
-
-def floor_bytes(tokens: int, width: int, itemsize: int) -> tuple[int, int]:
-    """Return the fewest bytes (forward, backward): each tensor touched once."""
-    return 3 * tokens * width * itemsize, 5 * tokens * width * itemsize

@@ -4,7 +4,6 @@ A checkpoint is written to `checkpoints/.writing/`, described by `steel.json`, s
 kill at any moment leaves at most a `.writing` folder, which the next save removes.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steel_data.errors import InputError
+from steel_data.files import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -29,19 +29,16 @@ def checkpoint_name(step: int) -> str:
 
 def finish(written: Path, target: Path, facts: dict[str, Any]) -> None:
     """Describe a written checkpoint, make it durable and give it its name. Raises OSError."""
-    files = {
-        path.relative_to(written).as_posix(): path.stat().st_size
-        for path in sorted(written.rglob("*"))
-        if path.is_file()
-    }
-    weights = {name: _sha256(written / name) for name in files if name.endswith((".safetensors", ".bin"))}
-    described = {**facts, "files": files, "weights_sha256": weights}
+    files = {p.relative_to(written).as_posix(): p for p in sorted(written.rglob("*")) if p.is_file()}
+    sums = {name: sha256_of(path) for name, path in files.items()}
+    weights = {name: sums.pop(name) for name in files if name.endswith((".safetensors", ".bin"))}
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    described = {**facts, "files": sizes, "weights_sha256": weights, "state_sha256": sums}
     (written / "steel.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in written.rglob("*"):
         if path.is_file():
             _sync(path)
-    if target.exists():
-        shutil.rmtree(target)
+    shutil.rmtree(target, ignore_errors=True)  # damaged, else the run would have gone on from it or from a later one
     written.replace(target)
     _sync(target.parent)
 
@@ -54,11 +51,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_facts(checkpoint: Path) -> dict[str, Any] | None:
@@ -85,17 +77,25 @@ def whole_checkpoints(folder: Path) -> list[Path]:
 
 
 def resumable(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint that has its optimiser's state, or None."""
+    """Return the newest checkpoint of which every file is as it was written, or None; damaged ones are named.
+
+    Older ones lack their optimiser's state: `prune` dropped it.
+    """
     for path in reversed(whole_checkpoints(folder)):
-        facts = read_facts(path) or {}
-        states = [name for name in facts.get("files", {}) if name in _RESUME_FILES]
-        if all(_size(path / name) == facts["files"][name] for name in states):
+        facts = read_facts(path)
+        if facts is None or any(name in facts["files"] and not (path / name).is_file() for name in _RESUME_FILES):
+            continue
+        damaged = [name for name in facts["files"] if not _as_written(path, name, facts)]
+        if not damaged:
             return path
+        log.warning("%s: its %s is not what was written; an earlier checkpoint is taken", path, damaged[0])
     return None
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _as_written(checkpoint: Path, name: str, facts: dict[str, Any]) -> bool:
+    file, sums = checkpoint / name, facts["weights_sha256"] | facts.get("state_sha256", {})
+    # a checkpoint of an earlier steel knows of its state the sizes alone
+    return file.stat().st_size == facts["files"][name] and sums.get(name) in (None, sha256_of(file))
 
 
 def prune(folder: Path, keep: int | None) -> None:
@@ -116,5 +116,5 @@ def verify(checkpoint: Path) -> None:
     if facts is None:
         raise InputError(f"{checkpoint}: is missing or not whole. Right: delete the run's result.json and run again.")
     for name, sha256 in facts["weights_sha256"].items():
-        if name not in _RESUME_FILES and _sha256(checkpoint / name) != sha256:
+        if name not in _RESUME_FILES and sha256_of(checkpoint / name) != sha256:
             raise InputError(f"{checkpoint / name}: its bytes are not those that were written. Right: restore it.")

@@ -43,14 +43,12 @@ class Window:
             np.add.at(total, codes[rows], losses)
         return total
 
-    def add(self, group_losses: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], tokens: int) -> float:
-        """Add one step (`rows`: its examples of all processes) and return its mean loss."""
+    def add(self, group_losses: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], tokens: int) -> None:
+        """Add one step (`rows`: its examples of all processes)."""
         self.losses += group_losses
         self.counts += self.sums(rows, self.weights[rows].astype(float))
         self.tokens += tokens
         self.steps += 1
-        sources = [i for i, name in enumerate(self.groups) if name.startswith("source/")]
-        return float(group_losses[sources].sum() / self.weights[rows].sum())
 
     def means(self) -> dict[str, Any]:
         """Return `loss`, `loss_by_source` and `loss_by_kind` of the window; a group that did not occur is left out."""

@@ -17,11 +17,11 @@ from steel_data.errors import InputError
 from steel_data.recipe.changes import changes
 from steel_data.recipe.load import portable
 from steel_train.examples.prepare import Prepared
-from steel_train.loop.arguments import arguments
+from steel_train.examples.tokenizer import tokenizer_sha256
 from steel_train.loop.checkpoints import WRITING, checkpoint_name, read_facts, resumable, verify, whole_checkpoints
 from steel_train.loop.dpo import dpo_loss, reference_log_likelihoods, sft_loss
 from steel_train.loop.metrics import Metrics, Window, draw_losses
-from steel_train.loop.trainer import Job, SteelTrainer
+from steel_train.loop.trainer import Job, SteelTrainer, arguments
 from steel_train.models.load import (
     Base,
     adapter,
@@ -54,8 +54,7 @@ class Session:
         self.settings, self.recipe = prepared.settings, prepared.recipe
         self.main = PartialState().is_main_process
         self.config = load_config(self.settings, self.recipe.path, len(prepared.tokenizer))
-        packed = packs(self.settings, self.config, self.recipe.path)
-        self.packed = packed
+        self.packed = packs(self.settings, self.config, self.recipe.path)
         self.schedule = make_schedule(prepared, self.packed, seed, PartialState().num_processes)
 
     def is_finished(self) -> bool:
@@ -77,6 +76,7 @@ class Session:
             "seed": self.seed,
             "train": portable(self.settings.model_dump(exclude={"seeds", *_FREE})),
             "mixture": {"content_sha256": manifest["content_sha256"], "rows": manifest["rows"]},
+            "tokenizer": tokenizer_sha256(self.prepared.tokenizer),
             "processes": self.schedule.processes,
             "packed": self.packed,
         }
@@ -87,8 +87,9 @@ class Session:
         if not file.is_file():
             return
         before = json.loads(file.read_text(encoding="utf-8"))["identity"]
-        # through JSON, so that tuples and lists compare alike
-        for change in changes(before, json.loads(json.dumps(self.identity()))):
+        # through JSON, so that tuples and lists compare alike; a run of an earlier steel may say less of itself
+        now = {key: value for key, value in json.loads(json.dumps(self.identity())).items() if key in before}
+        for change in changes(before, now):
             raise InputError(
                 f"{self.folder}: was started with {change.key} = {json.dumps(change.old)}, now it is "
                 f"{json.dumps(change.new)}. Right: another --out, or the recipe as it was."
@@ -143,9 +144,9 @@ class Session:
             return
         for warning in other_bases(self.folder, base):
             say(f"warning: {warning}")
-        about = {"name": base.name, "fingerprint": base.fingerprint, "architecture": base.architecture}
-        versions = {package: version(package) for package in _PACKAGES}
-        write_json(self.folder / "run.json", {"identity": self.identity(), "base": about, "versions": versions})
+        about = dataclasses.asdict(base)
+        del about["history"]
+        write_json(self.folder / "run.json", {"identity": self.identity(), "base": about, "versions": _versions()})
 
     def _trainer(self, model: Any, base: Base, stop: list[int]) -> SteelTrainer:
         from steel_train.kernels.patch import patch
@@ -160,9 +161,8 @@ class Session:
             window.restore(self.resumed["window"])
         kernels: list[str] = []
         job = Job(
-            folder=self.folder, steps=steps, schedule=self.schedule, window=window, row_loss=sft_loss,
-            facts=lambda step: self._facts(step, base, kernels), say=say, save_every=settings.save_every,
-            keep=settings.keep, stop=stop,
+            self.folder, settings, steps, window, row_loss=sft_loss,
+            facts=lambda step: self._facts(step, base, kernels), stop=stop,
         )  # fmt: skip
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
@@ -188,16 +188,13 @@ class Session:
             "seed": self.seed,
             "processes": self.schedule.processes,
             "mixture": {"name": manifest["name"], "content_sha256": manifest["content_sha256"]},
-            "base": {
-                "name": base.name, "fingerprint": base.fingerprint, "architecture": base.architecture,
-                "history": base.history,
-            },
+            "base": dataclasses.asdict(base),
             "train": portable(self.settings.model_dump()),
             "exposures": exposures(self.prepared.examples, self.schedule, step),
             "contamination": manifest.get("contamination", {}),
             "kernels": kernels,
-            "versions": {package: version(package) for package in _PACKAGES},
-        }  # fmt: skip
+            "versions": _versions(),
+        }
 
     def _finish(self) -> None:
         lines = Metrics(self.folder).read()
@@ -209,6 +206,10 @@ class Session:
             raise RuntimeError(f"training ended at {last.name}, not at step {step}")
         write_json(self.folder / "result.json", {"step": step, "checkpoint": last.name, "loss": lines[-1]["loss"]})
         say(f"{self.folder}: finished; {last.name}, loss {lines[-1]['loss']:.4f}, loss.svg")
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in _PACKAGES}
 
 
 def other_bases(folder: Path, base: Base) -> list[str]:

@@ -18,13 +18,17 @@ import torch
 from datasets import Dataset
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
+from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from steel_data.errors import InputError, first_line
 from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, prune
 from steel_train.loop.metrics import Metrics, Window
+from steel_train.models.load import uses_bf16
+from steel_train.say import say
 from steel_train.schedule.batches import MicroBatch, Steps
 from steel_train.schedule.order import Schedule
+from steel_train.settings import Settings
 
 # (E,) negative log-likelihoods and the examples' numbers -> (E,) losses
 RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -34,19 +38,49 @@ RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class Job:
     """What the trainer needs besides TRL's own arguments.
 
-    `facts(step)` is what a checkpoint says of itself. `say` prints one line of progress. `stop` is set by a signal.
+    `facts(step)` is what a checkpoint says of itself. `stop` is set by a signal.
     """
 
     folder: Path
+    settings: Settings
     steps: Steps
-    schedule: Schedule
     window: Window
     row_loss: RowLoss
     facts: Callable[[int], dict[str, Any]]
-    say: Callable[[str], None]
-    save_every: int | None
-    keep: int | None
     stop: list[int]
+
+
+def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -> Any:
+    """Return TRL's SFTConfig: batches, order, saving and masks are ours, so it is told to leave them alone."""
+    return SFTConfig(
+        output_dir=str(folder / "checkpoints" / WRITING),
+        per_device_train_batch_size=1,  # one item is a whole step
+        gradient_accumulation_steps=1,
+        max_steps=schedule.steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=round(settings.warmup * schedule.steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=uses_bf16(settings),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        logging_steps=settings.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # _SaveAndStop decides
+        report_to=settings.report_to,
+        run_name=folder.name,
+        seed=seed,
+        data_seed=seed,
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        use_cpu=not torch.accelerator.is_available(),
+        disable_tqdm=True,
+        log_level="warning",
+    )
 
 
 class SteelTrainer(SFTTrainer):
@@ -75,7 +109,7 @@ class SteelTrainer(SFTTrainer):
         """Run all passes of one step (a list of MicroBatch); return the process's share of its loss (a scalar)."""
         model.train()
         step = self.state.global_step
-        units = self.job.schedule.units(step)
+        units = self.job.steps.schedule.units(step)
         per_unit = self.job.steps.examples.per_unit
         rows = (units[:, None] * per_unit + np.arange(per_unit)).ravel()
         scale = self.accelerator.num_processes / float(self.job.window.weights[rows].sum())
@@ -132,7 +166,7 @@ class SteelTrainer(SFTTrainer):
         """Write a line of metrics.jsonl, say it, and hand the numbers to the loggers of `report_to`."""
         if "loss" not in logs:  # the summary at the end of train()
             return
-        window, step, schedule = self.job.window, self.state.global_step, self.job.schedule
+        window, step, schedule = self.job.window, self.state.global_step, self.job.steps.schedule
         seconds, self.began = time.monotonic() - self.began, time.monotonic()
         line = {"step": step, "epoch": round(step / schedule.steps_per_epoch, 6), **window.means()}
         line |= {key: logs[key] for key in ("learning_rate", "grad_norm") if key in logs}
@@ -141,7 +175,7 @@ class SteelTrainer(SFTTrainer):
         window.reset()
         if self.is_world_process_zero():
             self.metrics_file.append(line)
-            self.job.say(
+            say(
                 f"step {step:,}/{schedule.steps:,}  epoch {line['epoch']:.2f}  loss {line['loss']:.4f}  "
                 f"{line['tokens_per_second']:,.0f} tokens/s  {_clock(left)} left"
             )
@@ -156,8 +190,6 @@ class SteelTrainer(SFTTrainer):
         step, main = self.state.global_step, self.is_world_process_zero()
         place = self.job.folder / "checkpoints"
         target, written = place / checkpoint_name(step), place / WRITING / f"checkpoint-{step}"
-        if target.exists():
-            return
         self.args.output_dir = str(place / WRITING)
         try:
             Trainer._save_checkpoint(self, model, trial)
@@ -165,12 +197,13 @@ class SteelTrainer(SFTTrainer):
             if main:
                 (written / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths; nothing reads it
                 finish(written, target, self.job.facts(step) | {"window": self.job.window.state()})
-                prune(self.job.folder, self.job.keep)
+                prune(self.job.folder, self.job.settings.keep)
         except (OSError, RuntimeError, SafetensorError) as error:
             if main:
                 shutil.rmtree(place / WRITING, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or first_line(error)
             raise InputError(
-                f"{target}: cannot be written: {_reason(error)}. Earlier checkpoints are whole; free some room and run "
+                f"{target}: cannot be written: {reason}. Earlier checkpoints are whole; free some room and run "
                 "the same command to go on."
             ) from error
         self.accelerator.wait_for_everyone()
@@ -183,8 +216,8 @@ class _SaveAndStop(TrainerCallback):
         self.job = job
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        step, schedule = state.global_step, self.job.schedule
-        every = self.job.save_every
+        step, schedule = state.global_step, self.job.steps.schedule
+        every = self.job.settings.save_every
         if step % schedule.steps_per_epoch == 0 or step == schedule.steps or (every and step % every == 0):
             control.should_save = True
         if step == schedule.steps:
@@ -207,7 +240,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)

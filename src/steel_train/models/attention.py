@@ -1,4 +1,4 @@
-"""Attention that keeps the rows of a packed batch apart, registered with transformers."""
+"""Attention that keeps the rows of a packed batch apart (apart: transformers calls it by name, from any model)."""
 
 from typing import Any
 

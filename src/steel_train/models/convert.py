@@ -1,17 +1,19 @@
-"""Turn a published Steel-LLM checkpoint folder into one that today's transformers loads without remote code.
+"""Checkpoints that need more than themselves to load -> folders that `AutoModelForCausalLM` loads as they are.
 
-The published config says `model_type = "qwen2"` and points to Python files beside the weights; loaded as it stands, a
-Qwen2 model would be built and every expert's weight dropped. The weights' names and values are kept; only the config
-changes, and `.bin` files become safetensors.
+`convert`: the published Steel-LLM. Its config says `model_type = "qwen2"` and points to Python files beside the
+weights; loaded as it stands, a Qwen2 model would be built and every expert's weight dropped. The weights' names and
+values are kept; only the config changes, and `.bin` files become safetensors. `merge_adapter`: a LoRA checkpoint, whose
+base lies elsewhere.
 """
 
 import json
 import shutil
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
+from steel_data.files import replaced_folder
+from steel_train.say import write_json
 
 # what belongs to remote code or to one machine's loading, not to the model
 DROPPED_KEYS = ("auto_map", "_attn_implementation", "_name_or_path", "transformers_version")
@@ -32,21 +34,40 @@ def convert(folder: str | Path, out: str | Path | None = None) -> Path:
         raise InputError(f"{out}: exists already. Right: another output folder, or remove it first.")
     settings = _settings(folder)
     files = _weight_files(folder)
-    temporary = out.with_name(f".{out.name}.{uuid4().hex[:8]}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        _write_weights(files, _expected_shapes(folder, settings), temporary)
-        (temporary / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        for pattern in BESIDE:
-            for source in folder.glob(pattern):
-                if source.name not in NOT_COPIED:
-                    shutil.copyfile(source, temporary / source.name)
-        temporary.rename(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error.strerror or error}. Right: a disk with room.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with replaced_folder(out) as fresh:
+        _write_weights(files, _expected_shapes(folder, settings), fresh)
+        write_json(fresh / "config.json", settings)
+        for source in (path for pattern in BESIDE for path in folder.glob(pattern) if path.name not in NOT_COPIED):
+            shutil.copyfile(source, fresh / source.name)
     return out
+
+
+def merge_adapter(checkpoint: Path, out: Path | None = None) -> Path:
+    """Write a LoRA checkpoint as a full model (float32, with its tokenizer) to `out` and return that.
+
+    Default: `<checkpoint>-merged`. Raises InputError when it is there already or the base cannot be found.
+    """
+    if not (checkpoint / "adapter_config.json").is_file():
+        raise InputError(f'{checkpoint}: no adapter_config.json. Right: a checkpoint of a run with method = "lora".')
+    target = out or checkpoint.with_name(f"{checkpoint.name}-merged")
+    if target.exists():
+        raise InputError(f"{target}: is there already. Right: another --out.")
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    try:
+        model = AutoPeftModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{checkpoint}: cannot be loaded with its base: {first_line(error)}.") from None
+    said = json.loads((checkpoint / "steel.json").read_text(encoding="utf-8"))
+    of_the_adapter = ("files", "weights_sha256", "state_sha256", "window")
+    with replaced_folder(target) as fresh:
+        model.merge_and_unload().save_pretrained(fresh)
+        AutoTokenizer.from_pretrained(checkpoint).save_pretrained(fresh)
+        merged = {key: value for key, value in said.items() if key not in of_the_adapter}
+        write_json(fresh / "steel.json", merged | {"merged_from": checkpoint.name})
+    return target
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -113,7 +134,7 @@ def _write_weights(files: list[Path], expected: dict[str, tuple[int, ...]], out:
     if missing := sorted(set(expected) - set(shards)):
         raise InputError(f"{files[0].parent}: {len(missing)} weights are missing, the first: {missing[0]}. Right: all.")
     index = {"metadata": {"total_size": total}, "weight_map": shards}
-    (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "model.safetensors.index.json", index)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""The model of a run: loaded or made from a table, with what identifies where it starts."""
+"""The model of a run: loaded or made from a table, what identifies where it starts, its precision and its adapter."""
 
-import contextlib
 import inspect
 import json
 from dataclasses import dataclass, field
@@ -49,8 +48,8 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
     """Return the config of the model, from disk, the hub or the recipe's table. Raises InputError."""
     from transformers import AutoConfig
 
-    with contextlib.suppress(ModuleNotFoundError):
-        import steel_train.models.steel  # noqa: F401 - makes the Steel-LLM architecture known to transformers
+    import steel_train.models.steel  # noqa: F401 - makes the Steel-LLM architecture known to transformers
+
     if isinstance(settings.model, dict):
         return _config_of_table(settings.model, recipe, vocabulary)
     name = resolve(settings.model, recipe)
@@ -83,27 +82,20 @@ def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> An
 def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed: int) -> Any:
     """Return the model in float32, its attention fit for packed rows if `packed`. Raises InputError."""
     from transformers import AutoModelForCausalLM, set_seed
-
-    register_attention()
-    attention = _attention(packed)
-    try:
-        if settings.from_scratch:
-            set_seed(seed)
-            return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
-        name = resolve(str(settings.model), recipe)
-        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, attn_implementation=attention)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
-
-
-def _attention(packed: bool) -> str:
     from transformers.utils.import_utils import is_flash_attn_2_available
 
-    if not packed:
-        return "sdpa"
-    return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else ATTENTION
+    register_attention()
+    able = torch.cuda.is_available() and is_flash_attn_2_available()
+    attention = "sdpa" if not packed else "flash_attention_2" if able else ATTENTION
+    options = {"attn_implementation": attention, "dtype": torch.float32}
+    name = None if isinstance(settings.model, dict) else resolve(settings.model, recipe)
+    try:
+        if name is None:
+            set_seed(seed)
+            return AutoModelForCausalLM.from_config(config, **options)
+        return AutoModelForCausalLM.from_pretrained(name, **options)
+    except Exception as error:
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
 
 
 def packs(settings: Settings, config: Any, recipe: Path) -> bool:

@@ -1,5 +1,4 @@
-"""Time and cost of a run on a named device: ranges from arithmetic and the share of a device's peak that training
-reaches.
+"""Time and cost of a run on named devices: ranges, from arithmetic and the share of the peak that training reaches.
 
 Estimates, and labelled so: nothing here has been measured on the device.
 """
@@ -10,8 +9,7 @@ from typing import Any
 
 from steel_data.errors import InputError, nearest
 
-# Dense bfloat16 (V100: float16) matrix throughput, 10^12 operations a second, and memory, 10^9 bytes: makers' data
-# sheets.
+# Dense bfloat16 (V100: float16) matrix throughput, 10^12 operations a second; memory, 10^9 bytes: makers' data sheets.
 DEVICES: dict[str, tuple[float, float]] = {
     "3090": (71, 24), "4090": (165, 24), "5090": (209, 32), "a6000": (155, 48), "l40s": (362, 48), "v100": (125, 32),
     "a100-40": (312, 40), "a100": (312, 80), "a800": (312, 80), "h100": (989, 80), "h800": (989, 80), "h20": (148, 96),
@@ -23,31 +21,31 @@ REACHED = (0.15, 0.45)
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Hours on `count` devices (from, to), and the price of them, in the currency that was given."""
+class Devices:
+    """What a run might be made on: `count` devices of one kind, and the price of one for an hour, if it was given."""
 
-    device: str
+    name: str
     count: int
-    hours: tuple[float, float]
-    price: tuple[float, float] | None
-    memory: int  # bytes of one device
+    price: float | None = None
+
+    @property
+    def memory(self) -> int:
+        """Return the bytes of one device."""
+        return int(DEVICES[self.name][1] * 1e9)
 
 
-def parse_device(text: str) -> tuple[str, int]:
-    """Read `4090x2` -> ("4090", 2). Raises InputError for an unknown device."""
-    found = re.fullmatch(r"([\w-]+?)(?:x(\d+))?", text.lower())
-    name = found[1] if found else text
-    if name not in DEVICES:
-        raise InputError(f"--gpu {text}: unknown device.{nearest(name, DEVICES)} Right: --gpu 4090x2.")
-    return name, int(found[2] or 1) if found else 1
-
-
-def parse_price(text: str) -> float:
-    """Read `2.5/h` or `2.5`: the price of one device for an hour."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/h)?", text)
-    if not found:
-        raise InputError(f"--price {text}: not a price. Right: --price 2.5/h (one device, one hour).")
-    return float(found[1])
+def parse_devices(gpu: str | None, price: str | None) -> Devices | None:
+    """Read `--gpu 4090x2` and `--price 2.5/h` (or `2.5`). Raises InputError for an unknown device or no price."""
+    rate = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/h)?", price or "0")
+    if not rate:
+        raise InputError(f"--price {price}: not a price. Right: --price 2.5/h (one device, one hour).")
+    if gpu is None:
+        return None
+    found = re.fullmatch(r"([\w-]+?)(?:x(\d+))?", gpu.lower())
+    name = found[1] if found else gpu
+    if not found or name not in DEVICES:
+        raise InputError(f"--gpu {gpu}: unknown device.{nearest(name, DEVICES)} Right: --gpu 4090x2.")
+    return Devices(name, int(found[2] or 1), float(rate[1]) if price else None)
 
 
 def operations_per_token(config: Any, parameters: int, mean_length: float, learnt_share: float) -> float:
@@ -61,10 +59,8 @@ def operations_per_token(config: Any, parameters: int, mean_length: float, learn
     return float(6 * (body + head * learnt_share) + attention)
 
 
-def cost(operations: float, gpu: str, price: str | None) -> Cost:
-    """Return the range of hours, and of prices, for so many operations."""
-    name, count = parse_device(gpu)
-    throughput, memory = DEVICES[name]
-    slow, fast = (operations / (throughput * 1e12 * reached * count) / 3600 for reached in REACHED)
-    rate = parse_price(price) * count if price else None
-    return Cost(name, count, (fast, slow), (fast * rate, slow * rate) if rate else None, int(memory * 1e9))
+def hours(operations: float, devices: Devices) -> tuple[float, float]:
+    """Return the range of hours, from and to, that so many operations take on all of the devices."""
+    at_peak = operations / (DEVICES[devices.name][0] * 1e12 * devices.count) / 3600
+    slow, fast = (at_peak / reached for reached in REACHED)
+    return fast, slow

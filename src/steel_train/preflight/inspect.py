@@ -14,9 +14,10 @@ import polars as pl
 
 from steel_data.errors import InputError
 from steel_train.examples.folder import Examples
-from steel_train.preflight.costs import Cost, cost, operations_per_token
+from steel_train.examples.tokenizer import end_tokens
+from steel_train.preflight.costs import Devices, hours, operations_per_token
 from steel_train.preflight.memory import Memory, estimate_memory
-from steel_train.schedule.batches import Steps
+from steel_train.schedule.batches import collate
 from steel_train.schedule.order import Schedule, padded_tokens
 from steel_train.settings import Settings
 
@@ -27,7 +28,7 @@ _MUCH = 0.05  # a share of rows cut or dropped that deserves a warning
 
 @dataclass
 class Report:
-    """What a run is going to do. Counts marked `of sample` are scaled up where only some rows were read."""
+    """What a run is going to do. Where only some rows were read, whoever shows counts of them multiplies by `scale`."""
 
     rows: int
     rows_read: int
@@ -50,7 +51,8 @@ class Report:
     memory: Memory | None
     disk_needed: int
     disk_free: int
-    cost: Cost | None
+    devices: Devices | None
+    hours: tuple[float, float] | None
     warnings: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -62,7 +64,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Question:
-    """What is looked at: examples (all or a sample), their schedule, the model's config, what is asked of devices."""
+    """What is looked at: examples (all or a sample), their schedule, the model's config, the devices asked for."""
 
     examples: Examples
     schedule: Schedule
@@ -71,8 +73,7 @@ class Question:
     config: Any
     folder: Path
     bf16: bool
-    gpu: str | None = None
-    price: str | None = None
+    devices: Devices | None = None
 
 
 def inspect(question: Question, with_memory: bool = True) -> Report:
@@ -91,14 +92,14 @@ def inspect(question: Question, with_memory: bool = True) -> Report:
         learnt=int(table["learnt"].sum()), unended=int(table["unended"].sum()),
         ended_share=_ended_share(examples, question.tokenizer), steps=steps, steps_per_epoch=per_epoch,
         rows_per_step=schedule.rows_per_step, checkpoints=checkpoints, packed=schedule.room is not None,
-        padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, cost=None,
+        padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, devices=question.devices, hours=None,
         disk_needed=_disk(parameters, checkpoints, settings), disk_free=_free(question.folder),
     )  # fmt: skip
     if len(table):
         real, laid = padded_tokens(schedule, _STEPS_LOOKED_AT)
         report.padding, report.padding_plain = 1 - real / max(laid, 1), _plain_padding(schedule)
         report.memory = _memory(question) if with_memory and parameters > _SMALL else None
-        report.cost = _cost(question, report)
+        report.hours = _hours(question, report)
     judge(report, question)
     return report
 
@@ -111,8 +112,6 @@ def _by_source(examples: Examples) -> list[dict[str, Any]]:
 
 def _ended_share(examples: Examples, tokenizer: Any) -> float:
     """Return the share of whole examples of which the last learnt token ends a turn."""
-    from steel_train.examples.tokenizer import end_tokens
-
     ends = set(tokenizer.convert_tokens_to_ids(list(end_tokens(tokenizer))))
     whole = examples.table.with_row_index().filter(pl.col("cut") == 0)["index"].to_list()[:20_000]
     ended = 0
@@ -154,9 +153,8 @@ def _free(folder: Path) -> int:
 
 def _plain_padding(schedule: Schedule) -> float:
     """Return the share of padding if rows were batched as they come, `micro_batch` at a time."""
-    lengths = schedule.lengths[schedule.units(0)]
-    for step in range(1, min(schedule.steps_per_epoch, _STEPS_LOOKED_AT)):
-        lengths = np.concatenate([lengths, schedule.lengths[schedule.units(step)]])
+    looked_at = range(min(schedule.steps_per_epoch, _STEPS_LOOKED_AT))
+    lengths = schedule.lengths[np.concatenate([schedule.units(step) for step in looked_at])]
     size = schedule.micro_batch
     whole = lengths[: len(lengths) // size * size].reshape(-1, size)
     return float(1 - whole.sum() / (whole.max(axis=1).sum() * size)) if len(whole) else 0.0
@@ -164,25 +162,21 @@ def _plain_padding(schedule: Schedule) -> float:
 
 def _memory(question: Question) -> Memory:
     """Estimate the memory of the largest pass of the steps looked at."""
-    schedule, largest, most = question.schedule, [0], -1
-    for step in range(min(schedule.steps, _STEPS_LOOKED_AT)):
-        for group in schedule.layout(schedule.units(step)):
-            lengths = schedule.lengths[group]
-            size = int(lengths.sum() if schedule.room is not None else lengths.max(initial=0) * len(group))
-            if size > most:
-                largest, most = group, size
-    batch = Steps(question.examples, schedule, 0)._one(largest, 0)
+    schedule = question.schedule
+    looked_at = range(min(schedule.steps, _STEPS_LOOKED_AT))
+    largest = max((g for step in looked_at for g in schedule.layout(schedule.units(step))), key=schedule.laid)
+    batch = collate(question.examples, largest, schedule.room is not None, pad_id=0)
     return estimate_memory(question.config, question.settings, batch, question.bf16)
 
 
-def _cost(question: Question, report: Report) -> Cost | None:
-    if question.gpu is None:
+def _hours(question: Question, report: Report) -> tuple[float, float] | None:
+    if question.devices is None:
         return None
     mean = report.tokens / max(report.examples, 1)
     per_token = operations_per_token(question.config, report.parameters, mean, report.learnt / max(report.tokens, 1))
     share_of_run = report.steps / (report.steps_per_epoch * question.settings.epochs)
     tokens = report.tokens * report.scale * question.settings.epochs * share_of_run
-    return cost(tokens * per_token, question.gpu, question.price)
+    return hours(tokens * per_token, question.devices)
 
 
 def judge(report: Report, question: Question) -> None:
@@ -212,10 +206,11 @@ def judge(report: Report, question: Question) -> None:
             f"the checkpoints need {report.disk_needed / 1e9:.1f} GB, {report.disk_free / 1e9:.1f} GB are free. "
             "Right: keep, a larger save_every, or another --out."
         )
-    if report.cost and report.memory and report.memory.peak > report.cost.memory:
+    one = report.devices
+    if one and report.memory and report.memory.peak > one.memory:
         report.warnings.append(
-            f"{report.memory.peak / 1e9:.1f} GB do not fit one {report.cost.device} ({report.cost.memory / 1e9:.0f} "
-            "GB). Smaller: micro_batch, max_length, gradient_checkpointing, or LoRA"
+            f"{report.memory.peak / 1e9:.1f} GB do not fit one {one.name} ({one.memory / 1e9:.0f} GB). Smaller: "
+            "micro_batch, max_length, gradient_checkpointing, or LoRA"
         )
 
 

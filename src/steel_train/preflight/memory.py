@@ -1,8 +1,7 @@
-"""The peak memory of a run, by part, before it starts: its largest pass is played through with tensors that have no
-data.
+"""The peak memory of a run, by part: its largest pass is played through with tensors that have no data.
 
-PyTorch's fake tensors carry shapes, types and lifetimes through the real forward and backward code; its MemTracker adds
-up what is alive. What an allocator wastes, a device's context and a library's workspace are not in it.
+PyTorch's fake tensors carry shapes, types and lifetimes through the real forward and backward code, and the storages
+that are alive are added up. What an allocator wastes, a device's context and a library's workspace are not in it.
 """
 
 import copy

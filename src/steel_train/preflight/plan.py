@@ -1,4 +1,7 @@
-"""`plan`: the pre-flight alone, on a sample of the rows where there are many, without a checkpoint or a device."""
+"""`plan`: the pre-flight alone, without a checkpoint or a device (apart: the command; `run` looks at its own examples).
+
+Where there are many rows, a sample of them is read.
+"""
 
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from steel_data.recipe.load import load
 from steel_train.examples.folder import count_rows, sample_examples
 from steel_train.examples.prepare import Prepared, checked_mixture, make_tokenizer
 from steel_train.models.load import check_vocabulary, load_config, packs, uses_bf16
-from steel_train.preflight.costs import parse_device
+from steel_train.preflight.costs import Devices
 from steel_train.preflight.inspect import Question, inspect, stop_at_faults
 from steel_train.preflight.print import first_batch, print_report
 from steel_train.say import quiet
@@ -22,14 +25,17 @@ _SAMPLE = 20_000
 
 def plan_training(
     recipe_path: Path,
-    places: tuple[Path | None, Path | None, Path | None],
-    device: tuple[str | None, str | None],
+    mixture: Path | None,
+    out: Path | None,
+    data_root: Path | None,
+    devices: Devices | None,
     processes: int,
 ) -> None:
-    """Print the pre-flight of a recipe. `places`: mixture, out, data root; `device`: gpu, price. Raises InputError."""
+    """Print the pre-flight of a recipe, with time and price on `devices`. Raises InputError.
+
+    `processes` of the run; 0: one a device.
+    """
     quiet()
-    mixture, out, data_root = places
-    gpu, price = device
     recipe = load(recipe_path)
     settings = read_settings(recipe.train, recipe.path)
     folder = out or Path("runs") / recipe.name
@@ -40,14 +46,14 @@ def plan_training(
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     rows = count_rows(place)
     examples = sample_examples(place, tokenizer, settings.max_length, rows if rows <= _WHOLE else _SAMPLE)
-    prepared = Prepared(recipe, settings, folder, place, manifest, tokenizer, examples)
+    prepared = Prepared(recipe, settings, manifest, tokenizer, examples)
     config = load_config(settings, recipe.path, len(tokenizer))
     check_vocabulary(config.vocab_size, tokenizer, recipe.path)
-    count = processes or (parse_device(gpu)[1] if gpu else 1)
+    count = processes or (devices.count if devices else 1)
     seed = settings.seeds[0] if settings.seeds else recipe.seed
     schedule = make_schedule(prepared, packs(settings, config, recipe.path), seed, count)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and gpu is not None) or uses_bf16(settings)
-    question = Question(examples, schedule, settings, tokenizer, config, folder, bf16, gpu, price)
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and devices is not None) or uses_bf16(settings)
+    question = Question(examples, schedule, settings, tokenizer, config, folder, bf16, devices)
     report = inspect(question)
     if examples.units:
         Console(highlight=False, soft_wrap=True).print(first_batch(examples, schedule, tokenizer))

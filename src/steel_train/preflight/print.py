@@ -39,10 +39,11 @@ def _parts(report: Report) -> Iterator[Any]:
     if report.memory is not None:
         yield _memory(report)
     yield Text(f"disk: {_gb(report.disk_needed)} for checkpoints, {_gb(report.disk_free)} free")
-    if report.cost is not None:
-        low, high = report.cost.hours
-        price = f", price {report.cost.price[0]:,.1f} to {report.cost.price[1]:,.1f}" if report.cost.price else ""
-        yield Text(f"estimate on {report.cost.count} x {report.cost.device}: {low:.1f} to {high:.1f} hours{price}")
+    if report.devices is not None and report.hours is not None:
+        (low, high), on = report.hours, report.devices
+        rate = (on.price or 0) * on.count
+        price = f", price {low * rate:,.1f} to {high * rate:,.1f}" if rate else ""
+        yield Text(f"estimate on {on.count} x {on.name}: {low:.1f} to {high:.1f} hours{price}")
     for warning in report.warnings:
         yield Text(f"warning: {visible(warning)}", style="yellow")
     for fault in report.faults:
@@ -57,8 +58,8 @@ def _sources(report: Report) -> Table:
     rows = [*report.sources, {"source": "all", **{k: getattr(report, k) for k in ("examples", "tokens", "learnt")}}]
     for row in rows:
         counts = [f"{round(row[k] * report.scale):,}" for k in ("examples", "tokens", "learnt")]
-        shares = [f"{row['learnt'] / max(row[k], 1):.1%}" for k in ("tokens",)]
-        table.add_row(visible(row["source"]), *counts, *shares, f"{row['learnt'] / max(report.learnt, 1):.1%}")
+        shares = [f"{row['learnt'] / max(whole, 1):.1%}" for whole in (row["tokens"], report.learnt)]
+        table.add_row(visible(row["source"]), *counts, *shares)
     return table
 
 

@@ -60,6 +60,11 @@ class Schedule:
         """Return the forward passes of one process in one step. All processes have equally many; one may be empty."""
         return self.layout(self.units(step))[process :: self.processes]
 
+    def laid(self, group: Group) -> int:
+        """Return the tokens of a forward pass as it lies in memory, padding included."""
+        lengths = self.lengths[group]
+        return int(lengths.max(initial=0)) * len(group) if self.room is None else int(lengths.sum())
+
     def layout(self, units: npt.NDArray[np.int64]) -> list[Group]:
         """Divide a step's units over the forward passes of all processes: pass p belongs to process p % processes."""
         longest_first = units[np.argsort(-self.lengths[units], kind="stable")]
@@ -100,9 +105,8 @@ def padded_tokens(schedule: Schedule, steps: int) -> tuple[int, int]:
     real = laid = 0
     for step in range(min(steps, schedule.steps)):
         for group in schedule.layout(schedule.units(step)):
-            lengths = schedule.lengths[group]
-            real += int(lengths.sum())
-            laid += int(lengths.sum()) if schedule.room is not None else int(lengths.max(initial=0)) * len(group)
+            real += int(schedule.lengths[group].sum())
+            laid += schedule.laid(group)
     return real, laid
 
 

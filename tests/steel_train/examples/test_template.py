@@ -3,9 +3,9 @@
 import pytest
 from tests.steel_train.toys import INST, PLAIN, QWEN3_LIKE, tokenizer
 
-from steel_train.examples.encode import NO_LABEL, Encoder
+from steel_train.examples.encode import Encoder
 from steel_train.examples.template import TemplateError, pieces
-from steel_train.examples.tokenizer import CHATML, end_tokens, renderer, settle
+from steel_train.examples.tokenizer import CHATML, end_tokens, renderer
 
 
 def turns(*texts):
@@ -108,21 +108,3 @@ def test_what_a_template_raises_is_the_reason_of_the_drop():
     strict = "{%- if messages[0].role == 'system' -%}{{ raise_exception('no system role') }}{%- endif -%}" + CHATML
     messages = [{"role": "system", "content": "s"}, *turns("q", "a")]
     assert decoded(messages, strict) == "template: no system role"
-
-
-def test_a_row_cut_before_its_answer_is_dropped_with_the_reason():
-    messages = turns("很长的问题" * 20, "答")
-    assert decoded(messages, max_length=30) == NO_LABEL
-    assert decoded(turns("问", "答" * 40), max_length=30)[0].startswith("答答")
-
-
-def test_pad_is_no_end_of_turn_and_a_missing_template_is_refused(tmp_path):
-    from steel_data.errors import InputError
-
-    tok = tokenizer()
-    tok.pad_token = "<|im_end|>"
-    settle(tok, None, tmp_path / "r.toml")
-    assert tok.pad_token == "<|endoftext|>"
-    tok.chat_template = None
-    with pytest.raises(InputError, match="no chat template"):
-        settle(tok, None, tmp_path / "r.toml")

@@ -34,7 +34,7 @@ class Resources:
 
 
 def compiled(launch, architecture, ones=()):
-    """Compile one `ops.Launch` for sm_`architecture` with the hints that a run gives. `ones`: arguments that are 1.
+    """Compile one `kernel_ops.Launch` for sm_`architecture` with the hints that a run gives. `ones`: arguments that are 1.
 
     At run time Triton makes an integer argument of 1 a constant, and assumes multiples of 16 of pointers and of those
     integers that are.

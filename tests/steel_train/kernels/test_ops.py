@@ -1,4 +1,4 @@
-"""Every check that needs no GPU, for every op of `ops.OPS`: an op cannot be added without them."""
+"""Every check that needs no GPU, for every op of bench/kernel_ops.py: an op cannot be added without them."""
 
 import importlib
 import json

@@ -40,7 +40,6 @@ CONFIGS = {
     "llama": LlamaConfig(**SMALL, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}),
     "steel": SteelConfig(**SMALL),
 }
-OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1", "log_sum_sq_probs")
 
 
 def model_of(name, seed=0):
@@ -63,24 +62,6 @@ def grads(model, loss):
     model.zero_grad()
     loss.backward()
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("in_forward", [True, False])
-def test_the_fused_contract_gives_what_trl_gives(name, in_forward):
-    theirs, ours = model_of(name), model_of(name)
-    add_fused_lm_head(theirs, outputs=OUTPUTS)
-    add_fused_lm_head(ours, outputs=OUTPUTS)
-    assert patch(ours, "torch", in_forward) == ["head_loss"]
-    want, got = theirs(**batch(), fused_lm_head=True), ours(**batch(), fused_lm_head=True)
-    for field in ("loss", *OUTPUTS, "label_mask"):
-        torch.testing.assert_close(getattr(got, field), getattr(want, field), rtol=1e-4, atol=1e-5)
-    # SFT's use of it, and DPO's: a weight a sequence
-    for weight in (torch.ones(2, 1), torch.tensor([[1.0], [-0.3]])):
-        got, want = ours(**batch(), fused_lm_head=True), theirs(**batch(), fused_lm_head=True)
-        a, b = grads(ours, -(got.log_probs * weight).sum() / 7), grads(theirs, -(want.log_probs * weight).sum() / 7)
-        for key in b:
-            torch.testing.assert_close(a[key], b[key], rtol=1e-4, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=12)
@@ -108,20 +89,6 @@ def test_steel_does_depend_on_later_tokens():
         before = model(**inputs, fused_lm_head=True).log_probs
         inputs["input_ids"][:, -1] = 5
         assert not torch.equal(before[:, :-1], model(**inputs, fused_lm_head=True).log_probs[:, :-1])
-
-
-def test_the_loss_is_the_models_own_and_takes_num_items():
-    model = model_of("qwen3")
-    own = model(**batch()).loss
-    patch(model, "torch")
-    fused = model(**batch(), fused_lm_head=True)
-    torch.testing.assert_close(fused.loss, own)
-    torch.testing.assert_close(model(**batch()).loss, own)
-    with_items = model(**batch(), fused_lm_head=True, num_items_in_batch=100).loss
-    torch.testing.assert_close(with_items, own * fused.label_mask.sum() / 100)
-    shifted = torch.nn.functional.pad(batch()["labels"][:, 1:], (0, 1), value=-100)
-    inputs = {k: v for k, v in batch().items() if k != "labels"}
-    torch.testing.assert_close(model(**inputs, shift_labels=shifted, fused_lm_head=True).loss, own)
 
 
 def test_unpatch_restores_every_forward():
@@ -255,8 +222,8 @@ def test_dpo_runs_through_the_same_op(tmp_path):
 
 INTERPRETED = """
 import torch
-from tests.steel_train.test_patch import CONFIGS, batch, grads, model_of
-from steel_train.patch import patch, report
+from tests.steel_train.kernels.test_patch import CONFIGS, batch, grads, model_of
+from steel_train.kernels.patch import patch, report
 for name in CONFIGS:
     plain, ours = model_of(name), model_of(name)
     names = patch(ours, "triton")

@@ -1,8 +1,54 @@
-"""The picture is a whole XML document, whatever a source is called."""
+"""Losses are means over what they are sums of; the log survives a kill; the picture is a whole XML document."""
 
+import json
 from xml.etree import ElementTree
 
-from steel_train.loop.metrics import draw_losses
+import numpy as np
+import pytest
+from tests.steel_train.toys import rows, tokenizer
+
+from steel_train.examples.encode import Encoder
+from steel_train.examples.folder import encode_batch
+from steel_train.loop.metrics import Metrics, Window, draw_losses
+
+
+@pytest.fixture
+def window():
+    """A window over six examples of sources a, b, a, b, a, b, that weigh 1 to 6."""
+    examples = encode_batch(Encoder(tokenizer(), 256), rows(6), 0)
+    return Window(examples, np.arange(1, 7))
+
+
+def test_a_mean_is_over_weights_and_a_group_that_did_not_occur_is_left_out(window):
+    seen, losses = np.array([0, 2]), np.array([3.0, 5.0])  # source a only, weights 1 and 3
+    window.add(window.sums(seen, losses), seen, tokens=10)
+    assert window.means() == {"loss": 2.0, "loss_by_source": {"a": 2.0}, "loss_by_kind": {"chat": 2.0}}
+    more, losses = np.array([1]), np.array([8.0])
+    window.add(window.sums(more, losses), more, tokens=5)
+    assert window.means()["loss_by_source"] == {"a": 2.0, "b": 4.0} and window.means()["loss"] == 16 / 6
+    assert (window.tokens, window.steps) == (15, 2)
+
+
+def test_a_window_survives_json_exactly(window):
+    seen = np.array([0, 1, 2])
+    window.add(window.sums(seen, np.array([0.1, 0.2, 1 / 3])), seen, tokens=7)
+    state, means = json.loads(json.dumps(window.state())), window.means()
+    window.reset()
+    assert window.means()["loss"] == 0
+    window.restore(state)
+    assert window.means() == means and window.tokens == 7
+
+
+def test_the_log_is_wound_back_to_a_step_and_a_cut_line_is_forgotten(tmp_path):
+    metrics = Metrics(tmp_path)
+    assert metrics.read() == []
+    for step in (2, 4, 6):
+        metrics.append({"step": step, "loss_by_source": {"题": 1.0}})
+    with metrics.path.open("a") as file:
+        file.write('{"step": 8, "lo')
+    assert [line["step"] for line in metrics.read()] == [2, 4, 6]
+    metrics.rewind(4)
+    assert [json.loads(line)["step"] for line in metrics.path.read_text(encoding="utf-8").splitlines()] == [2, 4]
 
 
 def line(step, loss, **sources):

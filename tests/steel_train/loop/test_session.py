@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,6 +77,25 @@ def test_a_killed_run_goes_on_bit_for_bit(train, whole, tmp_path, monkeypatch, p
     assert trace(folder) == trace(whole)
 
 
+def test_a_damaged_last_checkpoint_is_made_again_bit_for_bit(train, whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "runs" / "r")
+    (folder / "result.json").unlink()
+    last = folder / "checkpoints" / "step-000020"
+    (last / "model.safetensors").write_bytes(b"half")
+    train(packing="false")
+    assert weights(folder) == weights(whole) and trace(folder) == trace(whole)
+
+
+def test_another_template_under_the_same_name_is_refused(train, tmp_path):
+    from steel_train.examples.tokenizer import CHATML
+
+    (tmp_path / "own.jinja").write_text(CHATML, encoding="utf-8")
+    train(max_steps="2", chat_template='"own.jinja"')
+    (tmp_path / "own.jinja").write_text(CHATML.replace("assistant", "helper"), encoding="utf-8")
+    with pytest.raises(InputError, match="was started with tokenizer = "):
+        train(max_steps="2", chat_template='"own.jinja"')
+
+
 def test_a_finished_run_verifies_and_trains_no_more(train, capsys):
     folder = train(epochs="1")
     before = (folder / "metrics.jsonl").stat().st_mtime_ns
@@ -129,9 +149,8 @@ def test_seeds_have_their_own_folders_and_weights(train):
     assert weights(folder / "seed-1") != weights(folder / "seed-2")
 
 
-def test_optimiser_states_are_kept_only_where_resuming_needs_them(train):
-    folder = train()
-    states = [p.parent.name for p in sorted((folder / "checkpoints").glob("*/optimizer.pt"))]
+def test_optimiser_states_are_kept_only_where_resuming_needs_them(whole):
+    states = [p.parent.name for p in sorted((whole / "checkpoints").glob("*/optimizer.pt"))]
     assert states == ["step-000015", "step-000020"]
 
 

@@ -11,10 +11,9 @@ from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import encode_batch
-from steel_train.loop.arguments import arguments
 from steel_train.loop.dpo import sft_loss
 from steel_train.loop.metrics import Window
-from steel_train.loop.trainer import Job, SteelTrainer
+from steel_train.loop.trainer import Job, SteelTrainer, arguments
 from steel_train.models.attention import ATTENTION
 from steel_train.schedule.batches import Steps
 from steel_train.schedule.order import Schedule
@@ -69,7 +68,7 @@ def make_trainer(net, examples, folder, micro_batch, accumulate, room=None):
     schedule = Schedule(examples.unit_lengths(), 0, 1, micro_batch, accumulate, room=room)
     steps = Steps(examples, schedule, 0)
     window = Window(examples, examples.table["learnt"].to_numpy().astype(np.int64))
-    job = Job(folder, steps, schedule, window, sft_loss, lambda step: {}, print, None, None, [])
+    job = Job(folder, settings, steps, window, sft_loss, lambda step: {}, [])
     return SteelTrainer(job, model=net, args=arguments(settings, schedule, folder, 0), processing_class=tokenizer())
 
 

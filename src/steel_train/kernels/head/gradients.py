@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from steel_train.kernels.head import tiles as head_tiles
+from steel_train.kernels.head import tiles
 from steel_train.kernels.head.plan import HeadPlan, HeadShape, plan_head
 from steel_train.kernels.head.tiles import MAX, SUM
 
@@ -48,11 +48,9 @@ class HeadJob:
 
     def spread(self, x_M: torch.Tensor) -> torch.Tensor:
         """Return `x_M` at its rows of all tokens, zero elsewhere."""
-        return (
-            x_M
-            if self.shape.rows == self.tokens
-            else x_M.new_zeros(self.tokens, *x_M.shape[1:]).index_copy_(0, self.rows, x_M)
-        )
+        if self.shape.rows == self.tokens:
+            return x_M
+        return x_M.new_zeros(self.tokens, *x_M.shape[1:]).index_copy_(0, self.rows, x_M)
 
     def empty(self, rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
         """Return an uninitialised buffer on the device of the job."""
@@ -60,18 +58,18 @@ class HeadJob:
 
     def fold(self, *tile: Any) -> None:
         """Fold one tile of logits into the running statistics."""
-        (head_tiles.fold_triton if self.triton else head_tiles.fold_torch)(*tile)
+        (tiles.fold_triton if self.triton else tiles.fold_torch)(*tile)
 
     def logit_gradients(self, *tile: Any) -> None:
         """Turn one tile of logits into its gradient."""
-        (head_tiles.gradients_triton if self.triton else head_tiles.gradients_torch)(*tile)
+        (tiles.gradients_triton if self.triton else tiles.gradients_torch)(*tile)
 
 
 def statistics(x_MH: torch.Tensor, weight_VH: torch.Tensor, job: HeadJob) -> torch.Tensor:
     """Return the [7, M] statistics; one [C, S] block of logits at a time."""
     shape, plan = job.shape, job.plan
     logits = job.empty(plan.rows, plan.columns, shape.accumulate_dtype)
-    stats_7M = head_tiles.empty_statistics(shape.rows, logits)
+    stats_7M = tiles.empty_statistics(shape.rows, logits)
     for c in job.chunks():
         x_CH = x_MH[c].to(shape.compute_dtype)
         for s in job.slices():
@@ -88,7 +86,7 @@ def gradients_with_statistics(x_MH: torch.Tensor, weight_VH: torch.Tensor, job: 
     weight_VH = weight_VH.to(compute) if plan.cast_once else weight_VH
     logits = job.empty(plan.rows, shape.vocabulary, accumulate)
     block = job.empty(plan.rows, plan.columns, compute)
-    stats_7M = head_tiles.empty_statistics(shape.rows, logits)
+    stats_7M = tiles.empty_statistics(shape.rows, logits)
     dx_MH = torch.empty_like(x_MH) if job.needs[0] else None
     dw_VH = torch.zeros_like(weight_VH, dtype=accumulate) if job.needs[1] else None
     for c in job.chunks():
@@ -128,7 +126,8 @@ def scaled(ready: list[torch.Tensor | None], scale_M: torch.Tensor, job: HeadJob
 def recomputed(
     x_MH: torch.Tensor,
     weight_VH: torch.Tensor,
-    log_z_and_scale: tuple[torch.Tensor, torch.Tensor],
+    log_z_2M: torch.Tensor,
+    scale_M: torch.Tensor,
     job: HeadJob,
     wanted: tuple[bool, bool],
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -137,7 +136,6 @@ def recomputed(
     The slice is the outer loop, so the float32 sum of dW over all rows is one slice large, whatever the weight's dtype.
     """
     shape, plan = job.shape, plan_head(job.shape, False, job.budget_bytes)
-    log_z_2M, scale_M = log_z_and_scale
     compute, accumulate = shape.compute_dtype, shape.accumulate_dtype
     logits = job.empty(plan.rows, plan.columns, accumulate)
     block = job.empty(plan.rows, plan.columns, compute)

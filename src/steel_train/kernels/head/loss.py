@@ -6,7 +6,7 @@ S columns of a vocabulary slice, K choice letters.
     z = x W^T        log p = z[label] - logsumexp(z)        d log p / dz = 1[label] - p
     entropy = logsumexp(z) - sum p z
 
-Two ways to the gradients (`head_plan` chooses, both give the same function):
+Two ways to the gradients (plan.py chooses, both give the same function):
 * in the forward pass, while a chunk's logits are at hand: three GEMMs. dX is right for any upstream gradient (each
   row is scaled by its own); dW only for one that is the same for all rows, as in SFT. An upstream gradient that differs
   by row recomputes dW.
@@ -23,7 +23,7 @@ import torch
 
 from steel_data.errors import InputError
 from steel_train.kernels.backend import Calls, use_triton, verify_first, why_not_triton
-from steel_train.kernels.head import tiles as head_tiles
+from steel_train.kernels.head import tiles
 from steel_train.kernels.head.gradients import (
     HeadJob,
     gradients_with_statistics,
@@ -144,7 +144,7 @@ def _verify(
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Autograd around the chunk loop of `head_gradients`."""
+    """Autograd around the chunk loop of gradients.py."""
 
     @staticmethod
     def forward(
@@ -155,7 +155,7 @@ class _HeadLoss(torch.autograd.Function):
         if job.plan.in_forward:
             stats_7M = gradients_with_statistics(x_MH, weight_VH, job)
         elif job.triton and job.shape.rows:
-            stats_7M = head_tiles.project_fold_triton(x_MH.to(job.shape.compute_dtype), weight_VH, job.labels)
+            stats_7M = tiles.project_fold_triton(x_MH.to(job.shape.compute_dtype), weight_VH, job.labels)
         else:
             stats_7M = statistics(x_MH, weight_VH, job)
         log_z_2M = torch.stack((stats_7M[MAX], stats_7M[SUM].log()))
@@ -178,7 +178,7 @@ class _HeadLoss(torch.autograd.Function):
             dx_MH, dw_VH = scaled(ready, scale_M, job) if ready else (None, None)
             missing = (job.needs[0] and dx_MH is None, job.needs[1] and dw_VH is None)
             if any(missing):
-                again = recomputed(x_MH, weight_VH, (log_z_2M, scale_M), job, missing)
+                again = recomputed(x_MH, weight_VH, log_z_2M, scale_M, job, missing)
                 dx_MH, dw_VH = dx_MH if again[0] is None else again[0], dw_VH if again[1] is None else again[1]
             dx_NH = None if dx_MH is None else job.spread(dx_MH.to(ctx.hidden_dtype))
             return dx_NH, None if dw_VH is None else dw_VH.to(weight_VH.dtype), None, None

@@ -118,19 +118,6 @@ def _round(rows: int, most: int) -> int:
     return max(1, most) if rows >= most else max(0, rows // ROWS_STEP * ROWS_STEP)
 
 
-def floor_bytes(shape: HeadShape) -> int:
-    """Return the fewest bytes any method moves: X and W read for the logits and for dX, dW; dX and dW written.
-
-    2 (M H + V H) read + (M H + V H) written in the compute dtype; the logits never touch memory.
-    """
-    return 3 * (shape.rows + shape.vocabulary) * shape.hidden * shape.compute_dtype.itemsize
-
-
-def floor_flops(shape: HeadShape) -> int:
-    """Return the fewest floating-point operations: three GEMMs, 6 M V H."""
-    return 6 * shape.rows * shape.vocabulary * shape.hidden
-
-
 def moved_bytes(shape: HeadShape, plan: HeadPlan) -> int:
     """Return the bytes that GEMMs, casts and tiles move under `plan`, each operand once a GEMM (no cache model)."""
     m, cells, weights = shape.rows, shape.rows * shape.vocabulary, shape.vocabulary * shape.hidden

@@ -17,13 +17,7 @@ from __future__ import annotations
 
 import torch
 
-from steel_train.kernels.backend import interpreting, jit
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:  # the torch tiles need none
-    triton = None
+from steel_train.kernels.backend import interpreting, jit, tl, triton
 
 MAX, SUM, SUM_SHIFTED, SUM_SQUARES, SUM_LOGITS, BEST, TARGET = range(7)
 # finite, because (-inf - max) * 0 would be nan in the first update
@@ -135,19 +129,9 @@ def fold_kernel(logits_ptr, logits_stride, labels_ptr, stats_ptr, stats_stride, 
 
 @jit
 def gradients_kernel(
-    logits_ptr,
-    logits_stride,
-    labels_ptr,
-    log_z_ptr,
-    log_z_stride,
-    scale_ptr,
-    out_ptr,
-    out_stride,
-    start,
-    n_columns,
-    HAS_SCALE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    logits_ptr, logits_stride, labels_ptr, log_z_ptr, log_z_stride, scale_ptr, out_ptr, out_stride, start, n_columns,
+    HAS_SCALE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """One program a row and a block of columns: 1[label] - p, scaled, in the dtype of `out`."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -167,21 +151,9 @@ def gradients_kernel(
 
 @jit
 def project_fold_kernel(
-    x_ptr,
-    x_stride,
-    w_ptr,
-    w_stride,
-    labels_ptr,
-    stats_ptr,
-    n_rows,
-    n_vocabulary,
-    n_hidden,
-    columns_per_range,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    DEPTH: tl.constexpr,
-    UPCAST: tl.constexpr,
-):
+    x_ptr, x_stride, w_ptr, w_stride, labels_ptr, stats_ptr, n_rows, n_vocabulary, n_hidden, columns_per_range,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, UPCAST: tl.constexpr,
+):  # fmt: skip
     """One program a block of rows and a range of the vocabulary: GEMM and statistics, no logit leaves the chip."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     part = tl.program_id(1)

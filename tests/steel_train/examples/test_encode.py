@@ -1,0 +1,71 @@
+"""Rows become token ids and which of them are learnt; a row without an example has a reason."""
+
+import numpy as np
+import pytest
+from tests.steel_train.examples.test_template import decoded, turns
+from tests.steel_train.toys import tokenizer
+
+from steel_train.examples.encode import NO_LABEL, Encoder
+from steel_train.examples.tokenizer import CHATML
+
+TWO_ENDS = CHATML.replace("'<|im_end|>\\n'", "'<|im_end|><|endoftext|>\\n'")
+
+
+def encoded(row, template=CHATML, max_length=512, eos="<|im_end|>"):
+    tok = tokenizer(template)
+    tok.eos_token = eos
+    found = Encoder(tok, max_length).encode([row])[0]
+    return found.reason or [tok.decode(e.ids[e.learnt]) for e in found.examples]
+
+
+def test_a_row_cut_before_its_answer_is_dropped_with_the_reason():
+    messages = turns("很长的问题" * 20, "答")
+    assert decoded(messages, max_length=30) == NO_LABEL
+    assert decoded(turns("问", "答" * 40), max_length=30)[0].startswith("答答")
+
+
+def test_a_cut_is_counted_in_tokens():
+    row = {"messages": turns("问", "答" * 40)}
+    whole, cut = (Encoder(tokenizer(), length).encode([row])[0].examples[0] for length in (512, 30))
+    assert (len(cut.ids), cut.cut) == (30, len(whole.ids) - 30)
+    assert np.array_equal(cut.learnt, whole.learnt[:30])
+
+
+def test_the_eos_after_another_end_token_is_learnt_too():
+    """Generation stops at eos: a model that only learnt the token before it would go on."""
+    row = {"messages": turns("问一", "答一", "问二", "答二")}
+    assert TWO_ENDS != CHATML
+    assert encoded(row, TWO_ENDS, eos="<|endoftext|>") == ["答一<|im_end|><|endoftext|>答二<|im_end|><|endoftext|>"]
+
+
+def test_what_follows_the_eos_is_not_learnt():
+    row = {"messages": turns("问一", "答一", "问二", "答二")}
+    assert encoded(row, TWO_ENDS, eos="<|im_end|>") == ["答一<|im_end|>答二<|im_end|>"]
+
+
+def test_the_first_token_is_never_learnt():
+    bare = "{%- for message in messages -%}{{- message.content -}}{%- endfor -%}"
+    row = {"messages": turns("", "水壶用来装水。")}
+    example = Encoder(tokenizer(bare), 64).encode([row])[0].examples[0]
+    assert not example.learnt[0] and example.learnt[1:].all()
+
+
+PAIR = {"prompt": turns("问"), "chosen": turns("", "好答案")[1:], "rejected": turns("", "坏" * 40)[1:]}
+
+
+def test_a_preference_row_gives_two_examples_and_learns_neither_prompt_nor_half():
+    assert encoded(PAIR) == ["好答案<|im_end|>", "坏" * 40 + "<|im_end|>"]
+    earlier = {**PAIR, "prompt": turns("问", "旧答", "再问")}
+    assert encoded(earlier) == encoded(PAIR), "an answer in the prompt is context"
+    assert encoded({**PAIR, "prompt": turns("很长" * 30)}, max_length=40) == NO_LABEL
+
+
+@pytest.mark.parametrize("arguments", ['{"city": "沈阳", "unit": null}', {"city": "沈阳", "unit": None}])
+def test_arguments_of_a_call_reach_the_template_as_an_object_without_nulls(arguments):
+    calls = CHATML.replace(
+        "(message['content'] or '')",
+        "((message['content'] or '') + (message['tool_calls'][0]['arguments']|tojson if message['tool_calls'] else ''))",
+    )
+    messages = turns("天气？", "")
+    messages[1]["tool_calls"] = [{"name": "weather", "arguments": arguments}]
+    assert encoded({"messages": messages}, calls) == ['{"city": "沈阳"}<|im_end|>']

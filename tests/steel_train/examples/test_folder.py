@@ -1,0 +1,87 @@
+"""Examples are made once for what they depend on, and again for anything else."""
+
+import shutil
+
+import numpy as np
+import pytest
+from tests.steel_train.toys import INST, tokenizer
+
+from steel_train.examples import folder as examples_folder
+from steel_train.examples.folder import examples_key, make_examples, open_examples, sample_examples
+
+
+def retrained(tmp_path):
+    from transformers import AutoTokenizer
+
+    from steel_train.examples.tokenizer import train_tokenizer
+
+    train_tokenizer(["别的文字"] * 9, 320, tmp_path / "other")
+    return AutoTokenizer.from_pretrained(tmp_path / "other")
+
+
+def with_token(name, token):
+    tok = tokenizer()
+    setattr(tok, name, token)
+    return tok
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda _: examples_key("other", tokenizer(), 64),
+        lambda _: examples_key("mixture", tokenizer(), 65),
+        lambda _: examples_key("mixture", tokenizer(INST), 64),
+        lambda _: examples_key("mixture", with_token("eos_token", "<|endoftext|>"), 64),
+        lambda _: examples_key("mixture", with_token("bos_token", "<|im_start|>"), 64),
+        lambda tmp_path: examples_key("mixture", retrained(tmp_path), 64),
+    ],
+    ids=["mixture", "max_length", "template", "eos", "bos", "vocabulary"],
+)
+def test_each_input_alone_gives_another_key(changed, tmp_path):
+    assert examples_key("mixture", tokenizer(), 64) == examples_key("mixture", tokenizer(), 64)
+    assert changed(tmp_path) != examples_key("mixture", tokenizer(), 64)
+
+
+@pytest.mark.parametrize(("name", "other"), [("source_sha256", lambda *_: "other code"), ("version", lambda _: "99")])
+def test_other_code_gives_another_key(monkeypatch, name, other):
+    before = examples_key("mixture", tokenizer(), 64)
+    monkeypatch.setattr(examples_folder, name, other)
+    assert examples_key("mixture", tokenizer(), 64) != before
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, shared_mixture):
+    place = tmp_path_factory.mktemp("examples") / "examples"
+    return shared_mixture, place, make_examples(shared_mixture, tokenizer(), 128, place, "mixture")
+
+
+def test_what_is_there_is_taken_and_what_changed_is_made_again(made, tmp_path):
+    mixture, place, first = made
+    copy = shutil.copytree(place, tmp_path / "examples")
+    inode = (copy / "tokens.bin").stat().st_ino
+    again = make_examples(mixture, tokenizer(), 128, copy, "mixture")
+    assert (copy / "tokens.bin").stat().st_ino == inode and np.array_equal(again.tokens, first.tokens)
+    shorter = make_examples(mixture, tokenizer(), 32, copy, "mixture")
+    assert shorter.table["length"].max() == 32 and open_examples(copy).table.equals(shorter.table)
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "learnt.bin", "examples.parquet", "dropped.parquet", "examples.json"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_damaged_folder_is_made_again(made, tmp_path, name, missing):
+    mixture, place, first = made
+    copy = shutil.copytree(place, tmp_path / "examples")
+    if missing:
+        (copy / name).unlink()
+    else:
+        (copy / name).write_bytes((copy / name).read_bytes()[:-8])
+    again = make_examples(mixture, tokenizer(), 128, copy, "mixture")
+    assert np.array_equal(again.learnt, first.learnt) and again.table.equals(first.table)
+
+
+def test_the_files_hold_what_is_encoded_in_memory(made):
+    mixture, _, first = made
+    whole = sample_examples(mixture, tokenizer(), 128, 10_000)
+    assert np.array_equal(first.tokens, whole.tokens) and np.array_equal(first.learnt, whole.learnt)
+    assert first.table.equals(whole.table) and (first.rows, first.of) == (whole.rows, whole.of) == (80, 80)
+    ids, learnt = first.one(3)
+    assert len(ids) == first.table["length"][3] and learnt.sum() == first.table["learnt"][3]
