@@ -21,7 +21,7 @@ The score is compared with the threshold in the plan pass, so that another thres
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -156,6 +156,8 @@ class Decontaminate:
       files (jsonl, JSON, parquet, csv) of question, options, answer.
     threshold: containment of the item (0.5 to 1) from which a row is dropped. Default 0.7.
     """
+
+    compares: ClassVar[Literal["benchmarks"]] = "benchmarks"
 
     benchmarks: list[str]
     threshold: float = 0.7

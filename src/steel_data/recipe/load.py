@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steel_data.errors import InputError, nearest
-from steel_data.recipe.steps import Builder, Filter, bind_builder, bind_filter
+from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -182,7 +182,7 @@ def load(path: str | Path) -> Recipe:
         if table.take == 0:
             continue
         where = f"{path} [source.{source_name}]"
-        if table.build.get("use") == "identity" and "path" in table.build:
+        if table.build.get("use") in WITH_FILES and "path" in table.build:
             table = _with_path_of_build(where, table)
         builder = bind_builder(where, table.build, folder, tables.seed, has_path=bool(table.paths))
         _check_source(where, table, builder)
@@ -201,7 +201,7 @@ def load(path: str | Path) -> Recipe:
 
 
 def _check_source(where: str, table: Source, builder: Builder) -> None:
-    if builder.use == "contaminate":
+    if builder.injects:
         for key, value in (
             ("take", table.take),
             ("take_tokens", table.take_tokens),
@@ -214,7 +214,7 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
         if table.repeat != 1:
             raise InputError(f"{where}: repeat cannot stand on an injected source. Right: doses = [{table.repeat}].")
         return
-    if not table.paths and builder.use != "identity":
+    if not table.paths and not builder.whole:
         raise InputError(f'{where}: path is missing. Right: path = "folder/*.jsonl".')
     if table.dataset is not None and len(table.paths) != 1:
         raise InputError(f"{where}: dataset needs path to name one dataset_info.json.")
