@@ -98,7 +98,7 @@ LATER = {
 PACKAGES = ("steel_data", "steel_train", "steel_eval")  # each may import those before it
 HEAVY = {"torch", "transformers", "trl", "datasets", "peft", "accelerate", "lm_eval", "scipy"}
 # import name -> distribution, where they differ
-DISTRIBUTIONS = {"fasttext": "fasttext-community", "huggingface_hub": "huggingface-hub"}
+DISTRIBUTIONS = {"fasttext": "fasttext-community", "huggingface_hub": "huggingface-hub", "tomli_w": "tomli-w"}
 
 
 def name_of(path):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from steel_data.benchmarks.index import stored_index
+from steel_data.benchmarks.index import TURN, Index, stored_index
 from steel_data.errors import InputError, first_line
 from steel_data.files import address
 from steel_data.filters import dedup, language, overlap
@@ -100,13 +100,13 @@ class StageOfChunk:
         """The text view of each record."""
         marked = self.records["messages"].str.contains("\\u001e", literal=True).any()  # a TURN of its own
         if self.job.benchmarks and not marked:
-            return [text.replace(overlap.TURN, "\n") for text in self.turns]
+            return [text.replace(TURN, "\n") for text in self.turns]
         return texts_of(self.records)
 
     @cached_property
     def turns(self) -> list[str]:
-        """The text views with `overlap.TURN` between turns, where some step decontaminates; else with a line break."""
-        return texts_of(self.records, overlap.TURN) if self.job.benchmarks else self.texts
+        """The text views with a TURN between turns, where some step decontaminates; else with a line break."""
+        return texts_of(self.records, TURN) if self.job.benchmarks else self.texts
 
     @cached_property
     def parts(self) -> list[tuple[slice, TextBatch]]:
@@ -242,7 +242,7 @@ def _detected(texts: list[str], batch: TextBatch) -> dict[str, Any]:
     return {"language": pl.Series(labels, dtype=pl.String), "language_score": scores}
 
 
-def index_of(job: Job, benchmarks: Benchmarks) -> overlap.Index:
+def index_of(job: Job, benchmarks: Benchmarks) -> Index:
     """Return the index of a decontaminate step's benchmarks, from the cache where it is there."""
     return stored_index(index_place(job, benchmarks), benchmarks.names, job.data_root)
 

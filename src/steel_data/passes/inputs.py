@@ -12,6 +12,7 @@ from steel_data.errors import InputError, nearest
 from steel_data.files import address, kept, source_sha256
 from steel_data.passes.cache import place_of
 from steel_data.read.formats import CHUNK_BYTES, scan_file
+from steel_data.read.hub import is_hub_uri, locate
 from steel_data.read.rows import Chunk, FileScan
 from steel_data.recipe.load import BoundSource, Recipe
 from steel_data.recipe.steps import Builder
@@ -76,9 +77,7 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
         builder = replace(builder, options={**builder.options, **options})
         patterns = list(info.files)
     for pattern in patterns:
-        if pattern.startswith(("hf://", "modelscope://")):
-            from steel_data.read.hub import locate
-
+        if is_hub_uri(pattern):
             files = locate(pattern)
             revision = files.revision
             found += [(path, path.relative_to(files.root).as_posix()) for path in files.files]

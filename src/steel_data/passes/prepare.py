@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from steel_data.benchmarks.index import overlap_files
 from steel_data.benchmarks.items import benchmark_name, read_benchmark
 from steel_data.builders.contaminate import Draw, draw
 from steel_data.errors import InputError, nearest
-from steel_data.filters import overlap
 from steel_data.passes.cache import versions
 from steel_data.passes.inputs import InputFile, SourceInputs, benchmark_inputs, resolve
 from steel_data.passes.known_tests import check_test_splits
@@ -70,7 +70,7 @@ def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
             continue
         names = tuple(step.options["benchmarks"])
         try:
-            files = overlap.overlap_files(list(names), where.data_root)
+            files = overlap_files(list(names), where.data_root)
         except InputError as error:
             raise InputError(f"{recipe.path} filter '{step.use}': {error}") from None
         benchmarks[names] = benchmark_inputs(files, where.data_root, where.cache)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steel_data.errors import InputError, nearest
@@ -305,6 +306,16 @@ def recipe_sha256(recipe: Recipe) -> str:
     """Return the SHA-256 of the merged recipe without [train], [eval] and where the data lies."""
     tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "data_root")}
     return hashlib.sha256(json.dumps(tables, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def to_toml(table: dict[str, Any]) -> str:
+    """Return recipe data as TOML. Invisible characters are escaped: it is for people, and for terminals, to read."""
+    text = tomli_w.dumps(table)
+    return "".join(c if c == "\n" or c.isprintable() else _escape(ord(c)) for c in text)
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def portable(value: Any) -> Any:
