@@ -5,7 +5,7 @@ A *stage* is the records between two filters that edit them; a chunk without suc
 used from memory; what the cache holds is read once, and of the records only the columns that are asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +20,7 @@ from steel_data.errors import InputError, first_line
 from steel_data.files import address
 from steel_data.filters import dedup, language, overlap
 from steel_data.passes.cache import kept_frame, key_of, made_sure, place_of
+from steel_data.passes.inputs import InputFile
 from steel_data.passes.records import edit_records
 from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.table import texts_of
@@ -37,6 +38,11 @@ class Benchmarks:
 
     names: tuple[str, ...]
     key: str
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], files: Sequence[InputFile]) -> "Benchmarks":
+        """Return the benchmarks in some files. The files' names are part of the key: an item's name holds them."""
+        return cls(names, address([[file.name, file.scan.sha256] for file in files]))
 
 
 @dataclass(frozen=True)

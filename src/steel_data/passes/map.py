@@ -95,10 +95,7 @@ def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
 def _jobs(prepared: Prepared) -> dict[str, Job]:
     """Return the job of each source."""
     recipe, where = prepared.recipe, prepared.places
-    benchmarks = tuple(
-        Benchmarks(names, key_of([[file.name, file.scan.sha256] for file in files]))
-        for names, files in prepared.benchmarks.items()
-    )
+    benchmarks = tuple(Benchmarks.of(names, files) for names, files in prepared.benchmarks.items())
     return {
         inputs.source.name: Job(
             source=inputs.source.name,
