@@ -163,7 +163,8 @@ def run_task(task: Task) -> list[Mapped]:
         # a chunk whose records are there, but damaged, is read by itself
         for chunk, rows in stream if index in missing else read_chunks(file.path, file.scan, {index}):
             if chunk.index == index:  # else another build has made it meanwhile
-                return rows
+                yield from rows
+                return
         raise changed(file.path)
 
     done = []
