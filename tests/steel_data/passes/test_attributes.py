@@ -136,9 +136,8 @@ def test_an_expression_that_is_none_names_file_and_step(body: str, message: str,
 
 
 def test_an_expression_sees_meta_and_language_and_drops_null(tmp_path: Path) -> None:
-    code = (
-        "import polars as pl\ndef keep():\n    return (pl.col('language') != 'en') & pl.col('meta').str.contains('"a"')\n"
-    )
+    tagged = "pl.col('meta').str.json_path_match('$.tag') == 'a'"
+    code = f"import polars as pl\ndef keep():\n    return (pl.col('language') != 'en') & ({tagged})\n"
     (tmp_path / "own.py").write_text(code, encoding="utf-8")
     step = bind_filter("r", {"use": "own:keep"}, tmp_path, 42)
     chunk = stage(job(tmp_path, step), records())
