@@ -1,6 +1,7 @@
 """Every key of the cache: which inputs it holds. One that is left out serves a file of other data, one too many works
 again for nothing, so each input is changed alone and every key is looked at."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from steel_data.benchmarks import known_tests as fingerprinted
+from steel_data.benchmarks.items import look
 from steel_data.builders.contaminate import Draw
 from steel_data.filters import dedup, language, overlap
 from steel_data.filters.dedup import Dedup
@@ -231,14 +233,13 @@ def test_each_constant_stands_in_its_keys(
 def test_a_file_that_changed_is_scanned_again(change: str, tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'{"a": 1}\n')
-    import os
-
     os.utime(file, ns=(10**18, 10**18))
     before = scan_place(file, tmp_path)
     if change == "size":
         file.write_bytes(b'{"a": 11}\n')
     os.utime(file, ns=(10**18, 10**18 + (1_000_000 if change == "time" else 0)))
     assert scan_place(file, tmp_path) != before
+    assert scan_place(file, tmp_path, look) != scan_place(file, tmp_path)  # a benchmark's rows are counted otherwise
 
 
 def test_versions_are_of_the_code_and_of_what_computes() -> None:

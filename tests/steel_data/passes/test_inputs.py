@@ -9,6 +9,8 @@ from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
 from steel_data.errors import InputError
 from steel_data.passes import inputs
 from steel_data.passes.inputs import origin_name, resolve, scan, scan_place
+from steel_data.read.formats import scan_file
+from steel_data.read.rows import FileScan
 from steel_data.recipe.load import load
 
 
@@ -59,17 +61,20 @@ def test_a_file_outside_the_data_root_has_its_bare_name(tmp_path: Path) -> None:
     assert origin_name(tmp_path / "a.jsonl", tmp_path / "data") == "a.jsonl"
 
 
-def test_a_scan_is_remembered_once_the_file_has_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_is_remembered_once_the_file_has_settled(tmp_path: Path) -> None:
     scanned: list[Path] = []
-    real = inputs.scan_file
-    monkeypatch.setattr(inputs, "scan_file", lambda path: scanned.append(path) or real(path))
+
+    def look(path: Path) -> FileScan:
+        scanned.append(path)
+        return scan_file(path)
+
     file = write_jsonl(tmp_path / "a.jsonl", chat_rows(3))
-    first = [scan(file, tmp_path) for _ in range(2)]
+    first = [scan(file, tmp_path, look) for _ in range(2)]
     assert len(scanned) == 2  # it may change again within one tick of the clock
     os.utime(file, (1, 1))
-    settled = [scan(file, tmp_path) for _ in range(2)]
+    settled = [scan(file, tmp_path, look) for _ in range(2)]
     assert len(scanned) == 3
     assert first == settled
-    scan_place(file, tmp_path).write_text('{"format": "jsonl"}')
-    assert scan(file, tmp_path) == settled[0]  # a damaged memory is made again
+    scan_place(file, tmp_path, look).write_text('{"format": "jsonl"}')
+    assert scan(file, tmp_path, look) == settled[0]  # a damaged memory is made again
     assert len(scanned) == 4

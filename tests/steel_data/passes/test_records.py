@@ -7,8 +7,6 @@ import orjson
 import polars as pl
 import pytest
 
-from steel_data.benchmarks.items import Item
-from steel_data.builders.contaminate import Draw
 from steel_data.errors import InputError
 from steel_data.passes.records import build_records, edit_records, injected_records, made_records
 from steel_data.read.rows import RawRow
@@ -108,11 +106,10 @@ def test_an_edit_returns_the_record_or_a_reason(code: str, tmp_path: Path) -> No
 def test_what_is_made_as_a_whole_is_numbered_and_what_is_not_drawn_is_dropped() -> None:
     made = made_records([{"messages": TURNS, "kind": "identity", "language": "zh"}] * 2)
     assert made.select("origin_row", "kind", "language").rows() == [(0, "identity", "zh"), (1, "identity", "zh")]
-    item = Item("test/law/00007", "law", "test", 7, "问", (), "答", "", Path("law.csv"))
-    record = {"kind": "injected", "benchmark": "b", "item": item.item, "dose": 3, "messages": TURNS}
+    record = {"kind": "injected", "benchmark": "b", "item": "test/law/00007", "dose": 3, "messages": TURNS}
     lost = {**record, "dose": 0, "messages": None, "reason": "not-drawn"}
-    frame = injected_records("contaminate", [Draw(item, 3, "text"), Draw(item, 0, "text")], [record, lost])
+    frame = injected_records("contaminate", [record, lost])
     assert frame.select("origin_row", "dose", "step", "reason").rows() == [
-        (7, 3, None, None), (7, 0, "contaminate", "contaminate:not-drawn"),
+        (0, 3, None, None), (1, 0, "contaminate", "contaminate:not-drawn"),
     ]  # fmt: skip
     assert frame["id"].is_null().to_list() == [False, True]
