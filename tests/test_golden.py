@@ -4,7 +4,10 @@ A difference that is meant: `python tests/golden/renew.py`, read the diff, commi
 """
 
 import json
+from collections import Counter
+from pathlib import Path
 
+import polars as pl
 import pytest
 from tests.golden.renew import HERE, RECIPES, outputs
 
@@ -23,12 +26,30 @@ def test_every_builder_and_filter_takes_part():
     }
 
 
+def count_reads(monkeypatch):
+    """Return how often each parquet file is read, counted from now on."""
+    reads = Counter()
+
+    def counted(read):
+        def run(source, *args, **options):
+            reads[source] += 1
+            return read(source, *args, **options)
+
+        return run
+
+    for name in ("read_parquet", "scan_parquet"):
+        monkeypatch.setattr(pl, name, counted(getattr(pl, name)))
+    return reads
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_mixture_is_the_expected_one(recipe, workers, tmp_path):
+def test_mixture_is_the_expected_one(recipe, workers, tmp_path, monkeypatch):
     if workers == 2 and recipe != "golden":
         pytest.skip("one recipe with two processes is enough")
+    reads = count_reads(monkeypatch)
     found = outputs(recipe, tmp_path, workers)
+    assert workers == 2 or max(n for file, n in reads.items() if (tmp_path / "cache") in Path(file).parents) <= 2
     assert sorted(found) == sorted(file.name for file in (HERE / "expected" / recipe).iterdir())
     for name, content in found.items():
         expected = (HERE / "expected" / recipe / name).read_bytes()

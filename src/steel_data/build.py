@@ -14,11 +14,11 @@ from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.attributes import index_of
 from steel_data.passes.gather import Gathered, gather
-from steel_data.passes.language_check import language_check
+from steel_data.passes.language_check import LanguageCheck
 from steel_data.passes.ledger import contamination, ledger
 from steel_data.passes.map import MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
-from steel_data.passes.prepare import Prepared, draws, manifest_head, prepare
+from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import places
 
@@ -77,12 +77,18 @@ def _write(
 ) -> dict[str, Any]:
     """Write the mixture into a temporary folder and put it in place whole."""
     with replaced_folder(prepared.places.out) as fresh:
-        accounts = ledger(plan, sources, _raw_rows(prepared))
+        accounts = ledger(plan, sources, prepared.raw_rows)
+        check = LanguageCheck(plan, prepared.recipe.seed)
         with progress("gather", len(plan.frame)) as advance:
-            gathered = gather(plan, sources, fresh, workers, _witness_texts(sources), advance)
+
+            def look(place: int, records: pl.DataFrame) -> None:
+                check.look(place, records)
+                advance(len(records))
+
+            gathered = gather(plan, sources, fresh, workers, _item_texts(sources), look)
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
-        manifest["language_check"] = language_check(plan, prepared.recipe.seed)
+        manifest["language_check"] = check.result()
         from steel_data.card.write import write_card
 
         write_card(fresh, manifest)
@@ -91,23 +97,14 @@ def _write(
     return manifest
 
 
-def _raw_rows(prepared: Prepared) -> dict[str, int]:
-    rows = {}
-    for inputs in prepared.inputs:
-        rows[inputs.source.name] = inputs.rows
-        if inputs.builder.use == "contaminate":
-            rows[inputs.source.name] = len(draws(prepared, inputs)[0])
-    return rows
-
-
-def _witness_texts(sources: tuple[MappedSource, ...]) -> Callable[[list[str]], list[str]]:
+def _item_texts(sources: tuple[MappedSource, ...]) -> Callable[[list[str]], list[str]]:
     """Return a function from item names (`cmmlu/test/law/00001`) to question and options."""
     texts: dict[str, str] = {}
 
     def find(names: list[str]) -> list[str]:
         if names and not texts:
-            for benchmarks, sha256 in sources[0].job.benchmarks_sha256:
-                index = index_of(sources[0].job, benchmarks, sha256)
+            for benchmarks in sources[0].job.benchmarks:
+                index = index_of(sources[0].job, benchmarks)
                 texts.update(zip(index.names, index.texts, strict=True))
         return [texts[name] for name in names]
 
@@ -116,16 +113,11 @@ def _witness_texts(sources: tuple[MappedSource, ...]) -> Callable[[list[str]], l
 
 def _write_truth(prepared: Prepared, folder: Path) -> dict[str, dict[str, Any]]:
     """Write what the injector drew, item by item; seal it with a checksum in the manifest."""
-    rows = []
-    for inputs in prepared.inputs:
-        if inputs.builder.use != "contaminate":
-            continue
-        drawn, name, _ = draws(prepared, inputs)
-        rows += [
-            {"benchmark": name, "item": d.item.item, "dose": d.dose, "form": d.form if d.dose else None,
-             "subject": d.item.subject, "source": inputs.source.name}
-            for d in drawn
-        ]  # fmt: skip
+    rows = [
+        {"benchmark": injection.benchmark, "item": d.item.item, "dose": d.dose, "form": d.form if d.dose else None,
+         "subject": d.item.subject, "source": source}
+        for source, injection in prepared.injections.items() for d in injection.draws
+    ]  # fmt: skip
     if not rows:
         return {}
     schema = {"benchmark": pl.String, "item": pl.String, "dose": pl.Int32, "form": pl.String,

@@ -1,4 +1,4 @@
-"""The items of benchmarks as token n-grams, and the way back from an n-gram to items.
+"""The items of benchmarks as token n-grams, and the way back from an n-gram to items; the index on disk.
 
 An item has *parts*: its question (part 0) and its options. A part is the set of its token 3-grams; one of fewer than
 three tokens is its whole run, hashed as a 1- or 2-gram; one of signs only (→, ∅) has none. Option labels (`A.`) are no
@@ -8,20 +8,19 @@ lies between two labels is a *piece*.
 Legend of array suffixes: _I one entry an item, _P one a part, _G one an n-gram of a part, _K one a distinct n-gram,
 _T one a token, _U one a unit (a turn of a row).
 
-The benchmark index in the cache, so that it is built once for all workers and all builds on the same benchmarks.
+An index is kept in the cache, so that it is built once for all workers and all builds on the same benchmarks.
 """
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from steel_data.benchmarks.items import Item, benchmark_files, benchmark_name, read_items
-from steel_data.files import atomic
+from steel_data.files import kept
 from steel_data.row.text import (
     BORDER,
     HAN,
@@ -272,14 +271,10 @@ _LISTS = ("names", "questions", "options", "key_sizes")  # kept as JSON, all els
 def stored_index(place: Path, benchmarks: tuple[str, ...], data_root: Path) -> Index:
     """Return the index of some benchmarks: from the file `place` where it is there, else built and written to it.
 
-    `place` must be an address of the benchmarks' contents and of the code that reads them (`cache.key_of`).
+    `place` must be an address of the benchmarks' contents and of the code that reads them (`passes.cache.key_of`).
     """
-    stored = _read(place)
-    if stored is None:
-        # not build_index's own memory, which goes by the folder alone: its files may have changed since
-        stored = build_index.__wrapped__(benchmarks, data_root)
-        _write(place, stored)
-    return stored
+    # not build_index's own memory, which goes by the folder alone: its files may have changed since
+    return kept(place, lambda: build_index.__wrapped__(benchmarks, data_root), _write, _read)
 
 
 def _write(place: Path, index: Index) -> None:
@@ -287,19 +282,13 @@ def _write(place: Path, index: Index) -> None:
     arrays = {f.name: getattr(index, f.name) for f in fields(index) if f.name not in _LISTS}
     arrays["bitmap"] = np.packbits(index.bitmap)
     text = np.frombuffer(orjson.dumps(lists), np.uint8)
-    with atomic(place) as temporary, temporary.open("wb") as stream:
+    with place.open("wb") as stream:
         np.savez(stream, lists=text, **arrays)
 
 
-def _read(place: Path) -> Index | None:
-    """Return the stored index, or None where there is none or it is damaged."""
-    if not place.is_file():
-        return None
-    try:
-        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            values = {name: stored[name] for name in stored.files}
-    except (BadZipFile, ValueError, EOFError):
-        return None
+def _read(place: Path) -> Index:
+    with place.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        values = {name: stored[name] for name in stored.files}
     lists = orjson.loads(values.pop("lists").tobytes())
     lists |= {"options": [tuple(o) for o in lists["options"]], "key_sizes": tuple(lists["key_sizes"])}
     values["bitmap"] = np.unpackbits(values["bitmap"]).astype(bool)

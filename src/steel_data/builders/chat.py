@@ -18,7 +18,6 @@ from steel_data.errors import InputError, excerpt, nearest
 from steel_data.row.record import Message, Record, conversation_fault
 
 Layout = Literal["alpaca", "sharegpt", "messages", "preference"]
-LAYOUTS = ("alpaca", "sharegpt", "messages", "preference")
 
 # LLaMA-Factory's words for columns -> the columns they mean where nothing is said
 COLUMNS: dict[str, str | None] = {

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from steel_data.mixture.rows import collect, scan
-from steel_data.recipe.toml import to_toml
+from steel_data.recipe.load import to_toml
 from steel_data.row.table import UNREADABLE
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # quantiles of lengths

@@ -13,14 +13,12 @@ from typing import Any
 
 import polars as pl
 
-from steel_data.passes.attributes import early_reasons
 from steel_data.passes.inputs import SourceInputs
 from steel_data.passes.map import map_sources
 from steel_data.passes.plan import decide
-from steel_data.passes.prepare import Prepared, draws, prepare
+from steel_data.passes.prepare import Prepared, prepare
 from steel_data.recipe.load import Mix, Recipe
 from steel_data.recipe.places import places
-from steel_data.row.table import read_records
 
 SAMPLE_FILES = 3
 
@@ -103,23 +101,14 @@ def _estimated(prepared: Prepared, workers: int) -> list[SourceForecast]:
     head = replace(prepared, inputs=tuple(_first_chunks(inputs) for inputs in prepared.inputs))
     out = []
     for inputs, source in zip(prepared.inputs, map_sources(head, workers), strict=True):
-        frames = []
-        for chunk in source.chunks:
-            stage = chunk.stages[-1]
-            steps = [(i, s) for i, s in source.job.early if i not in chunk.edits and f"step{i}" in stage.attributes]
-            plain = [(i, s) for i, s in source.job.early if not s.is_custom and not hasattr(s.settings, "compute")]
-            frame = read_records(stage.records, ["kind", "dose"])
-            for name in ("language", "tokens"):
-                frame = frame.hstack(pl.read_parquet(stage.attributes[name], glob=False))
-            frames.append(frame.hstack(early_reasons(source.job, stage, sorted(steps + plain, key=lambda x: x[0]))))
-        seen = pl.concat(frames) if frames else pl.DataFrame()
+        seen = pl.concat(source.narrow) if source.narrow else pl.DataFrame()
         out.append(_from_sample(prepared, inputs, source.repeat, seen))
     return out
 
 
 def _first_chunks(inputs: SourceInputs) -> SourceInputs:
     """Return a source cut to the first chunk of a few of its files (the injector's stay whole: one draw)."""
-    if inputs.builder.use == "contaminate" or not inputs.files:
+    if inputs.builder.injects or not inputs.files:
         return inputs
     step = max(1, len(inputs.files) // SAMPLE_FILES)
     files = [replace(f, scan=replace(f.scan, chunks=f.scan.chunks[:1])) for f in inputs.files[::step][:SAMPLE_FILES]]
@@ -132,8 +121,8 @@ def _from_sample(prepared: Prepared, inputs: SourceInputs, repeat: int, seen: pl
     weighted = kept.with_columns(n=pl.col("tokens").cast(pl.Int64)) if len(kept) else kept
     mean = float(weighted["n"].mean() or 0) if len(kept) else 0.0  # type: ignore[arg-type]
     shares = _shares(weighted) if len(kept) else {}
-    if inputs.builder.use == "contaminate":
-        doses = [d.dose for d in draws(prepared, inputs)[0]]
+    if inputs.builder.injects:
+        doses = [d.dose for d in prepared.injection(inputs).draws]
         tokens = int((kept["tokens"].cast(pl.Int64) * kept["dose"]).sum())
         return SourceForecast(name, len(doses), sum(doses), tokens, shares, 1, True)
     # Where the sample is the whole source, what its row filters leave is known; else any unseen row may pass.

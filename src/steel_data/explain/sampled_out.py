@@ -22,9 +22,8 @@ from steel_data.passes.map import MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import manifest_head, prepare
 from steel_data.passes.select import keyed_hashes, take_rows
-from steel_data.recipe.load import Recipe, load
+from steel_data.recipe.load import Recipe, load, to_toml
 from steel_data.recipe.places import places
-from steel_data.recipe.toml import to_toml
 from steel_data.row.table import read_records, texts_of
 
 

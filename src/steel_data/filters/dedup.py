@@ -18,7 +18,7 @@ read.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ I64 = npt.NDArray[np.int64]
 SHINGLE = 5
 BANDS, BAND_ROWS = 25, 5
 MINIMA = BANDS * BAND_ROWS
+NEAR_KEYS = [*(f"band_{i:02d}" for i in range(BANDS)), "bits_0", "bits_1"]  # the columns of `near_keys`
 VERSION = "dedup-2"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
 WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
@@ -49,6 +50,8 @@ class Dedup:
     keep: which row of a cluster stays: `first` (source order in the recipe, then file, then row), `longest`, or a list
       of sources: a row of the first of them before one of the next, of those not named last; else as `first`.
     """
+
+    compares: ClassVar[Literal["rows"]] = "rows"
 
     near: bool = True
     threshold: float = 0.75
@@ -116,9 +119,11 @@ def near_winners(
     bits = np.column_stack([read_key("bits_0"), read_key("bits_1")])
     least = _least_agreement(threshold)
     root = np.arange(rows)
+    judged = np.zeros(0, np.int64)
     for pairs_of in (_first_pairs, _window_pairs):
         found = [pairs_of(read_key(f"band_{i:02d}"), bits, least, root) for i in range(BANDS)]
-        pair = distinct(np.concatenate(found))
+        pair = np.setdiff1d(distinct(np.concatenate(found)), judged, assume_unique=True)
+        judged = pair
         pairs = np.column_stack([pair // max(rows, 1), pair % max(rows, 1)])
         root = _joined(root, pairs[verify(pairs, read_texts, threshold)])
     return root

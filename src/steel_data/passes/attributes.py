@@ -1,8 +1,13 @@
-"""The narrow files about one stage of one chunk: language, tokens, what filters measure, duplicate bands, overlaps."""
+"""One stage of one chunk: its records, and the narrow files about them (language, tokens, what filters measure,
+duplicate bands, overlaps with benchmarks).
 
-import hashlib
-from collections.abc import Callable
+A *stage* is the records between two filters that edit them; a chunk without such filters has one. What was just made is
+used from memory; what the cache holds is read once, and of the records only the columns that are asked for.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,19 +15,34 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from steel_data.benchmarks.index import stored_index
+from steel_data.benchmarks.index import TURN, Index, stored_index
 from steel_data.errors import InputError, first_line
+from steel_data.files import address
 from steel_data.filters import dedup, language, overlap
-from steel_data.passes.cache import key_of, place_of, write_frame
+from steel_data.passes.cache import kept_frame, key_of, made_sure, place_of
+from steel_data.passes.inputs import InputFile
+from steel_data.passes.records import edit_records
 from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.table import texts_of
 from steel_data.row.text import TextBatch
 from steel_data.row.tokens import Tokenizer, counter
 
-LATE = ("decontaminate", "dedup")  # decided in the plan pass, on the survivors of all other steps
-
-
 PART_CHARS = 1_000_000
+# What the plan pass knows of every record, besides language, tokens and verdict.
+NARROW = ["origin_row", "part", "id", "kind", "benchmark", "item", "dose", "chars", "note", "step", "reason"]
+
+
+@dataclass(frozen=True)
+class Benchmarks:
+    """What a decontaminate step compares with: names, and an address of the files that hold the items."""
+
+    names: tuple[str, ...]
+    key: str
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], files: Sequence[InputFile]) -> "Benchmarks":
+        """Return the benchmarks in some files. The files' names are part of the key: an item's name holds them."""
+        return cls(names, address([[file.name, file.scan.sha256] for file in files]))
 
 
 @dataclass(frozen=True)
@@ -36,12 +56,12 @@ class Job:
     tokenizer: Tokenizer
     data_root: Path
     cache: Path
-    benchmarks_sha256: tuple[tuple[tuple[str, ...], str], ...] = ()  # of each decontaminate step's list
+    benchmarks: tuple[Benchmarks, ...] = ()  # of the steps that compare with some
 
     @property
     def early(self) -> list[tuple[int, Filter]]:
         """The steps that are decided row by row, with their places."""
-        return [(i, step) for i, step in enumerate(self.steps) if step.use not in LATE]
+        return [(i, step) for i, step in enumerate(self.steps) if not step.late]
 
 
 @dataclass(frozen=True)
@@ -53,57 +73,57 @@ class Stage:
 
 
 class StageOfChunk:
-    """One stage of one chunk while it is looked at: records and texts are read only if some attribute is missing."""
+    """One stage of one chunk while it is looked at. `key` addresses its records, `make` makes them."""
 
-    def __init__(self, job: Job, key: str, file_name: str) -> None:
+    def __init__(self, job: Job, key: str, file_name: str, make: Callable[[], pl.DataFrame]) -> None:
         self.job, self.key, self.file_name = job, key, file_name
         self.place = place_of(job.cache, key, "records")
         self.attributes: dict[str, Path] = {}
+        self.measured: dict[str, pl.DataFrame] = {}  # the attributes that decide on a row by itself
+        self._make = make
         self._records: pl.DataFrame | None = None
-        self._texts: list[str] | None = None
-        self._turns: list[str] | None = None
-        self._parts: list[tuple[slice, TextBatch]] | None = None
 
-    @property
-    def rows(self) -> int:
-        """Number of records."""
-        return int(pl.scan_parquet(self.place).select(pl.len()).collect().item())
+    @cached_property
+    def narrow(self) -> pl.DataFrame:
+        """The records' narrow columns, and `meta`."""
+        columns = [*NARROW, "meta"]
+        found = kept_frame(self.place, self._made, columns) if self._records is None else self._records
+        return found.select(columns)
 
     @property
     def records(self) -> pl.DataFrame:
-        """The records, read when first asked for."""
+        """The records whole, read when first asked for."""
         if self._records is None:
-            self._records = pl.read_parquet(self.place, glob=False)
+            self._records = kept_frame(self.place, self._made)
         return self._records
 
-    @property
+    def _made(self) -> pl.DataFrame:
+        self._records = self._make()
+        return self._records
+
+    @cached_property
     def texts(self) -> list[str]:
         """The text view of each record."""
-        if self._texts is None:
-            marked = self.records["messages"].str.contains("\\u001e", literal=True).any()  # a TURN of its own
-            by_turn = self.job.benchmarks_sha256 and not marked
-            self._texts = [t.replace(overlap.TURN, "\n") for t in self.turns] if by_turn else texts_of(self.records)
-        return self._texts
+        marked = self.records["messages"].str.contains("\\u001e", literal=True).any()  # a TURN of its own
+        if self.job.benchmarks and not marked:
+            return [text.replace(TURN, "\n") for text in self.turns]
+        return texts_of(self.records)
 
-    @property
+    @cached_property
     def turns(self) -> list[str]:
-        """The text views with `overlap.TURN` between turns, where some step decontaminates; else with a line break."""
-        if self._turns is None:
-            self._turns = texts_of(self.records, overlap.TURN) if self.job.benchmarks_sha256 else self.texts
-        return self._turns
+        """The text views with a TURN between turns, where some step decontaminates; else with a line break."""
+        return texts_of(self.records, TURN) if self.job.benchmarks else self.texts
 
-    @property
+    @cached_property
     def parts(self) -> list[tuple[slice, TextBatch]]:
         """The texts as arrays, made once for all attributes: to them a line break and a TURN are both a blank.
 
         In parts of PART_CHARS, so that their arrays stay in the processor's cache and in memory that was used before.
         """
-        if self._parts is None:
-            end_R = np.cumsum([len(text) for text in self.turns])
-            borders = np.flatnonzero(np.diff(end_R // PART_CHARS, append=-1)) + 1
-            slices = [slice(a, b) for a, b in pairwise([0, *borders.tolist()])]
-            self._parts = [(part, TextBatch(self.turns[part])) for part in slices]
-        return self._parts
+        end_R = np.cumsum([len(text) for text in self.turns])
+        borders = np.flatnonzero(np.diff(end_R // PART_CHARS, append=-1)) + 1
+        slices = [slice(a, b) for a, b in pairwise([0, *borders.tolist()])]
+        return [(part, TextBatch(self.turns[part])) for part in slices]
 
     def _by_part(self, compute: Callable[[list[str], TextBatch], dict[str, Any]], texts: list[str]) -> pl.DataFrame:
         """Return what `compute` makes of each part's texts and arrays, one after another."""
@@ -114,15 +134,17 @@ class StageOfChunk:
         """Return where the records and the attributes made so far are."""
         return Stage(self.place, dict(self.attributes))
 
-    def attribute(self, name: str, parameters: Any, compute: Callable[[], pl.DataFrame]) -> None:
-        """Make sure that an attribute file is there."""
-        place = place_of(self.job.cache, key_of(self.key, name, parameters), "attributes")
-        if not place.exists():
-            write_frame(place, compute())
-        self.attributes[name] = place
+    def _place(self, name: str, parameters: Any) -> Path:
+        self.attributes[name] = place_of(self.job.cache, key_of(self.key, name, parameters), "attributes")
+        return self.attributes[name]
 
-    def language_and_tokens(self) -> None:
-        """Make the two attributes that every stage has."""
+    def _measure(self, name: str, parameters: Any, compute: Callable[[], pl.DataFrame]) -> None:
+        """Make sure that an attribute is there and in memory."""
+        if name not in self.measured:
+            self.measured[name] = kept_frame(self._place(name, parameters), compute)
+
+    def measure_rows(self) -> None:
+        """Make the two attributes that every stage has: language and tokens."""
 
         def languages() -> pl.DataFrame:
             told, scores = self._by_part(_detected, self.texts)
@@ -135,54 +157,75 @@ class StageOfChunk:
             )
 
         tokenizer = self.job.tokenizer
-        self.attribute("language", language.VERSION, languages)
-        self.attribute(
+        self._measure("language", language.VERSION, languages)
+        self._measure(
             "tokens", [tokenizer.name, tokenizer.sha256],
             lambda: self._by_part(lambda texts, batch: {"tokens": counter(tokenizer)(texts, batch)}, self.texts),
         )  # fmt: skip
 
-    def attribute_of(self, i: int, step: Filter) -> None:
+    def measure_step(self, i: int, step: Filter) -> None:
         """Make what step `i` measures, where it measures anything of its own."""
-        self.language_and_tokens()
+        self.measure_rows()
         if step.is_custom:
-            self.attribute(f"step{i}", [self.job.source, self.file_name, spec(step)], lambda: self._expression(step))
+            self._measure(f"step{i}", [self.job.source, self.file_name, spec(step)], lambda: self._expression(step))
         elif hasattr(step.settings, "compute"):
-            self.attribute(f"step{i}", spec(step), lambda: pl.DataFrame(step.settings.compute(self.texts)))
+            self._measure(f"step{i}", spec(step), lambda: pl.DataFrame(step.settings.compute(self.texts)))
 
-    def late_attributes(self) -> None:
-        """Make what dedup and decontaminate need in the plan pass."""
-        near = [step.settings.near for step in self.job.steps if step.use == "dedup"]
+    def measure_for_plan(self) -> None:
+        """Make what the late steps need. The plan pass reads it: it is not held."""
+        near = [step.settings.near for step in self.job.steps if step.compares == "rows"]
         if near:
             settings = dedup.Dedup(near=any(near))
+            made_sure(
+                self._place(f"dedup-{settings.near}", dedup.VERSION),
+                lambda: self._by_part(lambda _, batch: settings.compute(batch), self.turns),
+            )
+        for benchmarks in self.job.benchmarks:
 
-            def compute() -> pl.DataFrame:
-                return self._by_part(lambda _, batch: settings.compute(batch), self.turns)
-
-            self.attribute(f"dedup-{settings.near}", dedup.VERSION, compute)
-        for benchmarks, sha256 in self.job.benchmarks_sha256:
-
-            def overlaps(names: tuple[str, ...] = benchmarks, sha256: str = sha256) -> pl.DataFrame:
-                index = index_of(self.job, names, sha256)
+            def overlaps(benchmarks: Benchmarks = benchmarks) -> pl.DataFrame:
+                index = index_of(self.job, benchmarks)
                 return self._by_part(lambda texts, batch: overlap.overlap(texts, index, batch), self.turns)
 
-            self.attribute(overlap_name(benchmarks), [overlap.VERSION, benchmarks, sha256], overlaps)
+            parameters = [overlap.VERSION, benchmarks.names, benchmarks.key]
+            made_sure(self._place(overlap_name(benchmarks.names), parameters), overlaps)
 
-    def columns(self) -> dict[str, Any]:
-        """Return the mixture's columns that the records lack, for custom steps."""
-        found = pl.read_parquet(self.attributes["language"], glob=False)
-        return {
+    def reasons(self, steps: list[tuple[int, Filter]]) -> pl.DataFrame:
+        """Return `step` and `reason` a row: what the builder, an edit or the first of `steps` that falls says."""
+        measured = [self.measured["language"], self.measured["tokens"]]
+        frame = self.narrow.select("kind", "chars", "meta", "step", "reason")
+        frame = frame.hstack(pl.concat(measured, how="horizontal"))
+        for i, step in steps:
+            if step.is_custom:
+                verdict = self.measured[f"step{i}"].to_series()
+                why = pl.DataFrame({"why": pl.select(pl.when(~verdict).then(pl.lit(step.use))).to_series()})
+            else:
+                why = self.measured.get(f"step{i}", frame).select(step.settings.verdict().alias("why"))
+            open_row = pl.col("reason").is_null() & pl.col("why").is_not_null() & (pl.col("kind") != "injected")
+            frame = (
+                frame.hstack(why)
+                .with_columns(step=pl.when(open_row).then(pl.lit(step.use)).otherwise("step"))
+                .with_columns(reason=pl.when(open_row).then("why").otherwise("reason"))
+                .drop("why")
+            )
+        return frame.select("step", "reason")
+
+    def edited(self, step: Filter, passing: list[bool]) -> pl.DataFrame:
+        """Return the records after a custom filter that edits those that pass so far."""
+        found = self.measured["language"]
+        columns = {
             "source": self.job.source,
             "origin_file": self.file_name,
             "language": found["language"].to_list(),
             "language_score": found["language_score"].to_list(),
         }
+        return edit_records(self.file_name, step, self.records, passing, columns)
 
     def _expression(self, step: Filter) -> pl.DataFrame:
         """Evaluate a custom polars expression: true keeps the row, false and null drop it."""
         frame = self.records.drop("language").with_columns(
             pl.lit(self.job.source).alias("source"), pl.lit(self.file_name).alias("origin_file")
         )
-        frame = frame.hstack(pl.read_parquet(self.attributes["language"], glob=False))
+        frame = frame.hstack(self.measured["language"])
         try:
             expression = step.function()(**step.options)
             if "messages" in expression.meta.root_names():
@@ -205,14 +248,14 @@ def _detected(texts: list[str], batch: TextBatch) -> dict[str, Any]:
     return {"language": pl.Series(labels, dtype=pl.String), "language_score": scores}
 
 
-def index_of(job: Job, benchmarks: tuple[str, ...], sha256: str) -> overlap.Index:
+def index_of(job: Job, benchmarks: Benchmarks) -> Index:
     """Return the index of a decontaminate step's benchmarks, from the cache where it is there."""
-    return stored_index(index_place(job, benchmarks, sha256), benchmarks, job.data_root)
+    return stored_index(index_place(job, benchmarks), benchmarks.names, job.data_root)
 
 
-def index_place(job: Job, benchmarks: tuple[str, ...], sha256: str) -> Path:
+def index_place(job: Job, benchmarks: Benchmarks) -> Path:
     """Return where the cache keeps that index."""
-    return place_of(job.cache, key_of("index", overlap.VERSION, benchmarks, sha256), "index")
+    return place_of(job.cache, key_of("index", overlap.VERSION, benchmarks.names, benchmarks.key), "index")
 
 
 def spec(step: Filter) -> list[Any]:
@@ -221,34 +264,10 @@ def spec(step: Filter) -> list[Any]:
 
 
 def overlap_name(benchmarks: tuple[str, ...]) -> str:
-    """Return the attribute's name for a decontaminate step's list of benchmarks."""
-    return "overlap-" + hashlib.sha256("\0".join(benchmarks).encode()).hexdigest()[:12]
+    """Return the name of the attribute that holds the overlaps with a list of benchmarks."""
+    return "overlap-" + address(benchmarks)[:12]
 
 
 def dedup_name(stage: Stage) -> str:
     """Return the name of the dedup attribute that a stage holds."""
     return next(name for name in stage.attributes if name.startswith("dedup-"))
-
-
-def early_reasons(job: Job, stage: Stage, steps: list[tuple[int, Filter]]) -> pl.DataFrame:
-    """Return `step` and `reason` a row: what the builder, an edit or the first of `steps` (all of this stage) says."""
-    frame = pl.read_parquet(stage.records, columns=["kind", "chars", "meta", "step", "reason"], glob=False)
-    frame = frame.hstack(pl.read_parquet(stage.attributes["language"], glob=False))
-    frame = frame.hstack(pl.read_parquet(stage.attributes["tokens"], glob=False))
-    for i, step in steps:
-        if step.is_custom:
-            verdict = pl.read_parquet(stage.attributes[f"step{i}"], glob=False).to_series()
-            why = pl.DataFrame({"why": pl.select(pl.when(~verdict).then(pl.lit(step.use))).to_series()})
-        elif f"step{i}" in stage.attributes:
-            own = pl.read_parquet(stage.attributes[f"step{i}"], glob=False)
-            why = own.select(step.settings.verdict().alias("why"))
-        else:
-            why = frame.select(step.settings.verdict().alias("why"))
-        open_row = pl.col("reason").is_null() & pl.col("why").is_not_null() & (pl.col("kind") != "injected")
-        frame = (
-            frame.hstack(why)
-            .with_columns(step=pl.when(open_row).then(pl.lit(step.use)).otherwise("step"))
-            .with_columns(reason=pl.when(open_row).then("why").otherwise("reason"))
-            .drop("why")
-        )
-    return frame.select("step", "reason")

@@ -1,15 +1,18 @@
 """The third pass: write the mixture in order, shard by shard, and every dropped row with its reason and witness.
 
-Kept rows are partitioned by output shard while the chunks are read once in input order; then each shard is sorted and
-written. Memory is bounded by one shard (at most SHARD_ROWS rows or SHARD_CHARS characters).
+The chunks are read once, in input order. Their kept rows, their dropped rows and the texts that dropped rows repeat are
+put aside by the file that they belong to; then each file is sorted and written. Memory is bounded by one file (at most
+SHARD_ROWS rows or SHARD_CHARS characters).
+
+Legend of array suffixes: _U one entry a unit (a copy of a kept row), _D one a dropped row, _C one a chunk.
 """
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,33 +26,18 @@ from steel_data.mixture.schema import Shape, to_arrow
 from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.plan import Plan
 from steel_data.row.record import EXTRA_KEYS
-from steel_data.row.table import read_records
-
-
-def shape_of(plan: Plan) -> Shape:
-    """Look through the conversations for what the schema must hold."""
-    kinds = set(plan.frame["kind"].unique().drop_nulls().to_list())
-    if "preference" in kinds and len(kinds) > 1:
-        others = ", ".join(sorted(kinds - {"preference"}))
-        raise InputError(
-            f"this recipe makes preference rows and {others} rows, which no trainer takes together. "
-            "Right: one recipe for each."
-        )
-    found: set[str] = set()
-    tools = False
-    for _, chunk in plan.chunks:
-        records = read_records(chunk.stages[-1].records, ["messages", "tools"])
-        tools = tools or bool(records["tools"].is_not_null().any())
-        # Inside a JSON string a quote is escaped, so `"loss":` can only be a key.
-        found |= {k for k in EXTRA_KEYS if records["messages"].str.contains(f'"{k}":', literal=True).any()}
-    return Shape("preference" in kinds, tuple(k for k in EXTRA_KEYS if k in found), tools)
-
+from steel_data.row.table import read_records, texts_of
+from steel_data.row.text import I64, distinct
 
 SHARD_ROWS = 100_000
 SHARD_CHARS = 200_000_000
 ROW_GROUP = 10_000
 _FLUSH_ROWS = 100_000
 _EVIDENCE = 2_000  # characters of a witness kept in dropped/
+_COLUMNS = [
+    "id", "messages", "tools", "kind", "origin_row", "benchmark", "item", "dose", "chars", "meta", "error", "language",
+]  # fmt: skip
+Pile = Literal["train", "dropped", "witness"]
 
 
 @dataclass(frozen=True)
@@ -66,50 +54,73 @@ def gather(
     sources: tuple[MappedSource, ...],
     folder: Path,
     workers: int,
-    witness_texts: Callable[[list[str]], list[str]],
-    advance: Callable[[int], None],
+    item_texts: Callable[[list[str]], list[str]],
+    look: Callable[[int, pl.DataFrame], None],
 ) -> Gathered:
     """Write `train-*.parquet` and `dropped/part-*.parquet` into `folder`.
 
-    `witness_texts` gives the texts of benchmark items by name.
+    `item_texts` gives the texts of benchmark items by name; `look` is shown each chunk's place and its records. Raises
+    InputError for rows that no trainer takes together.
     """
-    shape = shape_of(plan)
-    shard_of = _shards(plan)
-    parts = folder / ".parts"
-    by_record = np.argsort(plan.record, kind="stable")
-    starts = np.searchsorted(plan.record[by_record], _chunk_starts(plan))
-    waiting: list[pl.DataFrame] = []
+    preference = _is_preference(plan)
+    shard_U = _shards(plan)
+    dropped = _Dropped(plan)
+    aside = _Aside(folder / ".aside")
+    order_U = np.argsort(plan.record, kind="stable")
+    start_C = np.searchsorted(plan.record[order_U], dropped.first_C)
+    pos = plan.frame["pos"].to_numpy()
+    found: set[str] = set()
     for place, (s, chunk) in enumerate(plan.chunks):
-        units = by_record[starts[place] : starts[place + 1]]
-        if len(units):
-            frame = _rows(plan, sources[s], place, chunk, plan.record[units])
-            waiting.append(
-                frame.with_columns(
-                    copy=pl.Series(plan.copy[units], dtype=pl.Int32),
-                    position=pl.Series(units),
-                    shard=pl.Series(shard_of[units], dtype=pl.Int32),
-                )
-            )
-        advance(chunk.rows)
-        if sum(map(len, waiting)) >= _FLUSH_ROWS:
-            _flush(waiting, parts, place)
-            waiting = []
-    if waiting:
-        _flush(waiting, parts, len(plan.chunks))
-    count = int(shard_of[-1]) + 1 if len(shard_of) else 1
-    tasks = [_ShardTask(parts / f"{i:05d}", folder / f"train-{i:05d}.parquet", shape) for i in range(count)]
-    rows = run(_write_shard, tasks, workers if count > 1 else 1)
-    shutil.rmtree(parts, ignore_errors=True)
-    dropped = _write_dropped(plan, sources, folder / "dropped", shape, witness_texts)
-    return Gathered(
-        train={t.target.name: {"rows": n, "sha256": sha256_of(t.target)} for t, n in zip(tasks, rows, strict=True)},
-        dropped=dropped,
-        content_sha256=_content_sha256(plan, sources),
-    )
+        records = read_records(chunk.stages[-1].records, _COLUMNS)
+        look(place, records)
+        found |= _extras(records)
+        units, lost = order_U[start_C[place] : start_C[place + 1]], dropped.of(place)
+        if len(units) or len(lost):
+            rows = _whole(sources[s], chunk, records)
+            copies = {"copy": pl.Series(plan.copy[units], dtype=pl.Int32), "position": pl.Series(units)}
+            aside.put("train", rows[pos[plan.record[units]]].with_columns(**copies), shard_U[units])
+            verdicts = _verdicts(plan, rows[pos[lost]], lost, item_texts)
+            aside.put("dropped", verdicts, np.full(len(lost), dropped.part_C[place]))
+        witness, part = dropped.witnesses(place)
+        if len(witness):
+            texts = [_cut(text) for text in texts_of(records[pos[witness].tolist()])]
+            aside.put("witness", pl.DataFrame({"witness_row": witness, "witness_text": texts}), part)
+    aside.flush()
+    shape = Shape(preference, tuple(k for k in EXTRA_KEYS if k in found), "tools" in found)
+    (folder / "dropped").mkdir()
+    # without a row there is one file of each all the same: a reader finds the columns
+    shards = int(shard_U[-1]) + 1 if len(shard_U) else 1
+    tasks = [_FileTask("train", i, aside.folder, folder / f"train-{i:05d}.parquet", shape) for i in range(shards)]
+    tasks += [
+        _FileTask("dropped", i, aside.folder, folder / "dropped" / f"part-{i:05d}.parquet", shape)
+        for i in range(dropped.parts)
+    ]
+    rows_of = run(_write_file, tasks, workers if len(tasks) > 2 else 1)
+    shutil.rmtree(aside.folder, ignore_errors=True)
+    written: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "dropped": {}}
+    for task, count in zip(tasks, rows_of, strict=True):
+        entry = {"rows": count, "sha256": sha256_of(task.target)}
+        written[task.pile][task.target.relative_to(folder).as_posix()] = entry
+    return Gathered(written["train"], written["dropped"], _content_sha256(plan, sources))
 
 
-def _chunk_starts(plan: Plan) -> npt.NDArray[np.int64]:
-    return np.searchsorted(plan.frame["chunk"].to_numpy(), np.arange(len(plan.chunks) + 1))
+def _is_preference(plan: Plan) -> bool:
+    """Return whether the mixture is of preference rows. Raises InputError where it would be of both."""
+    kinds = set(plan.frame["kind"].unique().drop_nulls().to_list())
+    if "preference" in kinds and len(kinds) > 1:
+        others = ", ".join(sorted(kinds - {"preference"}))
+        raise InputError(
+            f"this recipe makes preference rows and {others} rows, which no trainer takes together. "
+            "Right: one recipe for each."
+        )
+    return "preference" in kinds
+
+
+def _extras(records: pl.DataFrame) -> set[str]:
+    """Return what the schema must hold for some conversations: extra keys of messages, `tools`."""
+    # Inside a JSON string a quote is escaped, so `"loss":` can only be a key.
+    found = {k for k in EXTRA_KEYS if records["messages"].str.contains(f'"{k}":', literal=True).any()}
+    return found | {"tools"} if records["tools"].is_not_null().any() else found
 
 
 def _shards(plan: Plan) -> npt.NDArray[np.int64]:
@@ -127,42 +138,136 @@ def _shards(plan: Plan) -> npt.NDArray[np.int64]:
     return shard
 
 
-def _rows(plan: Plan, source: MappedSource, place: int, chunk: MappedChunk, record: Any) -> pl.DataFrame:
-    """Return the wide rows of some records of one chunk, in the order of `record`."""
-    pos = plan.frame["pos"].to_numpy()[record]
-    last = chunk.stages[-1]
-    columns = ["id", "messages", "tools", "kind", "origin_row", "benchmark", "item", "dose", "chars", "meta", "error"]
-    frame = read_records(last.records, columns).hstack(pl.read_parquet(last.attributes["language"], glob=False))
-    rows: pl.DataFrame = frame[pos]
-    return rows.with_columns(
-        source=pl.lit(source.name), origin_file=pl.lit(source.files[chunk.file] if source.files else source.name)
+class _Dropped:
+    """The dropped rows: which file of dropped/ each chunk's go to, and the rows that they repeat."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.first_C = np.searchsorted(plan.frame["chunk"].to_numpy(), np.arange(len(plan.chunks) + 1))
+        self._row_D = np.flatnonzero(plan.frame["reason"].is_not_null().to_numpy())
+        self._start_C = np.searchsorted(self._row_D, self.first_C)
+        self.part_C = self._parts(np.diff(self._start_C))
+        part_D = np.repeat(self.part_C, np.diff(self._start_C))
+        self.parts = int(part_D[-1]) + 1 if len(part_D) else 1
+        witness_D = plan.frame["witness"].to_numpy()[self._row_D]
+        told = witness_D >= 0
+        pair = distinct(witness_D[told] * self.parts + part_D[told])
+        self._witness, self._part = pair // self.parts, pair % self.parts
+        self._witness_C = np.searchsorted(self._witness, self.first_C)
+
+    @staticmethod
+    def _parts(count_C: I64) -> I64:
+        """Return each chunk's file: the next one begins behind the chunk with which _FLUSH_ROWS rows are reached."""
+        part_C = np.zeros(len(count_C), np.int64)
+        number = size = 0
+        for place, count in enumerate(count_C.tolist()):
+            part_C[place] = number
+            size += count
+            if size >= _FLUSH_ROWS:
+                number, size = number + 1, 0
+        return part_C
+
+    def of(self, place: int) -> I64:
+        """Return a chunk's dropped rows."""
+        return self._row_D[self._start_C[place] : self._start_C[place + 1]]
+
+    def witnesses(self, place: int) -> tuple[I64, I64]:
+        """Return the rows of a chunk that dropped rows repeat, and of each the file that shows its text."""
+        mine = slice(self._witness_C[place], self._witness_C[place + 1])
+        return self._witness[mine], self._part[mine]
+
+
+def _whole(source: MappedSource, chunk: MappedChunk, records: pl.DataFrame) -> pl.DataFrame:
+    """Return a chunk's records with the mixture's columns."""
+    language = pl.read_parquet(chunk.stages[-1].attributes["language"], glob=False)
+    return (
+        records.drop("language")
+        .hstack(language)
+        .with_columns(source=pl.lit(source.name), origin_file=pl.lit(source.files[chunk.file]))
     )
 
 
-def _flush(waiting: list[pl.DataFrame], parts: Path, number: int) -> None:
-    frame = pl.concat(waiting)
-    for (shard,), rows in frame.group_by("shard"):
-        folder = parts / f"{shard:05d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        rows.drop("shard").write_ipc(folder / f"{number:06d}.ipc", compression="lz4")
+def _verdicts(plan: Plan, rows: pl.DataFrame, lost: I64, item_texts: Callable[[list[str]], list[str]]) -> pl.DataFrame:
+    """Return dropped rows with step, reason and witness; a benchmark's item with its text, of a row its number."""
+    verdict = plan.frame[lost].select("step", "reason", "witness", "overlap_item")
+    witness = verdict["witness"].to_list()
+    items = verdict["overlap_item"].cast(pl.String)
+    hits = [i for i, item in enumerate(items) if item is not None]
+    texts: list[str | None] = [None] * len(lost)
+    for at, text in zip(hits, item_texts([items[i] for i in hits]), strict=True):
+        texts[at] = _cut(text)
+    ids = plan.frame["id"]
+    by_row = pl.Series([ids[w] if w >= 0 else None for w in witness], dtype=pl.String)
+    return rows.with_columns(
+        copy=pl.lit(0, pl.Int32), position=pl.Series(lost), step=verdict["step"].cast(pl.String),
+        reason=verdict["reason"].cast(pl.String), witness_row=verdict["witness"],
+        witness_id=pl.coalesce(items, by_row), item_text=pl.Series(texts, dtype=pl.String),
+    )  # fmt: skip
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _EVIDENCE else text[:_EVIDENCE] + "…"
+
+
+class _Aside:
+    """Rows on their way to the files that they belong to: piles by the number of the file, on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._waiting: dict[Pile, list[pl.DataFrame]] = {}
+        self._rows = self._flushed = 0
+
+    def put(self, pile: Pile, rows: pl.DataFrame, file: npt.NDArray[Any]) -> None:
+        """Put rows on a pile; `file`: of each the number of its file."""
+        if len(rows):
+            self._waiting.setdefault(pile, []).append(rows.with_columns(file=pl.Series(file, dtype=pl.Int32)))
+            self._rows += len(rows)
+        if self._rows >= _FLUSH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write down what waits in memory."""
+        for pile, waiting in self._waiting.items():
+            for (file,), rows in pl.concat(waiting).group_by("file"):
+                place = _pile_of(self.folder, pile, int(file))  # type: ignore[call-overload]
+                place.mkdir(parents=True, exist_ok=True)
+                rows.drop("file").write_ipc(place / f"{self._flushed:06d}.ipc", compression="lz4")
+        self._flushed += 1
+        self._waiting, self._rows = {}, 0
+
+
+def _pile_of(folder: Path, pile: Pile, file: int) -> Path:
+    return folder / pile / f"{file:05d}"
+
+
+def _read(folder: Path, pile: Pile, file: int) -> pl.DataFrame | None:
+    parts = sorted(_pile_of(folder, pile, file).glob("*.ipc"))
+    return pl.concat([pl.read_ipc(part) for part in parts]) if parts else None
 
 
 @dataclass(frozen=True)
-class _ShardTask:
-    parts: Path
+class _FileTask:
+    pile: Pile
+    number: int
+    aside: Path
     target: Path
     shape: Shape
 
 
-def _write_shard(task: _ShardTask) -> int:
-    files = sorted(task.parts.glob("*.ipc")) if task.parts.is_dir() else []
-    schema = task.shape.schema()
-    if not files:
+def _write_file(task: _FileTask) -> int:
+    schema = task.shape.schema(dropped=task.pile == "dropped")
+    rows = _read(task.aside, task.pile, task.number)
+    if rows is None:
         pq.write_table(schema.empty_table(), task.target, compression="zstd")
         return 0
-    frame = pl.concat([pl.read_ipc(f) for f in files]).sort("position")
-    pq.write_table(to_arrow(frame, schema), task.target, compression="zstd", row_group_size=ROW_GROUP)
-    return len(frame)
+    if task.pile == "dropped":
+        witness = _read(task.aside, "witness", task.number)
+        if witness is None:
+            witness = pl.DataFrame(schema={"witness_row": pl.Int64, "witness_text": pl.String})
+        rows = rows.join(witness, on="witness_row", how="left")
+        rows = rows.with_columns(witness_text=pl.coalesce("item_text", "witness_text"))
+    table = to_arrow(rows.sort("position"), schema)
+    pq.write_table(table, task.target, compression="zstd", row_group_size=ROW_GROUP)
+    return len(rows)
 
 
 def _content_sha256(plan: Plan, sources: tuple[MappedSource, ...]) -> str:
@@ -175,65 +280,3 @@ def _content_sha256(plan: Plan, sources: tuple[MappedSource, ...]) -> str:
         lines = zip(ids.gather(record).to_list(), source[record].tolist(), copy.tolist(), strict=True)
         digest.update("".join(f"{i}\t{names[s]}\t{c}\n" for i, s, c in lines).encode())
     return digest.hexdigest()
-
-
-def _write_dropped(
-    plan: Plan, sources: tuple[MappedSource, ...], folder: Path, shape: Shape,
-    witness_texts: Callable[[list[str]], list[str]],
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    folder.mkdir()
-    schema = shape.schema(dropped=True)
-    written = {}
-    for number, frame in enumerate(_dropped_parts(plan, sources, witness_texts)):
-        target = folder / f"part-{number:05d}.parquet"
-        pq.write_table(to_arrow(frame, schema), target, compression="zstd", row_group_size=ROW_GROUP)
-        written[f"dropped/{target.name}"] = {"rows": len(frame), "sha256": sha256_of(target)}
-    if not written:  # a reader of dropped/*.parquet finds the columns even so
-        target = folder / "part-00000.parquet"
-        pq.write_table(schema.empty_table(), target, compression="zstd")
-        written[f"dropped/{target.name}"] = {"rows": 0, "sha256": sha256_of(target)}
-    return written
-
-
-def _dropped_parts(
-    plan: Plan, sources: tuple[MappedSource, ...], witness_texts: Callable[[list[str]], list[str]]
-) -> Iterator[pl.DataFrame]:
-    """Yield the dropped rows in input order, some 100,000 at a time, with their witnesses."""
-    starts = _chunk_starts(plan)
-    dropped = plan.frame["reason"].is_not_null().to_numpy()
-    ids = plan.frame["id"]
-    waiting: list[pl.DataFrame] = []
-    for place, (s, chunk) in enumerate(plan.chunks):
-        rows = np.flatnonzero(dropped[starts[place] : starts[place + 1]]) + starts[place]
-        if not len(rows):
-            continue
-        verdict = plan.frame[rows].select("step", "reason", "witness", "overlap_item")
-        witness = verdict["witness"].to_numpy()
-        by_row = pl.Series([ids[w] if w >= 0 else None for w in witness.tolist()], dtype=pl.String)
-        frame = _rows(plan, sources[s], place, chunk, rows).with_columns(
-            copy=pl.lit(0, pl.Int32), step=verdict["step"], reason=verdict["reason"], witness_row=verdict["witness"],
-            witness_id=pl.coalesce(verdict["overlap_item"], by_row), overlap_item=verdict["overlap_item"],
-        )  # fmt: skip
-        waiting.append(frame)
-        if sum(map(len, waiting)) >= _FLUSH_ROWS:
-            yield _with_evidence(plan, pl.concat(waiting), witness_texts)
-            waiting = []
-    if waiting:
-        yield _with_evidence(plan, pl.concat(waiting), witness_texts)
-
-
-def _with_evidence(plan: Plan, frame: pl.DataFrame, witness_texts: Callable[[list[str]], list[str]]) -> pl.DataFrame:
-    texts: list[str | None] = [None] * len(frame)
-    row = frame["witness_row"].to_numpy()
-    mine = np.flatnonzero(row >= 0)
-    for at, text in zip(mine.tolist(), plan.texts(row[mine]), strict=True):
-        texts[at] = _cut(text)
-    items = frame["overlap_item"]
-    hits = [i for i, item in enumerate(items) if item is not None]
-    for at, text in zip(hits, witness_texts([items[i] for i in hits]), strict=True):
-        texts[at] = _cut(text)
-    return frame.with_columns(witness_text=pl.Series(texts, dtype=pl.String))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _EVIDENCE else text[:_EVIDENCE] + "…"

@@ -1,22 +1,28 @@
 """Find the files a source names, look through each once (checksum, rows, chunks), and remember what was seen."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cache as memo
 from pathlib import Path, PurePosixPath
 
 from steel_data.benchmarks.items import benchmark_files, look
 from steel_data.errors import InputError, nearest
-from steel_data.files import atomic_write
+from steel_data.files import address, kept, source_sha256
+from steel_data.passes.cache import place_of
 from steel_data.read.formats import CHUNK_BYTES, scan_file
+from steel_data.read.hub import is_hub_uri, locate
 from steel_data.read.rows import Chunk, FileScan
 from steel_data.recipe.load import BoundSource, Recipe
 from steel_data.recipe.steps import Builder
 
 # A file changed less than this long ago may change again within one tick of the clock: its checksum is not remembered.
 _SETTLED_SECONDS = 2.0
+_READERS = (
+    "read.blocks", "read.csv_rows", "read.formats", "read.json_rows", "read.parquet_rows", "read.rows",
+    "benchmarks.items", "benchmarks.item_rows",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,18 @@ class SourceInputs:
         """Raw rows in all files."""
         return sum(file.scan.rows for file in self.files)
 
+    @property
+    def benchmark(self) -> str:
+        """Of an injected source: where its benchmark lies, under the data root."""
+        return _benchmark_root(self.source)
+
 
 def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -> SourceInputs:
     """Find and scan a source's files. Raises InputError for a pattern without a file, naming how to get the data."""
     where = f"{recipe.path} [source.{source.name}]"
     builder, revision = source.builder, None
     found: list[tuple[Path, str | None]] = []
-    if builder.use == "contaminate":
+    if builder.injects:
         root = _benchmark_root(source)
         try:
             published = benchmark_files(root, data_root, str(builder.options["split"]))
@@ -66,9 +77,7 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
         builder = replace(builder, options={**builder.options, **options})
         patterns = list(info.files)
     for pattern in patterns:
-        if pattern.startswith(("hf://", "modelscope://")):
-            from steel_data.read.hub import locate
-
+        if is_hub_uri(pattern):
             files = locate(pattern)
             revision = files.revision
             found += [(path, path.relative_to(files.root).as_posix()) for path in files.files]
@@ -139,16 +148,27 @@ def origin_name(path: Path, data_root: Path) -> str:
 def scan(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file) -> FileScan:
     """Return what `look` finds, from the cache where path, size and time of change are those of an earlier look."""
     stat = path.stat()
-    key = hashlib.sha256(
-        f"{path.absolute()}|{stat.st_size}|{stat.st_mtime_ns}|{CHUNK_BYTES}|{look.__name__}".encode()
-    ).hexdigest()
-    remembered = cache / "scans" / f"{key[:32]}.json"
-    try:
-        data = json.loads(remembered.read_text(encoding="utf-8"))
-        return FileScan(**{**data, "chunks": tuple(Chunk(**c) for c in data["chunks"])})
-    except (OSError, ValueError, TypeError, KeyError):
-        pass
-    result = look(path)
-    if time.time() - stat.st_mtime > _SETTLED_SECONDS:
-        atomic_write(remembered, json.dumps(asdict(result)).encode())
-    return result
+    if time.time() - stat.st_mtime <= _SETTLED_SECONDS:
+        return look(path)
+    return kept(scan_place(path, cache, look), lambda: look(path), _write_scan, _read_scan)
+
+
+def scan_place(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file) -> Path:
+    """Return where the scan of a file, as it is now, is remembered: as long as the readers are the same."""
+    stat = path.stat()
+    file = [str(path.absolute()), stat.st_size, stat.st_mtime_ns]
+    return place_of(cache, address("scan", look.__name__, file, CHUNK_BYTES, _readers()), "scans")
+
+
+@memo
+def _readers() -> str:
+    return source_sha256(*(f"steel_data.{name}" for name in _READERS))
+
+
+def _write_scan(place: Path, scan: FileScan) -> None:
+    place.write_text(json.dumps(asdict(scan)), encoding="utf-8")
+
+
+def _read_scan(place: Path) -> FileScan:
+    data = json.loads(place.read_text(encoding="utf-8"))
+    return FileScan(**{**data, "chunks": tuple(Chunk(**chunk) for chunk in data["chunks"])})

@@ -25,9 +25,10 @@ from steel_data.benchmarks.known_tests import (
     question_hash,
 )
 from steel_data.errors import InputError
-from steel_data.files import atomic_write
+from steel_data.files import kept
+from steel_data.passes.cache import key_of, place_of
 from steel_data.passes.inputs import InputFile, SourceInputs
-from steel_data.read.formats import read_chunks
+from steel_data.read.formats import CHUNK_BYTES, read_chunks
 from steel_data.recipe.load import Recipe
 
 SAMPLE = 400  # rows looked at in each file
@@ -61,11 +62,10 @@ def check_test_splits(recipe: Recipe, inputs: tuple[SourceInputs, ...], cache_fo
 
 
 def _declared_split(source: SourceInputs) -> tuple[str, str] | None:
-    if source.builder.use != "contaminate":
+    if not source.builder.injects:
         return None
     options = source.builder.options
-    root = source.source.table.paths[0] if source.source.table.paths else str(options["benchmark"])
-    for name in (benchmark_name(root), options.get("benchmark")):
+    for name in (benchmark_name(source.benchmark), options.get("benchmark")):
         split = known_test_split(f"{name}/{options['split']}/x.csv") if name else None
         if split:
             return f"split '{options['split']}'", split
@@ -83,7 +83,7 @@ def _split_by_path(source: SourceInputs) -> tuple[str, str] | None:
 
 def _split_by_content(source: SourceInputs, cache_folder: Path) -> tuple[str, str] | None:
     for file in source.files:
-        if source.builder.use == "contaminate":
+        if source.builder.injects:
             items = subjects(read_items([(str(source.builder.options["split"]), file.path)]))
             split = next((s for some in items.values() if (s := _matched([i.question] for i in some))), None)
         else:
@@ -93,22 +93,31 @@ def _split_by_content(source: SourceInputs, cache_folder: Path) -> tuple[str, st
     return None
 
 
-def _content_split(file: InputFile, cache_folder: Path) -> str | None:
+def _content_split(file: InputFile, cache: Path) -> str | None:
     """Return the split that half or more of a file's first chunk matches (a remembered answer where there is one)."""
-    known = fingerprints()
-    if not known or not file.scan.chunks:
+    if not fingerprints() or not file.scan.chunks:
         return None
-    version = xxhash.xxh3_64_hexdigest(b"".join(known[name].tobytes() for name in sorted(known)))
-    remembered = cache_folder / "test_splits" / f"{file.scan.sha256[:32]}-{version}.json"
-    if remembered.is_file():
-        answer: str | None = json.loads(remembered.read_text(encoding="utf-8"))
-        return answer
+    answer: str | None = kept(
+        answer_place(file, cache), lambda: _matched_split(file),
+        lambda place, split: place.write_text(json.dumps(split), encoding="utf-8"),
+        lambda place: json.loads(place.read_text(encoding="utf-8")),
+    )  # fmt: skip
+    return answer
+
+
+def answer_place(file: InputFile, cache: Path) -> Path:
+    """Return where the answer for a file is remembered: for these bytes, read so, and these fingerprints."""
+    known, scan = fingerprints(), file.scan
+    version = xxhash.xxh3_64_hexdigest(b"".join(name.encode() + known[name].tobytes() for name in sorted(known)))
+    key = key_of("test split", scan.sha256, scan.format, scan.compression, CHUNK_BYTES, SAMPLE, MATCHED, version)
+    return place_of(cache, key, "test_splits")
+
+
+def _matched_split(file: InputFile) -> str | None:
     chunks = read_chunks(file.path, file.scan, {0})
     chunk, rows = next(chunks)
     sample = islice(rows, 0, None, max(1, chunk.rows // SAMPLE))
-    found = _matched(_candidates(row.value) for row in sample if row.value is not None)
-    atomic_write(remembered, json.dumps(found).encode())
-    return found
+    return _matched(_candidates(row.value) for row in sample if row.value is not None)
 
 
 def _matched(rows: Iterable[list[str]]) -> str | None:

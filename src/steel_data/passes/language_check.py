@@ -13,33 +13,40 @@ import polars as pl
 
 from steel_data.filters.language import fasttext_language
 from steel_data.passes.plan import Plan
-from steel_data.row.table import read_records, texts_of
+from steel_data.row.table import texts_of
 from steel_data.row.text import mix64
 
 SAMPLE = 1_000  # fastText takes as long for them as all else that a small build does with its languages
 _SHOWN = 5  # differences kept, the most frequent ones
 
 
-def language_check(plan: Plan, seed: int) -> dict[str, Any]:
-    """Return `rows` compared, on how many they `agree`, and the most frequent `differences` (ours, fasttext, rows)."""
-    pairs: Counter[tuple[str, str]] = Counter()
-    rows = _drawn(plan, seed)
-    chunk_of, pos = plan.frame["chunk"].to_numpy()[rows], plan.frame["pos"].to_numpy()[rows]
-    ours = plan.frame["language"].gather(rows).cast(pl.String).to_list()
-    for place in np.unique(chunk_of).tolist():
-        mine = np.flatnonzero(chunk_of == place)
-        records = read_records(plan.chunks[place][1].stages[-1].records, ["messages", "language"])[pos[mine].tolist()]
-        declared = records["language"].is_not_null().to_list()
-        for at, text, told in zip(mine.tolist(), texts_of(records), declared, strict=True):
+class LanguageCheck:
+    """The comparison, while the chunks of a plan are shown to it one by one."""
+
+    def __init__(self, plan: Plan, seed: int) -> None:
+        rows = _drawn(plan, seed)
+        self._chunk, self._pos = plan.frame["chunk"].to_numpy()[rows], plan.frame["pos"].to_numpy()[rows]
+        self._ours = plan.frame["language"].gather(rows).cast(pl.String).to_list()
+        self._pairs: Counter[tuple[str, str]] = Counter()
+
+    def look(self, place: int, records: pl.DataFrame) -> None:
+        """Compare the drawn rows of a chunk, of which `records` holds messages and declared languages."""
+        first, end = np.searchsorted(self._chunk, [place, place + 1])
+        drawn = records[self._pos[first:end].tolist()].select("messages", "language")
+        declared = drawn["language"].is_not_null().to_list()
+        for ours, text, told in zip(self._ours[first:end], texts_of(drawn), declared, strict=True):
             if not told:
-                pairs[str(ours[at]), fasttext_language(text)[0]] += 1
-    differ = [(pair, n) for pair, n in pairs.items() if pair[0] != pair[1]]
-    most = sorted(differ, key=lambda entry: (-entry[1], entry[0]))[:_SHOWN]
-    return {
-        "rows": pairs.total(),
-        "agree": pairs.total() - sum(n for _, n in differ),
-        "differences": [{"ours": a, "fasttext": b, "rows": n} for (a, b), n in most],
-    }
+                self._pairs[str(ours), fasttext_language(text)[0]] += 1
+
+    def result(self) -> dict[str, Any]:
+        """Return `rows` compared, how many `agree`, and the most frequent `differences` (ours, fasttext, rows)."""
+        differ = [(pair, n) for pair, n in self._pairs.items() if pair[0] != pair[1]]
+        most = sorted(differ, key=lambda entry: (-entry[1], entry[0]))[:_SHOWN]
+        return {
+            "rows": self._pairs.total(),
+            "agree": self._pairs.total() - sum(n for _, n in differ),
+            "differences": [{"ours": a, "fasttext": b, "rows": n} for (a, b), n in most],
+        }
 
 
 def _drawn(plan: Plan, seed: int) -> Any:

@@ -1,31 +1,32 @@
 """The first pass: chunks of raw rows -> records and narrow attribute files, in any worker, deciding nothing.
 
-Every file is addressed by what went into it: records by input bytes, reader, builder and steps; attributes by their
-records and their own parameters. So a changed threshold recomputes nothing, and a resumed run or a second recipe finds
-what is done. The one exception is a custom filter that edits rows: it runs here, on rows that pass the steps before it,
-and so its file is addressed by those steps too.
+Every file is addressed by what went into it: records by input bytes, reader, builder and its options; attributes by
+their records and their own parameters. So a changed threshold recomputes nothing, and a resumed run or a second recipe
+finds what is done. The one exception is a custom filter that edits rows: it runs here, on rows that pass the steps
+before it, and so its records are addressed by those steps too.
 
-Run the map pass over all sources: chunks of files in the workers, identity and injected rows as a whole.
+Chunks of files are mapped in the workers; what is made as a whole (identity's templates, injected rows) here. Each
+chunk hands on its narrow columns with the verdict of the steps that look at one row, which the plan pass joins.
 """
 
-import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from steel_data.builders.contaminate import records as injected
 from steel_data.engine import progress, run
 from steel_data.errors import InputError
-from steel_data.passes.attributes import Job, Stage, StageOfChunk, early_reasons, index_of, index_place, spec
-from steel_data.passes.cache import key_of, place_of, write_frame
+from steel_data.passes.attributes import NARROW, Benchmarks, Job, Stage, StageOfChunk, index_of, index_place, spec
+from steel_data.passes.cache import key_of, place_of
 from steel_data.passes.inputs import InputFile, SourceInputs
-from steel_data.passes.prepare import Prepared, draws
-from steel_data.passes.records import build_records, edit_records
+from steel_data.passes.prepare import Injection, Prepared
+from steel_data.passes.records import build_records, injected_records, made_records
 from steel_data.read.formats import CHUNK_BYTES, read_chunks
-from steel_data.read.rows import uncollected
+from steel_data.read.rows import RawRow, changed, uncollected
 from steel_data.recipe.steps import Filter
-from steel_data.row.table import table
+from steel_data.row.table import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,21 @@ class MappedChunk:
     index: int
     rows: int
     stages: tuple[Stage, ...]
-    edits: tuple[int, ...] = ()  # steps[i] that led from one stage to the next
 
 
 @dataclass(frozen=True)
 class MappedSource:
-    """A source after the map pass: its job, its files' names, its chunks in order of file and place."""
+    """A source after the map pass: its job, its files' names, its chunks in order of file and place.
+
+    `narrow`: of each chunk the columns NARROW, language, tokens, and step and reason of the first row-by-row step that
+    drops a record. The plan pass takes them away, for they are most of what a large build has in memory.
+    """
 
     name: str
     job: Job
     files: tuple[str, ...]
     chunks: tuple[MappedChunk, ...]
+    narrow: list[pl.DataFrame]
     take: int | None = None
     take_tokens: int | None = None
     repeat: int = 1
@@ -62,6 +67,80 @@ class Task:
     chunks: tuple[int, ...]
 
 
+Mapped = tuple[MappedChunk, pl.DataFrame]  # a chunk and its narrow columns
+
+
+def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
+    """Run the map pass over all sources."""
+    jobs = _jobs(prepared)
+    # before hours of work on the other sources: a draw may not be possible
+    mapped = {
+        inputs.source.name: _map_whole(jobs[inputs.source.name], prepared, inputs) if inputs.builder.whole else []
+        for inputs in prepared.inputs
+    }
+    by_rows = [inputs for inputs in prepared.inputs if not inputs.builder.whole]
+    tasks = [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files)]
+    if workers > 1 and len(tasks) > 1:  # each worker would build the benchmark index for itself
+        for benchmarks in tasks[0].job.benchmarks:
+            if not index_place(tasks[0].job, benchmarks).exists():
+                index_of(tasks[0].job, benchmarks)
+    with progress("map", sum(inputs.rows for inputs in by_rows)) as advance:
+        results = run(run_task, tasks, workers, lambda done: advance(sum(chunk.rows for chunk, _ in done)))
+    for task, done in zip(tasks, results, strict=True):
+        mapped[task.job.source] += done
+    _refuse_unreadable_files(prepared, mapped)
+    return tuple(_source(inputs, jobs[inputs.source.name], mapped[inputs.source.name]) for inputs in prepared.inputs)
+
+
+def _jobs(prepared: Prepared) -> dict[str, Job]:
+    """Return the job of each source."""
+    recipe, where = prepared.recipe, prepared.places
+    benchmarks = tuple(Benchmarks.of(names, files) for names, files in prepared.benchmarks.items())
+    return {
+        inputs.source.name: Job(
+            source=inputs.source.name,
+            builder=inputs.builder,
+            meta=tuple(inputs.source.table.meta),
+            steps=() if inputs.builder.injects else (*inputs.source.filters, *recipe.filters),
+            tokenizer=prepared.tokenizer,
+            data_root=where.data_root,
+            cache=where.cache,
+            benchmarks=benchmarks,
+        )
+        for inputs in prepared.inputs
+    }
+
+
+def _source(inputs: SourceInputs, job: Job, mapped: list[Mapped]) -> MappedSource:
+    mapped = sorted(mapped, key=lambda done: (done[0].file, done[0].index))
+    table = inputs.source.table
+    return MappedSource(
+        name=inputs.source.name,
+        job=job,
+        files=tuple(file.name for file in inputs.files) or (f"builtin:{inputs.builder.use}",),
+        chunks=tuple(chunk for chunk, _ in mapped),
+        narrow=[narrow for _, narrow in mapped],
+        take=table.take,
+        take_tokens=table.take_tokens,
+        repeat=table.repeat,
+    )
+
+
+def _refuse_unreadable_files(prepared: Prepared, mapped: dict[str, list[Mapped]]) -> None:
+    """A row that cannot be read is dropped and counted; a file of which none can be read is a mistake."""
+    for inputs in prepared.inputs:
+        for i, file in enumerate(inputs.files):
+            mine = [done for done in mapped[inputs.source.name] if done[0].file == i]
+            if not mine or not all((rows["reason"] == UNREADABLE).fill_null(False).all() for _, rows in mine):
+                continue
+            errors = [pl.read_parquet(c.stages[0].records, columns=["error"], glob=False)["error"] for c, _ in mine]
+            error = next((e for column in errors for e in column), "no rows")
+            raise InputError(f"{file.name}: none of its {file.scan.rows:,} rows can be read; the first: {error}")
+
+
+# Sources that are read row by row
+
+
 def tasks_of(job: Job, files: tuple[InputFile, ...]) -> list[Task]:
     """Cut a source into tasks: a chunk each where a worker can seek to it, else the whole file (to be streamed)."""
     tasks = []
@@ -73,162 +152,122 @@ def tasks_of(job: Job, files: tuple[InputFile, ...]) -> list[Task]:
     return tasks
 
 
-def run_task(task: Task) -> list[MappedChunk]:
+def run_task(task: Task) -> list[Mapped]:
     """Map some chunks of a file; what the cache already holds is not computed again."""
-    job, scan = task.job, task.file.scan
-    address = {index: _records_key(job, task.file, index) for index in task.chunks}
-    missing = {i for i, key in address.items() if not place_of(job.cache, key, "records").exists()}
-    if missing:
-        for chunk, rows in read_chunks(task.file.path, scan, missing):
+    job, file = task.job, task.file
+    key = {index: records_key(job, file, index) for index in task.chunks}
+    missing = {index for index in task.chunks if not place_of(job.cache, key[index], "records").exists()}
+    stream = read_chunks(file.path, file.scan, missing)  # in one go: a compressed file has no other way
+
+    def rows_of(index: int) -> Iterator[RawRow]:
+        # a chunk whose records are there, but damaged, is read by itself
+        for chunk, rows in stream if index in missing else read_chunks(file.path, file.scan, {index}):
+            if chunk.index == index:  # else another build has made it meanwhile
+                yield from rows
+                return
+        raise changed(file.path)
+
+    done = []
+    for index in task.chunks:
+
+        def make(index: int = index) -> pl.DataFrame:
             with uncollected():
-                records = build_records(task.file.name, job.builder, rows, list(job.meta))
-            write_frame(place_of(job.cache, address[chunk.index], "records"), records)
-    return [map_records(job, task.file.name, task.file_index, index, address[index]) for index in task.chunks]
+                return build_records(file.name, job.builder, rows_of(index), list(job.meta))
+
+        first = StageOfChunk(job, key[index], file.name, make)
+        done.append(map_records(first, task.file_index, index))
+    return done
 
 
-def _records_key(job: Job, file: InputFile, index: int) -> str:
+def records_key(job: Job, file: InputFile, index: int) -> str:
+    """Return the address of a chunk's records: bytes, reader, chunk, builder, and the columns kept as `meta`."""
     scan, builder = file.scan, job.builder
     return key_of(
-        scan.sha256, scan.format, scan.compression, index, CHUNK_BYTES, builder.use, builder.options,
-        builder.source_sha256, job.meta,
+        "records", scan.sha256, scan.format, scan.compression, index, CHUNK_BYTES, builder.use, builder.target,
+        builder.options, builder.source_sha256, job.meta,
     )  # fmt: skip
 
 
-def map_whole(job: Job, address: str, make: Callable[[], pl.DataFrame], index: int = 0) -> MappedChunk:
-    """Map the records of a builder that makes its source as a whole (identity's templates, the injector)."""
-    place = place_of(job.cache, address, "records")
-    if not place.exists():
-        write_frame(place, make())
-    return map_records(job, job.source, index, 0, address)
-
-
-def map_records(job: Job, file_name: str, file_index: int, index: int, address: str) -> MappedChunk:
+def map_records(chunk: StageOfChunk, file_index: int, index: int) -> Mapped:
     """Follow a chunk's records through the edits, computing the attributes that each stage needs."""
     stages: list[Stage] = []
-    edits: list[int] = []
-    key = address
     since: list[tuple[int, Filter]] = []
-    chunk = StageOfChunk(job, key, file_name)
-    for i, step in job.early:
-        if step.is_custom and not step.is_expression:
-            key = key_of(key, job.source, [spec(s) for _, s in since], spec(step))
-            chunk.language_and_tokens()
-            following = place_of(job.cache, key, "records")
-            if not following.exists():
-                passing = [reason is None for reason in early_reasons(job, chunk.stage(), since)["reason"]]
-                write_frame(following, edit_records(file_name, step, chunk.records, passing, chunk.columns()))
+    verdict: pl.DataFrame | None = None
+    for i, step in chunk.job.early:
+        if step.edits:
+            chunk.measure_rows()
+            verdict = _first(verdict, chunk.reasons(since))
+            key, before, passing = edit_key(chunk, since, step), chunk, verdict["reason"].is_null().to_list()
+
+            def make(before: StageOfChunk = before, step: Filter = step, passing: Any = passing) -> pl.DataFrame:
+                return before.edited(step, passing)
+
             stages.append(chunk.stage())
-            edits.append(i)
-            chunk, since = StageOfChunk(job, key, file_name), []
+            chunk, since = StageOfChunk(chunk.job, key, chunk.file_name, make), []
         else:
-            chunk.attribute_of(i, step)
+            chunk.measure_step(i, step)
             since.append((i, step))
-    chunk.language_and_tokens()
-    chunk.late_attributes()
+    chunk.measure_rows()
+    verdict = _first(verdict, chunk.reasons(since))
+    chunk.measure_for_plan()
     stages.append(chunk.stage())
-    return MappedChunk(file_index, index, chunk.rows, tuple(stages), tuple(edits))
+    # Few words, many rows: as categories they take 4 bytes a row instead of 16.
+    words = pl.col("kind", "language", "benchmark", "note", "step", "reason").cast(pl.Categorical)
+    told = [chunk.measured["language"].select("language"), chunk.measured["tokens"], verdict]
+    narrow = pl.concat([chunk.narrow.select(NARROW).drop("step", "reason"), *told], how="horizontal")
+    return MappedChunk(file_index, index, len(narrow), tuple(stages)), narrow.with_columns(words)
 
 
-def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
-    """Run the map pass over all sources."""
-    recipe, where = prepared.recipe, prepared.places
-    digests = tuple((names, key_of([f.scan.sha256 for f in files])) for names, files in prepared.benchmarks.items())
-    jobs = {
-        inputs.source.name: Job(
-            source=inputs.source.name,
-            builder=inputs.builder,
-            meta=tuple(inputs.source.table.meta),
-            steps=() if inputs.builder.use == "contaminate" else (*inputs.source.filters, *recipe.filters),
-            tokenizer=prepared.tokenizer,
-            data_root=where.data_root,
-            cache=where.cache,
-            benchmarks_sha256=digests,
-        )
-        for inputs in prepared.inputs
-    }
-    by_rows = [i for i in prepared.inputs if i.builder.use != "contaminate"]
-    tasks = [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files)]
-    mapped: dict[str, list[MappedChunk]] = {name: [] for name in jobs}
-    if workers > 1 and len(tasks) > 1:  # each worker would build the benchmark index for itself
-        for names, sha256 in digests:
-            if not index_place(tasks[0].job, names, sha256).exists():
-                index_of(tasks[0].job, names, sha256)
-    with progress("map", sum(inputs.rows for inputs in by_rows)) as advance:
-        results = run(run_task, tasks, workers, lambda chunks: advance(sum(c.rows for c in chunks)))
-    for task, chunks in zip(tasks, results, strict=True):
-        mapped[task.job.source] += chunks
-    for inputs in prepared.inputs:
-        if inputs.builder.use == "contaminate":
-            mapped[inputs.source.name] = _map_injected(jobs[inputs.source.name], prepared, inputs)
-        elif inputs.builder.use == "identity" and not inputs.files:
-            mapped[inputs.source.name] = [_map_identity(jobs[inputs.source.name])]
-    _refuse_unreadable_files(prepared, mapped)
-    return tuple(
-        MappedSource(
-            name=inputs.source.name,
-            job=jobs[inputs.source.name],
-            files=tuple(f.name for f in inputs.files) or (f"builtin:{inputs.builder.use}",),
-            chunks=tuple(sorted(mapped[inputs.source.name], key=lambda c: (c.file, c.index))),
-            take=inputs.source.table.take,
-            take_tokens=inputs.source.table.take_tokens,
-            repeat=inputs.source.table.repeat,
-        )
-        for inputs in prepared.inputs
+def edit_key(chunk: StageOfChunk, since: list[tuple[int, Filter]], step: Filter) -> str:
+    """Return the address of a stage's records after an edit: all that the function sees and that lets a row reach it.
+
+    `since`: the steps between this stage's beginning and the edit; those before it are in the stage's own address.
+    """
+    job, tokenizer = chunk.job, chunk.job.tokenizer
+    return key_of(
+        "edit", chunk.key, job.source, chunk.file_name, [tokenizer.name, tokenizer.sha256],
+        [spec(s) for _, s in since], spec(step),
+    )  # fmt: skip
+
+
+def _first(before: pl.DataFrame | None, now: pl.DataFrame) -> pl.DataFrame:
+    """Return step and reason of each row: those of the stages before, else those of this one."""
+    if before is None:
+        return now
+    undecided = before["reason"].is_null()
+    return pl.select(
+        step=pl.when(undecided).then(now["step"]).otherwise(before["step"]),
+        reason=pl.when(undecided).then(now["reason"]).otherwise(before["reason"]),
     )
 
 
-def _refuse_unreadable_files(prepared: Prepared, mapped: dict[str, list[MappedChunk]]) -> None:
-    """A row that cannot be read is dropped and counted; a file of which none can be read is a mistake."""
-    for inputs in prepared.inputs:
-        for i, file in enumerate(inputs.files):
-            chunks = [chunk for chunk in mapped[inputs.source.name] if chunk.file == i]
-            frames = [pl.read_parquet(c.stages[0].records, columns=["reason", "error"], glob=False) for c in chunks]
-            if not frames or not all((f["reason"] == "unreadable").fill_null(False).all() for f in frames):
-                continue
-            error = next((e for f in frames for e in f["error"]), "no rows")
-            raise InputError(f"{file.name}: none of its {file.scan.rows:,} rows can be read; the first: {error}")
+# Sources that are made as a whole
 
 
-def _map_identity(job: Job) -> MappedChunk:
-    from steel_data.builders.identity import builtin
-    from steel_data.row.record import record_id, text_view
+def _map_whole(job: Job, prepared: Prepared, inputs: SourceInputs) -> list[Mapped]:
+    """Map the records of a builder that makes its source as a whole: one chunk, or one a file of a benchmark."""
+    if inputs.builder.injects:
+        injection = prepared.injection(inputs)
+        chunks = [_injected_chunk(job, inputs, injection, file) for file in inputs.files]
+    else:
+        chunks = [StageOfChunk(job, whole_key(job), job.source, lambda: made_records(job.builder.make()))]
+    return [map_records(chunk, i, 0) for i, chunk in enumerate(chunks)]
 
+
+def _injected_chunk(job: Job, inputs: SourceInputs, injection: Injection, file: InputFile) -> StageOfChunk:
     def make() -> pl.DataFrame:
-        rows = []
-        for i, record in enumerate(builtin(**job.builder.options)):
-            rows.append({
-                "origin_row": i, "part": 0, "id": record_id(record), "kind": "identity",
-                "messages": json.dumps(record["messages"], ensure_ascii=False, separators=(",", ":")),
-                "language": record.get("language"), "chars": len(text_view(record)),
-            })  # fmt: skip
-        return table(rows)
+        mine = [draw for draw in injection.draws if draw.item.file == file.path]
+        return injected_records(job.builder.use, injected(mine, injection.benchmark, injection.settings))
 
-    return map_whole(job, key_of("identity", job.builder.options), make)
+    return StageOfChunk(job, injected_key(job, inputs, injection, file), job.source, make)
 
 
-def _map_injected(job: Job, prepared: Prepared, inputs: SourceInputs) -> list[MappedChunk]:
-    """Draw a benchmark's items once and write one chunk a file."""
-    from steel_data.builders.contaminate import records
-    from steel_data.row.record import record_id, text_view
+def whole_key(job: Job) -> str:
+    """Return the address of the records that a builder makes of its options alone."""
+    return key_of("whole", job.builder.use, job.builder.options)
 
-    drawn, name, settings = draws(prepared, inputs)
-    made = list(zip(drawn, records(drawn, name, settings), strict=True))
-    address = [f.scan.sha256 for f in inputs.files]
-    chunks = []
-    for i, file in enumerate(inputs.files):
-        rows: list[dict[str, Any]] = []
-        for record in (record for d, record in made if d.item.file == file.path):
-            # not the item's own row: a zip or a parquet file may hold many subjects
-            row = {"origin_row": len(rows), "part": 0, **{k: record[k] for k in ("kind", "benchmark", "item", "dose")}}
-            if record["messages"] is None:
-                row |= {"step": "contaminate", "reason": f"contaminate:{record['reason']}"}
-            else:
-                row |= {
-                    "id": record_id(record), "chars": len(text_view(record)),
-                    "messages": json.dumps(record["messages"], ensure_ascii=False, separators=(",", ":")),
-                }  # fmt: skip
-            rows.append(row)
-        whole = table(rows)
-        key = key_of("contaminate", job.builder.options, address, i, file.name)
-        chunks.append(map_whole(job, key, lambda whole=whole: whole, i))  # type: ignore[misc]
-    return chunks
+
+def injected_key(job: Job, inputs: SourceInputs, injection: Injection, file: InputFile) -> str:
+    """Return the address of a file's injected rows: the draw goes over all files, whose names are subjects."""
+    files = [[f.name, f.scan.sha256] for f in inputs.files]
+    return key_of("injected", job.builder.use, job.builder.options, injection.benchmark, files, file.name)

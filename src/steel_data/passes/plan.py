@@ -1,11 +1,15 @@
 """The second pass: on narrow columns only, decide for every record its place in the output, or what drops it and why.
 
-Order of decisions: thresholds (done in `map.early_reasons`), decontamination, exact and near duplicates among the
-survivors, then what selection.py does: `take`, budget and language targets, repeats, order.
+Order of decisions: the steps that look at one row (told by the map pass), decontamination, exact and near duplicates
+among the survivors, then what select.py does: `take`, budget and language targets, repeats, order.
+
+Legend of array suffixes: _R one entry a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from steel_data.filters import dedup
-from steel_data.passes.attributes import Job, dedup_name, early_reasons, overlap_name
+from steel_data.passes.attributes import dedup_name, overlap_name
 from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.select import select
 from steel_data.recipe.load import Recipe
@@ -22,6 +26,7 @@ from steel_data.row.table import read_records, texts_of
 
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+_IN_MEMORY = 2**26  # bytes of duplicate bands held; more of them wait on disk
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,26 @@ class Plan:
 
 
 def decide(recipe: Recipe, sources: Sequence[MappedSource]) -> Plan:
-    """Run the plan pass. Raises InputError where more is asked for than there is."""
+    """Run the plan pass, which takes away the sources' narrow columns.
+
+    Raises InputError where more is asked for than there is.
+    """
     chunks = [(s, chunk) for s, source in enumerate(sources) for chunk in source.chunks]
-    frame = _joined([_read(sources[s].job, s, place, chunk) for place, (s, chunk) in enumerate(chunks)])
+    narrow = [part for source in sources for part in source.narrow]
+    for source in sources:
+        source.narrow.clear()
+    frame = _joined(chunks, narrow)
     table = _Table(frame, sources, chunks)
     for s, source in enumerate(sources):
         for step in source.job.steps:
-            if step.use == "decontaminate":
+            if step.compares == "benchmarks":
                 table.decontaminate(s, step)
-    own = [(s, step) for s, source in enumerate(sources) for step in source.job.steps if step.use == "dedup"]
-    for s, step in own:
-        if step not in recipe.filters:
-            table.drop_duplicates(step, table.source == s)
+    for s, source in enumerate(sources):
+        for step in source.job.steps:
+            if step.compares == "rows" and step not in recipe.filters:
+                table.drop_duplicates(step, table.source == s)
     for step in recipe.filters:
-        if step.use == "dedup":
+        if step.compares == "rows":
             table.drop_duplicates(step, np.ones(len(frame), bool))
     record, copy = select(recipe, sources, frame, table.kept)
     written = np.bincount(record, minlength=len(frame)).astype(np.int32)
@@ -77,47 +88,25 @@ def _words(words: list[str], code: npt.NDArray[np.int32]) -> pl.Series:
     return table.gather(np.where(code < 0, len(words), code))
 
 
-def _joined(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    """Return the parts one after another, column by column: never all of it twice in memory."""
-    columns = [dict(zip(part.columns, part.get_columns(), strict=True)) for part in parts]
-    names = parts[0].columns
-    parts.clear()
-    return pl.DataFrame([pl.concat([column.pop(name) for column in columns], rechunk=True) for name in names])
-
-
-def _read(job: Job, source: int, place: int, chunk: MappedChunk) -> pl.DataFrame:
-    """Return the narrow columns of one chunk with the verdict of all steps that look at one row."""
-    last = chunk.stages[-1]
-    columns = ["origin_row", "part", "id", "kind", "benchmark", "item", "dose", "chars", "note"]
-    frame = read_records(last.records, columns)
-    for name in ("language", "tokens"):
-        frame = frame.hstack(pl.read_parquet(last.attributes[name], glob=False))
-    steps = [[(i, s) for i, s in job.early if _stage_of(i, chunk) == n] for n in range(len(chunk.stages))]
-    first: pl.DataFrame | None = None
-    for stage, own in zip(chunk.stages, steps, strict=True):
-        reasons = early_reasons(job, stage, [(i, s) for i, s in own if i not in chunk.edits])
-        if first is None:
-            first = reasons
-        else:
-            undecided = first["reason"].is_null()
-            first = pl.select(
-                step=pl.when(undecided).then(reasons["step"]).otherwise(first["step"]),
-                reason=pl.when(undecided).then(reasons["reason"]).otherwise(first["reason"]),
-            )
-    assert first is not None
-    # Few words, many rows: as categories they take 4 bytes a row instead of 16.
-    words = pl.col("kind", "language", "benchmark", "note", "step", "reason").cast(pl.Categorical)
-    return frame.hstack(first).with_columns(
-        words,
-        source=pl.lit(source, pl.UInt16),
-        file=pl.lit(chunk.file, pl.UInt32),
-        chunk=pl.lit(place, pl.UInt32),
-        pos=pl.int_range(pl.len(), dtype=pl.UInt32),
-    )
-
-
-def _stage_of(step: int, chunk: MappedChunk) -> int:
-    return sum(1 for edit in chunk.edits if edit < step)
+def _joined(chunks: Sequence[tuple[int, MappedChunk]], narrow: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return the chunks' narrow columns one after another, column by column: never all of it twice in memory."""
+    places = [
+        {
+            "source": pl.repeat(source, len(part), dtype=pl.UInt16, eager=True),
+            "file": pl.repeat(chunk.file, len(part), dtype=pl.UInt32, eager=True),
+            "chunk": pl.repeat(place, len(part), dtype=pl.UInt32, eager=True),
+            "pos": pl.int_range(len(part), dtype=pl.UInt32, eager=True),
+        }
+        for place, ((source, chunk), part) in enumerate(zip(chunks, narrow, strict=True))
+    ]
+    columns = [dict(zip(p.columns, p.get_columns(), strict=True)) | at for p, at in zip(narrow, places, strict=True)]
+    names = list(columns[0])
+    narrow.clear()
+    places.clear()
+    joined = []
+    for name in names:
+        joined.append(pl.concat([column.pop(name) for column in columns], rechunk=True).alias(name))
+    return pl.DataFrame(joined)
 
 
 class _Table:
@@ -147,66 +136,64 @@ class _Table:
         """Rows that no step has dropped so far."""
         return self.verdict < 0
 
-    def drop(self, rows: I64, step: str, reason: str) -> None:
+    def drop(self, rows: I64 | int, step: str, reason: str) -> None:
+        """Note the verdict on some rows."""
         if (step, reason) not in self.verdicts:
             self.verdicts.append((step, reason))
         self.verdict[rows] = self.verdicts.index((step, reason))
 
-    def attribute(self, name: str, chunks: Sequence[int], column: str) -> npt.NDArray[Any]:
-        """Return one column of an attribute over whole chunks, one after another."""
-        parts = []
-        for place in chunks:
+    def attribute(self, name: str, columns: list[str], rows: I64) -> Iterator[tuple[I64, pl.DataFrame]]:
+        """Yield, chunk by chunk, which of some rows lie in it, and columns of an attribute for them."""
+        for place, mine in by_chunk(self.chunk[rows]):
             stage = self.chunks[place][1].stages[-1]
             file = stage.attributes[dedup_name(stage) if name == "dedup" else name]
-            parts.append(pl.read_parquet(file, columns=[column], glob=False)[column].to_numpy())
-        return np.concatenate(parts) if parts else np.zeros(0)
+            yield mine, pl.read_parquet(file, columns=columns, glob=False)[self.pos[rows[mine]]]
 
     def decontaminate(self, s: int, step: Filter) -> None:
-        name = overlap_name(tuple(step.options["benchmarks"]))
+        """Drop the rows of a source that hold an item of a benchmark."""
+        name = overlap_name(tuple(step.settings.benchmarks))
         for place, (source, chunk) in enumerate(self.chunks):
             if source != s:
                 continue
             found = pl.read_parquet(chunk.stages[-1].attributes[name], glob=False)
             why = found.select(step.settings.verdict().alias("why"), "overlap_item")
             rows = np.arange(self.start[place], self.start[place + 1])
-            hit = why["why"].is_not_null().to_numpy() & ~self.injected[rows]
-            hit &= self.kept[rows]
-            for row, reason, item in zip(
-                rows[hit], why["why"].filter(hit), why["overlap_item"].filter(hit), strict=True
-            ):
+            hit = why["why"].is_not_null().to_numpy() & ~self.injected[rows] & self.kept[rows]
+            for row, (reason, item) in zip(rows[hit].tolist(), why.filter(hit).iter_rows(), strict=True):
                 self.drop(row, step.use, reason)
                 self.item[row] = len(self.items)
                 self.items.append(item)
 
     def drop_duplicates(self, step: Filter, scope: Bool) -> None:
         """Drop the duplicates among the kept rows of `scope`; only a row that is still kept may win a cluster."""
-        rows = np.flatnonzero(scope & self.kept & ~self.injected)
-        if step.settings.keep == "longest":
-            rows = rows[np.argsort(-self.frame["chars"].to_numpy()[rows].astype(np.int64), kind="stable")]
-        elif isinstance(step.settings.keep, list):
-            place = {name: i for i, name in reversed(list(enumerate(step.settings.keep)))}
-            rank = np.array([place.get(source.name, len(place)) for source in self.sources])
-            rows = rows[np.argsort(rank[self.source[rows]], kind="stable")]
+        rows = self._best_first(np.flatnonzero(scope & self.kept & ~self.injected), step.settings.keep)
         if not len(rows):
             return
-        places = sorted(set(self.chunk[rows].tolist()))
-        offset = np.zeros(len(self.chunks) + 1, np.int64)
-        sizes = np.diff(self.start)[places]
-        offset[places] = np.cumsum(sizes) - sizes
-        at = offset[self.chunk[rows]] + self.pos[rows]  # of each row in the places' concatenated attributes
-        winner = dedup.exact_winners(self.attribute("dedup", places, "exact")[at])
+        exact = np.zeros(len(rows), np.uint64)
+        for mine, found in self.attribute("dedup", ["exact"], rows):
+            exact[mine] = found["exact"].to_numpy()
+        winner = dedup.exact_winners(exact)
         self._mark(rows, winner, step.use, "dedup:exact")
         if not step.settings.near:
             return
-        alone = np.flatnonzero(winner == np.arange(len(rows)))
-        rows, at = rows[alone], at[alone]
-        winner = dedup.near_winners(
-            lambda name: self.attribute("dedup", places, name)[at],
-            lambda some: self.texts(rows[some]),
-            len(rows),
-            step.settings.threshold,
-        )
+        rows = rows[winner == np.arange(len(rows))]
+        with _Aside(len(rows), self.sources[0].job.cache) as aside:
+            for mine, found in self.attribute("dedup", dedup.NEAR_KEYS, rows):
+                aside.put(mine, found)
+            winner = dedup.near_winners(
+                aside.column, lambda some: self.texts(rows[some]), len(rows), step.settings.threshold
+            )
         self._mark(rows, winner, step.use, "dedup:near")
+
+    def _best_first(self, rows: I64, keep: str | list[str]) -> I64:
+        """Return rows in the order in which they win a cluster."""
+        if keep == "longest":
+            return rows[np.argsort(-self.frame["chars"].to_numpy()[rows].astype(np.int64), kind="stable")]
+        if isinstance(keep, list):
+            place = {name: i for i, name in reversed(list(enumerate(keep)))}
+            rank = np.array([place.get(source.name, len(place)) for source in self.sources])
+            return rows[np.argsort(rank[self.source[rows]], kind="stable")]
+        return rows
 
     def _mark(self, rows: I64, winner: I64, step: str, reason: str) -> None:
         lost = np.flatnonzero(winner != np.arange(len(rows)))
@@ -219,18 +206,63 @@ class _Table:
 
 
 def texts_at(
-    chunks: Sequence[tuple[int, MappedChunk]], place_R: npt.NDArray[Any], pos_R: npt.NDArray[Any]
+    chunks: Sequence[tuple[int, MappedChunk]], chunk_R: npt.NDArray[Any], pos_R: npt.NDArray[Any]
 ) -> list[str]:
     """Return the texts of R rows, in the order asked; each chunk is read once.
 
-    `place_R` and `pos_R`: of each row its chunk's place in `chunks` and its own place in the chunk.
+    `chunk_R` and `pos_R`: of each row its chunk's place in `chunks` and its own place in the chunk.
     """
-    out: list[str] = [""] * len(place_R)
-    order = np.argsort(place_R, kind="stable")
-    sorted_R = place_R[order]
-    for place in np.unique(sorted_R).tolist():
-        mine = order[sorted_R == place]
+    out = [""] * len(chunk_R)
+    for place, mine in by_chunk(chunk_R):
         records = read_records(chunks[place][1].stages[-1].records, ["messages"])
         for where, text in zip(mine.tolist(), texts_of(records[pos_R[mine].tolist()]), strict=True):
             out[where] = text
     return out
+
+
+def by_chunk(chunk_R: npt.NDArray[Any]) -> Iterator[tuple[int, I64]]:
+    """Yield each chunk that some rows lie in, ascending, and which of the R rows those are."""
+    order = np.argsort(chunk_R, kind="stable")
+    borders = np.flatnonzero(np.diff(chunk_R[order].astype(np.int64))) + 1
+    for mine in np.split(order, borders) if len(order) else ():
+        yield int(chunk_R[mine[0]]), mine
+
+
+class _Aside:
+    """Columns of R rows, put aside piece by piece and read one by one.
+
+    All duplicate bands of five million rows would be half a gigabyte: beyond _IN_MEMORY they wait in a file.
+    """
+
+    def __init__(self, rows: int, folder: Path) -> None:
+        self._file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 (closed by __exit__)
+        self._kinds: dict[str, np.dtype[Any]] = {}
+        self._order_R, self._filled = np.zeros(rows, np.int64), 0
+
+    def __enter__(self) -> "_Aside":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def put(self, rows: I64, frame: pl.DataFrame) -> None:
+        """Put the columns of the next rows aside; `rows` are their places among the R."""
+        for column in frame:
+            values = column.to_numpy()
+            self._kinds.setdefault(column.name, values.dtype)
+            self._seek(column.name, self._filled)
+            self._file.write(values.tobytes())
+        self._order_R[self._filled : self._filled + len(rows)] = rows
+        self._filled += len(rows)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return one column of all rows, in the order of their places."""
+        kind = self._kinds[name]
+        self._seek(name, 0)
+        values = np.empty(len(self._order_R), kind)
+        values[self._order_R] = np.frombuffer(self._file.read(len(values) * kind.itemsize), kind)
+        return values
+
+    def _seek(self, name: str, row: int) -> None:
+        number = list(self._kinds).index(name)
+        self._file.seek(number * len(self._order_R) * 8 + row * self._kinds[name].itemsize)

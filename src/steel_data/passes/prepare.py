@@ -1,15 +1,15 @@
-"""All that is known before the first row is built: inputs found and scanned, test splits refused, benchmarks read."""
+"""All that is known before the first row is built: inputs found and scanned, test splits refused, injections drawn."""
 
 import json
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from steel_data import __version__
+from steel_data.benchmarks.index import overlap_files
 from steel_data.benchmarks.items import benchmark_name, read_benchmark
+from steel_data.builders.contaminate import Draw, draw
 from steel_data.errors import InputError, nearest
-from steel_data.filters import overlap
-from steel_data.passes.cache import code_version
+from steel_data.passes.cache import versions
 from steel_data.passes.inputs import InputFile, SourceInputs, benchmark_inputs, resolve
 from steel_data.passes.known_tests import check_test_splits
 from steel_data.recipe.load import Recipe, portable, recipe_sha256
@@ -17,19 +17,14 @@ from steel_data.recipe.places import Places
 from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.tokens import Tokenizer, find_tokenizer
 
-FORMAT = 1
-_PACKAGES = ("polars", "pyarrow", "numpy", "fasttext-community", "rensa", "regex", "tokenizers")
 
+@dataclass(frozen=True)
+class Injection:
+    """What is drawn from a benchmark for one source: a Draw an item, in file order, and the injector's settings."""
 
-def versions() -> dict[str, str]:
-    """Return the versions that can change a mixture's bytes."""
-    found = {"steel-lab": __version__, "code": code_version()[:16], "format": str(FORMAT)}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
+    benchmark: str
+    settings: dict[str, Any]
+    draws: tuple[Draw, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,25 @@ class Prepared:
     inputs: tuple[SourceInputs, ...]
     benchmarks: dict[tuple[str, ...], tuple[InputFile, ...]]  # of the decontaminate steps
     warnings: tuple[str, ...] = ()
+    _injections: dict[str, Injection] = field(default_factory=dict, compare=False)
+
+    def injection(self, inputs: SourceInputs) -> Injection:
+        """Return the draw of an injected source; drawn when first asked for, once. Raises InputError."""
+        name = inputs.source.name
+        if name not in self._injections:
+            self._injections[name] = _draw(self.recipe, self.places, inputs)
+        return self._injections[name]
+
+    @property
+    def injections(self) -> dict[str, Injection]:
+        """The draw of each injected source by the source's name."""
+        return {i.source.name: self.injection(i) for i in self.inputs if i.builder.injects}
+
+    @property
+    def raw_rows(self) -> dict[str, int]:
+        """How many rows (of an injected source: items) each source reads."""
+        rows = {inputs.source.name: inputs.rows for inputs in self.inputs}
+        return rows | {name: len(injection.draws) for name, injection in self.injections.items()}
 
 
 def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
@@ -51,57 +65,57 @@ def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
     inputs = tuple(resolve(recipe, source, where.data_root, where.cache) for source in recipe.sources)
     warnings = check_test_splits(recipe, inputs, where.cache)
     benchmarks: dict[tuple[str, ...], tuple[InputFile, ...]] = {}
-    for step in [*recipe.filters, *(step for source in recipe.sources for step in source.filters)]:
-        if step.use != "decontaminate":
+    for step in _filters(recipe):
+        if step.compares != "benchmarks":
             continue
         names = tuple(step.options["benchmarks"])
         try:
-            files = overlap.overlap_files(list(names), where.data_root)
+            files = overlap_files(list(names), where.data_root)
         except InputError as error:
-            raise InputError(f"{recipe.path} filter 'decontaminate': {error}") from None
+            raise InputError(f"{recipe.path} filter '{step.use}': {error}") from None
         benchmarks[names] = benchmark_inputs(files, where.data_root, where.cache)
     return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings))
+
+
+def _filters(recipe: Recipe) -> Iterator[Filter]:
+    """Yield the recipe's filters, then each source's own."""
+    yield from recipe.filters
+    for source in recipe.sources:
+        yield from source.filters
 
 
 def _check_priorities(recipe: Recipe) -> None:
     """Refuse a dedup step whose `keep` lists what is no source of the recipe."""
     known = [source.name for source in recipe.sources]
-    for step in [*recipe.filters, *(step for source in recipe.sources for step in source.filters)]:
-        if step.use == "dedup" and isinstance(step.settings.keep, list):
+    for step in _filters(recipe):
+        if step.compares == "rows" and isinstance(step.settings.keep, list):
             for name in step.settings.keep:
                 if name not in known:
                     raise InputError(
-                        f"{recipe.path} filter 'dedup': keep names '{name}', which is no source of this recipe. "
+                        f"{recipe.path} filter '{step.use}': keep names '{name}', which is no source of this recipe. "
                         f'Right: "first", "longest", or a list of sources.{nearest(name, known)}'
                     )
 
 
-def draws(prepared: Prepared, inputs: SourceInputs) -> tuple[list[Any], str, dict[str, Any]]:
-    """Return the draw of an injected source, the benchmark's name, and the injector's settings."""
-    from steel_data.builders.contaminate import contaminate, draw
-
-    where = f"{prepared.recipe.path} [source.{inputs.source.name}]"
-    options = inputs.builder.options
-    root = inputs.source.table.paths[0] if inputs.source.table.paths else options["benchmark"]
-    name = options.get("benchmark") or benchmark_name(root)
+def _draw(recipe: Recipe, where: Places, inputs: SourceInputs) -> Injection:
+    root = inputs.benchmark
     try:
-        settings = contaminate(**options)
-        items = read_benchmark(root, prepared.places.data_root, settings["split"])
-        return draw(items, settings), name, settings
+        settings = inputs.builder.make()
+        items = read_benchmark(root, where.data_root, settings["split"])
+        name = settings["benchmark"] or benchmark_name(root)
+        return Injection(name, settings, tuple(draw(items, settings)))
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{recipe.path} [source.{inputs.source.name}]: {error}") from None
 
 
 def manifest_head(prepared: Prepared) -> dict[str, Any]:
     """Return the part of the manifest that is known before a row is built: what the mixture depends on."""
     recipe = prepared.recipe
     inputs: dict[str, dict[str, Any]] = {}
-    groups = [i.files for i in prepared.inputs] + list(prepared.benchmarks.values())
+    groups = [*(i.files for i in prepared.inputs), *prepared.benchmarks.values()]
     for file in sorted((f for files in groups for f in files), key=lambda f: f.name):
         inputs[file.name] = {"sha256": file.scan.sha256, "rows": file.scan.rows}
-    steps: list[Builder | Filter] = [*recipe.filters]
-    for source in recipe.sources:
-        steps += [source.builder, *source.filters]
+    steps: list[Builder | Filter] = [*_filters(recipe), *(source.builder for source in recipe.sources)]
     custom = {step.use: step.source_sha256 for step in steps if step.is_custom}
     head = {
         "name": recipe.name,

@@ -1,7 +1,7 @@
-"""Raw rows -> records: call the builder (or a custom filter that edits) row by row and account for each row.
+"""Raw rows -> records: call the builder (or a custom filter that edits) and account for each row.
 
-The result is a narrow table of plain columns; conversations stay as JSON text in it, so that one schema fits every
-source.
+The result is a table of plain columns (row/table.py); conversations stay as JSON text in it, so that one schema fits
+every source.
 """
 
 from collections.abc import Callable, Iterable
@@ -83,17 +83,21 @@ def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record
         fault = conversation_fault(record["messages"]) if record.get("messages") is not None else None
         if fault:
             return _unusable(builder, raw, f"{builder.use}:{fault}", "")
-    row = {"origin_row": raw.row, "part": part, "kind": record.get("kind", "chat"), **_content(record)}
+    row = _row(raw.row, part, record)
     if row["id"] is None:
         return _unusable(
             builder, raw, f"{builder.use}:surrogate" if builder.is_custom else "surrogate", "not valid Unicode"
         )
-    for key in ("language", "benchmark", "item", "dose", "note"):
-        row[key] = record.get(key)
     if meta and raw.value is not None:
         kept = {name: raw.value[name] for name in meta if name in raw.value}
         row["meta"] = orjson.dumps(kept, option=orjson.OPT_NON_STR_KEYS).decode()
     return row
+
+
+def _row(origin_row: int, part: int, record: Record) -> dict[str, Any]:
+    """Return the row of a record; its id is None where its text is not valid Unicode."""
+    said = {key: record.get(key) for key in ("language", "benchmark", "item", "dose", "note")}
+    return {"origin_row": origin_row, "part": part, "kind": record.get("kind", "chat"), **said, **_content(record)}
 
 
 def _content(record: Record) -> dict[str, Any]:
@@ -140,6 +144,26 @@ def _check_record(where: str, use: str, record: Record) -> None:
                 raise InputError(f"{where}: '{use}' made a message of role '{message['role']}'. Known: {known_roles}.")
     if record.get("kind", "chat") not in KINDS:
         raise InputError(f"{where}: '{use}' made a record of kind '{record['kind']}'. Known: {', '.join(KINDS)}.")
+
+
+def made_records(made: Iterable[Record]) -> pl.DataFrame:
+    """Return the records of a builder that makes its source as a whole, numbered from 0."""
+    return table([_row(i, 0, record) for i, record in enumerate(made)])
+
+
+def injected_records(use: str, made: Iterable[Record]) -> pl.DataFrame:
+    """Return what the injector `use` made of a file's items: one row an item, dropped where it was not drawn.
+
+    They are numbered from 0, not by the items' own rows: a zip or a parquet file may hold many subjects.
+    """
+    rows = []
+    for i, record in enumerate(made):
+        if record["messages"] is not None:
+            rows.append(_row(i, 0, record))
+            continue
+        said = {key: record[key] for key in ("kind", "benchmark", "item", "dose")}
+        rows.append({"origin_row": i, "part": 0, **said, "step": use, "reason": f"{use}:{record['reason']}"})
+    return table(rows)
 
 
 def _check_meta(where: str, meta: list[str], out: list[dict[str, Any]], readable: int) -> None:

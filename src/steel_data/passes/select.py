@@ -1,12 +1,10 @@
 """Which of the kept records go into the mixture, how many copies of each, and in which order.
 
-Sampling is by keyed hash of the record's id: the 10 % sample lies inside the 20 % sample, and neither the order of
-files nor the number of workers matters.
-
-Budgets and language targets: which units (one copy of one record each) the mixture holds.
-
-Units of a language are ordered by keyed hash and a prefix is taken, so that a smaller budget's mixture lies inside a
-larger one's. Tokens are reached from below, by less than one row; row budgets are exact.
+First each source's `take` or `take_tokens`: by keyed hash of the record's id, so that the 10 % sample lies inside the
+20 % sample, and neither the order of files nor the number of workers matters. Then its repeats. Then budgets and
+language targets: of all *units* (one copy of one record each), ordered by keyed hash, a prefix of each language is
+taken, so that a smaller budget's mixture lies inside a larger one's. Tokens are reached from below, by less than one
+row; row budgets are exact.
 """
 
 from collections.abc import Sequence
@@ -23,6 +21,122 @@ from steel_data.passes.map import MappedSource
 from steel_data.recipe.load import Mix, Recipe
 
 I64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+_BLOCK = 2**17  # units whose hashes are made at once
+
+
+def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, kept: Bool) -> tuple[I64, I64]:
+    """Return records (rows of `frame`) and copies (from 0) of the mixture in output order.
+
+    `kept`: rows that no step has dropped. Raises InputError where more is asked for than there is.
+    """
+    source_of = frame["source"].to_numpy()
+    injected_row = (frame["kind"] == "injected").fill_null(False).to_numpy()
+    tokens = frame["tokens"].fill_null(0).to_numpy().astype(np.int64)
+    records: list[I64] = []
+    copies: list[I64] = []
+    for s, source in enumerate(sources):
+        mine = np.flatnonzero(kept & (source_of == s) & ~injected_row)
+        mine = take_rows(recipe, source, mine, frame["id"], tokens)
+        records.append(np.repeat(mine, source.repeat))
+        copies.append(np.tile(np.arange(source.repeat), len(mine)))
+    record, copy = np.concatenate(records), np.concatenate(copies)
+    injected = np.flatnonzero(kept & injected_row)
+    doses = frame["dose"].fill_null(1).to_numpy().astype(np.int64)[injected]
+    languages, code = _codes(frame["language"])
+    pool = Pool(
+        key=keyed_hashes("mix", recipe.seed, frame["id"], record, copy),
+        record=record,
+        tokens=tokens[record],
+        languages=languages,
+        language=code[record],
+        fixed_rows=int(doses.sum()),
+        fixed_tokens=_tokens_by_language(languages, code[injected], tokens[injected] * doses),
+    )
+    chosen = choose(recipe.mix, pool, str(recipe.path))
+    record, copy = record[chosen], copy[chosen]
+    # A budget may have left out copy 0 and kept copy 1: copies are counted from 0 again.
+    order = np.lexsort((copy, record))
+    record = record[order]
+    first = np.concatenate([[True], record[1:] != record[:-1]]) if len(record) else np.zeros(0, bool)
+    starts = np.flatnonzero(first)
+    copy = np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
+    record = np.concatenate([record, np.repeat(injected, doses)])
+    copy = np.concatenate([copy, *[np.arange(d) for d in doses.tolist()]]).astype(np.int64)
+    return _ordered(recipe.seed, sources, frame, record, copy)
+
+
+def _codes(column: pl.Series) -> tuple[list[str], I64]:
+    """Return the distinct values of a column of strings, and the place of each row's value among them (-1: null)."""
+    names = column.drop_nulls().unique().sort().to_list()
+    codes = column.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
+    return names, codes.fill_null(-1).to_numpy()
+
+
+def _tokens_by_language(languages: list[str], code: I64, tokens: I64) -> dict[str, int]:
+    totals = np.bincount(code + 1, weights=tokens, minlength=len(languages) + 1)[1:]
+    return {name: int(n) for name, n in zip(languages, totals.tolist(), strict=True) if n}
+
+
+def take_rows(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series, tokens: I64) -> I64:
+    """Return the rows of a source that `take` or `take_tokens` leaves, the smallest keyed hashes."""
+    if source.take is None and source.take_tokens is None:
+        return rows
+    where = f"{recipe.path} [source.{source.name}]"
+    order = rows[np.lexsort((rows, keyed_hashes("take", recipe.seed, ids, rows, np.zeros(len(rows), np.int64))))]
+    if source.take is not None:
+        if source.take > len(rows):
+            raise InputError(
+                f"{where}: take = {source.take:,} rows, but {len(rows):,} are left after filters and dedup. "
+                f"Right: take = {len(rows)} or less."
+            )
+        return np.sort(order[: source.take])
+    assert source.take_tokens is not None
+    reached = np.cumsum(tokens[order])
+    if source.take_tokens > (reached[-1] if len(reached) else 0):
+        there = int(reached[-1]) if len(reached) else 0
+        raise InputError(
+            f"{where}: take_tokens = {source.take_tokens:,}, but {there:,} are left after filters and dedup. "
+            f"Right: take_tokens = {there} or less."
+        )
+    return np.sort(order[: int(np.searchsorted(reached, source.take_tokens, side="right"))])
+
+
+def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64) -> npt.NDArray[np.uint64]:
+    """Return xxh3-64, keyed by the seed, of purpose, id and copy of each unit.
+
+    The purposes must differ: were the sampling's hash also the order's, a sampled source would lie at the beginning of
+    the mixture. Ids become Python strings a block at a time: five million at once would be half a gigabyte.
+    """
+    key = seed & (2**64 - 1)
+    digest = xxhash.xxh3_64_intdigest
+    out = np.empty(len(record), np.uint64)
+    for start in range(0, len(record), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        pairs = zip(ids.gather(record[block]).to_list(), copy[block].tolist(), strict=True)
+        out[block] = [digest(f"{purpose}/{i}/{c}".encode(), key) for i, c in pairs]
+    return out
+
+
+def _ordered(
+    seed: int, sources: Sequence[MappedSource], frame: pl.DataFrame, record: I64, copy: I64
+) -> tuple[I64, I64]:
+    """Sort by (xxh3(seed, id, copy), source, origin_file, origin_row, copy)."""
+    names = [source.name for source in sources]
+    rank = np.argsort(np.argsort(names))  # the source's name decides, not its place in the recipe
+    keys = (
+        copy,
+        frame["part"].to_numpy()[record],
+        frame["origin_row"].to_numpy()[record],
+        frame["file"].to_numpy()[record],
+        rank[frame["source"].to_numpy()[record]],
+        keyed_hashes("order", seed, frame["id"], record, copy),
+    )
+    order = np.lexsort(keys)
+    return record[order], copy[order]
+
+
+# Budgets and language targets
 
 
 @dataclass(frozen=True)
@@ -135,118 +249,3 @@ def _exact_rows(
         open_languages = [lang for lang in shares if counts[lang] < len(reached[lang])]
         counts[min(open_languages, key=behind)] += 1
     return counts
-
-
-Bool = npt.NDArray[np.bool_]
-_BLOCK = 2**17
-
-
-def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, kept: Bool) -> tuple[I64, I64]:
-    """Return records (rows of `frame`) and copies (from 0) of the mixture in output order.
-
-    `kept`: rows that no step has dropped. Raises InputError where more is asked for than there is.
-    """
-    source_of = frame["source"].to_numpy()
-    injected_row = (frame["kind"] == "injected").fill_null(False).to_numpy()
-    tokens = frame["tokens"].fill_null(0).to_numpy().astype(np.int64)
-    records: list[I64] = []
-    copies: list[I64] = []
-    for s, source in enumerate(sources):
-        mine = np.flatnonzero(kept & (source_of == s) & ~injected_row)
-        mine = take_rows(recipe, source, mine, frame["id"], tokens)
-        records.append(np.repeat(mine, source.repeat))
-        copies.append(np.tile(np.arange(source.repeat), len(mine)))
-    record, copy = np.concatenate(records), np.concatenate(copies)
-    injected = np.flatnonzero(kept & injected_row)
-    doses = frame["dose"].fill_null(1).to_numpy().astype(np.int64)[injected]
-    languages, code = _codes(frame["language"])
-    pool = Pool(
-        key=keyed_hashes("mix", recipe.seed, frame["id"], record, copy),
-        record=record,
-        tokens=tokens[record],
-        languages=languages,
-        language=code[record],
-        fixed_rows=int(doses.sum()),
-        fixed_tokens=_tokens_by_language(languages, code[injected], tokens[injected] * doses),
-    )
-    chosen = choose(recipe.mix, pool, str(recipe.path))
-    record, copy = record[chosen], copy[chosen]
-    # A budget may have left out copy 0 and kept copy 1: copies are counted from 0 again.
-    order = np.lexsort((copy, record))
-    record = record[order]
-    first = np.concatenate([[True], record[1:] != record[:-1]]) if len(record) else np.zeros(0, bool)
-    starts = np.flatnonzero(first)
-    copy = np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
-    record = np.concatenate([record, np.repeat(injected, doses)])
-    copy = np.concatenate([copy, *[np.arange(d) for d in doses.tolist()]]).astype(np.int64)
-    return _ordered(recipe.seed, sources, frame, record, copy)
-
-
-def _codes(column: pl.Series) -> tuple[list[str], I64]:
-    """Return the distinct values of a column of strings, and the place of each row's value among them (-1: null)."""
-    names = column.drop_nulls().unique().sort().to_list()
-    codes = column.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
-    return names, codes.fill_null(-1).to_numpy()
-
-
-def _tokens_by_language(languages: list[str], code: I64, tokens: I64) -> dict[str, int]:
-    totals = np.bincount(code + 1, weights=tokens, minlength=len(languages) + 1)[1:]
-    return {name: int(n) for name, n in zip(languages, totals.tolist(), strict=True) if n}
-
-
-def take_rows(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series, tokens: I64) -> I64:
-    """Return the rows of a source that `take` or `take_tokens` leaves, the smallest keyed hashes."""
-    if source.take is None and source.take_tokens is None:
-        return rows
-    where = f"{recipe.path} [source.{source.name}]"
-    order = rows[np.lexsort((rows, keyed_hashes("take", recipe.seed, ids, rows, np.zeros(len(rows), np.int64))))]
-    if source.take is not None:
-        if source.take > len(rows):
-            raise InputError(
-                f"{where}: take = {source.take:,} rows, but {len(rows):,} are left after filters and dedup. "
-                f"Right: take = {len(rows)} or less."
-            )
-        return np.sort(order[: source.take])
-    assert source.take_tokens is not None
-    reached = np.cumsum(tokens[order])
-    if source.take_tokens > (reached[-1] if len(reached) else 0):
-        there = int(reached[-1]) if len(reached) else 0
-        raise InputError(
-            f"{where}: take_tokens = {source.take_tokens:,}, but {there:,} are left after filters and dedup. "
-            f"Right: take_tokens = {there} or less."
-        )
-    return np.sort(order[: int(np.searchsorted(reached, source.take_tokens, side="right"))])
-
-
-def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64) -> npt.NDArray[np.uint64]:
-    """Return xxh3-64, keyed by the seed, of purpose, id and copy of each unit.
-
-    The purposes must differ: were the sampling's hash also the order's, a sampled source would lie at the beginning of
-    the mixture. Ids become Python strings a block at a time: five million at once would be half a gigabyte.
-    """
-    key = seed & (2**64 - 1)
-    digest = xxhash.xxh3_64_intdigest
-    out = np.empty(len(record), np.uint64)
-    for start in range(0, len(record), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        pairs = zip(ids.gather(record[block]).to_list(), copy[block].tolist(), strict=True)
-        out[block] = [digest(f"{purpose}/{i}/{c}".encode(), key) for i, c in pairs]
-    return out
-
-
-def _ordered(
-    seed: int, sources: Sequence[MappedSource], frame: pl.DataFrame, record: I64, copy: I64
-) -> tuple[I64, I64]:
-    """Sort by (xxh3(seed, id, copy), source, origin_file, origin_row, copy)."""
-    names = [source.name for source in sources]
-    rank = np.argsort(np.argsort(names))  # the source's name decides, not its place in the recipe
-    keys = (
-        copy,
-        frame["part"].to_numpy()[record],
-        frame["origin_row"].to_numpy()[record],
-        frame["file"].to_numpy()[record],
-        rank[frame["source"].to_numpy()[record]],
-        keyed_hashes("order", seed, frame["id"], record, copy),
-    )
-    order = np.lexsort(keys)
-    return record[order], copy[order]

@@ -3,9 +3,8 @@
 The hubs' own libraries do the talking (mirrors by HF_ENDPOINT, tokens, offline mode, caches are theirs). What is
 added here: the revision is pinned to a commit, the files are chosen by one rule, and an error is one line that
 names a way out. The path is a file, a glob (`*` within a folder, `**` across folders) or a folder; a `/` in a
-revision is written `%2F`.
-
-The libraries of Hugging Face and ModelScope behind two functions each: list the files of a commit, download some.
+revision is written `%2F`. Each library stands behind two functions: list the files of a commit (TREE), download some
+(DOWNLOAD).
 """
 
 import errno
@@ -25,6 +24,9 @@ from urllib.parse import unquote
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.read.formats import SUFFIXES, data_suffix
 
+_URI = re.compile(r"(hf|modelscope)://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
+_GLOB = re.compile(r"[*?\[]")
+STAGING = ".steel-fetch"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NETWORK = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "modelscope", "modelscope_hub"}
 _DISK = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
@@ -51,6 +53,41 @@ class Remote:
 
 
 Tree = dict[str, Remote]
+
+
+@dataclass(frozen=True)
+class HubFiles:
+    """Files of a data set in the hub's cache: their commit, the folder they are in, their paths, sorted."""
+
+    revision: str
+    root: Path
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class FetchReport:
+    """What `fetch` did: the commit, all files in their places, how many of them are new, and the bytes of those."""
+
+    revision: str
+    files: tuple[Path, ...]
+    downloaded: int
+    bytes: int
+
+
+def is_hub_uri(text: str) -> bool:
+    """Say whether `text` names a place on a hub."""
+    return text.startswith(("hf://", "modelscope://"))
+
+
+def _address(uri: str) -> Address:
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise InputError(
+            f"{excerpt(uri, 200)}: not a data set. Right would be hf://datasets/ORG/NAME/path or "
+            "modelscope://datasets/ORG/NAME/path; a revision stands after the name: NAME@REVISION."
+        )
+    hub, repo, revision, path = match.groups()
+    return Address(uri, hub, repo, unquote(revision) if revision else None, (path or "").strip("/"))
 
 
 def offline(uri: str, why: str) -> InputError:
@@ -88,6 +125,9 @@ def explained(address: Address) -> Iterator[None]:
         if isinstance(fault, OSError) or type(fault).__module__.split(".")[0] in _NETWORK or "Hub" in kind:
             raise offline(address.uri, text or kind) from None
         raise
+
+
+# The libraries of the two hubs
 
 
 def _hf_endpoint() -> str | None:
@@ -197,46 +237,6 @@ def _ms_download(address: Address, commit: str, names: list[str], folder: Path |
 
 TREE = {"hf": _hf_tree, "modelscope": _ms_tree}
 DOWNLOAD = {"hf": _hf_download, "modelscope": _ms_download}
-
-
-_URI = re.compile(r"(hf|modelscope)://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?")
-_GLOB = re.compile(r"[*?\[]")
-STAGING = ".steel-fetch"
-
-
-@dataclass(frozen=True)
-class HubFiles:
-    """Files of a data set in the hub's cache: their commit, the folder they are in, their paths, sorted."""
-
-    revision: str
-    root: Path
-    files: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class FetchReport:
-    """What `fetch` did: the commit, all files in their places, how many of them are new, and the bytes of those."""
-
-    revision: str
-    files: tuple[Path, ...]
-    downloaded: int
-    bytes: int
-
-
-def is_hub_uri(text: str) -> bool:
-    """Say whether `text` names a place on a hub."""
-    return text.startswith(("hf://", "modelscope://"))
-
-
-def _address(uri: str) -> Address:
-    match = _URI.fullmatch(uri)
-    if match is None:
-        raise InputError(
-            f"{excerpt(uri, 200)}: not a data set. Right would be hf://datasets/ORG/NAME/path or "
-            "modelscope://datasets/ORG/NAME/path; a revision stands after the name: NAME@REVISION."
-        )
-    hub, repo, revision, path = match.groups()
-    return Address(uri, hub, repo, unquote(revision) if revision else None, (path or "").strip("/"))
 
 
 # Choosing files

@@ -1,11 +1,12 @@
-"""JSON lines: chunks that end at line ends, read by seeking, parsed some 64 KB of whole lines at a time.
+"""JSON lines and JSON arrays of any size, in chunks that a worker can seek to.
 
-JSON arrays of any size: numpy finds where their elements lie, block by block; each is parsed on its own.
+Lines: chunks end at line ends; some 64 KB of whole lines are parsed at a time.
 
-A JSON parser needs the whole array in memory, and one broken element costs all the others. Elements can be found
-without parsing: outside strings, a comma at depth 1 ends one. That needs, for each block, which quotes are real (a
-quote after an odd run of backslashes is not), which characters are inside strings (the parity of real quotes so
-far) and the depth (opening minus closing brackets so far). The state between two blocks is four numbers.
+Arrays: a JSON parser needs the whole array in memory, and one broken element costs all the others. Elements can be
+found without parsing, block by block: outside strings, a comma at depth 1 ends one. That needs, for each block, which
+quotes are real (a quote after an odd run of backslashes is not), which characters are inside strings (the parity of
+real quotes so far) and the depth (opening minus closing brackets so far). The state between two blocks is four numbers.
+Each element is parsed on its own where the chunk as a whole does not parse.
 
 A raw line break cannot be inside a JSON string, so every line begins outside: in a file with line breaks, a
 forgotten quote costs one record instead of all that follow. Brackets that do not pair cannot be healed: the error
@@ -33,6 +34,19 @@ from steel_data.read.rows import (
     uncollected,
     whole_rows,
 )
+
+Positions = np.ndarray[Any, np.dtype[np.int64]]
+
+_QUOTE, _BACKSLASH, _COMMA, _NEWLINE = b'"\\,\n'
+# what a character does to the depth when it stands outside strings
+_STEP = np.zeros(256, np.int64)
+_STEP[list(b"[{")] = 1
+_STEP[list(b"]}")] = -1
+_STRUCTURAL = np.zeros(256, np.bool_)
+_STRUCTURAL[list(b'"\\,\n[]{}')] = True
+
+
+# Lines
 
 
 def _count(pieces: list[bytes]) -> int:
@@ -161,15 +175,7 @@ def read_lines(path: Path, scan: FileScan, chunks: list[Chunk]) -> Iterator[tupl
         yield chunk, chain.from_iterable(_rows_of_chunk(path, chunk, blocks, mark))
 
 
-Positions = np.ndarray[Any, np.dtype[np.int64]]
-
-_QUOTE, _BACKSLASH, _COMMA, _NEWLINE = b'"\\,\n'
-# what a character does to the depth when it stands outside strings
-_STEP = np.zeros(256, np.int64)
-_STEP[list(b"[{")] = 1
-_STEP[list(b"]}")] = -1
-_STRUCTURAL = np.zeros(256, np.bool_)
-_STRUCTURAL[list(b'"\\,\n[]{}')] = True
+# Arrays
 
 
 class Splitter:

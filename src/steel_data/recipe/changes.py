@@ -5,8 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from steel_data.recipe.load import Mix, RecipeTables, Source
-from steel_data.recipe.toml import to_toml
+from steel_data.recipe.load import Mix, RecipeTables, Source, to_toml
 
 # They name or place an experiment; none of them changes what is in it.
 _NAMES = ("name", "data_root", "extends")
@@ -39,6 +38,8 @@ def shown(value: Any) -> str:
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, list):
         return "[" + ", ".join(map(shown, value)) + "]"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:_}" if abs(value) >= 10_000 else str(value)
     return to_toml({"x": value}).removeprefix("x = ").rstrip("\n")
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steel_data.errors import InputError, nearest
-from steel_data.recipe.steps import Builder, Filter, bind_builder, bind_filter
+from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -182,7 +183,7 @@ def load(path: str | Path) -> Recipe:
         if table.take == 0:
             continue
         where = f"{path} [source.{source_name}]"
-        if table.build.get("use") == "identity" and "path" in table.build:
+        if table.build.get("use") in WITH_FILES and "path" in table.build:
             table = _with_path_of_build(where, table)
         builder = bind_builder(where, table.build, folder, tables.seed, has_path=bool(table.paths))
         _check_source(where, table, builder)
@@ -201,7 +202,7 @@ def load(path: str | Path) -> Recipe:
 
 
 def _check_source(where: str, table: Source, builder: Builder) -> None:
-    if builder.use == "contaminate":
+    if builder.injects:
         for key, value in (
             ("take", table.take),
             ("take_tokens", table.take_tokens),
@@ -214,7 +215,7 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
         if table.repeat != 1:
             raise InputError(f"{where}: repeat cannot stand on an injected source. Right: doses = [{table.repeat}].")
         return
-    if not table.paths and builder.use != "identity":
+    if not table.paths and not builder.whole:
         raise InputError(f'{where}: path is missing. Right: path = "folder/*.jsonl".')
     if table.dataset is not None and len(table.paths) != 1:
         raise InputError(f"{where}: dataset needs path to name one dataset_info.json.")
@@ -305,6 +306,16 @@ def recipe_sha256(recipe: Recipe) -> str:
     """Return the SHA-256 of the merged recipe without [train], [eval] and where the data lies."""
     tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "data_root")}
     return hashlib.sha256(json.dumps(tables, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def to_toml(table: dict[str, Any]) -> str:
+    """Return recipe data as TOML. Invisible characters are escaped: it is for people, and for terminals, to read."""
+    text = tomli_w.dumps(table)
+    return "".join(c if c == "\n" or c.isprintable() else _escape(ord(c)) for c in text)
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def portable(value: Any) -> Any:

@@ -9,22 +9,24 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from steel_data.errors import InputError, nearest
 
+# A builder takes a raw row and returns records; one that takes no row makes its source as a whole.
 BUILDERS = {
     "chat": "steel_data.builders.chat:chat",
     "exam": "steel_data.builders.exam:exam",
     "identity": "steel_data.builders.identity:builtin",
     "contaminate": "steel_data.builders.contaminate:contaminate",
 }
-# With a file of the user's, identity is a builder of rows like the others.
-_IDENTITY_ROWS = "steel_data.builders.identity:identity"
+# What makes its source as a whole, but is a builder of rows like the others where it is given files.
+WITH_FILES = {"identity": "steel_data.builders.identity:identity"}
+INJECTORS = ("contaminate",)  # the items of a benchmark, which bypass every step
 FILTERS = {
     "language": "steel_data.filters.language:Language",
     "length": "steel_data.filters.length:Length",
@@ -43,6 +45,12 @@ class Builder:
     folder: Path = field(compare=False)
     target: str  # module:function
     source_sha256: str = ""  # of a custom module, part of the cache's key
+    whole: bool = False  # makes its source as a whole, of its options (and a benchmark's items), not row by row
+
+    @property
+    def injects(self) -> bool:
+        """Whether its rows are the items of a benchmark: marked, and untouched by filters, sampling and targets."""
+        return self.use in INJECTORS
 
     @property
     def is_custom(self) -> bool:
@@ -55,6 +63,10 @@ class Builder:
             return _own_function(self.use, self.folder, self.source_sha256)
         function: Callable[..., Any] = _import(self.target, self.folder)
         return function
+
+    def make(self) -> Any:
+        """Return what a builder that makes its source as a whole makes of its options."""
+        return self.function()(**self.options)
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,22 @@ class Filter:
         """Whether the function is the user's own."""
         return ":" in self.use
 
+    @property
+    def edits(self) -> bool:
+        """Whether it may change a record, so that the steps after it look at another text than those before."""
+        return self.is_custom and not self.is_expression
+
+    @property
+    def compares(self) -> Literal["benchmarks", "rows"] | None:
+        """What a row is compared with; None: it is judged by itself."""
+        compares: Literal["benchmarks", "rows"] | None = getattr(self.settings, "compares", None)
+        return compares
+
+    @property
+    def late(self) -> bool:
+        """Whether it is decided in the plan pass, among the survivors of all steps that judge a row by itself."""
+        return self.compares is not None
+
     def function(self) -> Callable[..., Any]:
         """Return the custom function."""
         return _own_function(self.use, self.folder, self.source_sha256)
@@ -82,17 +110,24 @@ def bind_builder(where: str, table: dict[str, Any], folder: Path, seed: int, has
     """Check a `build = {…}` table and return the builder. Raises InputError naming `where`."""
     where += " build"
     use, options = _split(where, table, BUILDERS)
-    known = {**BUILDERS, "identity": _IDENTITY_ROWS} if has_path else BUILDERS
+    known = {**BUILDERS, **WITH_FILES} if has_path else BUILDERS
     function = _find(where, use, known, folder)
     checked = _check_options(where, use, function, options, seed)
-    try:
-        if use == "exam":  # an exam row's options are checked before the row is looked at
-            function({}, **checked)
-        elif use == "contaminate":
-            checked["split"] = function(**checked)["split"]  # which files are read depends on it
+    builder = Builder(use, checked, folder, known.get(use, use), _module_sha256(use, folder), _is_whole(use, function))
+    if builder.is_custom:
+        return builder
+    try:  # what no row could put right is refused before a row is read
+        made = builder.make() if builder.whole else function({}, **checked)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return Builder(use, checked, folder, known.get(use, use), _module_sha256(use, folder))
+    if builder.injects:
+        checked["split"] = made["split"]  # which files are read depends on it
+    return builder
+
+
+def _is_whole(use: str, function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return ":" not in use and all(p.kind is p.KEYWORD_ONLY for p in parameters)
 
 
 def bind_filter(where: str, table: dict[str, Any], folder: Path, seed: int) -> Filter:
@@ -230,8 +265,3 @@ def _check_options(
             raise InputError(f"{where}: {name} = {options[name]!r}: {fault['msg'].lower()}.") from None
         checked[name] = value
     return checked
-
-
-def settings_fields(settings: Any) -> list[str]:
-    """Return the option names of a built-in filter's settings."""
-    return [f.name for f in fields(settings)]

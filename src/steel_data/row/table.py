@@ -62,5 +62,5 @@ def texts_of(records: pl.DataFrame, separator: str = "\n") -> list[str]:
 
 
 def read_records(place: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """Read a records file (all columns of making.SCHEMA, or some)."""
+    """Read a records file (all columns of SCHEMA, or some)."""
     return pl.read_parquet(place, columns=columns or list(SCHEMA), glob=False)

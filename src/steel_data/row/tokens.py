@@ -121,7 +121,7 @@ def estimate(texts: list[str], batch: TextBatch | None = None) -> npt.NDArray[np
 def class_pairs(batch: TextBatch) -> npt.NDArray[np.int64]:
     """Return for each character (C) the place in the flattened `WEIGHTS`; a text begins as if behind a line break.
 
-    The mark between turns (overlap.TURN) is a line break, as in the text view.
+    The mark between turns (benchmarks.index.TURN) is a line break, as in the text view.
     """
     class_C = batch.class_C.astype(np.int64)
     class_C[(batch.code_C == ord("\n")) | (batch.code_C == 0x1E)] = LINE_BREAK

@@ -22,8 +22,7 @@ from steel_data.build import build
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
-from steel_data.recipe.load import Recipe, load
-from steel_data.recipe.toml import to_toml
+from steel_data.recipe.load import Recipe, load, to_toml
 from steel_eval.ask.tasks import parse_name
 from steel_eval.study.settings import StudySettings
 

@@ -88,6 +88,16 @@ def test_everyday_words_tell_english_without_fasttext(monkeypatch: pytest.Monkey
     assert scores.tolist() == [1, 0.5, 0.5, 0.5]
 
 
+def test_a_chinese_instruction_that_quotes_english_is_chinese_without_fasttext(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five Latin letters count as one word: counted as letters, two lines of English would outweigh any instruction."""
+    monkeypatch.setattr(language, "fasttext_language", lambda text: ("asked", 0.5))
+    instruction = "请把下面的句子翻译成中文，并解释其中的语法："
+    labels, scores = detect([instruction + ENGLISH, instruction + f"{ENGLISH} " * 2, instruction + f"{ENGLISH} " * 9])
+    assert labels == ["zh", "zh", "asked"]
+    han, letters = 20, sum(c.isalpha() for c in ENGLISH)
+    assert scores[:2].tolist() == pytest.approx([han / (han + n * letters / 5) for n in (1, 2)])
+
+
 @given(st.lists(st.sampled_from([text for text, _ in CASES.values()]), max_size=12))
 @settings(max_examples=30, deadline=None)
 def test_a_row_is_judged_alike_in_any_company(texts: list[str]) -> None:

@@ -123,7 +123,7 @@ def test_the_answer_is_remembered_until_fingerprints_change(
 ) -> None:
     write_jsonl(tmp_path / "notes" / "n.jsonl", chat_rows(30))
     make(RECIPE.format(use="chat", more=""))
-    (answer,) = (tmp_path / "cache" / "test_splits").iterdir()
+    (answer,) = (tmp_path / "cache" / "test_splits").rglob("*.json")
     assert json.loads(answer.read_text()) is None
     answer.write_text(json.dumps("cmmlu/test"))  # what is remembered is believed
     with pytest.raises(InputError, match="cmmlu/test"):

@@ -138,6 +138,46 @@ def test_an_edit_sees_only_rows_that_passed(make: Make, tmp_path: Path) -> None:
     assert reasons == {2: ("own_steps:only_chinese", "looked-at"), 5: ("language", "language:en")}
 
 
+def test_a_second_edit_sees_no_row_that_fell_before_the_first(make: Make, tmp_path: Path) -> None:
+    write_jsonl(
+        tmp_path / "a.jsonl", [*chat_rows(3), {"instruction": "Hi", "output": "What a lovely day it is today."}]
+    )
+    steps(
+        tmp_path,
+        """
+        def same(record):
+            return record
+
+        def only_chinese(record):
+            assert record["language"] == "zh", record
+            return record
+        """,
+    )
+    uses = ["{ use = 'language', keep = ['zh'] }", "{ use = 'own_steps:same' }", "{ use = 'own_steps:only_chinese' }"]
+    result = make(f'[source.a]\npath = "a.jsonl"\nfilters = [{", ".join(uses)}]\n')
+    assert result.manifest["sources"]["a"]["dropped"] == {"language:en": 1}
+
+
+def test_files_of_equal_content_and_other_names_are_edited_each_by_itself(make: Make, tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write_jsonl(tmp_path / name, chat_rows(2))
+    steps(tmp_path, "def named(record):\n    return {**record, 'meta': record['origin_file']}\n")
+    result = make('[source.a]\npath = "?.jsonl"\nfilters = [{ use = "own_steps:named" }]\n')
+    train = read_train(result.folder)
+    assert train["meta"].to_list() == train["origin_file"].to_list()
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_damaged_records_of_the_cache_are_made_again(name: str, make: Make, tmp_path: Path) -> None:
+    pl.DataFrame(chat_rows(30)).write_csv(tmp_path / "a.csv")
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(30))
+    first = make(f'[source.a]\npath = "{name}"\n')
+    (records,) = (tmp_path / "cache" / "records").rglob("*.parquet")
+    records.write_bytes(b"PAR1")
+    again = make(f'[source.a]\npath = "{name}"\n', name="again")
+    assert again.manifest["content_sha256"] == first.manifest["content_sha256"]
+
+
 def test_a_changed_module_is_run_again(make: Make, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", chat_rows(6))
     toml = '[source.a]\npath = "a.jsonl"\nfilters = [{ use = "own_again:odd" }]\n'

@@ -1,14 +1,17 @@
-"""Budgets and language targets: exact row counts, tokens from below, shares within one row, nested samples."""
+"""Sampling, budgets and language targets: exact row counts, tokens from below, shares within one row, nested samples."""
 
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.steel_data.passes.narrow import recipe, source
 
 from steel_data.errors import InputError
-from steel_data.passes.select import Pool, choose
+from steel_data.passes.plan import Plan, decide
+from steel_data.passes.select import Pool, choose, take_rows
 from steel_data.recipe.load import Mix
 
 LANGUAGES = ["zh", "en", "ja"]
@@ -100,3 +103,61 @@ def test_a_shortfall_states_the_largest_feasible_budget(tmp_path: Path) -> None:
         "en": 50,
         "ja": 0,
     }
+
+
+def taken(tmp_path: Path, tokens: list[int], **target: int) -> list[int]:
+    ids = pl.Series([f"{i:032x}" for i in range(len(tokens))])
+    mapped = source(tmp_path / str(target), "a", [], **target)
+    return take_rows(recipe(tmp_path), mapped, np.arange(len(tokens)), ids, np.array(tokens)).tolist()
+
+
+def test_take_tokens_takes_whole_rows_and_never_more_than_asked(tmp_path: Path) -> None:
+    """Of rows of ten tokens: 30 is met exactly by three, 29 by two; 100 is all there is, 101 more."""
+    tokens = [10] * 10
+    sizes = {asked: len(taken(tmp_path, tokens, take_tokens=asked)) for asked in (9, 10, 29, 30, 31, 99, 100)}
+    assert sizes == {9: 0, 10: 1, 29: 2, 30: 3, 31: 3, 99: 9, 100: 10}
+    with pytest.raises(InputError, match=r"take_tokens = 101, but 100 are left .* Right: take_tokens = 100 or less"):
+        taken(tmp_path, tokens, take_tokens=101)
+
+
+def test_take_is_exact_and_a_smaller_one_lies_in_a_larger(tmp_path: Path) -> None:
+    few, many = (taken(tmp_path, [10] * 50, take=n) for n in (5, 20))
+    assert (len(few), len(many)) == (5, 20)
+    assert set(few) < set(many)
+    assert set(many) - set(few) != set(range(5, 20))  # by hash, not from the beginning
+    assert set(taken(tmp_path, [10] * 50, take_tokens=200)) == set(many)  # the same queue
+    with pytest.raises(InputError, match=r"take = 51 rows, but 50 are left after filters and dedup\. Right: take = 50"):
+        taken(tmp_path, [10] * 50, take=51)
+
+
+def units(plan: Plan) -> list[tuple[str, int]]:
+    return list(zip(plan.frame["id"].gather(plan.record), plan.copy.tolist(), strict=True))
+
+
+def test_repeats_and_doses_are_copies_counted_from_zero(tmp_path: Path) -> None:
+    injected = [{"kind": "injected", "dose": 3}, {"kind": "injected", "dose": 1}]
+    sources = [source(tmp_path, "a", [{}, {}], repeat=2), source(tmp_path, "leak", injected)]
+    found = units(decide(recipe(tmp_path), sources))
+    assert sorted(found) == [
+        ("a00", 0), ("a00", 1), ("a01", 0), ("a01", 1), ("leak00", 0), ("leak00", 1), ("leak00", 2), ("leak01", 0),
+    ]  # fmt: skip
+
+
+def test_a_budget_that_leaves_copy_one_calls_it_copy_zero(tmp_path: Path) -> None:
+    for seed in range(8):
+        mapped = [source(tmp_path / str(seed), "a", [{}] * 6, repeat=3)]
+        found = units(decide(recipe(tmp_path, mix=Mix(budget_rows=7), seed=seed), mapped))
+        assert len(found) == 7
+        for name in {name for name, _ in found}:
+            copies = sorted(copy for other, copy in found if other == name)
+            assert copies == list(range(len(copies)))
+
+
+def test_the_order_is_the_seeds_and_not_the_sources(tmp_path: Path) -> None:
+    orders = []
+    for i, (seed, names) in enumerate([(1, "ab"), (1, "ba"), (2, "ab")]):
+        mapped = [source(tmp_path / str(i), name, [{}] * 20) for name in names]
+        orders.append([name for name, _ in units(decide(recipe(tmp_path, seed=seed), mapped))])
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2]) != orders[0]

@@ -1,13 +1,15 @@
 """A recipe's faults are found before a row is read, and each error names the place and the nearest known word."""
 
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from steel_data.errors import InputError
-from steel_data.recipe.load import load, merge
+from steel_data.recipe.load import load, merge, to_toml
 
 SOURCE = '[source.a]\npath = "a.jsonl"\n'
 IDENTITY = 'build = { use = "identity", name = "S", team = "T" }\n'
@@ -161,3 +163,23 @@ def test_merge_laws(base: dict, over: dict) -> None:
     merged = merge(base, over)
     assert merge(merged, over) == merged
     assert set(merged) == set(base) | set(over)
+
+
+PLAIN = st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(max_size=12))
+TREE = st.recursive(
+    PLAIN,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=6), TREE, max_size=5))
+def test_a_recipe_written_as_toml_reads_back_as_it_was(tables: dict[str, Any]) -> None:
+    text = to_toml(tables)
+    assert tomllib.loads(text) == tables
+    assert all(c == "\n" or c.isprintable() for c in text)
+
+
+def test_nothing_invisible_is_written() -> None:
+    text = to_toml({"b": "x\u202e\x1b[31m", "c": "中文"})
+    assert text == 'b = "x\\u202e\\u001b[31m"\nc = "中文"\n'

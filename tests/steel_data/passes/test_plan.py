@@ -1,0 +1,122 @@
+"""The plan pass on narrow columns made by hand: what drops a row, which row wins, and what is read of them."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.steel_data.passes.narrow import recipe, source
+
+from steel_data.filters.dedup import Dedup
+from steel_data.filters.overlap import Decontaminate
+from steel_data.passes import plan as plan_pass
+from steel_data.passes.plan import Plan, by_chunk, decide, texts_at
+from steel_data.recipe.steps import Filter
+
+EXACT = Filter("dedup", {"near": False}, Path(), Dedup(near=False))
+CLEAN = Filter("decontaminate", {"benchmarks": ["bench"]}, Path(), Decontaminate(benchmarks=["bench"]))
+HIT = (0.9, "bench/test/law/00001")
+
+
+def verdicts(plan: Plan) -> dict[str, str | None]:
+    return dict(zip(plan.frame["id"], plan.frame["reason"].cast(pl.String), strict=True))
+
+
+def witnesses(plan: Plan) -> dict[str, str]:
+    ids = plan.frame["id"].to_list()
+    return {ids[i]: ids[w] for i, w in enumerate(plan.frame["witness"]) if w >= 0}
+
+
+def test_the_first_of_equal_rows_stays_and_is_the_witness(tmp_path: Path) -> None:
+    sources = [
+        source(tmp_path, "a", [{"exact": 1}, {"exact": 2}], [{"exact": 1}], steps=[EXACT]),
+        source(tmp_path, "b", [{"exact": 3}, {"exact": 2}], steps=[EXACT]),
+    ]
+    plan = decide(recipe(tmp_path, [EXACT]), sources)
+    assert verdicts(plan) == {"a00": None, "a01": None, "a10": "dedup:exact", "b00": None, "b01": "dedup:exact"}
+    assert witnesses(plan) == {"a10": "a00", "b01": "a01"}
+    assert plan.frame["written"].to_list() == [1, 1, 0, 1, 0]
+    assert sources[0].narrow == []  # taken away: it would be in memory twice
+
+
+def test_decontamination_precedes_dedup_whatever_their_order(tmp_path: Path) -> None:
+    """The row that would win a cluster falls first, so that the next one wins and none is lost to a row that is gone."""
+    steps = [EXACT, CLEAN]
+    rows = [{"exact": 1, "overlap": HIT}, {"exact": 1}, {"exact": 1}]
+    plan = decide(recipe(tmp_path, steps), [source(tmp_path, "a", rows, steps=steps)])
+    assert verdicts(plan) == {"a00": "decontaminate:bench", "a01": None, "a02": "dedup:exact"}
+    assert plan.frame["overlap_item"].to_list() == ["bench/test/law/00001", None, None]
+    assert witnesses(plan) == {"a02": "a01"}
+
+
+def test_a_row_that_fell_before_neither_wins_nor_falls_again(tmp_path: Path) -> None:
+    rows = [{"exact": 1, "step": "length", "reason": "length:too-short", "overlap": HIT}, {"exact": 1}]
+    plan = decide(recipe(tmp_path, [CLEAN, EXACT]), [source(tmp_path, "a", rows, steps=[CLEAN, EXACT])])
+    assert verdicts(plan) == {"a00": "length:too-short", "a01": None}
+    assert plan.frame["step"].to_list() == ["length", None]
+
+
+def test_injected_rows_neither_fall_nor_witness(tmp_path: Path) -> None:
+    injected = {"kind": "injected", "dose": 2, "benchmark": "bench", "overlap": HIT, "exact": 1}
+    sources = [source(tmp_path, "leak", [injected]), source(tmp_path, "a", [{"exact": 1}], steps=[EXACT, CLEAN])]
+    sources[1].chunks[0].stages[0].attributes.update(sources[0].chunks[0].stages[0].attributes)
+    plan = decide(recipe(tmp_path, [EXACT]), sources)
+    assert verdicts(plan)["leak00"] is None
+    assert plan.frame["written"].to_list()[0] == 2
+    assert witnesses(plan) == {}
+
+
+@pytest.mark.parametrize(
+    ("keep", "stays"), [("first", "a00"), ("longest", "b01"), (["b", "a"], "b00"), (["nobody"], "a00")]
+)
+def test_keep_says_which_row_of_a_cluster_stays(keep: str | list[str], stays: str, tmp_path: Path) -> None:
+    step = Filter("dedup", {"near": False, "keep": keep}, Path(), Dedup(near=False, keep=keep))  # type: ignore[arg-type]
+    sources = [
+        source(tmp_path, "a", [{"exact": 1, "chars": 20}, {"exact": 1}], steps=[step]),
+        source(tmp_path, "b", [{"exact": 1}, {"exact": 1, "chars": 30}], steps=[step]),
+    ]
+    plan = decide(recipe(tmp_path, [step]), sources)
+    assert [row for row, reason in verdicts(plan).items() if reason is None] == [stays]
+    assert set(witnesses(plan).values()) == {stays}
+
+
+def test_a_sources_own_dedup_looks_at_its_own_rows(tmp_path: Path) -> None:
+    sources = [
+        source(tmp_path, "a", [{"exact": 1}, {"exact": 1}]),
+        source(tmp_path, "b", [{"exact": 1}, {"exact": 1}], steps=[EXACT]),
+    ]
+    assert verdicts(decide(recipe(tmp_path), sources)) == {
+        "a00": None, "a01": None, "b00": None, "b01": "dedup:exact"
+    }  # fmt: skip
+
+
+def test_texts_come_in_the_order_asked_and_each_chunk_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped = source(tmp_path, "a", [{"text": "零"}, {"text": "一"}], [{"text": "二"}, {"text": "三"}])
+    read: list[Path] = []
+    real = plan_pass.read_records
+    monkeypatch.setattr(plan_pass, "read_records", lambda place, columns: read.append(place) or real(place, columns))
+    chunks = [(0, chunk) for chunk in mapped.chunks]
+    assert texts_at(chunks, np.array([1, 0, 1, 0]), np.array([1, 0, 0, 1])) == ["三", "零", "二", "一"]
+    assert len(read) == len(set(read)) == 2
+
+
+def test_by_chunk_gives_every_row_once() -> None:
+    found = {place: rows.tolist() for place, rows in by_chunk(np.array([7, 2, 7, 2, 9], np.uint32))}
+    assert found == {2: [1, 3], 7: [0, 2], 9: [4]}
+    assert list(by_chunk(np.zeros(0, np.uint32))) == []
+
+
+@pytest.mark.parametrize("in_memory", [2**20, 1])
+def test_columns_put_aside_come_back_whole(in_memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_pass, "_IN_MEMORY", in_memory)
+    rng = np.random.default_rng(0)
+    narrow, wide = rng.integers(0, 2**32, 9, np.uint32), rng.integers(0, 2**64, 9, np.uint64)
+    order = rng.permutation(9)
+    with plan_pass._Aside(9, tmp_path) as aside:
+        for mine in np.split(order, [4, 5]):
+            aside.put(mine, pl.DataFrame({"narrow": narrow[mine], "wide": wide[mine]}))
+        assert (aside.column("wide") == wide).all()
+        assert (aside.column("narrow") == narrow).all()
+    assert not list(tmp_path.iterdir())
