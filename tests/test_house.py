@@ -46,7 +46,7 @@ FOREIGN = {
 }
 # What these rules still find in rooms that are being mended; emptied when they land, then deleted.
 LATER = {
-    "named": {},
+    "named": set(),
     "tuples": set(),
     "classes": {
         "steel_data: Item",
