@@ -43,7 +43,9 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 import xxhash
 
-from steel_data.benchmarks.item_rows import NO_TEXT, ExamItem, bare, check_columns, read_item
+from steel_data.benchmarks.item_rows import ExamItem, read_item
+from steel_data.benchmarks.keys import NO_TEXT, bare
+from steel_data.benchmarks.layouts import check_columns
 from steel_data.errors import InputError, nearest
 from steel_data.row.record import Record
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steel_data.benchmarks.item_rows import NO_OPTION, NO_TEXT, bare
+from steel_data.benchmarks.item_rows import NO_OPTION
+from steel_data.benchmarks.keys import NO_TEXT, bare
 from steel_data.builders.exam import STYLES, exam, load_wording
 from steel_data.errors import InputError
 
@@ -120,7 +121,7 @@ def test_explain_first_cuts_from_the_first_conclusion_and_notes_lost_reasoning()
         ({"std_ans": None, "answer": "B"}, "B。", ["key-in-answer"]),
         ({"std_ans": "略", "answer": "B"}, "B。", ["key-in-answer"]),
         ({"std_ans": "F", "answer": "B"}, "B。", ["key-in-answer"]),
-        ({"std_ans": "C", "answer": "B"}, "C。", []),
+        ({"std_ans": "C", "answer": "C"}, "C。", []),
         ({"option_a": 3, "option_b": 2.5, "option_c": 0, "std_ans": "2.5"}, "B。", ["key-rewritten"]),
         ({"option_a": "BAD", "option_b": "GOOD", "std_ans": "BAD"}, "A。", ["key-rewritten"]),
         ({"option_a": "有", "option_b": "无", "option_c": "", "option_d": "", "std_ans": "B"}, "B。", []),
@@ -212,6 +213,7 @@ def test_a_short_explanation_is_one(text: str) -> None:
         ({"std_ans": "AE"}, "answer-names-no-option: AE"),
         ({"std_ans": "大约三成"}, "bad-answer: 大约三成"),
         ({"std_ans": 3}, "bad-answer: 3"),
+        ({"std_ans": "C", "answer": "B"}, "bad-answer: std_ans says C and answer says B"),
         ({"std_ans": {"a": 1}}, "bad-answer: a dict where a text belongs"),
         ({"std_ans": "正确"}, "bad-answer: 正确"),
         ({"option_c": "略"}, "placeholder: option C is '略'"),
