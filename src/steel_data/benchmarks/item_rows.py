@@ -1,8 +1,8 @@
 """Read one question from a raw row of any known layout (steel_data.benchmarks.layouts tells which columns those are).
 
 `read_item` takes what can be trained on (the exam builder writes it down), `read_question` what a benchmark asks. Both
-take off a label that every option carries in its text (`A.铁`, `(A) iron`, `A、铁`, `Ａ：铁`) where each is the option's
-own, something stays behind it and what stays differs; labels of other options are a fault.
+take off a label that every option carries in its text (`A.铁`, `(A) iron`, `A、铁`, `Ａ：铁`) where each is the
+option's own, something stays behind it and what stays differs; labels of other options are a fault.
 """
 
 import re
@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from steel_data.benchmarks.keys import LABELS, NotTextError, Options, is_truth_pair, read_key, text_of
-from steel_data.benchmarks.layouts import Fields, folded, mapped, question_of, recognised
+from steel_data.benchmarks.layouts import Fields, folded, mapped, question_of, recognised, without_options
 from steel_data.errors import excerpt
 
 # Fewer words than keys.NO_TEXT, since an option that says `无` or `没有` may well be an option.
@@ -122,9 +122,9 @@ def read_question(row: dict[str, Any], free: bool = True) -> Question | str:
         lettered = any(label in row for label in LABELS)
         if "question" in row and lettered:
             return f"column {'B' if 'A' in row else 'A'} is missing; {has}"
-        if "question" not in row or row.get("options") or row.get("choices") or not free:
+        if "question" not in row or any(row.get(name) for name in ("options", "choices", "option")) or not free:
             return fields if isinstance(fields, str) else f"columns: the options are no column; {has}"
-        fields = Fields(row["question"], [], (("answer", row.get("answer")),), row.get("explanation"))
+        fields = without_options(row)
     if missing := _missing(fields):
         return f"column {missing} is missing; {has}"
     try:

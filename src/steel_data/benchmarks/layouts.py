@@ -20,7 +20,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from steel_data.benchmarks.keys import LABELS, NO_TEXT, bare, text_of
+from steel_data.benchmarks.keys import LABELS, NO_TEXT, NotTextError, bare, text_of
 from steel_data.errors import InputError, excerpt, nearest
 
 COLUMN_NAMES = ("question", "options", "answer", "explanation", "type", "passage")
@@ -138,6 +138,12 @@ def recognised(row: dict[str, Any]) -> Fields | str:
     )
 
 
+def without_options(row: dict[str, Any]) -> Fields:
+    """Return the fields of a question that is answered in words, from the row's `question` and `answer`."""
+    passages = tuple([(name, value) for name, value in row.items() if column_of(name) in PASSAGES])
+    return Fields(row["question"], [], (("answer", row.get("answer")),), row.get("explanation"), passages=passages)
+
+
 def mapped(row: dict[str, Any], columns: dict[str, str | list[str]]) -> Fields | str:
     """Take the fields by the recipe's `columns`; a column that the row lacks is the reason `columns`."""
     flat = [name for value in columns.values() for name in ([value] if isinstance(value, str) else value)]
@@ -173,6 +179,8 @@ def check_columns(columns: dict[str, str | list[str]]) -> None:
 
 def question_of(fields: Fields) -> tuple[str, str]:
     """Return (question with its passage before it, "") or ("", reason). Raises NotTextError for a list or an object."""
+    if any(isinstance(value, bool) for value in (fields.question, *[value for _, value in fields.passages])):
+        raise NotTextError("a bool where a text belongs")
     question = text_of(fields.question)
     if not fields.passages or not question.strip():
         return question, ""
@@ -234,7 +242,11 @@ def _fit(names: tuple[str, ...]) -> _Fit | None:
 @lru_cache(maxsize=1)
 def _known() -> frozenset[str]:
     """Return the names of all columns that a layout reads, as `column_of` gives them."""
-    names = [name for one in layouts() for name in (one.question, one.options, one.explanation, one.type, *one.key)]
+    names = [
+        name
+        for one in layouts()
+        for name in (one.question, one.options, one.explanation, one.type, one.passage, *one.key)
+    ]
     wanjuan = [f"option_{label.lower()}" for label in LABELS]
     return frozenset([*map(column_of, names), *LABELS, *wanjuan, *PASSAGES])
 

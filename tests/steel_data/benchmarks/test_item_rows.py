@@ -117,3 +117,55 @@ def test_the_exam_builder_reads_options_as_an_object_too() -> None:
     item = read_item({"question": "q", "options": {"B": "y", "A": "x", "D": "z", "C": None}, "answer": "D"})
     assert not isinstance(item, str)
     assert (item.options, item.key, item.notes) == ((("A", "x"), ("B", "y"), ("D", "z")), "D", ("option-gap",))
+
+
+@pytest.mark.parametrize(
+    "mark", ["A.{}", "A．{}", "A、{}", "A: {}", "(A) {}", "（A）{}", "A){}", "【A】{}", "a. {}", " A. {}"]
+)
+def test_a_label_that_every_option_carries_is_taken_off_once(mark: str) -> None:
+    texts = {"A": "铁 ", "B": "铜", "C": "B族钢"}
+    row = {"question": "q", "answer": "A.铁"}
+    carried = {
+        label: mark.replace("A", label).replace("a", label.lower()).format(text) for label, text in texts.items()
+    }
+    for options in (carried, list(carried.values())):
+        item = read_item({**row, "options": options})
+        assert not isinstance(item, str)
+        assert (item.options, item.key) == (tuple(texts.items()), "A")  # else every character stays
+        assert item.notes == ("labels-inside", "key-rewritten")
+        asked = read_question({**row, "options": options})
+        assert not isinstance(asked, str) and asked.options == tuple(texts.values())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["A.铁", "铜", "C.铝"],
+        ["A.", "B.", "C."],  # letters in a figure
+        ["A、B", "B、C", "C、A"],  # pairs of letters
+        ["A点", "B点", "C点"],
+        ["A 的质量大", "B 的质量大", "C 的质量大"],
+        ["A. x", "B. x", "C. x"],
+        ["1.5", "2.5", "3.5"],
+        ["A.M.", "P.M.", "noon"],
+    ],
+)
+def test_what_may_be_the_options_own_text_stays(options: list[str]) -> None:
+    item = read_item({"question": "q", "options": options, "answer": "B"})
+    assert not isinstance(item, str)
+    assert ([text for _, text in item.options], item.key, item.notes) == (options, "B", ())
+
+
+def test_labels_of_other_options_are_a_fault() -> None:
+    row = {"question": "q", "options": ["B.铜", "A.铁", "C.铝"], "answer": "A"}
+    assert read_item(row) == read_question(row) == "bad-field: option A carries the label B"
+
+
+def test_letters_of_a_layout_whose_keys_are_sets_stand_in_order() -> None:
+    row: dict[str, Any] = {"statement": "q", "option_list": LETTERS}
+    for key in (["C", "A"], "CA", "C、A"):
+        item = read_item({**row, "answer": key})
+        assert not isinstance(item, str) and (item.key, item.form) == ("AC", "several")
+    assert read_item({**row, "answer": "ADA"}) == "bad-answer: ADA names an option twice"
+    item = read_item({"q_main": "q", "option_a": "x", "option_b": "y", "std_ans": "BA"})  # WanJuan: two sub-questions
+    assert not isinstance(item, str) and (item.key, item.form) == ("BA", "sequence")
