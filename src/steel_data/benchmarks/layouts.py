@@ -115,7 +115,8 @@ def recognised(row: dict[str, Any]) -> Fields | str:
             return named
         row, fit = named, _fit(tuple(named))
     if fit is None:
-        return f"columns: no exam layout fits; {_has(row)}"
+        unfold = "; unfold it: jq -c '.example[]' FILE > rows.jsonl" if isinstance(row.get("example"), list) else ""
+        return f"columns: no exam layout fits; {_has(row)}{unfold}"
     layout = fit.layout
     question = _at(row, layout.question)
     keys = tuple([(name, row[name]) for name in layout.key if name in row])
@@ -297,20 +298,10 @@ def _listed(fields: Fields, choices: Any, counts: bool) -> Fields | str:
             return labels
         letters, renamed = labels
     else:
-        keys = []
-        for name, value in fields.keys:
-            key = _place(value, letters)
-            if key is not None and not counts and isinstance(value, int | float):
-                others = {str(text).strip() for i, text in enumerate(texts) if i != int(value)}
-                if str(int(value)) in others:
-                    return (
-                        f"bad-answer: {int(value)} is the place of one option (from 0) and the text of another; "
-                        "write the letter"
-                    )
-            elif key is None and counts and isinstance(value, int) and not isinstance(value, bool):
-                return f"answer-names-no-option: {value}"
-            keys.append((name, value if key is None else key))
-        fields = fields._replace(keys=tuple(keys))
+        keys = _counted(fields.keys, [str(text).strip() for text in texts], counts)
+        if isinstance(keys, str):
+            return keys
+        fields = fields._replace(keys=keys)
     options = sorted(zip(letters, texts, strict=True), key=lambda option: option[0])
     return fields._replace(options=options, renamed=renamed)
 
@@ -337,14 +328,31 @@ def _parsed(text: str) -> Any:
     return text
 
 
-def _place(key: Any, letters: list[str]) -> Any:
-    """Return the letters of whole numbers as places from 0, or None where the key is none or out of range."""
-    if isinstance(key, list) and key:
-        places = [_place(part, letters) for part in key]
-        return None if None in places or any(isinstance(part, list) for part in key) else places
-    if isinstance(key, int | float) and not isinstance(key, bool) and key in range(len(letters)):
-        return letters[int(key)]
-    return None
+def _counted(keys: tuple[tuple[str, Any], ...], texts: list[str], counts: bool) -> tuple[tuple[str, Any], ...] | str:
+    """Return the keys with letters for places from 0, or the reason where a number may be a place and a text.
+
+    Where the layout `counts`, a number is a place and a text of digits is in doubt; elsewhere it is the other way.
+    """
+    out = []
+    for name, value in keys:
+        parts = value if isinstance(value, list) else [value]
+        places = [int(part) for part in parts if _is_number(part) and part in range(len(texts))]
+        number = bool(parts) and len(places) == len(parts)
+        doubtful = places if number and not counts else []
+        if counts and isinstance(value, str) and value.strip().isdecimal() and int(value) < len(texts):
+            doubtful = [int(value)]
+        if doubt := [place for place in doubtful if str(place) in texts[:place] + texts[place + 1 :]]:
+            place = f"{doubt[0]} is the place of one option (from 0) and the text of another"
+            return f"bad-answer: {place}; write the letter"
+        if counts and _is_number(value) and not number:
+            return f"answer-names-no-option: {value}" if value == value else "no-answer"  # NaN is none
+        letters = [LABELS[place] for place in places]
+        out.append((name, value if not number else letters if isinstance(value, list) else letters[0]))
+    return tuple(out)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _labels(given: list[Any]) -> tuple[list[str], dict[str, str] | None] | str:

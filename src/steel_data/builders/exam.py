@@ -4,6 +4,9 @@ Preset `steel` keeps every character of question, options, explanation and type,
 only the *key* is brought to one form (letters without separators), since it is a label and not text. The other presets
 strip around each text.
 
+The layout is told by the columns: WanJuan, C-Eval, CMMLU, MMLU, ARC, OpenBookQA, LogiQA, RACE, AGIEval, GAOKAO-Bench,
+MedQA, CMB and JEC-QA (docs/datasets.md says how they look); anything else is said with `columns`.
+
 | the row | what becomes of it | counted as |
 | --- | --- | --- |
 | option E and further | kept like any option | note `option-e` |
@@ -11,7 +14,13 @@ strip around each text.
 | an option of blanks only, null or NaN | unused | - |
 | several answers: letters strictly increasing (`AC`) | key `AC` | note `several-answers` |
 | any other run of letters (`ADA`): answers of sub-questions | kept in order | note `sequence` |
-| `A,C` `A、C` `ＡＣ` `ac` `(A)` `["A","C"]`, an option's text, an index | as letters | note `key-rewritten` |
+| the same in AGIEval, CMB and JEC-QA, where a row is one question | in order | note `several-answers` |
+| `A,C` `A、C` `A+C` `ＡＣ` `ac` `(A)` `["A","C"]`, an option's text, an index | as letters | note `key-rewritten` |
+| `【答案】A` `答案：A` `故选A` `<p>A</p>` `A&nbsp;` `The answer is A` | as letters | note `key-rewritten` |
+| `A.铁`: a letter and that option's own text | as letters | note `key-rewritten` |
+| a passage (`article`, `passage`, `context`, `material`, …) | before the question, a line break between | - |
+| every option carries its own label (`A.铁`, `(A) iron`, `A、铁`) | the label is taken off | note `labels-inside` |
+| GAOKAO-Bench: `A.` `B.` `C.` … once each in the question's text | taken out as options | note `options-inside` |
 | two options that mean true and false (正确/错误, 对/错, √/×, …) | key may be such a word | note `true-false` |
 | empty or placeholder `std_ans`, key in `answer` | `answer` counts | note `key-in-answer` |
 | ARC's labels `1` to `4` | A to D by position | note `labels-renamed` |
@@ -25,13 +34,14 @@ strip around each text.
 | no question | no record | reason `no-question` |
 | key empty, null or a placeholder | no record | reason `no-answer` |
 | a letter that names no option | no record | reason `answer-names-no-option` |
-| a key that is neither letters nor an option's text | no record | reason `bad-answer` |
-| an option `略`, `见图`, `答案请写在答题卡上`, … | no record | reason `placeholder` |
-| a list or object where a text belongs | no record | reason `bad-field` |
-| columns of no known layout | no record | reason `columns` |
+| a key that is neither letters nor an option's text (`A或C`, `A-C`, `不选A`) | no record | reason `bad-answer` |
+| a letter with another option's text (`A.铜`), two columns of keys that disagree | no record | reason `bad-answer` |
+| an option `略`, `见图`, `答案请写在答题卡上`, …, a passage `见图` | no record | reason `placeholder` |
+| a list or object where a text belongs, options labelled out of place | no record | reason `bad-field` |
+| columns of no known layout, an option's column missing, two different passages | no record | reason `columns` |
 
-Placeholders are the words of `item_rows.NO_TEXT` (options: `NO_OPTION`). A reason is what stands before `: `, the rest
-is detail. A record's `note` joins its notes with commas.
+Placeholders are the words of `keys.NO_TEXT` (options: `item_rows.NO_OPTION`). A reason is what stands before `: `, the
+rest is detail. A record's `note` joins its notes with commas.
 """
 
 import math
@@ -83,7 +93,8 @@ def exam(
     style: one for all rows, or a table of shares that sum to 1; then each row's style depends only on `seed` and the
       row's own question and options, and growing one share keeps the rows it already had.
     preset: the wording, a table of wordings.toml: `steel`, `steel-en`, `plain`, `plain-en`.
-    columns: `question`, `options`, `answer`, `explanation`, `type` -> columns of the rows (options: or a list of them).
+    columns: `question`, `options`, `answer`, `explanation`, `type`, `passage` -> columns of the rows (options: or a
+      list of them).
     seed: of the shares of `style`; by default the recipe's.
 
     Raises InputError for an unknown preset, style or field, and for shares that do not sum to 1, whatever the row.

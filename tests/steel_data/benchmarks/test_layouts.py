@@ -50,6 +50,7 @@ def test_a_key_missing_doubled_or_of_another_type_never_makes_another_item(layou
         option = name.removeprefix("option_").upper() in ("A", "B", "C", "D", "E")
         wrong: list[Any] = [[], {}, [value], [value, value], {"x": value}, *([] if option else [True])]
         changed = [row | {name: other} for other in wrong]
+        changed += [row | {name: str(value)}] if isinstance(value, int) else []  # a text is no place
         changed += [{name.swapcase(): "zzz", **row}, {**row, name.swapcase(): "zzz"}]
         if name not in ("passage", "article", "context", "text", "option_d", "D"):
             changed.append({column: kept for column, kept in row.items() if column != name})
@@ -111,8 +112,10 @@ def test_numbers_are_places_where_the_layout_counts() -> None:
     choices = {"question": "q", "choices": ["1", "2", "3"]}
     assert item_of({**choices, "answer": 1})[2] == item_of({**choices, "answer": [1]})[2] == "B"
     assert read_item({**choices, "answer": 3}) == "answer-names-no-option: 3"  # not the option of that text
-    found = read_item({"question": "q", "options": ["1", "2", "3"], "answer": 1})
-    assert isinstance(found, str) and found.startswith("bad-answer: 1 is the place of one option (from 0)")
+    doubt = "bad-answer: 1 is the place of one option (from 0) and the text of another; write the letter"
+    assert read_item({**choices, "answer": "1"}) == doubt
+    for key in (1, [1]):
+        assert read_item({"question": "q", "options": ["1", "2", "3"], "answer": key}) == doubt
 
 
 def test_keys_that_contradict_each_other_are_both_named() -> None:
