@@ -93,7 +93,7 @@ def _with_text(plan: Plan, text: str) -> list[int]:
     starts = np.searchsorted(plan.frame["chunk"].to_numpy(), np.arange(len(plan.chunks)))
     rows: list[int] = []
     for start, (_, chunk) in zip(starts.tolist(), plan.chunks, strict=True):
-        texts = pl.DataFrame({"text": texts_of(read_records(chunk.stages[-1].records, ["messages"]))})
+        texts = pl.DataFrame({"text": texts_of(read_records(chunk.stages[-1].records, ["messages", "tools"]))})
         hit = texts.select(squeezed(pl.col("text")).str.contains(wanted, literal=True)).to_series()
         rows += [start + int(i) for i in hit.arg_true()]
     return rows

@@ -1,11 +1,13 @@
 """Exact and near duplicates: keys in the map pass, clusters in the plan pass.
 
-Exact: the same text up to Unicode width, case and blanks (a 64-bit hash; at 10 million rows the chance that any two
-different texts collide is below 1e-5). Near: MinHash over character 5-grams (Broder 1997), 125 permutations in 25 bands
-of 5: two texts of Jaccard similarity 0.75 meet in some band with probability 0.999, of 0.3 with 0.06. Every pair that
-meets is then *verified* with the true Jaccard similarity of its 5-grams, so a band alone never drops a row. Characters
-and not words, since Chinese has no blanks between words (word shingles find 29 % of the near-duplicates, these 99.9 %;
-research/curation.md C1).
+Exact: the same conversation as it is, by its id: code and formulas differ by a letter, a blank or a case. Near: MinHash
+over character 5-grams (Broder 1997), 125 permutations in 25 bands of 5: two texts of Jaccard similarity 0.75 meet in
+some band with probability 0.999, of 0.3 with 0.06. Every pair that meets is then *verified*, turn by turn: the question
+and the answer must both be alike, so that a shared system prompt, passage or template makes no duplicates. Two turns
+are alike when the true Jaccard similarity of their 5-grams is at least the threshold; of short ones (SHORT), which one
+letter can turn into another question, when nearly all characters follow in the same order and all that looks like code
+or a formula is the same. Characters and not words, since Chinese has no blanks between words (word shingles find 29 %
+of the near-duplicates, these 99.9 %; research/curation.md C1).
 
 A cluster is a connected component of verified pairs; its best row (`keep`) stays. The rows that meet in a band are a
 *bucket*, best first. Each is compared with the bucket's first, then with the WINDOW rows before it as far as they are
@@ -16,15 +18,18 @@ read.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from steel_data.benchmarks.index import TURN
 from steel_data.errors import InputError
-from steel_data.row.text import TextBatch, distinct, mix64
+from steel_data.row.text import TextBatch, distinct, mix64, normalise
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
@@ -34,10 +39,13 @@ SHINGLE = 5
 BANDS, BAND_ROWS = 25, 5
 MINIMA = BANDS * BAND_ROWS
 NEAR_KEYS = [*(f"band_{i:02d}" for i in range(BANDS)), "bits_0", "bits_1"]  # the columns of `near_keys`
-VERSION = "dedup-2"  # of the keys
+VERSION = "dedup-3"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
 WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
 _PART = 1000  # rows whose minima are made at once
+SHORT = 64  # characters: below it a turn is compared letter by letter
+# What a letter changes in a short text: words that touch a sign of code or mathematics or hold a digit, indentation.
+_CODE = re.compile(r"[\w.]*[(){}\[\]=<>+*/^\\|&%$#@~\d²³¹⁰-₟][\w.(){}\[\]=<>+*/^\\|&%$#@~-]*|\n[ \t]+")
 _BATCH = 200_000  # rows whose shingles are held at once while pairs are verified (about 220 MB)
 
 
@@ -45,6 +53,7 @@ _BATCH = 200_000  # rows whose shingles are held at once while pairs are verifie
 class Dedup:
     """Drop duplicates; of each cluster one row stays.
 
+    on: what must be alike: `all` (default: question and answer, turn by turn), the `question` or the `answer` alone.
     near: also drop near-duplicates (default), not only equal texts.
     threshold: Jaccard similarity of character 5-grams from which two texts are near-duplicates. Default 0.75.
     keep: which row of a cluster stays: `first` (source order in the recipe, then file, then row), `longest`, or a list
@@ -53,6 +62,7 @@ class Dedup:
 
     compares: ClassVar[Literal["rows"]] = "rows"
 
+    on: Literal["all", "question", "answer"] = "all"
     near: bool = True
     threshold: float = 0.75
     keep: Literal["first", "longest"] | list[str] = "first"
@@ -61,11 +71,6 @@ class Dedup:
         """Refuse a threshold that the bands cannot serve."""
         if not 0.5 <= self.threshold <= 1:
             raise InputError(f"filter 'dedup': threshold = {self.threshold}. Right: 0.5 to 1 (0.75 by default).")
-
-    def compute(self, batch: TextBatch) -> dict[str, Any]:
-        """Return the narrow columns of a chunk: `exact` (u64) and, for near-duplicates, those of `near_keys`."""
-        exact = {"exact": batch.fingerprints()}
-        return exact | near_keys(batch) if self.near else exact
 
 
 def near_keys(batch: TextBatch) -> dict[str, Any]:
@@ -187,14 +192,19 @@ def _joined(root: I64, pairs: I64) -> I64:
 
 
 def verify(pairs: I64, read_texts: Callable[[I64], Sequence[str]], threshold: float) -> npt.NDArray[np.bool_]:
-    """Return which pairs (shape (pairs, 2), sorted by the first) have a Jaccard similarity of at least `threshold`."""
+    """Return which pairs (shape (pairs, 2), sorted by the first) are alike, turn by turn; TURN stands between turns."""
     alike = np.zeros(len(pairs), bool)
     for start in range(0, len(pairs), _BATCH // 2):
         part = pairs[start : start + _BATCH // 2]
         rows, place = np.unique(part, return_inverse=True)
-        sets = _shingle_sets(read_texts(rows))
+        turns = [text.split(TURN) for text in read_texts(rows)]
+        sets = _shingle_sets([turn for row in turns for turn in row])
+        first = np.cumsum([0, *map(len, turns)])
         for k, (a, b) in enumerate(place.reshape(-1, 2).tolist()):
-            alike[start + k] = _is_alike(sets[a], sets[b], threshold)
+            alike[start + k] = len(turns[a]) == len(turns[b]) and all(
+                one == two or _is_alike(one, two, sets[first[a] + t], sets[first[b] + t], threshold)
+                for t, (one, two) in enumerate(zip(turns[a], turns[b], strict=True))
+            )
     return alike
 
 
@@ -210,7 +220,12 @@ def _shingle_sets(texts: Sequence[str], step: int = 4000) -> list[U32]:
     return sets
 
 
-def _is_alike(a: U32, b: U32, threshold: float) -> bool:
+def _is_alike(one: str, two: str, a: U32, b: U32, threshold: float) -> bool:
+    """Return whether two turns that differ are alike; `a` and `b` are their 5-grams."""
+    if min(len(one), len(two)) < SHORT:
+        if _CODE.findall(one) != _CODE.findall(two):
+            return False
+        return SequenceMatcher(None, normalise(one), normalise(two), autojunk=False).ratio() >= (1 + threshold) / 2
     small, large = sorted((len(a), len(b)))
     return small >= threshold * large and jaccard(a, b) >= threshold
 

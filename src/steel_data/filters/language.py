@@ -1,8 +1,10 @@
 """The language of a row: script statistics where they decide, fastText's lid.176 for the rest.
 
-The rules, in this order (letters = Han, kana, Hangul, Latin and other scripts; digits, signs and blanks are none):
+Only what user and assistant say themselves is looked at: system turns, tools, calls and their results have no vote. The
+rules, in this order (letters = Han, kana, Hangul, Latin and other scripts; digits, signs and blanks are none):
 
-1. Code in fences, LaTeX between dollar signs and addresses (http…) are set aside, unless nothing else is there.
+1. Code in fences and back ticks, LaTeX between dollar signs or in `\\(` and `\\[`, and addresses (http…) are set aside,
+   unless nothing else is there; where there are several scripts, also quotations and faces such as (´・ω・`).
 2. No letters: `und` (fastText would say `en` at 0.12 for empty text, and for emoji).
 3. Kana are 15 % or more of Han + kana: `ja`. Below that, and above 2 %, fastText decides between `ja` and `zh`. Kanji
    alone cannot be told from Chinese: `zh`.
@@ -34,8 +36,19 @@ from steel_data.row.text import HAN, HANGUL, KANA, LATIN, LETTER, U64, TextBatch
 
 SEEN = 300  # characters of a text that fastText is shown: its cost is in proportion
 MODEL = Path(__file__).parent.parent / "resources" / "lid.176.ftz"
-VERSION = "language-3"  # part of the cache's key: raise it when a rule changes
-_ASIDE = re.compile(r"```.*?(?:```|\Z)|\$\$.*?\$\$|\$[^$\n]{1,200}\$|https?://\S+", re.DOTALL)
+VERSION = "language-4"  # part of the cache's key: raise it when a rule changes
+_ASIDE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]{1,200}`|\$\$.*?\$\$|\$[^$\n]{1,200}\$|\\\(.{1,400}?\\\)|\\\[.{1,2000}?\\\]|https?://\S+",
+    re.DOTALL,
+)
+_QUOTED = re.compile(
+    r"“[^“”]{1,400}”|「[^「」]{1,400}」|『[^『』]{1,400}』|《[^《》]{1,200}》|\"[^\"\n]{1,400}\"|‘[^‘’]{1,400}’|(?<!\w)'[^'\n]{1,400}'(?!\w)"
+)
+# A face: up to twenty signs in brackets that are no Han or Latin words, with what stands beside it for arms.
+_FACE = re.compile(
+    r"[ヽヾノﾉ٩ლ╰╭づっᕕᕙʕoO＼\\]?[(（ʕ][^()（）\n\u4e00-\u9fffA-Za-z]{0,8}?[ω◡▽ᴗ﹏ﾟ゜°□дДдД∀◕≧≦∇ᴥ╯￣ಠಥ✿•◠‿´｀`＾・。;′]"
+    r"[^()（）\n\u4e00-\u9fffA-Za-z]{0,12}[)）ʔ][ヽヾノﾉ۶ლ╯づっᕗ︵┻━彡／/☆]{0,6}"
+)
 # Characters of written Cantonese that standard Chinese hardly uses (not 喇, which is in 喇嘛; not 咩, which sheep say).
 _CANTONESE = re.compile("[嘅咗喺啲嚟冇哋嗰噉㗎嘢瞓攞搵佢唔咁畀睇諗]")
 
@@ -158,18 +171,25 @@ def _english_words() -> tuple[U64, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 def _letters(texts: list[str], batch: TextBatch) -> list[npt.NDArray[np.float64]]:
     """Return how many Han, kana, Hangul, Latin and other letters each text has, what rule 1 sets aside left out."""
-    rest = {i: _set_aside(text) for i, text in enumerate(texts) if "```" in text or "$" in text or "http" in text}
-    counts = []
+    kinds = (HAN, KANA, HANGUL, LATIN, LETTER)
+    counts = [batch.counts(kind).astype(np.float64) for kind in kinds]
+    rest = {i: _set_aside(t, _ASIDE) for i, t in enumerate(texts) if "```" in t or "$" in t or "http" in t or "\\" in t}
+    han, kana, hangul, latin, letter = counts
+    # quotations and faces are looked for where more than one script is there: elsewhere they decide nothing
+    several = (kana > 0) | (hangul > 0) | (letter > 0) | (np.minimum(han, latin / 5) > 0.05 * (han + latin / 5))
+    for i in np.flatnonzero(several).tolist():
+        text = rest.get(i, texts[i])
+        shorter = _set_aside(_set_aside(text, _FACE), _QUOTED)
+        if shorter != text:
+            rest[i] = shorter
     other, at = TextBatch(list(rest.values())), list(rest)
-    for kind in (HAN, KANA, HANGUL, LATIN, LETTER):
-        count = batch.counts(kind).astype(np.float64)
+    for count, kind in zip(counts, kinds, strict=True):
         count[at] = other.counts(kind)
-        counts.append(count)
     return counts
 
 
-def _set_aside(text: str) -> str:
-    rest = _ASIDE.sub(" ", text)
+def _set_aside(text: str, what: re.Pattern[str]) -> str:
+    rest = what.sub(" ", text)
     return rest if any(c.isalpha() for c in rest) else text
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import xxhash
 
 from steel_data.benchmarks.index import TURN, Index, stored_index
 from steel_data.errors import InputError, first_line
@@ -23,7 +24,7 @@ from steel_data.passes.cache import kept_frame, key_of, made_sure, place_of
 from steel_data.passes.inputs import InputFile
 from steel_data.passes.records import edit_records
 from steel_data.recipe.steps import Builder, Filter
-from steel_data.row.table import texts_of
+from steel_data.row.table import compared_of, own_words_of, spoken_by_others, texts_of
 from steel_data.row.text import TextBatch
 from steel_data.row.tokens import Tokenizer, counter
 
@@ -148,6 +149,10 @@ class StageOfChunk:
 
         def languages() -> pl.DataFrame:
             told, scores = self._by_part(_detected, self.texts)
+            if others := spoken_by_others(self.records):  # theirs is not the language of the row
+                own = _detected(own_words_of(self.records[others]))
+                told = told.scatter(others, own["language"])
+                scores = scores.scatter(others, own["language_score"])
             given = self.records["language"]
             score = pl.when(given.is_not_null()).then(pl.lit(1.0)).otherwise(scores).cast(pl.Float32)
             empty = self.records["messages"].is_null()
@@ -173,12 +178,11 @@ class StageOfChunk:
 
     def measure_for_plan(self) -> None:
         """Make what the late steps need. The plan pass reads it: it is not held."""
-        near = [step.settings.near for step in self.job.steps if step.compares == "rows"]
-        if near:
-            settings = dedup.Dedup(near=any(near))
+        wanted = [step.settings for step in self.job.steps if step.compares == "rows"]
+        for on in dict.fromkeys(settings.on for settings in wanted):
+            near = any(settings.near for settings in wanted if settings.on == on)
             made_sure(
-                self._place(f"dedup-{settings.near}", dedup.VERSION),
-                lambda: self._by_part(lambda _, batch: settings.compute(batch), self.turns),
+                self._place(dedup_name(on), [dedup.VERSION, on, near]), lambda on=on, near=near: self._keys(on, near)
             )
         for benchmarks in self.job.benchmarks:
 
@@ -188,6 +192,23 @@ class StageOfChunk:
 
             parameters = [overlap.VERSION, benchmarks.names, benchmarks.key]
             made_sure(self._place(overlap_name(benchmarks.names), parameters), overlaps)
+
+    def _keys(self, on: str, near: bool) -> pl.DataFrame:
+        """Return `exact` (u64), and the columns of near-duplicates, of what duplicates are told by."""
+        if on != "all":
+            texts = compared_of(self.records, on, TURN)
+            exact = np.array([xxhash.xxh3_64_intdigest(t.encode()) if t else 0 for t in texts], np.uint64)
+            keys = dedup.near_keys(TextBatch(texts)) if near else {}
+            return pl.DataFrame({"exact": exact, **keys})
+        number = pl.col("id").str.slice(0, 16).str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big")
+        frame = self.records.select(number.fill_null(0).alias("exact"))
+        if not near:
+            return frame
+        keys = self._by_part(lambda _, batch: dedup.near_keys(batch), self.turns)
+        if others := spoken_by_others(self.records):
+            own = pl.DataFrame(dedup.near_keys(TextBatch(compared_of(self.records[others], on, TURN))))
+            keys = keys.with_columns(keys[name].scatter(others, own[name]) for name in keys.columns)
+        return frame.hstack(keys)
 
     def reasons(self, steps: list[tuple[int, Filter]]) -> pl.DataFrame:
         """Return `step` and `reason` a row: what the builder, an edit or the first of `steps` that falls says."""
@@ -243,7 +264,7 @@ class StageOfChunk:
         return pl.DataFrame({f"custom_{step.use}": keep.fill_null(False)})
 
 
-def _detected(texts: list[str], batch: TextBatch) -> dict[str, Any]:
+def _detected(texts: list[str], batch: TextBatch | None = None) -> dict[str, Any]:
     labels, scores = language.detect(texts, batch)
     return {"language": pl.Series(labels, dtype=pl.String), "language_score": scores}
 
@@ -268,6 +289,6 @@ def overlap_name(benchmarks: tuple[str, ...]) -> str:
     return "overlap-" + address(benchmarks)[:12]
 
 
-def dedup_name(stage: Stage) -> str:
-    """Return the name of the dedup attribute that a stage holds."""
-    return next(name for name in stage.attributes if name.startswith("dedup-"))
+def dedup_name(on: str) -> str:
+    """Return the attribute's name for the keys of duplicates."""
+    return f"dedup-{on}"

@@ -13,7 +13,7 @@ import polars as pl
 
 from steel_data.filters.language import fasttext_language
 from steel_data.passes.plan import Plan
-from steel_data.row.table import texts_of
+from steel_data.row.table import own_words_of
 from steel_data.row.text import mix64
 
 SAMPLE = 1_000  # fastText takes as long for them as all else that a small build does with its languages
@@ -32,9 +32,9 @@ class LanguageCheck:
     def look(self, place: int, records: pl.DataFrame) -> None:
         """Compare the drawn rows of a chunk, of which `records` holds messages and declared languages."""
         first, end = np.searchsorted(self._chunk, [place, place + 1])
-        drawn = records[self._pos[first:end].tolist()].select("messages", "language")
+        drawn = records[self._pos[first:end].tolist()].select("messages", "tools", "language")
         declared = drawn["language"].is_not_null().to_list()
-        for ours, text, told in zip(self._ours[first:end], texts_of(drawn), declared, strict=True):
+        for ours, text, told in zip(self._ours[first:end], own_words_of(drawn), declared, strict=True):
             if not told:
                 self._pairs[str(ours), fasttext_language(text)[0]] += 1
 

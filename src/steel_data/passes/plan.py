@@ -6,7 +6,7 @@ among the survivors, then what select.py does: `take`, budget and language targe
 Legend of array suffixes: _R one entry a row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from steel_data.benchmarks.index import TURN
 from steel_data.filters import dedup
 from steel_data.passes.attributes import dedup_name, overlap_name
 from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.select import select
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.steps import Filter
-from steel_data.row.table import read_records, texts_of
+from steel_data.row.table import compared_of, read_records, texts_of
 
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -45,7 +46,8 @@ class Plan:
 
     def texts(self, rows: npt.NDArray[Any]) -> list[str]:
         """Return the texts of some rows of the frame, in the order asked; each chunk is read once."""
-        return texts_at(self.chunks, self.frame["chunk"].to_numpy()[rows], self.frame["pos"].to_numpy()[rows])
+        chunk_R, pos_R = self.frame["chunk"].to_numpy()[rows], self.frame["pos"].to_numpy()[rows]
+        return texts_at(self.chunks, chunk_R, pos_R, texts_of)
 
 
 def decide(recipe: Recipe, sources: Sequence[MappedSource]) -> Plan:
@@ -146,8 +148,7 @@ class _Table:
         """Yield, chunk by chunk, which of some rows lie in it, and columns of an attribute for them."""
         for place, mine in by_chunk(self.chunk[rows]):
             stage = self.chunks[place][1].stages[-1]
-            file = stage.attributes[dedup_name(stage) if name == "dedup" else name]
-            yield mine, pl.read_parquet(file, columns=columns, glob=False)[self.pos[rows[mine]]]
+            yield mine, pl.read_parquet(stage.attributes[name], columns=columns, glob=False)[self.pos[rows[mine]]]
 
     def decontaminate(self, s: int, step: Filter) -> None:
         """Drop the rows of a source that hold an item of a benchmark."""
@@ -169,8 +170,9 @@ class _Table:
         rows = self._best_first(np.flatnonzero(scope & self.kept & ~self.injected), step.settings.keep)
         if not len(rows):
             return
+        on = step.settings.on
         exact = np.zeros(len(rows), np.uint64)
-        for mine, found in self.attribute("dedup", ["exact"], rows):
+        for mine, found in self.attribute(dedup_name(on), ["exact"], rows):
             exact[mine] = found["exact"].to_numpy()
         winner = dedup.exact_winners(exact)
         self._mark(rows, winner, step.use, "dedup:exact")
@@ -178,10 +180,10 @@ class _Table:
             return
         rows = rows[winner == np.arange(len(rows))]
         with _Aside(len(rows), self.sources[0].job.cache) as aside:
-            for mine, found in self.attribute("dedup", dedup.NEAR_KEYS, rows):
+            for mine, found in self.attribute(dedup_name(on), dedup.NEAR_KEYS, rows):
                 aside.put(mine, found)
             winner = dedup.near_winners(
-                aside.column, lambda some: self.texts(rows[some]), len(rows), step.settings.threshold
+                aside.column, lambda some: self.compared(rows[some], on), len(rows), step.settings.threshold
             )
         self._mark(rows, winner, step.use, "dedup:near")
 
@@ -200,22 +202,25 @@ class _Table:
         self.drop(rows[lost], step, reason)
         self.witness[rows[lost]] = rows[winner[lost]]
 
-    def texts(self, rows: I64) -> list[str]:
-        """Return the texts of some rows, in the order asked; each chunk is read once."""
-        return texts_at(self.chunks, self.chunk[rows], self.pos[rows])
+    def compared(self, rows: I64, on: str) -> list[str]:
+        """Return what duplicates are told by of some rows, in the order asked; each chunk is read once."""
+        return texts_at(self.chunks, self.chunk[rows], self.pos[rows], lambda records: compared_of(records, on, TURN))
 
 
 def texts_at(
-    chunks: Sequence[tuple[int, MappedChunk]], chunk_R: npt.NDArray[Any], pos_R: npt.NDArray[Any]
+    chunks: Sequence[tuple[int, MappedChunk]],
+    chunk_R: npt.NDArray[Any],
+    pos_R: npt.NDArray[Any],
+    view: Callable[[pl.DataFrame], list[str]],
 ) -> list[str]:
-    """Return the texts of R rows, in the order asked; each chunk is read once.
+    """Return the `view` of R rows, in the order asked; each chunk is read once.
 
     `chunk_R` and `pos_R`: of each row its chunk's place in `chunks` and its own place in the chunk.
     """
     out = [""] * len(chunk_R)
     for place, mine in by_chunk(chunk_R):
-        records = read_records(chunks[place][1].stages[-1].records, ["messages"])
-        for where, text in zip(mine.tolist(), texts_of(records[pos_R[mine].tolist()]), strict=True):
+        records = read_records(chunks[place][1].stages[-1].records, ["messages", "tools"])
+        for where, text in zip(mine.tolist(), view(records[pos_R[mine].tolist()]), strict=True):
             out[where] = text
     return out
 

@@ -58,18 +58,31 @@ def record_id(record: Record) -> str:
     return preference_id(record["prompt"], record["chosen"], record["rejected"])
 
 
-def text_view(record: Record) -> str:
-    """Return the text that filters and statistics see: the contents of all turns (reasoning included), one per line.
+def segments(messages: list[Message], tools: Any = None) -> list[tuple[str, str]]:
+    """Return the one view of a conversation's text: (role, text) in order, what is empty left out.
 
-    Roles, tool schemas and calls are left out: they are form, not language. A preference row shows prompt and chosen.
+    The tools that are offered come first (role `tools`, as compact JSON); then, of each message, its reasoning, its
+    content, and its calls (role `call`, name and arguments). Everything that measures a row goes by it: length, tokens,
+    language, duplicates, benchmarks.
     """
-    if record.get("messages") is not None:
-        messages = record["messages"]
-    else:
+    found = [("tools", tools if isinstance(tools, str) else orjson.dumps(tools).decode())] if tools else []
+    for message in messages:
+        role = message["role"]
+        found += [(role, text) for text in (message.get("reasoning_content"), message["content"]) if text]
+        for call in message.get("tool_calls") or ():
+            found.append(("call", f"{call['function']['name']} {call['function']['arguments']}"))
+    return found
+
+
+def text_view(record: Record) -> str:
+    """Return the text that filters and statistics see: that of all segments, one per line.
+
+    Roles and schemas' names are left out: they are form, not language. A preference row shows prompt and chosen.
+    """
+    messages = record.get("messages")
+    if messages is None:
         messages = [*(record.get("prompt") or ()), *(record.get("chosen") or ())]
-    return "\n".join(
-        text for message in messages for text in (message.get("reasoning_content"), message["content"]) if text
-    )
+    return "\n".join(text for _, text in segments(messages, record.get("tools")))
 
 
 def conversation_fault(messages: list[Message]) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from steel_data.row.record import Record
+from steel_data.row.record import Record, segments
 
 SCHEMA: dict[str, Any] = {
     "origin_row": pl.Int64,
@@ -47,18 +47,70 @@ def as_record(row: dict[str, Any]) -> Record:
     return record
 
 
+def segments_of(records: pl.DataFrame) -> list[list[tuple[str, str]]]:
+    """Return the segments (role, text) of each row: see `record.segments`; of a preference, prompt and chosen."""
+    found = []
+    for body, tools in zip(records["messages"], records["tools"], strict=True):
+        turns = orjson.loads(body) if body is not None else []
+        if isinstance(turns, dict):
+            turns = [*turns["prompt"], *turns["chosen"]]
+        found.append(segments(turns, tools))
+    return found
+
+
 def texts_of(records: pl.DataFrame, separator: str = "\n") -> list[str]:
-    """Return the text view of each row ('' for rows without messages), turns joined by `separator`."""
+    """Return the text view of each row ('' for rows without messages), segments joined by `separator`.
+
+    Needs the columns `messages` and `tools`.
+    """
     texts = []
-    for body in records["messages"]:
+    for body, tools in zip(records["messages"], records["tools"], strict=True):
         if body is None:
             texts.append("")
             continue
         turns = orjson.loads(body)
         if isinstance(turns, dict):
             turns = [*turns["prompt"], *turns["chosen"]]
-        texts.append(separator.join(t for m in turns for t in (m.get("reasoning_content"), m["content"]) if t))
+        if tools is not None or '"tool_calls":' in body:
+            texts.append(separator.join(text for _, text in segments(turns, tools)))
+        else:  # nearly every row
+            texts.append(separator.join(t for m in turns for t in (m.get("reasoning_content"), m["content"]) if t))
     return texts
+
+
+def own_words_of(records: pl.DataFrame) -> list[str]:
+    """Return what user and assistant say themselves in each row, one turn a line; no calls, results or system turns."""
+    own = ("user", "assistant")
+    return ["\n".join(text for role, text in parts if role in own) for parts in segments_of(records)]
+
+
+def compared_of(records: pl.DataFrame, on: str, separator: str) -> list[str]:
+    """Return what duplicates are told by: the turns of each row, one after another, joined by `separator`.
+
+    on: `all`: questions, answers, calls and results (of a preference both answers); `question`: what the user says;
+    `answer`: what the assistant says and calls. System turns and tools on offer are shared by many rows: left out.
+    """
+    roles = {"all": ("user", "assistant", "call", "tool"), "question": ("user",), "answer": ("assistant", "call")}[on]
+    found = []
+    for body in records["messages"]:
+        turns = orjson.loads(body) if body is not None else []
+        if isinstance(turns, dict):
+            turns = [*turns["prompt"], *turns["chosen"], *turns["rejected"]]
+        texts = []
+        for turn in turns:
+            said = [text for role, text in segments([turn]) if role in roles]
+            if said:
+                texts.append("\n".join(said))
+        found.append(separator.join(texts))
+    return found
+
+
+def spoken_by_others(records: pl.DataFrame) -> list[int]:
+    """Return the rows in which others than user and assistant have a word: a system turn, tools, calls, results."""
+    other = pl.col("tools").is_not_null()
+    for mark in ('"role":"system"', '"role":"tool"', '"tool_calls":'):
+        other |= pl.col("messages").str.contains(mark, literal=True)
+    return records.select(other.fill_null(False).arg_true()).to_series().to_list()
 
 
 def read_records(place: Path, columns: list[str] | None = None) -> pl.DataFrame:

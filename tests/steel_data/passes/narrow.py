@@ -52,7 +52,7 @@ def _chunk(place: Path, index: int, rows: Rows) -> MappedChunk:
     table([{"messages": text} for text in messages]).write_parquet(place / "records.parquet")
     attributes = {}
     if any("exact" in row for row in rows):
-        attributes["dedup-False"] = place / "dedup.parquet"
+        attributes["dedup-all"] = place / "dedup.parquet"
         exact = pl.Series("exact", [row.get("exact", 1000 + i) for i, row in enumerate(rows)], dtype=pl.UInt64)
         exact.to_frame().write_parquet(place / "dedup.parquet")
     if any("overlap" in row for row in rows):

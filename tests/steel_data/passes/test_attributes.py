@@ -13,7 +13,7 @@ from steel_data.filters.dedup import NEAR_KEYS, Dedup
 from steel_data.filters.length import Length
 from steel_data.filters.overlap import Decontaminate
 from steel_data.filters.pattern import Pattern
-from steel_data.passes.attributes import NARROW, Benchmarks, Job, StageOfChunk, overlap_name
+from steel_data.passes.attributes import NARROW, Benchmarks, Job, StageOfChunk, dedup_name, overlap_name
 from steel_data.passes.inputs import InputFile, scan
 from steel_data.recipe.steps import Builder, Filter, bind_filter
 from steel_data.row.table import table
@@ -27,7 +27,7 @@ def records(texts: list[str | None] = TEXTS) -> pl.DataFrame:
     turn = [json.dumps([{"role": "user", "content": text}]) if text is not None else None for text in texts]
     return table(
         [
-            {"origin_row": i, "part": 0, "id": str(i), "messages": t, "kind": "chat", "chars": len(text or ""),
+            {"origin_row": i, "part": 0, "id": f"{i:032x}", "messages": t, "kind": "chat", "chars": len(text or ""),
              "meta": json.dumps({"tag": "a" if i else "b"}), "reason": None if t else "chat:empty"}
             for i, (t, text) in enumerate(zip(turn, texts, strict=True))
         ]
@@ -110,13 +110,13 @@ def test_what_the_plan_needs_is_made_for_it(tmp_path: Path) -> None:
     steps = (Filter("dedup", {}, tmp_path, Dedup()), clean)
     chunk = stage(job(tmp_path, *steps, benchmarks=(Benchmarks.of(names, files),)), records([*TEXTS, item]))
     chunk.measure_for_plan()
-    dedup, overlap = (pl.read_parquet(chunk.attributes[name]) for name in ("dedup-True", overlap_name(names)))
+    dedup, overlap = (pl.read_parquet(chunk.attributes[name]) for name in (dedup_name("all"), overlap_name(names)))
     assert dedup.columns == ["exact", *NEAR_KEYS]
     assert overlap["overlap_item"].to_list() == [None] * 4 + ["bench/test/subject_0/00003"]
     only_exact = Filter("dedup", {"near": False}, tmp_path, Dedup(near=False))
     other = StageOfChunk(job(tmp_path, only_exact), "4567", "a.jsonl", records)
     other.measure_for_plan()
-    assert pl.read_parquet(other.attributes["dedup-False"]).columns == ["exact"]
+    assert pl.read_parquet(other.attributes[dedup_name("all")]).columns == ["exact"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from steel_data.filters.overlap import Decontaminate
 from steel_data.passes import plan as plan_pass
 from steel_data.passes.plan import Plan, by_chunk, decide, texts_at
 from steel_data.recipe.steps import Filter
+from steel_data.row.table import texts_of
 
 EXACT = Filter("dedup", {"near": False}, Path(), Dedup(near=False))
 CLEAN = Filter("decontaminate", {"benchmarks": ["bench"]}, Path(), Decontaminate(benchmarks=["bench"]))
@@ -98,7 +99,7 @@ def test_texts_come_in_the_order_asked_and_each_chunk_is_read_once(
     real = plan_pass.read_records
     monkeypatch.setattr(plan_pass, "read_records", lambda place, columns: read.append(place) or real(place, columns))
     chunks = [(0, chunk) for chunk in mapped.chunks]
-    assert texts_at(chunks, np.array([1, 0, 1, 0]), np.array([1, 0, 0, 1])) == ["三", "零", "二", "一"]
+    assert texts_at(chunks, np.array([1, 0, 1, 0]), np.array([1, 0, 0, 1]), texts_of) == ["三", "零", "二", "一"]
     assert len(read) == len(set(read)) == 2
 
 

@@ -49,8 +49,15 @@ def test_a_lone_surrogate_has_no_id() -> None:
 
 
 def test_the_text_view_holds_what_is_said() -> None:
-    answer = {"role": "assistant", "content": "二", "reasoning_content": "想", "tool_calls": [{"function": {}}]}
-    assert text_view({"messages": [{"role": "user", "content": "一"}, answer]}) == "一\n想\n二"
+    answer = {
+        "role": "assistant",
+        "content": "二",
+        "reasoning_content": "想",
+        "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
+    }
+    messages = [{"role": "user", "content": "一"}, answer]
+    assert text_view({"messages": messages}) == "一\n想\n二\nf {}"
+    assert text_view({"messages": messages, "tools": [{"name": "f"}]}) == '[{"name":"f"}]\n一\n想\n二\nf {}'
 
 
 @pytest.mark.parametrize(
