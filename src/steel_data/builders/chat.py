@@ -1,40 +1,43 @@
 """The builder `chat`: rows of the published conversation layouts -> records.
 
-What is recognised by columns: **preference** (`chosen` and `rejected`), **messages** (role / content), **sharegpt**
-(`conversations` of from / value), **alpaca** (`instruction`, `input`, `output`; also `system`, `history`). Anything
-else is said with `layout`, `columns` and `tags`, in the words of LLaMA-Factory's dataset_info.json.
+The layouts that are recognised by their columns stand in layouts.toml, each with its source: **preference**, ms-swift's
+pairs, **messages** (OpenAI, tulu-3), **sharegpt**, xtuner, MOSS, UltraChat, **alpaca** (BELLE, COIG), TRL's prompt and
+completion, query and response, Firefly, R1-like distillations. Anything else is said with `layout`, `columns` and
+`tags`, in the words of LLaMA-Factory's dataset_info.json (and `reasoning`).
 
-Text is left untouched. As in LLaMA-Factory, instruction and input are joined by a line break, and a system turn
-inside the conversation comes before a `system` column. Of a message, role, content, reasoning_content, tool_calls
-and loss (or weight) are kept: what the mixture has a place for.
+Text is left untouched, but for a thought that opens an answer: `<think>…</think>` becomes `reasoning_content`. As in
+LLaMA-Factory, instruction and input are joined by a line break, and a system turn inside the conversation comes before
+a `system` column. Of a message, role, content, reasoning_content, tool_calls, tool_call_id, name and loss (or weight)
+are kept: what the mixture has a place for.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Literal
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Any
 
-from steel_data.builders.turns import ROLES, UnusableError, decoded, messages_of, text_of, tools_of
+from steel_data.builders.turns import MEDIA, ROLES, UnusableError, checked, decoded, messages_of, text_of, tools_of
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.row.record import Message, Record, conversation_fault
 
-Layout = Literal["alpaca", "sharegpt", "messages", "preference"]
-
-# LLaMA-Factory's words for columns -> the columns they mean where nothing is said
+# LLaMA-Factory's words for columns (and `reasoning`) -> the columns they mean where nothing is said
 COLUMNS: dict[str, str | None] = {
     "prompt": "instruction",
     "query": "input",
     "response": "output",
     "history": "history",
+    "reasoning": "reasoning_content",
     "messages": None,
     "system": "system",
     "tools": "tools",
-    "chosen": "chosen",
-    "rejected": "rejected",
+    "chosen": None,
+    "rejected": None,
     "images": "images",
     "videos": "videos",
     "audios": "audios",
 }
-MEDIA = ("images", "videos", "audios")
 # LLaMA-Factory's words for roles -> ours; `role_tag` and `content_tag` name the keys of a turn
 TAG_ROLES = {
     "user_tag": "user",
@@ -44,8 +47,39 @@ TAG_ROLES = {
     "system_tag": "system",
 }
 TAGS = ("role_tag", "content_tag", *TAG_ROLES)
+# The words that say where the conversation itself is.
+_CONTENT = {"prompt", "query", "response", "messages", "chosen", "rejected"}
 
-Names = Mapping[str, str | None]
+
+@dataclass(frozen=True)
+class Layout:
+    """A published layout: the columns that tell it, what LLaMA-Factory's words mean in it, and a miniature of ours."""
+
+    source: str
+    needs: list[str]
+    row: str
+    columns: dict[str, str] = field(default_factory=dict)  # "": there is no such column
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the rows of one set of columns are read: the column of each word (None where there is none), and as what."""
+
+    names: Mapping[str, str | None]
+    kind: str  # alpaca, messages or preference
+    prompt_named: bool
+
+
+@cache
+def layouts() -> dict[str, Layout]:
+    """Return the published layouts by name, in the order in which they are tried."""
+    table = tomllib.loads(files("steel_data.builders").joinpath("layouts.toml").read_text(encoding="utf-8"))
+    return {name: Layout(**entry) for name, entry in table.items() if name != "meaning"}
+
+
+def recognised(columns: Collection[str]) -> str | None:
+    """Return the name of the first layout whose columns are all there."""
+    return next((name for name, layout in layouts().items() if set(layout.needs) <= set(columns)), None)
 
 
 class _Turns:
@@ -74,35 +108,63 @@ def _no_column(name: str, row: tuple[str, ...]) -> str:
     )
 
 
-def _names(row: dict[str, Any], columns: dict[str, str]) -> Names:
-    """Return what each word means in this row. `""` says that there is no such column, whatever the row has."""
-    for word in columns.keys() - COLUMNS.keys():
-        raise InputError(f"columns: unknown word '{excerpt(word)}'.{nearest(word, COLUMNS)}")
-    for name in columns.values():
-        if name and name not in row:
-            raise UnusableError(_no_column(name, tuple(row)))
-    return {**COLUMNS, **{word: name or None for word, name in columns.items()}}
+@lru_cache(maxsize=4096)  # the rows of a file mostly have the same columns
+def _reading(columns: tuple[str, ...], layout: str | None, said: tuple[tuple[str, str], ...]) -> _Reading:
+    """Return how rows of these columns are read, by what the recipe says or by the layout that they show."""
+    if layout is not None and layout not in layouts():
+        raise InputError(f"layout: unknown layout '{excerpt(layout)}'.{nearest(layout, layouts())}")
+    for word, _ in said:
+        if word not in COLUMNS:
+            raise InputError(f"columns: unknown word '{excerpt(word)}'.{nearest(word, COLUMNS)}")
+    for _, name in said:
+        if name and name not in columns:
+            raise UnusableError(_no_column(name, columns))
+    named = {word for word, name in said if name}
+    base: dict[str, str] = {}
+    if layout is None and named & _CONTENT:
+        pair = {"chosen", "rejected"} <= set(columns) and not named & {"response", "messages"}
+        base = {"chosen": "chosen", "rejected": "rejected"} if pair else {}
+    else:
+        layout = layout or recognised(columns)
+        if layout is None and "instruction" in columns:  # nearly: name the column that is missing
+            raise UnusableError(_no_column("output", columns))
+        if layout is None:
+            raise UnusableError(
+                "columns: neither messages, nor conversations, nor instruction and output. "
+                f"Row has: {excerpt(', '.join(columns), 200)}. Say what is what with columns = "
+                "{prompt = …, response = …}."
+            )
+        base = layouts()[layout].columns
+    names = {**COLUMNS, **{word: name or None for word, name in {**base, **dict(said)}.items()}}
+    if names["tools"] not in columns and "functions" in columns and "tools" not in dict(said):
+        names["tools"] = "functions"
+    kind = "preference" if names["rejected"] or names["chosen"] else "messages" if names["messages"] else "alpaca"
+    return _Reading(names, kind, "prompt" in named)
 
 
-def _layout(row: dict[str, Any], names: Names, columns: dict[str, str] | None) -> str:
-    said = {word for word, name in (columns or {}).items() if name}
-    pair = "chosen" in row and "rejected" in row and not said & {"response", "messages"}
-    if pair or said & {"chosen", "rejected"}:
-        return "preference"
-    if said & {"prompt", "query", "response"} and "messages" not in said:
-        return "alpaca"
-    if "messages" in said or "messages" in row:
-        return "messages"
-    if "conversations" in row:
-        return "sharegpt"
-    if names["prompt"] in row and names["response"] in row:
-        return "alpaca"
-    if names["prompt"] in row:  # nearly: name the column that is missing
-        raise UnusableError(_no_column(str(names["response"]), tuple(row)))
-    raise UnusableError(
-        "columns: neither messages, nor conversations, nor instruction and output. "
-        f"Row has: {excerpt(', '.join(row), 200)}. Say what is what with columns = {{prompt = …, response = …}}."
-    )
+def columns_read(
+    columns: tuple[str, ...],
+    *,
+    layout: str | None = None,
+    columns_said: dict[str, str] | None = None,
+) -> set[str]:
+    """Return which of a row's columns `chat` reads (all that it would refuse a row for included)."""
+    try:
+        reading = _reading(columns, layout, tuple((columns_said or {}).items()))
+    except UnusableError:
+        return set(columns)  # the row is dropped, with a reason of its own
+    names, words = reading.names, {"system", "tools", "images", "videos", "audios"}
+    words |= {
+        "alpaca": {"prompt", "query", "response", "history", "reasoning"},
+        "messages": {"messages"},
+        "preference": {"chosen", "rejected", "messages"},
+    }[reading.kind]
+    read = {names[word] for word in words} | set(MEDIA)
+    if reading.kind == "preference" and (asked := _asked_in(columns, reading)) is None:
+        read |= {names[word] for word in ("prompt", "query", "history")}
+    elif reading.kind == "preference":
+        read.add(asked)
+    return {name for name in read if name is not None} & set(columns)
 
 
 def _cell(row: dict[str, Any], name: str | None) -> Any:
@@ -112,34 +174,55 @@ def _cell(row: dict[str, Any], name: str | None) -> Any:
     return row[name]
 
 
-def _question(row: dict[str, Any], names: Names) -> list[Message]:
+def _said_by(role: str, value: Any, turns: _Turns) -> list[Message]:
+    """Return the turns of a cell: a text that `role` says, one turn, or a list of turns."""
+    told = value if isinstance(value, list) else [value]
+    if told and all(isinstance(t, dict) and ((turns.role_tag or "role") in t or "from" in t) for t in told):
+        return turns.messages(told)
+    return [checked({"role": role, "content": text_of(value)})]
+
+
+def _question(row: dict[str, Any], names: Mapping[str, str | None], turns: _Turns) -> list[Message]:
     """Return history and question of an alpaca row."""
     messages: list[Message] = []
     history = decoded(row.get(names["history"])) if names["history"] else None
+    if isinstance(history, list) and history and all(isinstance(turn, dict) for turn in history):
+        messages = turns.messages(history)
+        history = None
     for pair in history if isinstance(history, list) else [history] if history else []:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise UnusableError(f"columns: '{names['history']}' is not a list of [question, answer]")
-        messages.append({"role": "user", "content": text_of(pair[0])})
-        messages.append({"role": "assistant", "content": text_of(pair[1])})
-    parts = text_of(_cell(row, names["prompt"])) if names["prompt"] else "", text_of(row.get(names["query"] or ""))
+        messages += [*_said_by("user", pair[0], turns), *_said_by("assistant", pair[1], turns)]
+    asked = _cell(row, names["prompt"]) if names["prompt"] else ""
+    if isinstance(asked, list) and not names["query"]:
+        return [*messages, *_said_by("user", asked, turns)]
+    parts = text_of(asked), text_of(row.get(names["query"] or ""))
     content = "\n".join(part for part in parts if part) if names["query"] else parts[0]
-    messages.append({"role": "user", "content": content})
-    return messages
+    return [*messages, checked({"role": "user", "content": content})]
 
 
-def _answer(value: Any, turns: _Turns) -> list[Message]:
-    """Return a chosen or rejected answer: text, one turn, or a list of turns."""
-    if isinstance(value, dict):
-        return turns.messages([value])
-    if isinstance(value, list):
-        return turns.messages(value)
-    return [{"role": "assistant", "content": text_of(value)}]
+def _answered(row: dict[str, Any], names: Mapping[str, str | None], turns: _Turns) -> list[Message]:
+    """Return the answer of an alpaca row, with its thoughts where a column of its own holds them."""
+    answer = _said_by("assistant", _cell(row, names["response"]), turns)
+    thought: str = text_of(row.get(names["reasoning"] or ""))
+    if thought.strip():
+        if answer[-1].get("reasoning_content", thought) != thought:
+            raise UnusableError("think: one in the text and another beside it")
+        answer[-1]["reasoning_content"] = thought
+    return answer
 
 
-def _preference(row: dict[str, Any], names: Names, turns: _Turns, columns: dict[str, str] | None) -> Record:
-    chosen = _answer(_cell(row, names["chosen"]), turns)
-    rejected = _answer(_cell(row, names["rejected"]), turns)
-    if chosen and chosen[0]["role"] in ("user", "system"):
+def _preference(row: dict[str, Any], reading: _Reading, turns: _Turns) -> Record:
+    names = reading.names
+    if names["chosen"] is None:  # ms-swift: the conversation ends with the better answer
+        chosen = turns.messages(_cell(row, names["messages"]))
+    else:
+        chosen = _said_by("assistant", _cell(row, names["chosen"]), turns)
+    rejected = _said_by("assistant", _cell(row, names["rejected"]), turns)
+    if names["chosen"] is None and rejected and rejected[0]["role"] == "assistant":
+        last = next((i for i in reversed(range(len(chosen))) if chosen[i]["role"] == "user"), -1)
+        prompt, chosen = chosen[: last + 1], chosen[last + 1 :]
+    elif chosen and chosen[0]["role"] in ("user", "system"):
         # both are whole conversations (UltraFeedback, TRL's implicit prompt): the prompt is what they begin with
         same = 0
         while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
@@ -150,53 +233,56 @@ def _preference(row: dict[str, Any], names: Names, turns: _Turns, columns: dict[
             raise UnusableError("roles: chosen and rejected begin differently")
         prompt, chosen, rejected = chosen[:same], chosen[same:], rejected[same:]
     else:
-        prompt = _asked(row, names, turns, bool(columns and columns.get("prompt")))
+        column = _asked_in(tuple(row), reading)
+        if column is None:
+            prompt = _question(row, names, turns)
+        elif column in ("messages", "conversations") or column == names["messages"]:
+            prompt = turns.messages(_cell(row, column))
+        else:
+            prompt = _said_by("user", row[column], turns)
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "kind": "preference"}
 
 
-def _asked(row: dict[str, Any], names: Names, turns: _Turns, prompt_named: bool) -> list[Message]:
-    """Return the prompt of a preference row: a list of turns, an alpaca question, or the column `prompt` (TRL)."""
-    if prompt_named:
-        value = row.get(names["prompt"] or "")
-        return turns.messages(value) if isinstance(value, list) else _question(row, names)
-    column = names["messages"] or next((name for name in ("messages", "conversations") if name in row), None)
-    if column:
-        return turns.messages(_cell(row, column))
-    if "prompt" in row and names["prompt"] not in row:
-        value = row["prompt"]
-        return turns.messages(value) if isinstance(value, list) else [{"role": "user", "content": text_of(value)}]
-    return _question(row, names)
+def _asked_in(columns: tuple[str, ...], reading: _Reading) -> str | None:
+    """Return the column that holds the prompt of a preference row, turns or a text; None: an alpaca question."""
+    names = reading.names
+    if reading.prompt_named:
+        return None if names["query"] in columns else names["prompt"]
+    if names["messages"] or (held := [name for name in ("messages", "conversations") if name in columns]):
+        return names["messages"] or held[0]
+    return "prompt" if "prompt" in columns and names["prompt"] not in columns else None
 
 
-def _conversation(row: dict[str, Any], layout: str, names: Names, turns: _Turns) -> list[Message]:
-    if layout == "alpaca":
-        answer = text_of(_cell(row, names["response"]))
-        return [*_question(row, names), {"role": "assistant", "content": answer}]
-    default = "messages" if layout == "messages" else "conversations"
-    return turns.messages(_cell(row, names["messages"] or default))
+def _trimmed(messages: list[Message]) -> list[Message]:
+    """Return a conversation without the greeting before its first question and what follows its last answer."""
+    first = 1 if messages and messages[0]["role"] == "system" else 0
+    start = next((i for i, m in enumerate(messages) if m["role"] == "user"), len(messages))
+    end = next((i + 1 for i in reversed(range(len(messages))) if messages[i]["role"] == "assistant"), 0)
+    while end and messages[end - 1].get("tool_calls") and end > start:  # a call without its result is no answer
+        end = next((i + 1 for i in reversed(range(end - 1)) if messages[i]["role"] == "assistant"), 0)
+    return [*messages[:first], *messages[max(start, first) : end]]
 
 
 def _record(
-    row: dict[str, Any], layout: str | None, columns: dict[str, str] | None, tags: dict[str, str] | None
+    row: dict[str, Any], layout: str | None, columns: dict[str, str] | None, turns: _Turns, trim: bool
 ) -> Record:
-    names = _names(row, columns) if columns else COLUMNS
-    for word in MEDIA:
-        if (name := names[word]) in row and row[name]:
+    reading = _reading(tuple(row), layout, tuple(columns.items()) if columns else ())
+    names = reading.names
+    for name in (*MEDIA, names["images"], names["videos"], names["audios"]):
+        if name and row.get(name):
             raise UnusableError(f"media: column '{name}'")
-    turns = _Turns(tags) if tags else _PLAIN
-    layout = layout or _layout(row, names, columns)
-    if layout == "preference":
-        record = _preference(row, names, turns, columns)
+    if reading.kind == "preference":
+        record = _preference(row, reading, turns)
         opening = record["prompt"]
     else:
-        opening = _conversation(row, layout, names, turns)
+        if reading.kind == "alpaca":
+            opening = [*_question(row, names, turns), *_answered(row, names, turns)]
+        else:
+            opening = turns.messages(_cell(row, names["messages"]))
+        opening = _trimmed(opening) if trim else opening
         record = {"messages": opening, "kind": "chat"}
-    if (
-        (name := names["system"]) in row
-        and (system := text_of(row[name]))
-        and opening
-        and opening[0]["role"] != "system"
-    ):
+    system = text_of(row.get(names["system"] or ""))
+    if system and opening and opening[0]["role"] != "system":
         opening.insert(0, {"role": "system", "content": system})
     if "messages" in record:
         fault = conversation_fault(opening)
@@ -205,7 +291,7 @@ def _record(
         fault = fault or conversation_fault([*opening, *record["rejected"]])
     if fault:
         raise UnusableError(fault)
-    if (name := names["tools"]) in row and (tools := tools_of(row[name])):
+    if tools := tools_of(row.get(names["tools"] or "")):
         record["tools"] = tools
     return record
 
@@ -213,28 +299,31 @@ def _record(
 def chat(
     row: dict[str, Any],
     *,
-    layout: Layout | None = None,
+    layout: str | None = None,
     columns: dict[str, str] | None = None,
     tags: dict[str, str] | None = None,
+    trim: bool = False,
 ) -> list[Record] | str:
     """Return one record made of `row`, or the reason why there is none (what stands before `: ` is counted).
 
     The record has `messages` and kind `chat`, or `prompt`, `chosen`, `rejected` and kind `preference`; and `tools`
     where the row offers some.
 
-    layout: which layout the rows have, where their columns do not say it.
+    layout: which layout the rows have, where their columns do not say it: a name of layouts.toml.
     columns: LLaMA-Factory's words (`prompt`, `query`, `response`, `history`, `messages`, `system`, `tools`, `chosen`,
-      `rejected`) -> columns of the rows; `""`: the column of that default name is not to be used.
+      `rejected`) and `reasoning` -> columns of the rows; `""`: the column of that default name is not to be used.
     tags: LLaMA-Factory's words for the keys and roles of a turn (`role_tag`, `content_tag`, `user_tag`,
       `assistant_tag`, `observation_tag`, `function_tag`, `system_tag`) -> what the rows hold.
+    trim: cut what stands before the first question and after the last answer, instead of dropping the row.
 
     Reasons: `columns` (not the layout's, or a named column is missing), `empty` (no turns, or a user or assistant
     turn without text), `roles` (an unknown role; a conversation that does not begin with the user, after a system
     turn at most, or does not end with the assistant: a greeting or an unanswered question cannot be trained on as
-    they are), `media` (images and the like), `content` (an object instead of text), `tools` (calls or tools that
-    are no JSON), `loss`. Raises InputError for an unknown word in `columns` or `tags`.
+    they are), `media` (images and the like), `content` (an object or several texts instead of one), `tools` (calls or
+    tools that are no JSON), `think` (a thought that is empty or not closed), `loss`. Raises InputError for an unknown
+    word in `columns` or `tags`, and for an unknown layout.
     """
     try:
-        return [_record(row, layout, columns, tags)]
+        return [_record(row, layout, columns, _Turns(tags) if tags else _PLAIN, trim)]
     except UnusableError as reason:
         return str(reason)

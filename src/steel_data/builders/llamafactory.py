@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from steel_data.builders.chat import COLUMNS, TAGS, Layout
+from steel_data.builders.chat import COLUMNS, TAGS
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.read.formats import SUFFIXES, data_suffix
 from steel_data.read.rows import shown
 
-_LAYOUTS: dict[str, Layout] = {"alpaca": "alpaca", "sharegpt": "sharegpt", "openai": "messages"}
+_LAYOUTS: dict[str, str] = {"alpaca": "alpaca", "sharegpt": "sharegpt", "openai": "messages"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DatasetEntry:
 
     name: str
     files: tuple[str, ...]
-    layout: Layout
+    layout: str
     columns: dict[str, str]
     tags: dict[str, str] | None
     ranking: bool
@@ -84,7 +84,7 @@ def _files(path: Path, where: str, attributes: dict[str, Any]) -> tuple[str, ...
     return (str(place),)
 
 
-def _columns(where: str, attributes: dict[str, Any], layout: Layout) -> dict[str, str]:
+def _columns(where: str, attributes: dict[str, Any], layout: str) -> dict[str, str]:
     given = attributes.get("columns") or {}
     if "kto_tag" in given:
         raise InputError(f"{where}: kto_tag: single judged answers are not supported, only pairs (ranking).")

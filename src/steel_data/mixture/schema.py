@@ -9,7 +9,10 @@ _CALL = pa.struct([
     ("id", pa.string()), ("type", pa.string()),
     ("function", pa.struct([("name", pa.string()), ("arguments", pa.string())])),
 ])  # fmt: skip
-_EXTRA_TYPES = {"tool_calls": pa.list_(_CALL), "reasoning_content": pa.string(), "loss": pa.bool_()}
+_EXTRA_TYPES = {
+    "tool_calls": pa.list_(_CALL), "reasoning_content": pa.string(), "loss": pa.bool_(), "name": pa.string(),
+    "tool_call_id": pa.string(),
+}  # fmt: skip
 _COLUMNS = (
     ("source", pa.string()), ("language", pa.string()), ("language_score", pa.float32()), ("kind", pa.string()),
     ("origin_file", pa.string()), ("origin_row", pa.int64()), ("benchmark", pa.string()), ("item", pa.string()),

@@ -82,7 +82,8 @@ def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record
         _check_record(f"{where} row {raw.row}", builder.use, record)
         fault = conversation_fault(record["messages"]) if record.get("messages") is not None else None
         if fault:
-            return _unusable(builder, raw, f"{builder.use}:{fault}", "")
+            why, _, detail = fault.partition(": ")
+            return _unusable(builder, raw, f"{builder.use}:{why}", detail)
     row = _row(raw.row, part, record)
     if row["id"] is None:
         return _unusable(

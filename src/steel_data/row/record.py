@@ -15,7 +15,7 @@ Record = dict[str, Any]
 ROLES = ("system", "user", "assistant", "tool")
 KINDS = ("chat", "exam", "identity", "injected", "preference")
 # What a message may carry besides role and content. Where present they are part of the id.
-EXTRA_KEYS = ("loss", "reasoning_content", "tool_calls")
+EXTRA_KEYS = ("loss", "name", "reasoning_content", "tool_call_id", "tool_calls")
 
 
 def _sorted(value: Any) -> Any:
@@ -86,7 +86,7 @@ def text_view(record: Record) -> str:
 
 
 def conversation_fault(messages: list[Message]) -> str | None:
-    """Return why `messages` cannot be trained on (`empty`, `roles`), or None.
+    """Return why `messages` cannot be trained on (`empty`, or `roles: ` and where), or None.
 
     Right: at most one system message, first; then user; user is answered by assistant; assistant is followed by user or
     tool; tool by tool, assistant or user; the last turn is the assistant's. A turn without text is `empty`, unless it
@@ -102,11 +102,12 @@ def conversation_fault(messages: list[Message]) -> str | None:
         "tool": ("tool", "assistant", "user"),
     }
     previous = None
-    for message in messages:
+    for number, message in enumerate(messages):
         role = message["role"]
         if role not in after[previous]:
-            return "roles"
+            behind = f"behind {previous}" if previous else "first"
+            return f"roles: turn {number} is {role}, {behind}"
         if role in ("user", "assistant") and not message["content"].strip() and not message.get("tool_calls"):
             return "empty"
         previous = role
-    return None if previous == "assistant" else "roles"
+    return None if previous == "assistant" else f"roles: the last turn is {previous}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steel_data.builders.chat import chat
+from steel_data.builders.chat import chat, columns_read, layouts, recognised
 from steel_data.errors import InputError
 from steel_data.read.formats import read_chunks, scan_file
 from steel_data.row.record import conversation_fault, record_id
@@ -56,6 +56,184 @@ QA = [("user", "问"), ("assistant", "答")]
 )
 def test_layouts_are_recognised(row: dict) -> None:
     assert said(row) == QA
+
+
+@pytest.mark.parametrize("name", layouts())
+def test_every_published_layout_is_recognised_by_its_columns(name: str) -> None:
+    row = orjson.loads(layouts()[name].row)
+    assert recognised(row) == name
+    (record,) = chat(row)
+    assert isinstance(record, dict)
+    asked = [{"role": "user", "content": "问"}]
+    if record["kind"] == "preference":
+        assert record == {
+            "prompt": asked, "chosen": [{"role": "assistant", "content": "好"}],
+            "rejected": [{"role": "assistant", "content": "坏"}], "kind": "preference",
+        }  # fmt: skip
+    else:
+        thought = {"reasoning_content": "想"} if "想" in layouts()[name].row else {}
+        assert record["messages"] == [*asked, {"role": "assistant", "content": "答", **thought}]
+    assert chat(row, layout=name) == [record]
+
+
+@pytest.mark.parametrize("name", layouts())
+def test_a_layout_with_a_column_missing_or_of_another_type_is_another_layout_or_a_reason(name: str) -> None:
+    row = orjson.loads(layouts()[name].row)
+    for column in layouts()[name].needs:
+        without = {key: value for key, value in row.items() if key != column}
+        assert recognised(without) != name
+        for odd in (None, "", 7, {"x": 1}, [[1, 2, 3]], [None, None]):
+            made = chat({**row, column: odd})
+            assert isinstance(made, str) or made[0]["kind"] in ("chat", "preference"), (column, odd)
+            if isinstance(made, list) and column not in ("meta_instruction", "id", "reasoning_content"):
+                turns = made[0].get("messages") or [*made[0]["prompt"], *made[0]["chosen"], *made[0]["rejected"]]
+                assert odd == 7 or any(m["content"] == "7" for m in turns), (column, odd, made)
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"human": "问", "assistant": "答"}],
+        [{"Human": "问", "Assistant": "答"}],
+        [{"input": "问", "output": "答", "system": ""}],
+        [["问", "答"]],
+        ["问", "答"],
+        openai(("User", "问"), ("ASSISTANT", "答")),
+        *(openai(("human", "问"), (name, "答")) for name in ("chatgpt", "bing", "bard", "model", "bot", "GPT", "moss")),
+    ],
+)
+def test_turns_of_every_writing(turns: list) -> None:
+    assert said({"conversations": turns}) == QA
+
+
+def test_texts_in_a_list_are_never_joined() -> None:
+    assert chat({"instruction": "推荐", "output": ["甲", "乙"]}) == "content: a list of 2 where one text belongs"
+    assert chat({"instruction": ["一", "二"], "output": "甲"}) == "content: a list of 2 where one text belongs"
+    assert chat({"messages": openai(("user", "问"), ("assistant", ["甲", "乙"]))}) == (
+        "content: a list of 2 where one text belongs"
+    )
+    parts = [{"type": "text", "text": "答"}, {"type": "text", "text": "案"}]
+    assert said({"messages": openai(("user", "问"), ("assistant", parts))})[1] == ("assistant", "答案")
+
+
+def answered(**turn: object) -> list | str:
+    return chat({"messages": [{"role": "user", "content": "问"}, {"role": "assistant", **turn}]})
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"content": "答", "reasoning_content": "想"},
+        {"content": "答", "reasoning": "想"},
+        {"content": "答", "thinking": "想"},
+        {"content": "<think>想</think>答"},
+        {"content": "<think>\n想\n</think>\n\n答"},
+        {"content": "想\n</think>\n\n答"},  # the template had opened the tag
+        {"content": "<think>想</think>答", "reasoning_content": "想"},
+    ],
+)
+def test_thoughts_of_every_writing(turn: dict) -> None:
+    made = answered(**turn)
+    assert isinstance(made, list)
+    assert made[0]["messages"][1] == {"role": "assistant", "content": "答", "reasoning_content": "想"}
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        ({"content": "<think>想"}, "think: not closed"),
+        ({"content": "<think>\n\n</think>\n\n答"}, "think: empty"),
+        ({"content": "<think>想</think>答", "thinking": "别的"}, "think: one in the text and another beside it"),
+        ({"content": "答", "thinking": "甲", "reasoning": "乙"}, "think: 2 unlike thoughts in one turn"),
+        ({"content": "<think>想</think>"}, "empty"),
+    ],
+)
+def test_thoughts_that_cannot_be_learnt(turn: dict, reason: str) -> None:
+    assert answered(**turn) == reason
+
+
+@pytest.mark.parametrize("spelt", ["arguments", "parameters"])
+@pytest.mark.parametrize("text", [True, False])
+def test_arguments_under_either_name(spelt: str, text: bool) -> None:
+    given = '{"city":"杭州"}' if text else {"city": "杭州"}
+    made = answered(content="", tool_calls=[{"name": "weather", spelt: given}])
+    assert isinstance(made, list) or made == "roles: the last turn is tool"
+    assert made[0]["messages"][1]["tool_calls"] == [CALL]
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ({"name": "f", "args": {"x": 1}}, "tools: a call with 'args' where arguments belong"),
+        ({"name": "f", "arguments": [1]}, "tools: arguments that are no object; [1]"),
+        ({"name": "f", "arguments": '"{}"'}, 'tools: arguments that are no object; "{}"'),
+        (
+            {"name": "f", "arguments": {"a": 1}, "parameters": {"b": 1}},
+            "tools: a call with both arguments and parameters",
+        ),
+        ({"name": "", "arguments": {}}, "tools: a call without a name"),
+        ({"type": "code_interpreter", "function": {"name": "f"}}, "tools: a call of type code_interpreter"),
+    ],
+)
+def test_a_call_that_is_not_understood_is_never_an_empty_one(call: dict, reason: str) -> None:
+    made = answered(content="", tool_calls=[call])
+    assert isinstance(made, str) and made.startswith(reason)
+
+
+def test_names_and_ids_of_tools_travel_along() -> None:
+    calls = [{"id": i, "type": "function", "function": {"name": "w", "arguments": "{}"}} for i in ("c1", "c2")]
+    row = {
+        "messages": [
+            {"role": "user", "content": "问"},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "c2", "name": "w", "content": "30"},
+            {"role": "tool", "tool_call_id": "c1", "content": "33"},
+            {"role": "assistant", "content": "答"},
+        ]
+    }
+    (record,) = chat(row)
+    assert isinstance(record, dict)
+    assert record["messages"][2] == {"role": "tool", "content": "30", "name": "w", "tool_call_id": "c2"}
+    other = orjson.loads(orjson.dumps(record))
+    other["messages"][2]["tool_call_id"] = "c1"
+    assert record_id(other) != record_id(record)
+
+
+def test_functions_beside_the_messages_are_tools() -> None:
+    row = {"messages": openai(*QA), "functions": [{"name": "weather", "parameters": {}}]}
+    (record,) = chat(row)
+    assert isinstance(record, dict) and record["tools"] == [TOOL]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": openai(*QA), "image": "sheep.png"},
+        {"messages": openai(("user", "<image>几只"), ("assistant", "答"))},
+        {"messages": [{"role": "user", "content": "几只", "images": ["a.png"]}, openai(*QA)[1]]},
+    ],
+)
+def test_pictures_are_said(row: dict) -> None:
+    made = chat(row)
+    assert isinstance(made, str) and made.startswith("media: ")
+    assert said({"messages": openai(("user", "`<image>` 是什么标签"), ("assistant", "答"))})
+
+
+def test_trim_cuts_a_greeting_and_an_open_question() -> None:
+    row = {"messages": openai(("system", "s"), ("assistant", "您好"), *QA, ("user", "再问"))}
+    assert str(chat(row)).startswith("roles: turn 1 is assistant")
+    assert said(row, trim=True) == [("system", "s"), *QA]
+    assert chat({"messages": openai(("user", "问"))}, trim=True) == "empty"
+    assert said({"messages": openai(*QA)}, trim=True) == QA
+
+
+@pytest.mark.parametrize("name", layouts())
+def test_the_columns_that_are_read_are_those_that_change_the_record(name: str) -> None:
+    row = orjson.loads(layouts()[name].row)
+    read = columns_read(tuple({**row, "extra": 1, "score": 2}))
+    assert read <= set(row) and "extra" not in read
+    for column in row.keys() - read:
+        assert chat({**row, column: "other"}) == chat(row)
 
 
 def test_text_is_untouched_and_alpaca_parts_are_joined_by_one_line_break() -> None:
@@ -152,7 +330,7 @@ def test_reasoning_and_loss_are_kept() -> None:
             {"role": "user", "content": "一加一"},
             {"role": "assistant", "content": "3", "weight": 0},
             {"role": "user", "content": "再想"},
-            {"role": "assistant", "content": "2", "reasoning_content": "1+1", "loss": True, "name": "x"},
+            {"role": "assistant", "content": "2", "reasoning_content": "1+1", "loss": True, "mood": "x"},
         ]
     }
     (record,) = chat(row)
@@ -235,7 +413,7 @@ def test_the_prompt_of_whole_conversations_ends_before_the_answers_differ() -> N
         ({"conversations": turns(("human", "问"), ("gpt", "答"), ("human", "再问"))}, "roles"),
         ({"conversations": turns(("human", "问"), ("human", "问"), ("gpt", "答"))}, "roles"),
         ({"conversations": turns(("human", "问"), ("system", "x"), ("gpt", "答"))}, "roles"),
-        ({"conversations": turns(("human", "问"), ("bard", "答"))}, "roles: turn 1 has 'bard'"),
+        ({"conversations": turns(("human", "问"), ("narrator", "答"))}, "roles: turn 1 has 'narrator'"),
         ({"conversations": turns(("human", "问"), (None, "答"))}, "roles: turn 1 has no 'role'"),
         ({"conversations": [{"from": ["human"], "value": "x"}]}, "roles: turn 0 has '['human']'"),
         ({"conversations": [{"value": "x"}]}, "roles: turn 0 has no 'role'"),
@@ -335,7 +513,7 @@ KEYS = st.sampled_from(
 def test_any_row_gives_a_sound_record_or_a_reason(row: dict) -> None:
     made = chat(row)
     if isinstance(made, str):
-        assert made.split(": ")[0] in ("columns", "empty", "roles", "media", "content", "tools", "loss")
+        assert made.split(": ")[0] in ("columns", "empty", "roles", "media", "content", "tools", "think", "loss")
         return
     (record,) = made
     messages = record.get("messages") or [*record["prompt"], *record["chosen"]]

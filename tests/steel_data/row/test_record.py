@@ -69,4 +69,12 @@ def test_the_text_view_holds_what_is_said() -> None:
 )  # fmt: skip
 def test_which_conversations_can_be_trained_on(roles: str, fault: str | None) -> None:
     names = {"u": "user", "a": "assistant", "s": "system", "t": "tool"}
-    assert conversation_fault([{"role": names[r], "content": "x"} for r in roles]) == fault
+    found = conversation_fault([{"role": names[r], "content": "x"} for r in roles])
+    assert (found or "").partition(": ")[0] == (fault or "")
+
+
+def test_a_role_out_of_place_is_named_with_its_place() -> None:
+    turns = [{"role": "user", "content": "x"}, {"role": "user", "content": "y"}]
+    assert conversation_fault(turns) == "roles: turn 1 is user, behind user"
+    assert conversation_fault(turns[:1]) == "roles: the last turn is user"
+    assert conversation_fault([{"role": "assistant", "content": "x"}]) == "roles: turn 0 is assistant, first"
