@@ -297,8 +297,8 @@ def messages_of(
         plain = type(content) is str
         message = {"role": role, "content": content if plain else text_of(content)}
         if not plain or len(turn) > 2 or role == "call":
+            if any(turn.get(key) for key in MEDIA):
+                raise UnusableError(f"media: turn {number}")
             _add_extras(message, turn)
-        if any(turn.get(key) for key in MEDIA):
-            raise UnusableError(f"media: turn {number}")
         messages.append(checked(message))
     return messages
