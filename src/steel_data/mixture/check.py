@@ -266,7 +266,7 @@ def _check_row(where: str, row: Row, faults: _Faults) -> None:
         faults.add("chars is not the length of the conversation", where)
     fault = conversation_fault(record["messages"]) if record.get("messages") is not None else None
     if fault:
-        faults.add(f"the conversation cannot be trained on: {fault}", where)
+        faults.add(f"the conversation cannot be trained on: {fault.partition(': ')[0]}", where)
 
 
 def _record(row: Row) -> Row | None:

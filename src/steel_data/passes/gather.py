@@ -118,8 +118,8 @@ def _is_preference(plan: Plan) -> bool:
 
 def _extras(records: pl.DataFrame) -> set[str]:
     """Return what the schema must hold for some conversations: extra keys of messages, `tools`."""
-    # Inside a JSON string a quote is escaped, so `"loss":` can only be a key.
-    found = {k for k in EXTRA_KEYS if records["messages"].str.contains(f'"{k}":', literal=True).any()}
+    # Inside a JSON string a quote is escaped, so `,"name":` can only be a key, and not a function's, which comes first.
+    found = {k for k in EXTRA_KEYS if records["messages"].str.contains(f',"{k}":', literal=True).any()}
     return found | {"tools"} if records["tools"].is_not_null().any() else found
 
 

@@ -108,8 +108,8 @@ def _content(record: Record) -> dict[str, Any]:
         tools = orjson.loads(tools)
     whole = {**record, "tools": tools}
     try:
-        body = record["messages"] if record.get("messages") is not None else {
-            key: record[key] for key in ("prompt", "chosen", "rejected")
+        body = _ordered(record["messages"]) if record.get("messages") is not None else {
+            key: _ordered(record[key]) for key in ("prompt", "chosen", "rejected")
         }  # fmt: skip
         return {
             "id": record_id(whole),
@@ -119,6 +119,11 @@ def _content(record: Record) -> dict[str, Any]:
         }
     except (TypeError, UnicodeEncodeError):  # orjson's word for a lone surrogate
         return {"id": None}
+
+
+def _ordered(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages whose first keys are role and content: the gather pass finds the extras behind them."""
+    return [m if next(iter(m)) == "role" else {"role": m["role"], "content": m["content"], **m} for m in messages]
 
 
 def _check_record(where: str, use: str, record: Record) -> None:
