@@ -53,6 +53,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "layout": '"sharegpt"',
         "columns": '{ prompt = "question", response = "answer", query = "" }',
         "tags": '{ role_tag = "role", user_tag = "customer", assistant_tag = "agent" }',
+        "trim": "true",
     },
     "exam": {
         "style": "{ answer-first = 0.7, explain-first = 0.3 }",

@@ -45,7 +45,7 @@ def test_each_raw_row_is_a_record_several_or_a_reason(tmp_path: Path) -> None:
         ("''", "Right: a list of records, or a reason"),
         ("[{'text': 'x'}]", "made a record without messages"),
         ("[{'messages': [{'role': 'user', 'content': 1}]}]", "made a record without messages.*both strings"),
-        ("[{'messages': [{**TURNS[0], 'name': 'x'}, TURNS[1]]}]", "made a message with 'name'. Known: content, loss"),
+        ("[{'messages': [{**TURNS[0], 'mood': 'x'}, TURNS[1]]}]", "made a message with 'mood'. Known: content, loss"),
         ("[{'messages': [{'role': 'human', 'content': 'x'}]}]", "made a message of role 'human'. Known: assistant"),
         ("[{'messages': TURNS, 'kind': 'talk'}]", "made a record of kind 'talk'. Known: chat, exam"),
     ],
