@@ -52,7 +52,7 @@ _CONTENT = {"prompt", "query", "response", "messages", "chosen", "rejected"}
 
 
 @dataclass(frozen=True)
-class Layout:
+class ChatLayout:
     """A published layout: the columns that tell it, what LLaMA-Factory's words mean in it, and a miniature of ours."""
 
     source: str
@@ -71,10 +71,10 @@ class _Reading:
 
 
 @cache
-def layouts() -> dict[str, Layout]:
+def layouts() -> dict[str, ChatLayout]:
     """Return the published layouts by name, in the order in which they are tried."""
     table = tomllib.loads(files("steel_data.builders").joinpath("layouts.toml").read_text(encoding="utf-8"))
-    return {name: Layout(**entry) for name, entry in table.items() if name != "meaning"}
+    return {name: ChatLayout(**entry) for name, entry in table.items() if name != "meaning"}
 
 
 def recognised(columns: Collection[str]) -> str | None:

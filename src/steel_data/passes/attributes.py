@@ -198,8 +198,7 @@ class StageOfChunk:
         if on != "all":
             texts = compared_of(self.records, on, TURN)
             exact = np.array([xxhash.xxh3_64_intdigest(t.encode()) if t else 0 for t in texts], np.uint64)
-            keys = dedup.near_keys(TextBatch(texts)) if near else {}
-            return pl.DataFrame({"exact": exact, **keys})
+            return pl.DataFrame({"exact": exact, **(dedup.near_keys(TextBatch(texts)) if near else {})})
         number = pl.col("id").str.slice(0, 16).str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big")
         frame = self.records.select(number.fill_null(0).alias("exact"))
         if not near:
