@@ -80,7 +80,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "language": {"keep": '["zh", "en"]', "min_score": "0.5", "column": '"langdetect"', "trust": "true"},
     "length": {"min_chars": "10", "max_chars": "8000", "min_tokens": "4", "max_tokens": "2048"},
     "pattern": {"drop": "['(?i)as an ai language model']", "require": "['\\p{Han}']"},
-    "dedup": {"near": "false", "threshold": "0.8", "keep": '"longest"'},
+    "dedup": {"on": '"question"', "near": "false", "threshold": "0.8", "keep": '"longest"'},
     "decontaminate": {"benchmarks": '["ceval", "cmmlu", "own/exam.jsonl"]', "threshold": "0.8"},
 }
 

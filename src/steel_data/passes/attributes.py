@@ -7,7 +7,7 @@ used from memory; what the cache holds is read once, and of the records only the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -181,9 +181,8 @@ class StageOfChunk:
         wanted = [step.settings for step in self.job.steps if step.compares == "rows"]
         for on in dict.fromkeys(settings.on for settings in wanted):
             near = any(settings.near for settings in wanted if settings.on == on)
-            made_sure(
-                self._place(dedup_name(on), [dedup.VERSION, on, near]), lambda on=on, near=near: self._keys(on, near)
-            )
+            place = self._place(dedup_name(on), [dedup.VERSION, on, near])
+            made_sure(place, partial(self._keys, on, near))
         for benchmarks in self.job.benchmarks:
 
             def overlaps(benchmarks: Benchmarks = benchmarks) -> pl.DataFrame:

@@ -87,16 +87,16 @@ def own_words_of(records: pl.DataFrame) -> list[str]:
 def compared_of(records: pl.DataFrame, on: str, separator: str) -> list[str]:
     """Return what duplicates are told by: the turns of each row, one after another, joined by `separator`.
 
-    on: `all`: questions, answers, calls and results (of a preference both answers); `question`: what the user says;
-    `answer`: what the assistant says and calls. System turns and tools on offer are shared by many rows: left out.
+    on: `all`: the tools on offer, questions, answers, calls and results (of a preference both answers); `question`: what
+    the user says; `answer`: what the assistant says and calls. System turns are shared by many rows and left out.
     """
     roles = {"all": ("user", "assistant", "call", "tool"), "question": ("user",), "answer": ("assistant", "call")}[on]
     found = []
-    for body in records["messages"]:
+    for body, tools in zip(records["messages"], records["tools"], strict=True):
         turns = orjson.loads(body) if body is not None else []
         if isinstance(turns, dict):
             turns = [*turns["prompt"], *turns["chosen"], *turns["rejected"]]
-        texts = []
+        texts = [tools] if tools and on == "all" else []
         for turn in turns:
             said = [text for role, text in segments([turn]) if role in roles]
             if said:

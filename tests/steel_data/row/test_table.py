@@ -63,7 +63,15 @@ def test_a_mark_inside_a_text_is_no_turn():
 @pytest.mark.parametrize(
     ("on", "expected"),
     [
-        ("all", ["一|想\n二", '天气|weather {"city":"杭州"}|晴|晴天', "", "一|想\n二|坏"]),
+        (
+            "all",
+            [
+                "一|想\n二",
+                '[{"type":"function","function":{"name":"weather"}}]|天气|weather {"city":"杭州"}|晴|晴天',
+                "",
+                "一|想\n二|坏",
+            ],
+        ),
         ("question", ["一", "天气", "", "一"]),
         ("answer", ["想\n二", 'weather {"city":"杭州"}|晴天', "", "想\n二|坏"]),
     ],
