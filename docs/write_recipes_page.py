@@ -31,6 +31,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "mix": "{ budget_rows = 10_000 }",
         "train": "{ epochs = 3 }",
         "eval": '{ tasks = ["cmmlu"] }',
+        "allow_empty": "true",
     },
     "source": {
         "path": '["a/*.parquet", "b/*.jsonl.zst"]',

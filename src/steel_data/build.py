@@ -15,7 +15,7 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.attributes import index_of
 from steel_data.passes.gather import Gathered, gather
 from steel_data.passes.language_check import LanguageCheck
-from steel_data.passes.ledger import contamination, ledger
+from steel_data.passes.ledger import contamination, ledger, losses
 from steel_data.passes.map import MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
@@ -52,11 +52,15 @@ def build(
         head = manifest_head(prepared)
         finished = _finished(where.out, head)
         if finished is not None:
-            return Result(where.out, finished, fresh=False, warnings=prepared.warnings)
+            return Result(where.out, finished, fresh=False, warnings=_warnings(prepared, finished))
         sources = map_sources(prepared, workers)
         plan = decide(recipe, sources)
         manifest = _write(prepared, sources, plan, head, workers)
-        return Result(where.out, manifest, fresh=True, warnings=prepared.warnings)
+        return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
+
+
+def _warnings(prepared: Prepared, manifest: dict[str, Any]) -> tuple[str, ...]:
+    return (*prepared.warnings, *manifest.get("losses", ()))
 
 
 def _finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
@@ -78,6 +82,7 @@ def _write(
     """Write the mixture into a temporary folder and put it in place whole."""
     with replaced_folder(prepared.places.out) as fresh:
         accounts = ledger(plan, sources, prepared.raw_rows)
+        lost = losses(prepared.recipe, plan, accounts)
         check = LanguageCheck(plan, prepared.recipe.seed)
         with progress("gather", len(plan.frame)) as advance:
 
@@ -89,6 +94,8 @@ def _write(
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
         manifest["language_check"] = check.result()
+        if lost:
+            manifest["losses"] = lost
         from steel_data.card.write import write_card
 
         write_card(fresh, manifest)

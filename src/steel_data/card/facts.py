@@ -34,7 +34,7 @@ def facts(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "read": sum(a["read"] for a in accounts.values()),
         "dropped": sum(sum(a["dropped"].values()) for a in accounts.values()),
         "unreadable": {name: a["unreadable"] for name, a in accounts.items() if a["unreadable"]},
-        "warnings": manifest.get("warnings", []),
+        "warnings": [*manifest.get("warnings", []), *manifest.get("losses", [])],
         "contamination": [_contamination(manifest, benchmark, injected) for benchmark in manifest["contamination"]],
         # test splits that are trained on without the injector's marks
         "allowed": {s: reason for s, reason in manifest["test_splits"].items() if s not in set(injected["source"])},

@@ -32,6 +32,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from steel_data.errors import InputError
+from steel_data.row.record import check_language
 from steel_data.row.text import HAN, HANGUL, KANA, LATIN, LETTER, U64, TextBatch, distinct
 
 SEEN = 300  # characters of a text that fastText is shown: its cost is in proportion
@@ -79,6 +81,13 @@ class Language:
     min_score: float = 0.0
     column: str | None = None
     trust: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a code that no row can have: nothing would be kept."""
+        for code in self.keep:
+            check_language(code)
+        if not self.keep:
+            raise InputError('keep is empty: nothing would be kept. Right: keep = ["zh"].')
 
     def verdict(self) -> pl.Expr:
         """Return the reason of the drop (a string), or null: `language:ja`, `language:unsure`, `language:disagrees`."""

@@ -5,9 +5,11 @@ from typing import Any
 
 import polars as pl
 
+from steel_data.errors import InputError, excerpt
 from steel_data.mixture.manifest import broken_laws
 from steel_data.passes.map import MappedSource
 from steel_data.passes.plan import Plan
+from steel_data.recipe.load import Recipe
 from steel_data.row.table import UNREADABLE
 
 
@@ -43,6 +45,44 @@ def ledger(plan: Plan, sources: tuple[MappedSource, ...], read: dict[str, int]) 
         _balance(source.name, account, mine)
         accounts[source.name] = account
     return accounts
+
+
+def losses(recipe: Recipe, plan: Plan, accounts: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a warning for each source that keeps nothing, or loses nine rows in ten to one reason other than language.
+
+    Raises InputError, unless the recipe allows it, for a mixture without a row, and for a source of which the builder
+    can use no row: rows that it does not understand are a fault of the recipe, not a choice.
+    """
+    found = []
+    for s, source in enumerate(recipe.sources):
+        account = accounts[source.name]
+        if source.builder.injects or not account["built"] or not account["dropped"]:
+            continue
+        reason, lost = max(account["dropped"].items(), key=lambda entry: entry[1])
+        say = f"source '{source.name}' loses {lost:,} of {account['built']:,} rows to {reason}"
+        if not account["kept"]:
+            by_builder = all(r.startswith(f"{source.builder.use}:") for r in account["dropped"])
+            if by_builder and not recipe.allow_empty:
+                raise InputError(
+                    f"{recipe.path} [source.{source.name}]: the builder '{source.builder.use}' can use none of its "
+                    f"{account['built']:,} rows; most: {reason}{_example(plan, s, reason)}. "
+                    "Right: layout, columns or tags that fit them, or allow_empty = true."
+                )
+            found.append(f"{say}, and keeps none")
+        elif lost > 0.9 * account["built"] and not reason.startswith("language:"):
+            found.append(say)
+    if not any(account["written"] for account in accounts.values()) and not recipe.allow_empty:
+        why = "; ".join(found) or "its sources hold no rows"
+        raise InputError(f"{recipe.path}: the mixture is empty: {why}. Right: other filters, or allow_empty = true.")
+    return found
+
+
+def _example(plan: Plan, source: int, reason: str) -> str:
+    """Return what the first of a source's rows that falls for a reason was told, in brackets."""
+    row = plan.frame.filter((pl.col("source") == source) & (pl.col("reason") == reason)).select("chunk", "pos").row(0)
+    records = plan.chunks[row[0]][1].stages[0].records
+    error = pl.read_parquet(records, columns=["error"], glob=False)["error"][row[1]]
+    return f" ({excerpt(error, 120)})" if error else ""
 
 
 def _balance(name: str, account: dict[str, Any], rows: pl.DataFrame) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from steel_data.benchmarks.index import TURN
+from steel_data.errors import InputError, excerpt
 from steel_data.filters import dedup
 from steel_data.passes.attributes import dedup_name, overlap_name
 from steel_data.passes.map import MappedChunk, MappedSource
@@ -56,6 +57,11 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource]) -> Plan:
     Raises InputError where more is asked for than there is.
     """
     chunks = [(s, chunk) for s, source in enumerate(sources) for chunk in source.chunks]
+    if not chunks:
+        files = [file for source in sources for file in source.files]
+        raise InputError(
+            f"{recipe.path}: its inputs hold no rows: {excerpt(', '.join(files), 200)}. Right: files with rows."
+        )
     narrow = [part for source in sources for part in source.narrow]
     for source in sources:
         source.narrow.clear()

@@ -28,8 +28,8 @@ def _plain(value: Any) -> Any:
             return value if math.isfinite(value) else None
         case str() | int() | None:
             return value
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
+        case dict():  # in parquet every struct has all keys: null is what JSON leaves out
+            return {key: _plain(item) for key, item in value.items() if item is not None}
         case list() | tuple():
             return [_plain(item) for item in value]
         case datetime.datetime() | datetime.date() | datetime.time():
@@ -46,16 +46,19 @@ def _plain(value: Any) -> Any:
             return str(value)
 
 
-def _needs_care(kind: Any) -> bool:
-    """Say whether values of an Arrow type may need `_plain`: all but text, whole numbers, booleans and their nests."""
+def _needs_care(kind: Any, inside: bool = False) -> bool:
+    """Say whether values of an Arrow type may need `_plain`: all but text, whole numbers, booleans and their nests.
+
+    A struct inside another one needs it: what a call's arguments lack is null there (`inside`: we are in a struct).
+    """
     import pyarrow.types as t
 
     if t.is_struct(kind):
-        return any(_needs_care(kind.field(i).type) for i in range(kind.num_fields))
+        return inside or any(_needs_care(kind.field(i).type, True) for i in range(kind.num_fields))
     if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind):
-        return _needs_care(kind.value_type)
+        return _needs_care(kind.value_type, inside)
     if t.is_dictionary(kind):
-        return _needs_care(kind.value_type)
+        return _needs_care(kind.value_type, inside)
     return not (
         t.is_string(kind) or t.is_large_string(kind) or t.is_integer(kind) or t.is_boolean(kind) or t.is_null(kind)
     )

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from steel_data.errors import InputError, nearest
 from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
+from steel_data.row.record import check_language
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -92,6 +93,11 @@ class Mix(_Table):
     def _consistent(self) -> "Mix":
         if self.budget_rows and self.budget_tokens:
             raise ValueError("budget_rows and budget_tokens are both given. Right: one of them")
+        try:
+            for code in self.languages or ():
+                check_language(code)
+        except InputError as error:
+            raise ValueError(f"languages: {str(error).rstrip('.')}") from None
         if self.languages is not None and abs(sum(self.languages.values()) - 1) > 1e-6:
             raise ValueError(f"languages sum to {sum(self.languages.values()):g}. Right: shares that sum to 1")
         return self
@@ -124,6 +130,9 @@ class RecipeTables(_Table):
     )
     source: dict[str, Source] = Field(default_factory=dict, description="The sources, in order of priority for dedup.")
     mix: Mix = Field(default_factory=Mix, description="Size and languages of the mixture.")
+    allow_empty: bool = Field(
+        default=False, description="Whether a mixture without a row, or a source that loses all of them, is no error."
+    )
     train: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_train` (docs/training.md).")
     eval: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_eval` (docs/scoring.md).")
 
@@ -150,6 +159,7 @@ class Recipe:
     sources: tuple[BoundSource, ...]
     filters: tuple[Filter, ...]
     mix: Mix
+    allow_empty: bool
     train: dict[str, Any]
     eval: dict[str, Any]
     merged: dict[str, Any]
@@ -197,7 +207,8 @@ def load(path: str | Path) -> Recipe:
     tokenizer = tables.tokenizer or tables.train.get("tokenizer")
     return Recipe(
         path=path, name=name, seed=tables.seed, tokenizer=tokenizer, data_root=tables.data_root, sources=tuple(sources),
-        filters=filters, mix=tables.mix, train=tables.train, eval=tables.eval, merged=merged,
+        filters=filters, mix=tables.mix, allow_empty=tables.allow_empty, train=tables.train, eval=tables.eval,
+        merged=merged,
     )  # fmt: skip
 
 

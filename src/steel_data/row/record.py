@@ -9,13 +9,40 @@ from typing import Any
 import orjson
 import xxhash
 
+from steel_data.errors import InputError, excerpt, nearest
+
 Message = dict[str, Any]
 Record = dict[str, Any]
 
+# The codes of fastText's lid.176, and `und`: a text without letters.
+_LANGUAGES = """
+    af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de
+    diq dsb dty dv el eml en eo es et eu fa fi fr frr fy ga gd gl gn gom gu gv he hi hif hr hsb ht hu hy ia id ie
+    ilo io is it ja jbo jv ka kk km kn ko krc ku kv kw ky la lb lez li lmo lo lrc lt lv mai mg mhr min mk ml mn mr
+    mrj ms mt mwl my myv mzn nah nap nds ne new nl nn no oc or os pa pam pfl pl pms pnb ps pt qu rm ro ru rue sa sah
+    sc scn sco sd sh si sk sl so sq sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz vec vep vi vls vo wa war wuu
+    xal xmf yi yo yue zh und
+"""
+LANGUAGES = frozenset(_LANGUAGES.split())
+# What people write for them.
+_MEANT = {
+    "cn": "zh", "zh-cn": "zh", "zh-hans": "zh", "chinese": "zh", "cmn": "zh", "jp": "ja", "kr": "ko", "eng": "en",
+    "english": "en",
+}  # fmt: skip
 ROLES = ("system", "user", "assistant", "tool")
 KINDS = ("chat", "exam", "identity", "injected", "preference")
 # What a message may carry besides role and content. Where present they are part of the id.
 EXTRA_KEYS = ("loss", "name", "reasoning_content", "tool_call_id", "tool_calls")
+
+
+def check_language(code: str) -> None:
+    """Raise InputError for a language code that no row can have."""
+    if code in LANGUAGES:
+        return
+    plain = code.lower().replace("_", "-")
+    meant = plain if plain in LANGUAGES else _MEANT.get(plain)
+    hint = f" Did you mean '{meant}'?" if meant else nearest(code, LANGUAGES, show_known=False)
+    raise InputError(f"no language '{excerpt(code, 20)}'.{hint} Right: an ISO code such as zh, en, ja, ko, yue.")
 
 
 def _sorted(value: Any) -> Any:

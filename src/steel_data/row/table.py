@@ -87,8 +87,8 @@ def own_words_of(records: pl.DataFrame) -> list[str]:
 def compared_of(records: pl.DataFrame, on: str, separator: str) -> list[str]:
     """Return what duplicates are told by: the turns of each row, one after another, joined by `separator`.
 
-    on: `all`: the tools on offer, questions, answers, calls and results (of a preference both answers); `question`: what
-    the user says; `answer`: what the assistant says and calls. System turns are shared by many rows and left out.
+    on: `all`: tools on offer, questions, answers, calls, results (of a preference both answers); `question`: what the
+    user says; `answer`: what the assistant says and calls. System turns are shared by many rows and left out.
     """
     roles = {"all": ("user", "assistant", "call", "tool"), "question": ("user",), "answer": ("assistant", "call")}[on]
     found = []
