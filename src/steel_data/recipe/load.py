@@ -159,10 +159,10 @@ class Recipe:
     sources: tuple[BoundSource, ...]
     filters: tuple[Filter, ...]
     mix: Mix
-    allow_empty: bool
     train: dict[str, Any]
     eval: dict[str, Any]
     merged: dict[str, Any]
+    allow_empty: bool = False
 
     def source(self, name: str) -> BoundSource:
         """Return a source by name (InputError with the nearest name)."""

@@ -92,7 +92,7 @@ def test_there_is_always_a_dropped_file_with_the_columns(make: Make, tmp_path: P
 
 def test_an_empty_mixture_is_written_and_says_why(make: Make, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", chat_rows(3))
-    result = make(SOURCE + 'filters = [{ use = "length", min_chars = 100_000 }]\n')
+    result = make("allow_empty = true\n" + SOURCE + 'filters = [{ use = "length", min_chars = 100_000 }]\n')
     assert result.manifest["rows"] == 0
     assert len(read_train(result.folder)) == 0
     assert read_dropped(result.folder)["reason"].to_list() == ["length:too-short"] * 3
