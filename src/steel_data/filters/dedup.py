@@ -45,7 +45,7 @@ WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
 _PART = 1000  # rows whose minima are made at once
 SHORT = 64  # characters: below it a turn is compared letter by letter
 # What a letter changes in a short text: words that touch a sign of code or mathematics or hold a digit, indentation.
-_CODE = re.compile(r"[\w.]*[(){}\[\]=<>+*/^\\|&%$#@~\d²³¹⁰-₟][\w.(){}\[\]=<>+*/^\\|&%$#@~-]*|\n[ \t]+")
+_CODE = re.compile(r"[\w.]*[(){}\[\]=<>+*/^\\|&%$#@~\d²³¹⁰-₟][\w.(){}\[\]=<>+*/^\\|&%$#@~-]*|\n[ \t]+(?=\S)")
 _BATCH = 200_000  # rows whose shingles are held at once while pairs are verified (about 220 MB)
 
 

@@ -91,7 +91,7 @@ def test_dropped_by_a_filter_with_step_reason_and_text(mixture: Path) -> None:
 def test_duplicate_names_the_row_that_stayed_and_where(mixture: Path) -> None:
     answer = ask(mixture, "b.jsonl:20")
     (found,) = answer.found
-    assert (found.verdict, found.row["reason"]) == ("dropped", "dedup:exact")
+    assert (found.verdict, found.row["reason"]) == ("dropped", "dedup:near")
     assert found.witness is not None
     (stayed,) = ask(mixture, "a.jsonl:3").found
     assert found.witness.id == stayed.row["id"]
