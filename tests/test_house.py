@@ -53,10 +53,6 @@ LATER = {
     "short": set(),
     "untested": {
         "steel_data/cli.py",
-        "steel_data/read/blocks.py",
-        "steel_data/read/csv_rows.py",
-        "steel_data/read/parquet_rows.py",
-        "steel_data/read/rows.py",
     },
 }
 

@@ -182,45 +182,6 @@ def test_truncated_and_corrupt_files(tmp_path: Path, name: str, damage: str) -> 
     assert str(caught.value).startswith(path.as_posix()) and "etch it again" in str(caught.value)
 
 
-def test_csv_rows_of_the_wrong_width_and_code(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(b'a,b\n1,2\n1\n1,2,3\n"x"y,2\n\xb0,2\n\xed\xa0\x80,2\n5,"6\n7"\n1\r2,3\n9,9')
-    rows = rows_of(path)
-    assert [row.value for row in rows if row.value] == [
-        {"a": "1", "b": "2"},
-        {"a": "5", "b": "6\n7"},
-        {"a": "9", "b": "9"},
-    ]
-    assert [row.row for row in rows] == list(range(9))
-    assert [row.error for row in rows if row.error] == [
-        "line 3: 1 field, the header has 2; 1",
-        "line 4: 3 fields, the header has 2; 1 | 2 | 3",
-        "line 5: broken csv (',' expected after '\"')",
-        "line 6: not UTF-8 (byte 0xb0); ? | 2",
-        "line 7: not UTF-8 (byte 0xed); ??? | 2",
-        rows[7].error,
-    ]
-    assert rows[7].error is not None and rows[7].error.startswith("line 10: broken csv (new-line")
-
-
-def test_parquet_rows_of_bytes_and_broken_text(tmp_path: Path) -> None:
-    image = pa.array([b"ok", b"\xff\xd8\xff", b"ok"], pa.binary())
-    pq.write_table(pa.table({"n": [1, 2, 3], "image": image}), tmp_path / "a.parquet")
-    rows = rows_of(tmp_path / "a.parquet")
-    assert [row.value for row in rows] == [{"n": 1, "image": "ok"}, None, {"n": 3, "image": "ok"}]
-    assert rows[1].error == "row 1 (counted from 0): column 'image' holds bytes, not text"
-    text = pa.Array.from_buffers(pa.string(), 3, pa.array([b"ok", b"\xb0", b"ok"], pa.binary()).buffers())
-    pq.write_table(pa.table({"t": text}), tmp_path / "b.parquet")
-    rows = rows_of(tmp_path / "b.parquet")
-    assert [row.error for row in rows] == [None, "row 1 (counted from 0): not UTF-8", None]
-
-
-def test_two_parquet_columns_of_one_name(tmp_path: Path) -> None:
-    pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="two columns are named 'a'"):
-        scan_file(tmp_path / "a.parquet")
-
-
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         scan_file(tmp_path / "none.jsonl")

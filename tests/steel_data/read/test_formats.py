@@ -1,10 +1,6 @@
 """Reading: every format gives the same rows, chunks tile the file, and nothing but bytes decides where they lie."""
 
 import csv
-import dataclasses
-import datetime
-import decimal
-import gc
 import gzip
 import hashlib
 import io
@@ -17,13 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given
-from hypothesis import strategies as st
 
 from steel_data.read import json_rows as json_lines
-from steel_data.read.blocks import SMALL_BYTES
 from steel_data.read.formats import read_chunks, scan_file
-from steel_data.read.json_rows import _LineCounter, _rows_of_piece
+from steel_data.read.json_rows import _rows_of_piece
 from steel_data.read.rows import FileScan, RawRow, json_row
 
 ROWS = [
@@ -107,21 +100,6 @@ def test_chunks_tile_the_file_and_can_be_read_apart(tmp_path: Path, kind: str, p
     assert read(path, scan, []) == []
 
 
-def test_borders_do_not_depend_on_compression(tmp_path: Path) -> None:
-    for kind in ("jsonl", "json", "csv"):
-        data = WRITERS[kind](ROWS)
-        plain = scan_file(write(tmp_path, f"a.{kind}", data), 1000)
-        for pack in (".gz", ".zst"):
-            packed = scan_file(write(tmp_path, f"a.{kind}{pack}", PACKERS[pack](data)), 1000)
-            assert packed.chunks == plain.chunks
-
-
-def test_scan_is_plain_data(tmp_path: Path) -> None:
-    scan = scan_file(write(tmp_path, "a.jsonl", WRITERS["jsonl"](ROWS)), 1000)
-    held = orjson.loads(orjson.dumps(dataclasses.asdict(scan)))
-    assert held["rows"] == 200 and held["chunks"][1]["index"] == 1
-
-
 def test_blank_lines_are_counted_but_are_no_records(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jsonl", b'\n{"a":1}\r\n \t\r\n\n{"a":2}\n\n{"a":3}')
     for chunk_bytes in (1, 5, 2**20):
@@ -136,70 +114,6 @@ def test_blank_lines_are_counted_but_are_no_records(tmp_path: Path) -> None:
 def test_content_tells_lines_from_array(tmp_path: Path, name: str, data: bytes, bom: bytes) -> None:
     path = write(tmp_path, name, bom + data)
     assert [row.value for row in read(path, scan_file(path))] == [{"a": 1}, {"a": 2}]
-
-
-@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
-def test_a_file_without_records_is_no_error(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path, name, gzip.compress(b"") if name.endswith("gz") else b"")
-    scan = scan_file(path)
-    assert (scan.rows, scan.chunks, read(path, scan)) == (0, (), [])
-    assert scan_file(write(tmp_path, "empty.json", b"[ \n ]")).rows == 0
-
-
-def test_csv_quoted_line_breaks_byte_order_mark_and_nameless_index(tmp_path: Path) -> None:
-    data = b'\xef\xbb\xbf,Question,A\r\n0,"\xe9\x92\xa2\r\n""1""",x\r\n\r\n1,"a,b",\r\n'
-    path = write(tmp_path, "a.csv", data)
-    rows = read(path, scan_file(path))
-    assert [row.value for row in rows] == [
-        {"": "0", "Question": '钢\r\n"1"', "A": "x"},
-        {"": "1", "Question": "a,b", "A": ""},
-    ]
-
-
-def test_several_members_and_frames_are_one_stream(tmp_path: Path) -> None:
-    halves = WRITERS["jsonl"](ROWS[:100]), WRITERS["jsonl"](ROWS[100:])
-    for pack in (".gz", ".zst"):
-        path = write(tmp_path, f"a.jsonl{pack}", b"".join(PACKERS[pack](half) for half in halves))
-        assert [row.value for row in read(path, scan_file(path))] == ROWS
-
-
-def test_parquet_values_become_json(tmp_path: Path) -> None:
-    table = pa.table(
-        {
-            "day": [datetime.date(2024, 2, 29), None],
-            "at": [datetime.datetime(2024, 2, 29, 1, 2, 3), None],
-            "score": pa.array([float("nan"), 0.5], pa.float64()),
-            "price": pa.array(
-                [decimal.Decimal("1.50"), decimal.Decimal("0.10000000000000000001")], pa.decimal128(30, 20)
-            ),
-            "turns": [[{"from": "human", "value": "你好", "weight": float("inf")}], []],
-            "old_text": pa.array(["钢".encode(), b""], pa.binary()),
-        }
-    )
-    pq.write_table(table, tmp_path / "a.parquet")
-    first, second = read(tmp_path / "a.parquet", scan_file(tmp_path / "a.parquet"))
-    assert first.value == {
-        "day": "2024-02-29",
-        "at": "2024-02-29T01:02:03",
-        "score": None,
-        "price": 1.5,
-        "turns": [{"from": "human", "value": "你好", "weight": None}],
-        "old_text": "钢",
-    }
-    assert second.value is not None and second.value["price"] == "0.10000000000000000001"
-    assert orjson.dumps([first.value, second.value])
-
-
-def test_a_large_row_group_is_read_in_parts(tmp_path: Path) -> None:
-    rows = [{"i": i, "text": hashlib.sha256(str(i).encode()).hexdigest() * 4} for i in range(20_000)]
-    path = write(tmp_path, "a.parquet", as_parquet(rows, row_group_size=20_000))
-    scan = scan_file(path, 2**20)
-    assert len(scan.chunks) > 3 and {(chunk.start, chunk.end) for chunk in scan.chunks} == {(0, 1)}
-    assert [row.value for row in read(path, scan, [3, 1])] == [
-        rows[row]
-        for i in (1, 3)
-        for row in range(scan.chunks[i].first_row, scan.chunks[i].first_row + scan.chunks[i].rows)
-    ]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.json.zst", "a.csv"])
@@ -279,48 +193,3 @@ def test_sound_lines_are_not_parsed_one_by_one(tmp_path: Path, monkeypatch: pyte
     path = write(tmp_path, "a.jsonl", WRITERS["jsonl"](ROWS).replace(b"\n", b"\r\n"))
     monkeypatch.setattr(json_lines, "_line_by_line", lambda *_: pytest.fail("line by line"))
     assert [row.value for row in read(path, scan_file(path))] == ROWS
-
-
-@pytest.mark.parametrize("pack", PACKERS)
-def test_rows_over_several_blocks_are_whole(tmp_path: Path, pack: str) -> None:
-    """Long and short lines, a last one without its end, chunk ends inside a block: nothing is lost at a border."""
-    rows = [{"i": i, "text": "钢" * (i * 7919 % 60_000 if i % 9 == 0 else i % 50)} for i in range(300)]
-    data = b"\n".join(orjson.dumps(row) for row in rows)
-    assert len(data) > 10 * SMALL_BYTES
-    path = write(tmp_path, f"a.jsonl{pack}", PACKERS[pack](data))
-    for chunk_bytes in (1, SMALL_BYTES - 1, 3 * SMALL_BYTES, 2**24):
-        scan = scan_file(path, chunk_bytes)
-        assert [(row.row, row.value) for row in read(path, scan)] == list(enumerate(rows))
-
-
-@pytest.mark.parametrize(("kind", "pack"), CASES)
-def test_rows_that_are_not_taken_do_no_harm_to_the_next_chunk(tmp_path: Path, kind: str, pack: str) -> None:
-    path = write(tmp_path, f"rows.{kind}{pack}", PACKERS[pack](WRITERS[kind](ROWS)))
-    scan = scan_file(path, 700)
-    firsts = [next(rows).value for _, rows in read_chunks(path, scan, range(len(scan.chunks)))]
-    assert firsts == [ROWS[chunk.first_row] for chunk in scan.chunks]
-
-
-@given(st.lists(st.text(alphabet="a \n\r\x0b", max_size=6), max_size=12))
-def test_lines_are_counted_the_same_however_the_blocks_fall(blocks: list[str]) -> None:
-    counter = _LineCounter()
-    for block in blocks:
-        counter.feed(block.encode())
-    *finished, last = "".join(blocks).encode().split(b"\n")
-    assert counter.lines == len(finished)
-    assert counter.records == sum(1 for line in finished if line.strip())
-    assert counter.open == bool(last.strip())
-
-
-def test_the_collector_is_as_it_was(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.jsonl", WRITERS["jsonl"](ROWS))
-    scan = scan_file(path, 1000)
-    for on in (True, False):
-        (gc.enable if on else gc.disable)()
-        try:
-            for _, rows in read_chunks(path, scan, [0, 1]):
-                for _ in rows:
-                    assert gc.isenabled() is on  # the consumer of a row may make cycles
-            assert gc.isenabled() is on
-        finally:
-            gc.enable()
