@@ -44,18 +44,6 @@ FOREIGN = {
     "data/parser.py",
     "src/llamafactory/data/parser.py",
 }
-# What these rules still find in rooms that are being mended; emptied when they land, then deleted.
-LATER = {
-    "named": set(),
-    "tuples": set(),
-    "classes": set(),
-    "names": set(),
-    "short": set(),
-    "untested": {
-        "steel_data/cli.py",
-    },
-}
-
 PACKAGES = ("steel_data", "steel_train", "steel_eval")  # each may import those before it
 HEAVY = {"torch", "transformers", "trl", "datasets", "peft", "accelerate", "lm_eval", "scipy"}
 # import name -> distribution, where they differ
@@ -189,7 +177,7 @@ def test_no_parameter_is_a_tuple_of_unlike_things():
                         elements = part.slice.elts if isinstance(part.slice, ast.Tuple) else [part.slice]
                         if len({ast.unparse(e) for e in elements} - {"..."}) > 1:
                             unlike.add(f"{name_of(path)}:{function.name}:{parameter.arg}")
-    assert unlike - LATER["tuples"] == set()
+    assert unlike == set()
 
 
 def alternatives(annotation):
@@ -206,7 +194,7 @@ def test_no_two_public_classes_of_a_package_have_one_name():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where[module_of(path).partition(".")[0], node.name].append(name_of(path))
     twice = {f"{package}: {name}": files for (package, name), files in where.items() if len(files) > 1}
-    assert {k: v for k, v in twice.items() if k not in LATER["classes"]} == {}
+    assert twice == {}
 
 
 def test_a_module_s_name_recurs_in_another_room_only():
@@ -216,7 +204,7 @@ def test_a_module_s_name_recurs_in_another_room_only():
         if not path.name.startswith("__") and len(path.relative_to(SRC).parts) > 2:
             where[(*room_of(module_of(path)), path.stem)].append(name_of(path))
     twice = {name: files for (*_, name), files in where.items() if len(files) > 1}
-    assert {k: v for k, v in twice.items() if k not in LATER["names"]} == {}
+    assert twice == {}
 
 
 def test_a_short_module_says_why_it_stands_apart():
@@ -226,7 +214,7 @@ def test_a_short_module_says_why_it_stands_apart():
         if lines(path) < SHORT and not path.name.startswith("__")
         if not re.search(r"\(apart: \S.*\)", (ast.get_docstring(tree(path)) or "").partition("\n")[0])
     }
-    assert unsaid - LATER["short"] == set()
+    assert unsaid == set()
 
 
 def test_each_long_module_has_a_test_file_of_its_name():
@@ -236,7 +224,7 @@ def test_each_long_module_has_a_test_file_of_its_name():
         if lines(path) >= LONG and not path.name.startswith("__")
         if not (ROOT / "tests" / path.relative_to(SRC).parent / f"test_{path.name}").is_file()
     }
-    assert untested - LATER["untested"] == set()
+    assert untested == set()
 
 
 @pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
@@ -276,7 +264,7 @@ def test_files_that_comments_name_exist():
         for name in re.findall(r"(?<![\w/.-])((?:\w+/)*\w+\.py)\b", path.read_text(encoding="utf-8"))
         if name not in FOREIGN and not any(file.endswith(f"/{name}") for file in there)
     }
-    assert gone - LATER["named"] == set()
+    assert gone == set()
 
 
 def test_imports_point_one_way():

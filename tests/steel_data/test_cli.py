@@ -1,0 +1,52 @@
+"""The commands: each says what it does, takes what it names, and ends as the others do."""
+
+from pathlib import Path
+
+import pytest
+from tests.steel_data.toys import chat_rows, write_jsonl
+from typer.testing import CliRunner
+
+from steel_data.cli import app
+
+COMMANDS = sorted(c.name or c.callback.__name__ for c in app.registered_commands)
+WANTED = {"build", "plan", "check", "show", "why", "diff", "export", "fetch", "sample"}
+
+
+def run(*arguments: object) -> str:
+    done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_commands_of_the_contract_are_there() -> None:
+    assert set(COMMANDS) >= WANTED
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_says_what_it_is(command: str) -> None:
+    found = next(c for c in app.registered_commands if (c.name or c.callback.__name__) == command)
+    assert len((found.callback.__doc__ or "").strip()) > 20
+    assert "Usage" in run(command, "--help")
+
+
+def test_an_unknown_option_is_status_2() -> None:
+    done = CliRunner().invoke(app, ["build", "r.toml", "--worker", "2"])
+    assert done.exit_code == 2
+
+
+def test_a_recipe_goes_through_plan_build_check_show_and_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(12))
+    (tmp_path / "r.toml").write_text('[source.a]\npath = "a.jsonl"\n', encoding="utf-8")
+    assert "12" in run("plan", "r.toml")
+    folder = tmp_path / "runs/r/mixture"
+    assert "12 rows" in run("build", "r.toml", "--workers", 1)
+    built = (folder / "manifest.json").stat().st_mtime_ns
+    run("build", "r.toml", "--workers", 1)
+    assert (folder / "manifest.json").stat().st_mtime_ns == built  # verified, not built again
+    assert run("check", folder)
+    assert "user" in run("show", folder)
+    run("export", folder, "--to", "messages", "--out", tmp_path / "out")
+    assert any((tmp_path / "out").rglob("*.jsonl"))
