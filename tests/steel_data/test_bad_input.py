@@ -95,7 +95,8 @@ BAD = {
     ),
     "take too many tokens": (SOURCE + "take_tokens = 1_000_000\n", "take_tokens = 1,000,000, but "),
     "budget too large": (SOURCE + "[mix]\nbudget_rows = 13\n", "[mix]: budget_rows = 13, but there are 12. Right: "),
-    "language absent": (SOURCE + "[mix]\nlanguages = { zz = 1.0 }\n", "[mix]: languages: no row is 'zz'."),
+    "language absent": (SOURCE + "[mix]\nlanguages = { ja = 1.0 }\n", "[mix]: languages: no row is 'ja'."),
+    "language unknown": (SOURCE + "[mix]\nlanguages = { zz = 1.0 }\n", "[mix]: languages: no language 'zz'."),
     "not UTF-8 at all": (
         '[source.a]\npath = "gb.jsonl"\n',
         "gb.jsonl: none of its 3 rows can be read; the first: line 1",

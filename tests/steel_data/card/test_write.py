@@ -169,7 +169,9 @@ def test_warnings_of_the_build_are_on_the_card(make: Make, tmp_path: Path) -> No
 
 def test_the_mixture_that_lost_every_row_has_a_card(make: Make, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", chat_rows(3))
-    result = make('[source.a]\npath = "a.jsonl"\nfilters = [{ use = "length", min_chars = 99999 }]\n')
+    result = make(
+        'allow_empty = true\n[source.a]\npath = "a.jsonl"\nfilters = [{ use = "length", min_chars = 99999 }]\n'
+    )
     assert result.manifest["rows"] == 0
     assert "length:too-short" in (result.folder / "card.html").read_text(encoding="utf-8")
 
