@@ -81,6 +81,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "language": {"keep": '["zh", "en"]', "min_score": "0.5", "column": '"langdetect"', "trust": "true"},
     "length": {"min_chars": "10", "max_chars": "8000", "min_tokens": "4", "max_tokens": "2048"},
     "pattern": {"drop": "['(?i)as an ai language model']", "require": "['\\p{Han}']"},
+    "quality": {"checks": '["html", "mojibake", "same-answers"]'},
+    "clean": {"entities": "false", "residue": "true", "whitespace": "false"},
     "dedup": {"on": '"question"', "near": "false", "threshold": "0.8", "keep": '"longest"'},
     "decontaminate": {"benchmarks": '["ceval", "cmmlu", "own/exam.jsonl"]', "threshold": "0.8"},
 }
@@ -152,6 +154,8 @@ STEP_EXAMPLES = {
     "language": 'filters = [{ use = "language", keep = ["zh", "en"] }]',
     "length": 'filters = [{ use = "length", min_chars = 10, max_tokens = 2048 }]',
     "pattern": "filters = [{ use = \"pattern\", drop = ['(?i)as an ai language model', '作为一个人工智能'] }]",
+    "quality": 'filters = [{ use = "quality", checks = ["html", "mojibake"] }]',
+    "clean": 'filters = [{ use = "clean", whitespace = false }, { use = "quality" }]',
     "dedup": 'filters = [{ use = "dedup", near = false }]',
     "decontaminate": 'filters = [{ use = "decontaminate", benchmarks = ["ceval", "cmmlu"] }]',
 }

@@ -1,4 +1,4 @@
-"""Three small mixtures byte for byte: what a change of the code does to data cannot slip by.
+"""Small mixtures byte for byte: what a change of the code does to data cannot slip by.
 
 A difference that is meant: `python tests/golden/renew.py`, read the diff, commit it with the change (and CHANGELOG.md).
 """

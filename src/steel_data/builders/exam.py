@@ -28,6 +28,7 @@ MedQA, CMB and JEC-QA (docs/datasets.md says how they look); anything else is sa
 | answer-first, explanation `略`, `无`, `见解析`, … | the same | note `placeholder-explanation` |
 | answer-first, explanation only `故选：C` or the key | kept as it is | note `only-conclusion` |
 | explain-first, any of these three | no record | reason `no-explanation` |
+| explain-first, the explanation concludes another answer than the key | kept as worded | note `contradicts-key` |
 | explain-first, the cut takes over 40 characters (`故选项A…`) | cut as worded | note `cut-midway` |
 | `{type}` wanted, the row has none | the wording's word for the item's form | note `type-supplied` |
 | fewer than two options | no record | reason `not-choice` |
@@ -53,6 +54,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 import xxhash
 
+from steel_data.benchmarks.conclusion import contradicts
 from steel_data.benchmarks.item_rows import ExamItem, read_item
 from steel_data.benchmarks.keys import NO_TEXT, bare
 from steel_data.benchmarks.layouts import check_columns
@@ -135,6 +137,8 @@ def turns(item: ExamItem, style: Style, wording: Wording) -> tuple[str, str, tup
             return reason
         if added:
             notes = (*notes, added)
+        if style == "explain-first" and contradicts(item.explanation, item.key):  # the cut may hide it
+            notes = (*notes, "contradicts-key")
         if not explanation:
             form = "answer-only"  # only the assistant's side: `C。`, not `C。` and a dangling line
     user = wording.user[style]

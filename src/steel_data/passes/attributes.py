@@ -19,7 +19,7 @@ import xxhash
 from steel_data.benchmarks.index import TURN, Index, stored_index
 from steel_data.errors import InputError, first_line
 from steel_data.files import address
-from steel_data.filters import dedup, language, overlap
+from steel_data.filters import dedup, language, overlap, quality
 from steel_data.passes.cache import kept_frame, key_of, made_sure, place_of
 from steel_data.passes.inputs import InputFile
 from steel_data.passes.records import edit_records
@@ -173,6 +173,8 @@ class StageOfChunk:
         self.measure_rows()
         if step.is_custom:
             self._measure(f"step{i}", [self.job.source, self.file_name, spec(step)], lambda: self._expression(step))
+        elif step.use == "quality":  # all checks, whichever drop: another choice computes nothing
+            self._measure("quality", quality.VERSION, lambda: quality.faults(self.records))
         elif hasattr(step.settings, "compute"):
             self._measure(f"step{i}", spec(step), lambda: pl.DataFrame(step.settings.compute(self.texts)))
 
@@ -209,9 +211,9 @@ class StageOfChunk:
         return frame.hstack(keys)
 
     def reasons(self, steps: list[tuple[int, Filter]]) -> pl.DataFrame:
-        """Return `step` and `reason` a row: what the builder, an edit or the first of `steps` that falls says."""
-        measured = [self.measured["language"], self.measured["tokens"]]
-        frame = self.narrow.select("kind", "chars", "meta", "step", "reason")
+        """Return `step`, `reason`, `note` a row: what the builder, an edit or the first of `steps` that falls says."""
+        measured = [self.measured[name] for name in ("language", "tokens", "quality") if name in self.measured]
+        frame = self.narrow.select("kind", "chars", "meta", "note", "step", "reason")
         frame = frame.hstack(pl.concat(measured, how="horizontal"))
         for i, step in steps:
             if step.is_custom:
@@ -219,17 +221,21 @@ class StageOfChunk:
                 why = pl.DataFrame({"why": pl.select(pl.when(~verdict).then(pl.lit(step.use))).to_series()})
             else:
                 why = self.measured.get(f"step{i}", frame).select(step.settings.verdict().alias("why"))
-            open_row = pl.col("reason").is_null() & pl.col("why").is_not_null() & (pl.col("kind") != "injected")
+            judged = pl.col("reason").is_null() & (pl.col("kind") != "injected")
+            open_row = judged & pl.col("why").is_not_null()
             frame = (
                 frame.hstack(why)
                 .with_columns(step=pl.when(open_row).then(pl.lit(step.use)).otherwise("step"))
                 .with_columns(reason=pl.when(open_row).then("why").otherwise("reason"))
                 .drop("why")
             )
-        return frame.select("step", "reason")
+            if step.use == "quality":  # of the rows that it keeps
+                found = pl.when(judged).then(step.settings.notes())
+                frame = frame.with_columns(note=noted(pl.col("note"), found))
+        return frame.select("step", "reason", "note")
 
     def edited(self, step: Filter, passing: list[bool]) -> pl.DataFrame:
-        """Return the records after a custom filter that edits those that pass so far."""
+        """Return the records after a filter that edits those that pass so far."""
         found = self.measured["language"]
         columns = {
             "source": self.job.source,
@@ -265,6 +271,12 @@ class StageOfChunk:
 def _detected(texts: list[str], batch: TextBatch | None = None) -> dict[str, Any]:
     labels, scores = language.detect(texts, batch)
     return {"language": pl.Series(labels, dtype=pl.String), "language_score": scores}
+
+
+def noted(*notes: pl.Expr) -> pl.Expr:
+    """Return notes that are joined by commas as one, each named once; null where there are none."""
+    every = pl.concat_str(notes, separator=",", ignore_nulls=True)
+    return pl.when(every != "").then(every.str.split(",").list.unique(maintain_order=True).list.join(","))
 
 
 def index_of(job: Job, benchmarks: Benchmarks) -> Index:

@@ -2,7 +2,7 @@
 
 Every file is addressed by what went into it: records by input bytes, reader, builder and its options; attributes by
 their records and their own parameters. So a changed threshold recomputes nothing, and a resumed run or a second recipe
-finds what is done. The one exception is a custom filter that edits rows: it runs here, on rows that pass the steps
+finds what is done. The one exception is a filter that edits rows: it runs here, on rows that pass the steps
 before it, and so its records are addressed by those steps too.
 
 Chunks of files are mapped in the workers; what is made as a whole (identity's templates, injected rows) here. Each
@@ -18,7 +18,17 @@ import polars as pl
 from steel_data.builders.contaminate import records as injected
 from steel_data.engine import progress, run
 from steel_data.errors import InputError
-from steel_data.passes.attributes import NARROW, Benchmarks, Job, Stage, StageOfChunk, index_of, index_place, spec
+from steel_data.passes.attributes import (
+    NARROW,
+    Benchmarks,
+    Job,
+    Stage,
+    StageOfChunk,
+    index_of,
+    index_place,
+    noted,
+    spec,
+)
 from steel_data.passes.cache import key_of, place_of
 from steel_data.passes.inputs import InputFile, SourceInputs
 from steel_data.passes.prepare import Injection, Prepared
@@ -214,7 +224,7 @@ def map_records(chunk: StageOfChunk, file_index: int, index: int) -> Mapped:
     # Few words, many rows: as categories they take 4 bytes a row instead of 16.
     words = pl.col("kind", "language", "benchmark", "note", "step", "reason").cast(pl.Categorical)
     told = [chunk.measured["language"].select("language"), chunk.measured["tokens"], verdict]
-    narrow = pl.concat([chunk.narrow.select(NARROW).drop("step", "reason"), *told], how="horizontal")
+    narrow = pl.concat([chunk.narrow.select(NARROW).drop(verdict.columns), *told], how="horizontal")
     return MappedChunk(file_index, index, len(narrow), tuple(stages)), narrow.with_columns(words)
 
 
@@ -231,11 +241,12 @@ def edit_key(chunk: StageOfChunk, since: list[tuple[int, Filter]], step: Filter)
 
 
 def _first(before: pl.DataFrame | None, now: pl.DataFrame) -> pl.DataFrame:
-    """Return step and reason of each row: those of the stages before, else those of this one."""
+    """Return step and reason of each row: those of the stages before, else those of this one; and the notes of all."""
     if before is None:
         return now
     undecided = before["reason"].is_null()
     return pl.select(
+        note=noted(pl.lit(before["note"]), pl.lit(now["note"])),
         step=pl.when(undecided).then(now["step"]).otherwise(before["step"]),
         reason=pl.when(undecided).then(now["reason"]).otherwise(before["reason"]),
     )

@@ -1,4 +1,4 @@
-"""Raw rows -> records: call the builder (or a custom filter that edits) and account for each row.
+"""Raw rows -> records: call the builder (or a filter that edits) and account for each row.
 
 The result is a table of plain columns (row/table.py); conversations stay as JSON text in it, so that one schema fits
 every source.
@@ -184,7 +184,7 @@ def _check_meta(where: str, meta: list[str], out: list[dict[str, Any]], readable
 def edit_records(
     where: str, step: Filter, records: pl.DataFrame, passing: list[bool], columns: dict[str, Any]
 ) -> pl.DataFrame:
-    """Run a custom filter over the rows of a chunk that pass so far; return the same rows, edited or marked as dropped.
+    """Run a filter that edits over the rows of a chunk that pass so far; return all rows, edited or marked as dropped.
 
     `columns` are the mixture's columns that the table does not hold (source, origin_file, language, …), row by row or
     one value for all.
@@ -205,6 +205,8 @@ def edit_records(
         if content["id"] is None:
             raise InputError(f"{place}: '{step.use}' returned text that is not valid Unicode (a lone surrogate).")
         row.update(content, kind=result.get("kind", row["kind"]), meta=result.get("meta"))
+        if not step.is_custom and result.get("note"):
+            row["note"] = f"{row['note']},{result['note']}" if row["note"] else result["note"]
     return table(rows)
 
 

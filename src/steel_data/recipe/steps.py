@@ -31,6 +31,8 @@ FILTERS = {
     "language": "steel_data.filters.language:Language",
     "length": "steel_data.filters.length:Length",
     "pattern": "steel_data.filters.pattern:Pattern",
+    "quality": "steel_data.filters.quality:Quality",
+    "clean": "steel_data.filters.clean:clean",
     "dedup": "steel_data.filters.dedup:Dedup",
     "decontaminate": "steel_data.filters.overlap:Decontaminate",
 }
@@ -71,7 +73,7 @@ class Builder:
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter by name with its checked options. `settings` is the built-in filter's object, None for a custom one."""
+    """A filter by name with its checked options. `settings` is the object of a built-in class, None for a function."""
 
     use: str
     options: dict[str, Any]
@@ -88,7 +90,7 @@ class Filter:
     @property
     def edits(self) -> bool:
         """Whether it may change a record, so that the steps after it look at another text than those before."""
-        return self.is_custom and not self.is_expression
+        return self.settings is None and not self.is_expression
 
     @property
     def compares(self) -> Literal["benchmarks", "rows"] | None:
@@ -102,8 +104,11 @@ class Filter:
         return self.compares is not None
 
     def function(self) -> Callable[..., Any]:
-        """Return the custom function."""
-        return _own_function(self.use, self.folder, self.source_sha256)
+        """Return the function of a filter that is one."""
+        if self.is_custom:
+            return _own_function(self.use, self.folder, self.source_sha256)
+        function: Callable[..., Any] = _import(FILTERS[self.use], self.folder)
+        return function
 
 
 def bind_builder(where: str, table: dict[str, Any], folder: Path, seed: int, has_path: bool) -> Builder:
@@ -134,13 +139,12 @@ def bind_filter(where: str, table: dict[str, Any], folder: Path, seed: int) -> F
     """Check one entry of `filters` and return the filter. Raises InputError naming `where`."""
     use, options = _split(where, table, FILTERS)
     target = _find(where, use, FILTERS, folder)
-    if ":" not in use:
-        checked = _check_options(where, use, target, options, seed)
+    checked = _check_options(where, use, target, options, seed)
+    if ":" not in use and inspect.isclass(target):
         try:
             return Filter(use, checked, folder, settings=target(**checked))
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
-    checked = _check_options(where, use, target, options, seed)
     positional = [p for p in inspect.signature(target).parameters.values() if p.kind is not p.KEYWORD_ONLY]
     return Filter(use, checked, folder, None, _module_sha256(use, folder), is_expression=not positional)
 

@@ -88,7 +88,7 @@ def test_the_first_step_that_a_row_fails_is_named(tmp_path: Path) -> None:
     chunk = stage(job(tmp_path, short, fox), records())
     for i, step in enumerate((short, fox)):
         chunk.measure_step(i, step)
-    assert chunk.reasons([(0, short), (1, fox)]).rows() == [
+    assert chunk.reasons([(0, short), (1, fox)]).select("step", "reason").rows() == [
         ("length", "length:too-short"), ("pattern", "pattern:drop[0]"), (None, "chat:empty"), (None, None),
     ]  # fmt: skip
     assert chunk.reasons([(1, fox)])["reason"].to_list()[0] == "pattern:drop[1]"

@@ -51,6 +51,23 @@ def test_a_changed_threshold_recomputes_nothing(make: Make, tmp_path: Path) -> N
     assert len(new) == 1  # what a pattern finds is its own attribute; nothing else is made anew
 
 
+def test_another_choice_of_checks_computes_nothing_and_counts_the_others(make: Make, tmp_path: Path) -> None:
+    rows = [{"instruction": f"问{i}", "output": text} for i, text in enumerate(["好", "<p>好</p>", "坏\ufffd"])]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    recipe = '[source.a]\npath = "a.jsonl"\nfilters = [{{ use = "quality"{} }}]\n'.format
+    first = make(recipe(""))
+    before = cached(tmp_path / "cache")
+    assert first.manifest["sources"]["a"]["dropped"] == {"quality:html": 1, "quality:mojibake": 1}
+    assert "notes" not in first.manifest["sources"]["a"]
+    for checks, dropped, notes in (
+        (["html"], {"quality:html": 1}, {"quality:mojibake": 1}),
+        ([], {}, {"quality:html": 1, "quality:mojibake": 1}),
+    ):
+        account = make(recipe(f", checks = {checks}")).manifest["sources"]["a"]
+        assert (account["dropped"], account["notes"]) == (dropped, notes)
+    assert cached(tmp_path / "cache") == before
+
+
 def test_attributes_do_not_depend_on_the_parts_they_are_made_in(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
