@@ -237,7 +237,7 @@ def test_ledger_laws_on_random_input(lines, repeat, near, low, budget, tmp_path_
     (root / "a.jsonl").write_text("\n".join([good, *lines]), encoding="utf-8")
     mix = f"[mix]\nbudget_rows = {budget}\n" if budget else ""
     (root / "r.toml").write_text(
-        f'filters = [{{ use = "dedup", near = {str(near).lower()} }}, {{ use = "length", min_chars = {low} }}]\n'
+        f'allow_empty = true\nfilters = [{{ use = "dedup", near = {str(near).lower()} }}, {{ use = "length", min_chars = {low} }}]\n'
         f'{mix}[source.a]\npath = "a.jsonl"\nrepeat = {repeat}\n',
         encoding="utf-8",
     )
