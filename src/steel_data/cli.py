@@ -14,7 +14,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file (.toml).")]
+RecipePath = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe file (.toml), or @name of one that comes with steel.")
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A mixture folder that `build` wrote.")]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Where the data lies; else STEEL_DATA_ROOT, the recipe's data_root, its folder.")
@@ -23,6 +25,9 @@ Out = Annotated[Path | None, typer.Option(help="Output folder; by default runs/<
 Cache = Annotated[
     Path | None,
     typer.Option(help="Reusable intermediate files; else STEEL_CACHE, else .cache beside the output folder."),
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")]
 
@@ -37,6 +42,7 @@ def build(
     locked: Annotated[
         bool, typer.Option("--locked", help="Build nothing: fail, naming what differs, unless this mixture is there.")
     ] = False,
+    changes: Changes = None,
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
     from steel_data.build import Result
@@ -44,13 +50,14 @@ def build(
     from steel_data.print import print_build
     from steel_data.recipe.load import load
 
+    loaded = load(recipe, changes or ())
     if locked:
         from steel_data.explain.lock import verify_lock
 
-        folder, manifest, warnings = verify_lock(load(recipe), data_root=data_root, out=out, cache=cache)
+        folder, manifest, warnings = verify_lock(loaded, data_root=data_root, out=out, cache=cache)
         print_build(Result(folder, manifest, fresh=False, warnings=warnings))
         return
-    result = run_build(load(recipe), data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1)
+    result = run_build(loaded, data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1)
     print_build(result)
 
 
@@ -63,13 +70,14 @@ def plan(
     exact: Annotated[
         bool, typer.Option(help="Run the passes (their work is kept for build) instead of a sample.")
     ] = False,
+    changes: Changes = None,
 ) -> None:
     """Say what a recipe would make: rows, tokens, languages, repeats, optimiser steps. Upper bounds are marked ≤."""
     from steel_data.explain.forecast import forecast
     from steel_data.print import print_forecast
     from steel_data.recipe.load import load
 
-    loaded = load(recipe)
+    loaded = load(recipe, changes or ())
     print_forecast(
         forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact)
     )

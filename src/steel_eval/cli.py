@@ -14,7 +14,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Data = Annotated[Path, typer.Option(help="Folder that holds cmmlu/, ceval/ … as published (also .zip, parquet).")]
+Data = Annotated[
+    Path,
+    typer.Option("--data", "--data-root", help="Folder that holds cmmlu/, ceval/ … as published (also .zip, parquet)."),
+]
 
 
 @app.callback()
@@ -173,10 +176,14 @@ def study(
     preset: Annotated[str | None, typer.Option(help="Prompt presets; by default [eval] presets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
+    from steel_data.recipe.load import load
     from steel_eval.study.command import study_command
 
     lists = {"tasks": tasks, "presets": preset}
     said = {key: _names(text) for key, text in lists.items() if text is not None}
-    study_command(recipe, data, out, workers, {**said, "shots": shots, "placebo": placebo})
+    study_command(load(recipe, changes or ()), data, out, workers, {**said, "shots": shots, "placebo": placebo})

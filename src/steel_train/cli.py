@@ -18,6 +18,10 @@ Mixture = Annotated[Path | None, typer.Option(help="A built mixture; without it,
 Out = Annotated[Path | None, typer.Option(help="The run's folder; by default runs/<name>.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the data lies, if the mixture has to be built.")]
 
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+]
+
 
 @app.command()
 def run(
@@ -26,11 +30,13 @@ def run(
     out: Out = None,
     data_root: DataRoot = None,
     seed: Annotated[int | None, typer.Option(help="Only this one of the recipe's seeds.")] = None,
+    changes: Changes = None,
 ) -> None:
     """Train; interrupted and run again, go on; finished and run again, verify."""
+    from steel_data.recipe.load import load
     from steel_train.run import run as run_training
 
-    run_training(recipe, mixture, out, data_root, seed)
+    run_training(load(recipe, changes or ()), mixture, out, data_root, seed)
 
 
 @app.command()
@@ -44,14 +50,16 @@ def plan(
     ] = None,
     price: Annotated[str | None, typer.Option(help="Of one device for an hour: 2.5/h.")] = None,
     processes: Annotated[int, typer.Option(min=0, help="Processes of the run; 0: the count in --gpu, else 1.")] = 0,
+    changes: Changes = None,
 ) -> None:
     """Say what a run would do, with the first rows and their masks, and what is wrong with it."""
     from steel_train.preflight.costs import parse_devices
 
     devices = parse_devices(gpu, price)
+    from steel_data.recipe.load import load
     from steel_train.preflight.plan import plan_training
 
-    plan_training(recipe, mixture, out, data_root, devices, processes)
+    plan_training(load(recipe, changes or ()), mixture, out, data_root, devices, processes)
 
 
 @app.command()

@@ -9,14 +9,14 @@ from typing import Any
 
 from steel_data.errors import InputError
 from steel_data.files import locked
-from steel_data.recipe.load import load
+from steel_data.recipe.load import Recipe, load
 from steel_train.examples.prepare import Prepared, prepare
 from steel_train.say import quiet, say
 from steel_train.settings import read_settings
 
 
 def run(
-    recipe_path: Path,
+    recipe_path: Path | Recipe,
     mixture: Path | None = None,
     out: Path | None = None,
     data_root: Path | None = None,

@@ -6,8 +6,10 @@ docstring is its documentation (docs/recipes.md is generated from it).
 
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any
@@ -16,6 +18,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steel_data.errors import InputError, nearest
+from steel_data.recipe.shipped import found
 from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
 from steel_data.row.record import check_language
 
@@ -172,17 +175,25 @@ class Recipe:
         raise InputError(f"{self.path}: no source '{name}'.{nearest(name, [s.name for s in self.sources])}")
 
 
-def load(path: str | Path) -> Recipe:
+def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
     """Read a recipe file with all that it extends, check it, and find its builders and filters.
 
+    `path`: a file, `@name` of a recipe that comes with steel, or a recipe already loaded, which is handed back.
+    `changes` are laid over it: `train.epochs=1`, values as TOML writes them, a plain word without its quotes.
     Raises InputError, naming file and key, for anything the recipe's author can put right.
     """
-    path = Path(path)
+    if isinstance(path, Recipe):
+        return path
+    named, path = Path(path), found(Path(path))
     merged = _merge_chain(path, ())
+    for change in changes:
+        merged = merge(merged, _change(change))
     try:
         tables = RecipeTables.model_validate(merged)
     except ValidationError as error:
         raise InputError(_first_fault(path, error)) from None
+    # a recipe of the package lies where no data does
+    data_root = tables.data_root or (None if named == path else str(Path.cwd()))
     name = tables.name or path.stem
     if "/" in name or "\\" in name or name in ("", ".", ".."):
         raise InputError(f"{path}: name = '{name}' cannot be a folder. Right: a plain word such as 'exp3'.")
@@ -206,7 +217,7 @@ def load(path: str | Path) -> Recipe:
     filters = tuple(bind_filter(f"{path} filters[{i}]", f, folder, tables.seed) for i, f in enumerate(tables.filters))
     tokenizer = tables.tokenizer or tables.train.get("tokenizer")
     return Recipe(
-        path=path, name=name, seed=tables.seed, tokenizer=tokenizer, data_root=tables.data_root, sources=tuple(sources),
+        path=path, name=name, seed=tables.seed, tokenizer=tokenizer, data_root=data_root, sources=tuple(sources),
         filters=filters, mix=tables.mix, allow_empty=tables.allow_empty, train=tables.train, eval=tables.eval,
         merged=merged,
     )  # fmt: skip
@@ -243,6 +254,23 @@ def _with_path_of_build(where: str, table: Source) -> Source:
     return table.model_copy(update={"build": build, "path": path})
 
 
+_WORD = re.compile(r"[\w./:@+-]+")
+
+
+def _change(text: str) -> dict[str, Any]:
+    """Return `a.b=value` as nested tables. Raises InputError for what is not of this form."""
+    key, equals, value = text.partition("=")
+    try:
+        return tomllib.loads(f"{key} = {value}")
+    except tomllib.TOMLDecodeError as error:
+        if equals and _WORD.fullmatch(value.strip()):
+            with suppress(tomllib.TOMLDecodeError):
+                return tomllib.loads(f"{key} = '{value.strip()}'")
+        raise InputError(
+            f"--set {text}: {error}. Right: --set train.epochs=1, the value as the recipe would write it."
+        ) from None
+
+
 def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Return the tables of `path` laid over those of the recipe that it extends."""
     real = path.resolve()
@@ -265,7 +293,10 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         return own
     if not isinstance(parent, str):
         raise InputError(f'{path}: extends = {parent!r} is not a string. Right: extends = "base.toml".')
-    base = _merge_chain(path.parent / parent, (*seen, real))
+    below = path.parent / parent
+    base = _merge_chain(
+        below if below.exists() else found(Path(parent)) if parent.startswith("@") else below, (*seen, real)
+    )
     base.pop("name", None)
     return merge(base, own)
 

@@ -11,12 +11,12 @@ import typer
 
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
-from steel_data.recipe.load import load
+from steel_data.recipe.load import Recipe, load
 from steel_eval.study.arms import HEADLINE, StudyArm, injected_share, injected_source, make_arms, train_arms
 from steel_eval.study.settings import read_study_settings
 
 
-def study_command(recipe_path: Path, data: Path, out: Path | None, workers: int, said: dict[str, Any]) -> None:
+def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, workers: int, said: dict[str, Any]) -> None:
     """Run a study to its end; print its results, write `rates.json`, `study.json`, `study.html`. Raises InputError.
 
     `data`: the folder of the questions; `out`: by default `runs/<name>`; `workers`: runs side by side; `said`: what the

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from steel_data.build import build
-from steel_data.recipe.load import load
+from steel_data.recipe.load import Recipe, load
 from steel_train.examples.folder import count_rows, sample_examples
 from steel_train.examples.prepare import Prepared, checked_mixture, make_tokenizer
 from steel_train.models.load import check_vocabulary, load_config, packs, uses_bf16
@@ -24,7 +24,7 @@ _SAMPLE = 20_000
 
 
 def plan_training(
-    recipe_path: Path,
+    recipe_path: Path | Recipe,
     mixture: Path | None,
     out: Path | None,
     data_root: Path | None,

@@ -1,0 +1,77 @@
+"""The commands of `steel`: those of the three packages under one name each, and those a newcomer needs first.
+
+A command of a package is the same function under both names, so that `steel build` and `python -m steel_data build`
+cannot differ. Two commands of steel_train bear another name here, because `run` and `plan` alone would not say of what.
+"""
+
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.models import CommandInfo
+
+from steel_data.cli import app as data
+from steel_eval.cli import app as eval_
+from steel_train.cli import app as train
+
+RENAMED = {"run": "train", "plan": "preflight"}  # of steel_train
+
+app = typer.Typer(
+    help="Make, train and judge language models: `build` a mixture, `train` on it, `score` it, `compare`, `report`.\n\n"
+    "Start with `steel init`, or with `steel analyze FILE`.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _name(command: CommandInfo) -> str:
+    return command.name or command.callback.__name__.replace("_", "-")  # type: ignore[union-attr]
+
+
+for _package in (data, train, eval_):
+    for _command in _package.registered_commands:
+        _own = _name(_command)
+        app.command(RENAMED.get(_own, _own) if _package is train else _own)(_command.callback)  # type: ignore[type-var]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"steel {version_of('steel-lab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the recipes that come with steel; `steel build @exp3` uses one by its name."""
+    from steel.environment import print_recipes
+
+    print_recipes(as_json)
+
+
+@app.command()
+def env(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Print what a bug report needs: versions, machine, devices, and the settings that change what steel does."""
+    from steel.environment import print_environment
+
+    print_environment(as_json)
+
+
+@app.command("open")
+def open_page(
+    place: Annotated[Path, typer.Argument(metavar="DIR", help="A mixture, run, study or report, or a page.")],
+) -> None:
+    """Open the page of a folder in the browser: its card, report, study or the like."""
+    from steel.environment import open_in_browser
+
+    open_in_browser(place)

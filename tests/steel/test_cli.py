@@ -1,0 +1,46 @@
+"""`steel`: every command of the three packages under one name, and the same function behind both."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.steel_data.toys import chat_rows, write_jsonl
+from typer.testing import CliRunner
+
+from steel.cli import RENAMED, _name, app
+from steel_data.cli import app as data
+from steel_eval.cli import app as eval_
+from steel_train.cli import app as train
+
+
+def run(*arguments: object) -> str:
+    done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_every_command_of_the_packages_is_there_once_and_is_the_same_function() -> None:
+    here = {_name(c): c.callback for c in app.registered_commands}
+    assert len(here) == len(app.registered_commands)  # no name twice
+    for package in (data, train, eval_):
+        for command in package.registered_commands:
+            own = _name(command)
+            assert here[RENAMED.get(own, own) if package is train else own] is command.callback
+
+
+def test_version_is_one_line() -> None:
+    assert run("--version").startswith("steel ")
+
+
+def test_set_lays_a_value_over_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "chat.jsonl", chat_rows(6))
+    (tmp_path / "r.toml").write_text('[source.chat]\npath = "chat.jsonl"\n')
+    run("build", "r.toml", "--set", "source.chat.take=2", "--set", "name=small", "--workers", "1")
+    manifest = json.loads((tmp_path / "runs/small/mixture/manifest.json").read_text())
+    assert manifest["rows"] == 2 and manifest["recipe"]["source"]["chat"]["take"] == 2
+
+
+def test_recipes_are_listed_by_the_name_that_build_takes() -> None:
+    assert "@exp3" in json.loads(run("recipes", "--json"))
+    assert "@exp3" in run("recipes")
