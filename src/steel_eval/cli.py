@@ -187,3 +187,19 @@ def study(
     lists = {"tasks": tasks, "presets": preset}
     said = {key: _names(text) for key, text in lists.items() if text is not None}
     study_command(load(recipe, changes or ()), data, out, workers, {**said, "shots": shots, "placebo": placebo})
+
+
+@app.command()
+def audit(
+    places: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN...]", help="Scored runs; without any, only texts are looked at.")
+    ] = None,
+    tasks: Annotated[str, typer.Option(help="cmmlu,ceval, cmmlu/agronomy …")] = "cmmlu,ceval",
+    data: Data = Path("data"),
+    preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("audit"),
+) -> None:
+    """Look for faults of the questions themselves: wrong keys, broken options, questions that stand twice."""
+    from steel_eval.audit.run import audit_command
+
+    audit_command(places or [], _names(tasks), data, preset, out)
