@@ -106,6 +106,12 @@ def folded(row: dict[str, Any]) -> dict[str, Any] | str:
     return named
 
 
+def layout_of(columns: tuple[str, ...]) -> Layout | None:
+    """Return the layout that the names of columns say, or None. Where `options` is `question` only the row can tell."""
+    fit = _fit(columns) or _fit(tuple(dict.fromkeys(map(column_of, columns))))
+    return fit.layout if fit else None
+
+
 def recognised(row: dict[str, Any]) -> Fields | str:
     """Return the fields of a row by the layout that its columns say, or the reason why there are none."""
     fit = _fit(tuple(row))
