@@ -16,7 +16,7 @@ from steel_data.analyze.recipe import paths_of, recipe_toml
 from steel_data.benchmarks.index import overlap_files
 from steel_data.benchmarks.items import benchmark_path
 from steel_data.engine import progress, run
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, excerpt, nearest
 from steel_data.passes.inputs import InputFile, SourceInputs
 from steel_data.passes.known_tests import known_split
 from steel_data.recipe.load import load
@@ -145,10 +145,13 @@ def _refused(part: Part, figures: dict[str, Figures]) -> str:
     if found is None:
         return "none of its rows was drawn into the sample"
     if found.fault:
-        return found.fault
+        return found.fault.rstrip(".")
     if "preference" in found.kinds and len(found.kinds) > 1:
         return "it holds preference rows and others, which no trainer takes together: split the file"
-    return "" if found.kept else "none of its rows would be kept"
+    if found.kept:
+        return ""
+    reason, rows = max(found.dropped.items(), key=lambda entry: entry[1], default=("", 0))
+    return f"none of its rows would be kept; {rows:,} of {found.built:,} fall to {excerpt(reason, 60)}"
 
 
 def _other_kind(parts: list[Part], figures: dict[str, Figures], refused: dict[str, str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ from steel_data.analyze.look import Column
 from steel_data.analyze.measure import QUANTILES, Figures
 from steel_data.analyze.parts import Part, merged, nearest_layout
 from steel_data.benchmarks.known_tests import names_test
-from steel_data.builders.chat import columns_read
 from steel_data.builders.turns import ROLES
 from steel_data.errors import excerpt
 
@@ -98,10 +97,7 @@ def _format(kind: str, compression: str) -> str:
 
 def _columns(part: Part, columns: Mapping[str, Column], rows: int) -> list[dict[str, Any]]:
     """Return the columns, in order of sight. `read`: whether the builder reads it, None where that is not known."""
-    read: set[str] | None = None
-    if part.build is not None and part.build["use"] == "chat":
-        said = part.build.get("columns")
-        read = set[str]().union(*(columns_read(names, columns_said=said) for names in set().union(*part.sets)))
+    read = part.read
     return [
         {
             "name": name, "filled": column.filled, "share": column.filled / max(rows, 1),

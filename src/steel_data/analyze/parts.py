@@ -29,6 +29,7 @@ _ANSWERS = (
     "output", "response", "answer", "completion", "target", "solution", "assistant", "reply", "a", "回答", "答案", "答",
     "输出",
 )  # fmt: skip
+_ALIKE = 0.8  # of two names of columns
 _HAN = regex.compile(r"\p{Han}")
 _LATIN = regex.compile(r"[A-Za-z]{2,}")
 
@@ -74,6 +75,14 @@ class Part:
     def columns(self) -> dict[str, Column]:
         """Return the columns of its files."""
         return merged(self.looks).columns
+
+    @property
+    def read(self) -> set[str] | None:
+        """Return the columns that its builder reads; None where that is not known."""
+        if self.build is None or self.build["use"] != "chat":
+            return None
+        said = self.build.get("columns")
+        return set[str]().union(*(chat.columns_read(names, columns_said=said) for s in self.sets for names in s))
 
     @property
     def gap(self) -> str:
@@ -208,7 +217,7 @@ def nearest_layout(columns: Columns) -> Nearest | None:
 
 def _likeness(a: str, b: str) -> float:
     ratio = SequenceMatcher(None, a.lower(), b.lower()).ratio()
-    return ratio if ratio >= 0.6 else 0.0
+    return ratio if ratio >= _ALIKE and min(len(a), len(b)) > 1 else float(a == b)
 
 
 def _name(parts: list[Part]) -> None:

@@ -77,11 +77,12 @@ def layout_lines(part: dict[str, Any]) -> list[str]:
     if part["mixed_with"]:
         lines.append(f"the same file holds rows for builder '{part['mixed_with']}' too, which this source drops")
     for other in part["other_columns"]:
-        what = "of no known layout" if part["layouts"] else "with"
-        lines.append(f"{count(other['rows'], 'row')} {what} columns {', '.join(other['columns']) or '(too many)'}")
+        what = "of no known layout, " if part["layouts"] else ""
+        lines.append(f"{count(other['rows'], 'row')} {what}with columns {', '.join(other['columns']) or '(too many)'}")
     if near := part["nearest"]:
-        missing = ", ".join(near["missing"])
-        lines.append(f"nearest layout: {near['layout']}; missing: {missing}")
+        lines.append(f"nearest layout: {near['layout']}; missing: {', '.join(near['missing'])}")
+    elif part["other_columns"]:
+        lines.append("no published layout is near")
     if part["proposed"]:
         said = part["proposed"]["columns"]
         lines.append(f"proposed, to be looked at: '{said['prompt']}' asks and '{said['response']}' answers")
@@ -107,7 +108,8 @@ def _sampled(out: Console, sampled: dict[str, Any]) -> None:
     rows = sampled["rows"]
     languages = [(language, share) for language, share in sampled["languages"].items() if share >= 0.001]
     some = ", ".join(f"{language} {percent(share)}" for language, share in languages[:_LANGUAGES])
-    _say(out, f"languages (of characters): {some}{', …' if len(languages) > _LANGUAGES else ''}", indent=2)
+    if some:
+        _say(out, f"languages (of characters): {some}{', …' if len(languages) > _LANGUAGES else ''}", indent=2)
     table = plain_table("  length", *({"50 %": "median", "100 %": "longest"}.get(q, q) for q in sampled["chars"]))
     for name in ("chars", "tokens"):
         table.add_row(

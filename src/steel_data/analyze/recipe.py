@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import orjson
 import regex
 
 from steel_data.analyze.parts import Part
-from steel_data.builders.chat import columns_read
 from steel_data.errors import InputError, excerpt
 from steel_data.files import atomic_write
 from steel_data.recipe.load import load, to_toml
@@ -47,15 +47,15 @@ def recipe_toml(
 def unread_columns(part: Part) -> list[str]:
     """Return the lines of a source about the columns that its builder does not read: the one place that decides it.
 
-    Those that stand in every row of every file are kept in the record's `meta`; of a column that some chunk lacks the
-    build would say that no row has it.
+    Those that stand in every row of every file, under a plain name, are kept in the record's `meta`; of a column that
+    some chunk lacks the build would say that no row has it.
     """
-    if part.build is None or part.build["use"] != "chat":
+    read = part.read
+    if read is None:
         return []
-    said = part.build.get("columns")
-    read = set[str]().union(*(columns_read(names, columns_said=said) for names in set().union(*part.sets)))
-    whole = [name for name in part.columns if all(name in names for sets in part.sets for names in sets)]
-    kept = [name for name in whole if name not in read and part.columns[name].filled]
+    unread = [name for name, column in part.columns.items() if name not in read and column.filled]
+    whole = [name for name in unread if all(name in names for sets in part.sets for names in sets)]
+    kept = [name for name in whole if orjson.dumps(name).decode() == f'"{name}"' and name.isprintable()]
     return [f"meta = {_inline(kept)}"] if kept else []
 
 

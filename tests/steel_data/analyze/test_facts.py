@@ -47,7 +47,7 @@ def test_columns_that_the_builder_does_not_read_and_unknown_roles_are_told(tmp_p
     assert {column["name"]: column["read"] for column in part["columns"]} == {"conversations": True, "label": False}
     assert [(role["word"], role["role"]) for role in part["roles"]] == [("human", "user"), ("narrator", None)]
     assert part["sampled"]["dropped"] == {"chat:roles": 1}
-    assert part["refused"] == "none of its rows would be kept"
+    assert part["refused"] == "none of its rows would be kept; 1 of 1 fall to chat:roles"
 
 
 def test_it_is_all_json(tmp_path):

@@ -36,7 +36,8 @@ def test_the_nearest_layout_names_what_is_missing():
     assert (near.layout, near.there, near.missing) == ("alpaca", ["instruction"], ["output"])
     near = nearest_layout(("q_main", "std_ans"))
     assert (near.layout, near.missing) == ("WanJuan exam", ["option_a"])
-    assert nearest_layout(("zzz",)) is None
+    assert nearest_layout(("Instructions", "outputs")).layout == "alpaca"
+    assert nearest_layout(("text", "meta")) is None
 
 
 @given(st.sets(st.text(max_size=8), max_size=4))

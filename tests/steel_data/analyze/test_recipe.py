@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from tests.steel_data.toys import write_jsonl
 
 from steel_data.analyze.analysis import analyze
 from steel_data.analyze.recipe import refuse_existing, write_recipe
@@ -99,11 +100,9 @@ def test_many_files_are_named_by_a_glob_that_finds_no_other(tmp_path):
 
 
 def test_columns_that_are_not_read_are_kept_where_every_row_has_them(tmp_path):
-    rows = [
-        {"instruction": "a?", "output": "b", "topic": "x", "odd": 1},
-        {"instruction": "c?", "output": "d", "topic": "y"},
-    ]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    """Of a name that JSON writes otherwise the build would say that no row has it."""
+    first = {"instruction": "a?", "output": "b", "topic": "x", 'e"vil\x1b': 1, "\u202e": 1}
+    write_jsonl(tmp_path / "rows.jsonl", [{**first, "sparse": 1}, {**first, "instruction": "c?", "output": "d"}])
     found = analyze([str(tmp_path / "rows.jsonl")])
     assert 'meta = ["topic"]' in found.recipe
     assert built(tmp_path, found)["rows"] == 2
