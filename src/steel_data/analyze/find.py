@@ -79,18 +79,27 @@ def find(paths: list[str], cache: Path) -> Files:
 
 def _named_by(text: str, left_out: list[tuple[str, str]]) -> list[tuple[Path, bool]]:
     """Return the files of a path, a folder or a glob, and whether each was named itself."""
-    path = Path(text).absolute()
+    path = _absolute(text)
     if path.is_dir():
         return [(file, False) for file in _beneath(path, left_out)]
+    if path.name == "dataset_info.json":
+        raise InputError(
+            f"{excerpt(text, 200)}: lists data sets. Right: the files that it names, or a recipe with path and dataset."
+        )
     if path.exists():
         return [(path, True)]
     if any(c in text for c in "*?["):
-        found = [Path(match).absolute() for match in sorted(glob(text, recursive=True))]  # noqa: PTH207 (absolute ones too)
+        found = map(_absolute, sorted(glob(text, recursive=True)))  # noqa: PTH207 (absolute ones too)
         if files := [(file, True) for file in found if file.is_file()]:
             return files
         raise InputError(f"{excerpt(text, 200)}: no file fits. Right: a file, a folder, a glob or hf://datasets/….")
     near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     raise InputError(f"{excerpt(text, 200)}: no such file or folder.{nearest(path.name, near, show_known=False)}")
+
+
+def _absolute(text: str) -> Path:
+    """Return the path without `..`; links stay."""
+    return Path(os.path.abspath(text))  # noqa: PTH100
 
 
 def _beneath(folder: Path, left_out: list[tuple[str, str]]) -> list[Path]:

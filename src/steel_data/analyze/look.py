@@ -124,11 +124,12 @@ def tasks(files: tuple[Given, ...], step: int, folder: Path) -> list[LookTask]:
 
 def look(task: LookTask) -> Look:
     """Look at every row of a task and write its sample."""
-    seen, hashes, numbers, sets = Look(task.file), [], [], []
+    seen, numbers, sets = Look(task.file), [], []
     path = task.folder / f"{task.file:06d}-{task.chunks[0]:06d}.jsonl"
     with path.open("wb") as out, uncollected():
         for chunk, rows in read_chunks(task.given.path, task.given.scan, task.chunks):
             drawn = _drawn(task)
+            hashes: list[int] = []
             seen.stretches.append(Stretch(chunk.first_row, set()))
             for raw in rows:
                 seen.rows += 1
@@ -151,7 +152,7 @@ def look(task: LookTask) -> Look:
                     out.write(orjson.dumps(row, option=orjson.OPT_NON_STR_KEYS) + b"\n")
                     numbers.append(raw.row)
                     sets.append(names)
-    seen.hashes = np.array(hashes, np.uint64)
+            seen.hashes = np.concatenate([seen.hashes, np.array(hashes, np.uint64)])
     seen.samples = [Sample(path, np.array(numbers, np.int64), sets)] if numbers else []
     return seen
 

@@ -111,7 +111,7 @@ def _laid_out(part: Part, folder: Path) -> dict[str, Origin]:
 
 def _copy(sample: Sample, mine: npt.NDArray[np.bool_], to: Path) -> None:
     if mine.all():
-        to.hardlink_to(sample.path)
+        sample.path.replace(to)  # no other part has a row of it
         return
     with sample.path.open("rb") as rows, to.open("wb") as out:
         out.writelines(line for line, wanted in zip(rows, mine.tolist(), strict=True) if wanted)
