@@ -20,6 +20,7 @@ from steel_data.errors import InputError, excerpt, nearest
 from steel_data.passes.inputs import InputFile, SourceInputs
 from steel_data.passes.known_tests import known_split
 from steel_data.recipe.load import load
+from steel_data.recipe.places import from_environment
 
 SAMPLED_ROWS, SAMPLED_BYTES = 100_000, 200 * 2**20  # of all files together; more of them are sampled down to this
 _SMALL = 8 * 2**20  # bytes; below it further processes take longer to start than to help
@@ -63,8 +64,8 @@ def analyze(
     InputError for a path that is not there, a file that is named and cannot be read, and for an input without a row.
     """
     with tempfile.TemporaryDirectory(prefix="steel-analyze-") as temporary:
-        folder = Path(temporary)
-        files = find(paths, folder / "cache")
+        folder, data_root = Path(temporary), data_root or from_environment("STEEL_DATA_ROOT")
+        files = find(paths, folder / "cache", data_root)
         compared = _benchmarks(benchmarks, files, data_root)
         step = _step(files, sampled_rows)
         size = sum(file.path.stat().st_size for file in files.files)

@@ -35,8 +35,10 @@ class Files:
     left_out: tuple[tuple[str, str], ...]
 
 
-def find(paths: list[str], cache: Path) -> Files:
-    """Return the files that the paths name, scanned.
+def find(paths: list[str], cache: Path, data_root: Path | None = None) -> Files:
+    """Return the files that the paths name, scanned; told and named under `data_root` where all lie there.
+
+    Where it is said and some lie elsewhere, a recipe names them by absolute paths: it would be looked for under it.
 
     Of a folder, files that are no data are left out and named; a file that is named itself and cannot be read raises
     InputError, as does an input without any row.
@@ -55,6 +57,9 @@ def find(paths: list[str], cache: Path) -> Files:
         for path, named in _named_by(text, left_out):
             local[path] = local.get(path, False) or named
     root = Path(os.path.commonpath([path.parent for path in local])) if local else Path.cwd()
+    said = _absolute(str(data_root)) if data_root is not None else root
+    outside = not root.is_relative_to(said)
+    root = root if outside else said
     given: list[Given] = []
     for path, named in sorted(local.items(), key=lambda entry: entry[0].relative_to(root).as_posix()):
         name = path.relative_to(root).as_posix()
@@ -65,7 +70,7 @@ def find(paths: list[str], cache: Path) -> Files:
                 raise
             left_out.append((name, str(error).removeprefix(f"{path.as_posix()}: ")))
             continue
-        given.append(Given(path, name, escape(name), found))
+        given.append(Given(path, name, escape(path.as_posix() if outside else name), found))
     given += [Given(path, name, uri, scan(path, cache)) for path, (name, uri) in sorted(hub.items())]
     empty = [file for file in given if not file.scan.rows]
     left_out += [(file.name, "holds no rows.") for file in empty]

@@ -4,7 +4,8 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from glob import escape
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -66,12 +67,12 @@ def paths_of(part: Part) -> list[str]:
     mine = {file.path for file in part.files}
     groups: dict[str, list[Any]] = defaultdict(list)
     for file in part.files:
-        suffixes = "".join(PurePosixPath(file.name).suffixes[-2:] if ".gz" in file.name else [file.path.suffix])
-        groups[f"{file.pattern.rpartition('/')[0]}/*{suffixes}".removeprefix("/")].append(file)
+        folder, slash, _ = file.pattern.rpartition("/")
+        groups[f"{folder}{slash}*{escape(file.path.suffix)}"].append(file)
     paths = []
     for pattern, files in groups.items():
-        folder = files[0].path.parent
-        found = {path for path in folder.glob(pattern.rpartition("/")[2]) if path.is_file()}
+        beside = files[0].path.parent.glob(pattern.rpartition("/")[2])
+        found = {path for path in beside if path.is_file()}
         exact = "://" not in pattern and found <= mine
         paths += [pattern] if exact else [file.pattern for file in files]
     return paths

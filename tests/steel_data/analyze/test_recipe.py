@@ -93,6 +93,8 @@ def test_many_files_are_named_by_a_glob_that_finds_no_other(tmp_path):
     found = analyze([str(data)])
     assert 'path = "*.jsonl"' in found.recipe
     assert built(tmp_path, found)["rows"] == 12
+    found = analyze([str(data)], data_root=tmp_path / "elsewhere")
+    assert f'path = "{data.as_posix()}/*.jsonl"' in found.recipe
     (data / "other.jsonl").write_text('{"text": "no layout"}\n')
     found = analyze([str(data)])
     assert "*.jsonl" not in found.recipe
@@ -115,3 +117,13 @@ def test_a_recipe_that_is_there_is_not_written_over(tmp_path):
     refuse_existing(tmp_path / "mine.toml", force=True)
     with pytest.raises(InputError, match="not a recipe's name"):
         refuse_existing(tmp_path / "mine.json", force=False)
+
+
+@pytest.mark.parametrize("place", ["data/chat", "elsewhere"])
+def test_the_recipe_builds_where_the_environment_says_another_data_root(place, tmp_path, monkeypatch):
+    """STEEL_DATA_ROOT counts before a recipe's own data_root: files outside of it are named by absolute paths."""
+    write_jsonl(tmp_path / place / "rows.jsonl", [{"instruction": "a?", "output": "b"}])
+    monkeypatch.setenv("STEEL_DATA_ROOT", str(tmp_path / "data"))
+    found = analyze([str(tmp_path / place)])
+    assert built(tmp_path, found)["rows"] == 1
+    assert ('path = "chat/rows.jsonl"' in found.recipe) == (place == "data/chat")
