@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from steel_data.analyze.find import Files, benchmarks_beside, find
+from steel_data.analyze.find import Files, benchmarks_beside, check_benchmark, find
 from steel_data.analyze.look import Look, look, tasks
 from steel_data.analyze.measure import Figures, measure
 from steel_data.analyze.parts import Part, merged, parts_of
 from steel_data.analyze.recipe import paths_of, recipe_toml
-from steel_data.benchmarks.index import overlap_files
 from steel_data.benchmarks.items import benchmark_path
 from steel_data.engine import progress, run
 from steel_data.errors import InputError, excerpt, nearest
@@ -66,7 +65,7 @@ def analyze(
     with tempfile.TemporaryDirectory(prefix="steel-analyze-") as temporary:
         folder, data_root = Path(temporary), data_root or from_environment("STEEL_DATA_ROOT")
         files = find(paths, folder / "cache", data_root)
-        compared = _benchmarks(benchmarks, files, data_root)
+        compared = _benchmarks(benchmarks, files, data_root, folder / "cache")
         step = _step(files, sampled_rows)
         size = sum(file.path.stat().st_size for file in files.files)
         workers = workers if size > _SMALL else 1
@@ -83,9 +82,9 @@ def analyze(
     return Analysis(tuple(paths), files, parts, figures, step, equal, names, refused, text)
 
 
-def _benchmarks(asked: list[str] | None, files: Files, data_root: Path | None) -> list[Path]:
+def _benchmarks(asked: list[str] | None, files: Files, data_root: Path | None, cache: Path) -> list[Path]:
     if asked is None:
-        return benchmarks_beside(files)
+        return benchmarks_beside(files, cache)
     found = []
     for name in asked:
         roots = [*([data_root] if data_root else []), Path.cwd()]
@@ -93,7 +92,7 @@ def _benchmarks(asked: list[str] | None, files: Files, data_root: Path | None) -
         if path is None:
             near = [p.name for root in roots if root.is_dir() for p in root.iterdir()]
             raise InputError(f"--benchmark {name}: no such benchmark folder or file.{nearest(name, near, False)}")
-        overlap_files([str(path)], path.parent)
+        check_benchmark(path, cache)
         found.append(path)
     return found
 

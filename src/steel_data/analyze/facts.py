@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from steel_data.analyze.analysis import Analysis
-from steel_data.analyze.look import Column
+from steel_data.analyze.look import OWN, Column
 from steel_data.analyze.measure import QUANTILES, Figures
 from steel_data.analyze.parts import Part, merged, nearest_layout
 from steel_data.benchmarks.known_tests import names_test
@@ -63,7 +63,8 @@ def _part(part: Part, found: Analysis) -> dict[str, Any]:
         "unreadable_places": places[:_PLACES],
         "layouts": dict(part.layouts.most_common()),
         "other_columns": [
-            {"columns": list(columns), "rows": rows} for columns, rows in part.others.most_common(_OTHER_SETS)
+            {"columns": ["of their own"] if columns == OWN else list(columns), "rows": rows}
+            for columns, rows in part.others.most_common(_OTHER_SETS)
         ],
         "nearest": {"layout": near.layout, "there": near.there, "missing": near.missing} if near else None,
         "first": _first(seen.first[names][0]) if names is not None else None,

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
 
+from steel_data.benchmarks.index import overlap_files
 from steel_data.benchmarks.items import benchmark_files, benchmark_path
 from steel_data.benchmarks.known_tests import KNOWN_TEST_SPLITS
 from steel_data.errors import InputError, excerpt, nearest
-from steel_data.passes.inputs import scan
+from steel_data.passes.inputs import benchmark_inputs, scan
 from steel_data.read.formats import SUFFIXES, data_suffix
 from steel_data.read.hub import is_hub_uri, locate
 from steel_data.read.rows import FileScan
@@ -64,11 +65,12 @@ def find(paths: list[str], cache: Path, data_root: Path | None = None) -> Files:
     for path, named in sorted(local.items(), key=lambda entry: entry[0].relative_to(root).as_posix()):
         name = path.relative_to(root).as_posix()
         try:
+            _check_name(name)
             found = scan(path, cache)
         except InputError as error:
             if named:
                 raise
-            left_out.append((name, str(error).removeprefix(f"{path.as_posix()}: ")))
+            left_out.append((excerpt(name, 200), str(error).removeprefix(f"{path.as_posix()}: ")))
             continue
         given.append(Given(path, name, escape(path.as_posix() if outside else name), found))
     given += [Given(path, name, uri, scan(path, cache)) for path, (name, uri) in sorted(hub.items())]
@@ -80,6 +82,15 @@ def find(paths: list[str], cache: Path, data_root: Path | None = None) -> Files:
         more = f" So with {len(left_out) - 1} more." if len(left_out) > 1 else ""
         raise InputError(f"{name}: {why}{more} Right: files with rows.")
     return Files(tuple(given), root, tuple(left_out))
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{excerpt(name, 200)}: a name that is not UTF-8, which no recipe can hold. Rename it."
+        ) from None
 
 
 def _named_by(text: str, left_out: list[tuple[str, str]]) -> list[tuple[Path, bool]]:
@@ -122,10 +133,11 @@ def _beneath(folder: Path, left_out: list[tuple[str, str]]) -> list[Path]:
     return files
 
 
-def benchmarks_beside(found: Files) -> list[Path]:
+def benchmarks_beside(found: Files, cache: Path) -> list[Path]:
     """Return the benchmarks in the folders that hold the inputs and up to two above: those whose names are known.
 
-    A benchmark that holds an input is none to compare it with.
+    A benchmark that holds an input is none to compare it with, nor is one without a val or test split, which is there
+    to be trained on, or what only bears the name of one.
     """
     folders: dict[Path, None] = {}
     for file in found.files:
@@ -138,8 +150,14 @@ def benchmarks_beside(found: Files) -> list[Path]:
                 continue
             try:
                 splits = {split for split, _ in benchmark_files(str(path), folder)}
+                check_benchmark(path, cache)
             except InputError:
-                continue  # a folder of that name, and no benchmark
-            if splits & {"val", "test"}:  # a train split alone is there to be trained on
+                continue
+            if splits & {"val", "test"}:
                 beside.append(path)
     return list({path.resolve(): path for path in beside}.values())
+
+
+def check_benchmark(path: Path, cache: Path) -> None:
+    """Read the items that rows will be compared with; what is seen is remembered. Raises InputError for a fault."""
+    benchmark_inputs(overlap_files([str(path)], path.parent), path.parent, cache)

@@ -26,6 +26,7 @@ U64 = npt.NDArray[np.uint64]
 PLACES = 3  # unreadable rows that are named
 FIRST = 40  # rows kept of each set of columns, to look closer at
 MOST_SETS = 2000  # of columns; rows that each have keys of their own are no table
+OWN = ("…",)  # stands for the columns of rows beyond
 MOST_COLUMNS = 500
 _TYPES = {str: "text", list: "list", dict: "object", bool: "true/false", int: "number", float: "number"}
 # Two rows that differ in these alone are one row twice
@@ -141,7 +142,7 @@ def look(task: LookTask) -> Look:
                     continue
                 names = tuple(row)
                 if names not in seen.sets and len(seen.sets) >= MOST_SETS:
-                    names = ()
+                    names = OWN
                 seen.sets[names] += 1
                 seen.stretches[-1].sets.add(names)
                 if len(first := seen.first.setdefault(names, [])) < FIRST:
@@ -177,8 +178,8 @@ def _drawn(task: LookTask) -> Callable[[int], bool]:
 
 def _hash(row: dict[str, Any]) -> int:
     """Return a hash of what a row says, numbers of the row aside."""
-    said = [value for name, value in row.items() if not _is_numbering(name)]
-    return xxhash.xxh3_64_intdigest(orjson.dumps(said or list(row.values()), option=orjson.OPT_NON_STR_KEYS))
+    said = {name: value for name, value in row.items() if not _is_numbering(name)}
+    return xxhash.xxh3_64_intdigest(orjson.dumps(said or row, option=orjson.OPT_NON_STR_KEYS))
 
 
 _numbering: dict[str, bool] = {}

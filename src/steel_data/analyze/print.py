@@ -78,7 +78,7 @@ def layout_lines(part: dict[str, Any]) -> list[str]:
         lines.append(f"the same file holds rows for builder '{part['mixed_with']}' too, which this source drops")
     for other in part["other_columns"]:
         what = "of no known layout, " if part["layouts"] else ""
-        lines.append(f"{count(other['rows'], 'row')} {what}with columns {', '.join(other['columns']) or '(too many)'}")
+        lines.append(f"{count(other['rows'], 'row')} {what}with columns {', '.join(other['columns']) or '(none)'}")
     if near := part["nearest"]:
         lines.append(f"nearest layout: {near['layout']}; missing: {', '.join(near['missing'])}")
     elif part["other_columns"]:

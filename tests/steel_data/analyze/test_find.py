@@ -1,5 +1,8 @@
 """Which files a path means, what is left out of a folder, and which benchmarks lie beside it."""
 
+import os
+import sys
+
 import pytest
 from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
 
@@ -64,9 +67,19 @@ def test_a_glob_in_quotes_is_looked_up(tmp_path):
 def test_benchmarks_beside_are_found_by_name_and_never_hold_the_input(tmp_path):
     write_cmmlu(tmp_path).rename(tmp_path / "cmmlu")
     write_jsonl(tmp_path / "chat" / "rows.jsonl", chat_rows(1))
-    (tmp_path / "ceval").mkdir()  # of that name, and empty
+    (tmp_path / "ceval.json").write_text('{\n "a": 1\n}')  # of that name, and no benchmark
     write_cmmlu(tmp_path, split="train").rename(tmp_path / "mmlu")  # to be trained on
     found = find([str(tmp_path / "chat")], tmp_path / "cache")
-    assert [path.name for path in benchmarks_beside(found)] == ["cmmlu"]
+    assert [path.name for path in benchmarks_beside(found, tmp_path / "cache")] == ["cmmlu"]
     found = find([str(tmp_path / "cmmlu" / "test" / "subject_0.csv")], tmp_path / "cache")
-    assert benchmarks_beside(found) == []
+    assert benchmarks_beside(found, tmp_path / "cache") == []
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="such names are those of Linux")
+def test_a_name_that_is_no_unicode_is_left_out_of_a_folder(tmp_path):
+    write_jsonl(tmp_path / "data" / "rows.jsonl", chat_rows(1))
+    (tmp_path / "data" / "rows.jsonl").rename(tmp_path / "data" / os.fsdecode(b"b\xff.jsonl"))
+    write_jsonl(tmp_path / "data" / "rows.jsonl", chat_rows(1))
+    found = find([str(tmp_path / "data")], tmp_path / "cache")
+    assert names(found) == ["rows.jsonl"]
+    assert "not UTF-8" in found.left_out[0][1]

@@ -67,6 +67,8 @@ def test_rows_that_differ_in_their_numbers_alone_are_equal(tmp_path):
     rows = [{"id": i, "row_idx": -i, "text": "a"} for i in range(3)] + [{"id": 0, "row_idx": 0, "text": "b"}]
     seen = looked(write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path / "w")
     assert len(np.unique(seen.hashes)) == 2
+    seen = looked(write_jsonl(tmp_path / "keys.jsonl", [{"a": "x"}, {"b": "x"}]), tmp_path / "v")
+    assert len(np.unique(seen.hashes)) == 2
 
 
 def test_a_sample_is_spread_evenly_and_not_in_step_with_the_rows(tmp_path):
