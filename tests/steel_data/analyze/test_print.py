@@ -1,5 +1,6 @@
 """The terminal at 80 columns and the page: the verdict first, and no text of the data that could act."""
 
+import os
 import re
 
 import pytest
@@ -22,6 +23,8 @@ def said(tmp_path):
     rows = chat_rows(30)
     odd = {"instruction": f"{EVIL} {'很长的一段话' * 40}", "output": f"<p>{EVIL}</p>", EVIL: EVIL}
     write_jsonl(data / "rows.jsonl", [*rows, rows[0], odd])
+    if os.name != "nt":
+        write_jsonl(data / "e\x1b[31m.jsonl", rows[1:2])  # names come from others too
     (data / "broken.jsonl").write_text(f"x{EVIL}\n")
     return facts(analyze([str(data)]))
 
@@ -33,7 +36,7 @@ def test_no_line_is_wider_than_80_and_nothing_acts(said, capsys):
     assert max(map(cell_len, printed.splitlines())) <= 80
     assert "\x1b" not in printed and "\u202e" not in printed
     assert "[bold]" in printed  # no markup either
-    assert re.search(r"lost: 1 \(.*\)  dedup:exact\n    rows.jsonl:30  .*\n      = rows.jsonl:0  ", printed)
+    assert re.search(r"lost: \d \(.*\)  dedup:exact\n(?:.*\n)*?    rows.jsonl:30  .*\n      = rows.jsonl:0  ", printed)
     assert "broken.jsonl: line 1: broken JSON" in printed
 
 
@@ -42,7 +45,7 @@ def test_the_page_holds_the_same_and_every_text_is_escaped(said, tmp_path):
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "<script" not in page and "\x1b" not in page and "\u202e" not in page and ">49<" not in page
     assert "&lt;script&gt;" in page
-    for words in ("dedup:exact", "rows.jsonl:30", "rows.jsonl:0", "path = &#34;rows.jsonl&#34;"):
+    for words in ("dedup:exact", "rows.jsonl:30", "rows.jsonl:0", "&#34;rows.jsonl&#34;"):
         assert words in page.replace(":<wbr>", ":")
 
 
