@@ -13,7 +13,8 @@ import polars as pl
 from steel_data.errors import InputError, excerpt
 from steel_data.read.rows import RawRow
 from steel_data.recipe.steps import Builder, Filter
-from steel_data.row.record import EXTRA_KEYS, KINDS, Record, conversation_fault, record_id, text_view
+from steel_data.row.faults import record_fault
+from steel_data.row.record import Record, record_id, text_view
 from steel_data.row.table import UNREADABLE, as_record, table
 
 
@@ -78,12 +79,12 @@ def _unusable(builder: Builder, raw: RawRow, reason: str, detail: str) -> dict[s
 
 def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record, meta: list[str]) -> dict[str, Any]:
     """Return the row of a record: id, length, JSON; or of its drop when the conversation cannot be trained on."""
-    if builder.is_custom:
-        _check_record(f"{where} row {raw.row}", builder.use, record)
-        fault = conversation_fault(record["messages"]) if record.get("messages") is not None else None
-        if fault:
-            why, _, detail = fault.partition(": ")
-            return _unusable(builder, raw, f"{builder.use}:{why}", detail)
+    fault = record_fault(record)
+    if fault:
+        why, _, detail = fault.partition(": ")
+        if why == "record":
+            raise InputError(f"{where} row {raw.row}: '{builder.use}' made {detail}")
+        return _unusable(builder, raw, f"{builder.use}:{why}" if builder.is_custom else why, detail)
     row = _row(raw.row, part, record)
     if row["id"] is None:
         return _unusable(
@@ -97,8 +98,12 @@ def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record
 
 def _row(origin_row: int, part: int, record: Record) -> dict[str, Any]:
     """Return the row of a record; its id is None where its text is not valid Unicode."""
-    said = {key: record.get(key) for key in ("language", "benchmark", "item", "dose", "note")}
-    return {"origin_row": origin_row, "part": part, "kind": record.get("kind", "chat"), **said, **_content(record)}
+    said = {key: record.get(key) for key in ("language", "benchmark", "item", "dose", "meta", "note")}
+    return {"origin_row": origin_row, "part": part, "kind": _kind(record), **said, **_content(record)}
+
+
+def _kind(record: Record) -> str:
+    return record.get("kind") or ("chat" if record.get("messages") is not None else "preference")
 
 
 def _content(record: Record) -> dict[str, Any]:
@@ -124,32 +129,6 @@ def _content(record: Record) -> dict[str, Any]:
 def _ordered(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return messages whose first keys are role and content: the gather pass finds the extras behind them."""
     return [m if next(iter(m)) == "role" else {"role": m["role"], "content": m["content"], **m} for m in messages]
-
-
-def _check_record(where: str, use: str, record: Record) -> None:
-    """Refuse a custom step's record that is not one, saying what would be right."""
-    messages = record.get("messages")
-    lists = [messages] if messages is not None else [record.get(k) for k in ("prompt", "chosen", "rejected")]
-    known = {"role", "content", *EXTRA_KEYS}
-    for turns in lists:
-        if not isinstance(turns, list) or not all(
-            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in turns
-        ):
-            raise InputError(
-                f"{where}: '{use}' made a record without messages. Right: messages = [{{'role': …, 'content': …}}, …], "
-                "both strings."
-            )
-        for message in turns:
-            odd = set(message) - known
-            if odd:
-                raise InputError(
-                    f"{where}: '{use}' made a message with '{min(odd)}'. Known: {', '.join(sorted(known))}."
-                )
-            if message["role"] not in ("system", "user", "assistant", "tool"):
-                known_roles = "assistant, system, tool, user"
-                raise InputError(f"{where}: '{use}' made a message of role '{message['role']}'. Known: {known_roles}.")
-    if record.get("kind", "chat") not in KINDS:
-        raise InputError(f"{where}: '{use}' made a record of kind '{record['kind']}'. Known: {', '.join(KINDS)}.")
 
 
 def made_records(made: Iterable[Record]) -> pl.DataFrame:
@@ -200,11 +179,15 @@ def edit_records(
         if isinstance(result, str):
             row.update(step=step.use, reason=result)
             continue
-        _check_record(place, step.use, result)
-        content = _content(result)
+        fault = record_fault(result)
+        content = _content(result) if fault is None else {"id": None}
         if content["id"] is None:
-            raise InputError(f"{place}: '{step.use}' returned text that is not valid Unicode (a lone surrogate).")
-        row.update(content, kind=result.get("kind", row["kind"]), meta=result.get("meta"))
+            why, _, detail = (fault or "surrogate: not valid Unicode").partition(": ")
+            row.update(
+                step=step.use, reason=f"{step.use}:{why}", error=f"{step.use} made: {detail}" if detail else None
+            )
+            continue
+        row.update(content, kind=_kind(result), meta=result.get("meta"))
         if not step.is_custom and result.get("note"):
             row["note"] = f"{row['note']},{result['note']}" if row["note"] else result["note"]
     return table(rows)
