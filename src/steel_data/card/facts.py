@@ -41,6 +41,7 @@ def facts(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "waterfalls": {name: waterfall(a) for name, a in accounts.items()},
         "waterfall_of_all": waterfall(_sum(accounts)) if len(accounts) > 1 else [],
         "about": about,
+        "unused": {name: list(columns.items()) for name, columns in manifest["unused_columns"].items() if columns},
         "notes": {name: a["notes"] for name, a in accounts.items() if a.get("notes")},
         "by_source": _by_source(manifest, counts),
         "by_kind": _by_kind(manifest, counts),

@@ -86,8 +86,8 @@ class StageOfChunk:
 
     @cached_property
     def narrow(self) -> pl.DataFrame:
-        """The records' narrow columns, and `meta`."""
-        columns = [*NARROW, "meta"]
+        """The records' narrow columns, `meta` and `unread`."""
+        columns = [*NARROW, "meta", "unread"]
         found = kept_frame(self.place, self._made, columns) if self._records is None else self._records
         return found.select(columns)
 

@@ -13,6 +13,8 @@ import polars as pl
 from steel_data.errors import InputError, excerpt
 from steel_data.read.rows import RawRow
 from steel_data.recipe.steps import Builder, Filter
+from steel_data.row.columns import Watched, left_over, unread_among
+from steel_data.row.columns import unread as unread_in
 from steel_data.row.faults import record_fault
 from steel_data.row.record import Record, record_id, text_view
 from steel_data.row.table import UNREADABLE, as_record, table
@@ -25,6 +27,7 @@ def build_records(where: str, builder: Builder, rows: Iterable[RawRow], meta: li
     column is in none of the rows, or when no row has the columns that the builder needs.
     """
     function, out, readable = builder.function(), [], 0
+    left: dict[tuple[str, ...], Any] = {}  # columns of a row -> those that nobody reads
     missing_columns: str | None = None
     fitting = False
     for raw in rows:
@@ -32,18 +35,27 @@ def build_records(where: str, builder: Builder, rows: Iterable[RawRow], meta: li
             out.append({"origin_row": raw.row, "part": 0, "step": "read", "reason": UNREADABLE, "error": raw.error})
             continue
         readable += 1
-        made = _call(f"{where} row {raw.row}", builder, function, raw.value)
+        value = Watched(raw.value) if builder.is_custom else raw.value
+        made = _call(f"{where} row {raw.row}", builder, function, value)
+        unread = None
+        if not isinstance(value, Watched):
+            names = tuple(value)
+            if names not in left:
+                left[names] = left_over(names, frozenset({*builder.columns_read(names), *meta}))
+            unread = unread_among(value, left[names])
+        elif not isinstance(made, str):  # a row that it refuses may say why before it has read all
+            unread = unread_in(raw.value, {*value.read, *meta})
         if isinstance(made, str):
             reason, _, detail = made.partition(": ") if not builder.is_custom else (made, "", "")
             if reason == "columns" and not builder.is_custom:
                 missing_columns = missing_columns or detail or reason
             else:
                 fitting = True
-            out.append(_unusable(builder, raw, reason, detail))
+            out.append(_unusable(builder, raw, reason, detail) | {"unread": unread})
             continue
         fitting = True
         for part, record in enumerate(made):
-            out.append(_finish(where, builder, raw, part, record, meta))
+            out.append(_finish(where, builder, raw, part, record, meta) | {"unread": None if part else unread})
     if missing_columns is not None and not fitting:
         raise InputError(f"{where}: builder '{builder.use}' fits none of the rows: {missing_columns}")
     _check_meta(where, meta, out, readable)
@@ -98,7 +110,7 @@ def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record
 
 def _row(origin_row: int, part: int, record: Record) -> dict[str, Any]:
     """Return the row of a record; its id is None where its text is not valid Unicode."""
-    said = {key: record.get(key) for key in ("language", "benchmark", "item", "dose", "meta", "note")}
+    said = {key: record.get(key) for key in ("language", "benchmark", "item", "dose", "meta", "note", "unread")}
     return {"origin_row": origin_row, "part": part, "kind": _kind(record), **said, **_content(record)}
 
 
@@ -146,7 +158,7 @@ def injected_records(use: str, made: Iterable[Record]) -> pl.DataFrame:
         if record["messages"] is not None:
             rows.append(_row(i, 0, record))
             continue
-        said = {key: record[key] for key in ("kind", "benchmark", "item", "dose")}
+        said = {key: record.get(key) for key in ("kind", "benchmark", "item", "dose", "unread")}
         rows.append({"origin_row": i, "part": 0, **said, "step": use, "reason": f"{use}:{record['reason']}"})
     return table(rows)
 
