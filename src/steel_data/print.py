@@ -42,7 +42,8 @@ def _print_unused(out: Console, source: str, columns: dict[str, int], rows: int,
         return
     shown = [f"'{name}'" if n == rows else f"'{name}' ({n:,})" for name, n in list(columns.items())[:12]]
     more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
-    out.print(f"  not read from {escape(source)}: {escape(', '.join(shown))}{more}, of {rows:,} rows{sampled}")
+    line = f"  not read from {escape(source)}: {escape(', '.join(shown))}{more}, of {rows:,} rows{sampled}"
+    out.print(line, soft_wrap=True)
 
 
 def _print_reasons(out: Console, manifest: dict[str, Any]) -> None:

@@ -68,11 +68,12 @@ def meaning_of(name: str) -> Meaning | None:
 
 def holds(value: Any) -> bool:
     """Return whether a cell holds something: not null, NaN, blanks, or lists and objects of nothing else."""
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return not value.isspace() if len(value) > _LONG else value.strip() not in _NOTHING
-    if isinstance(value, list | tuple):
+    if kind is list or kind is tuple:
         return any(map(holds, value))
-    if isinstance(value, dict):
+    if kind is dict:
         return any(map(holds, value.values()))
     return value is not None and value == value
 
@@ -99,10 +100,15 @@ def left_over(columns: tuple[str, ...], read: frozenset[str]) -> tuple[tuple[str
 
 def unread_among(row: Mapping[str, Any], left: Iterable[tuple[str, Meaning | None]]) -> str | None:
     """Return what `unread` returns, for columns that `left_over` gave."""
-    found = {
-        name: meaning is not None and meaning.holds(value) for name, meaning in left if holds(value := row.get(name))
-    }
-    return orjson.dumps(found).decode() if found else None
+    found = [
+        (name, meaning is not None and meaning.holds(value)) for name, meaning in left if holds(value := row.get(name))
+    ]
+    return _told(tuple(found)) if found else None
+
+
+@lru_cache(maxsize=4096)
+def _told(found: tuple[tuple[str, bool], ...]) -> str:
+    return orjson.dumps(dict(found)).decode()
 
 
 def count(rows: Mapping[str, int]) -> dict[str, Unread]:

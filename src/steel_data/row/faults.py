@@ -39,64 +39,78 @@ def record_fault(record: Record) -> str | None:
 
 
 def _shape_fault(record: Record) -> str | None:
-    is_chat = record.get("messages") is not None
-    for turns in [record["messages"]] if is_chat else [record.get(key) for key in PAIR]:
+    messages = record.get("messages")
+    for turns in (messages,) if messages is not None else map(record.get, PAIR):
         if fault := _turns_fault(turns):
             return fault
-    for key in record:
+    for key, value in record.items():
         if key not in _KNOWN:
             return f"a record with '{excerpt(str(key), 40)}'.{nearest(str(key), _KNOWN)}"
-    if is_chat and any(record.get(key) is not None for key in PAIR):
-        return f"a record with both messages and {', '.join(PAIR)}. Right: one of them."
-    kind = record.get("kind")
-    if kind is not None and kind not in KINDS:
-        return f"a record of kind '{excerpt(str(kind), 40)}'. Known: {', '.join(KINDS)}."
-    if kind is not None and (kind == "preference") == is_chat:
-        holds = "messages" if is_chat else ", ".join(PAIR)
-        return f"a record of kind '{kind}' with {holds}. Right: kind 'preference' for pairs alone."
-    return _values_fault(record)
+        if value is not None and key != "messages" and (fault := _value_fault(key, value, messages is not None)):
+            return fault
+    return None
 
 
-def _values_fault(record: Record) -> str | None:
-    """Return the fault of a record's other keys."""
-    for key in _TEXTS:
-        value = record.get(key)
-        if value is not None and not _is_text(value):
-            return f"a record whose {key} is {_shown(value)}. Right: a text of valid Unicode."
-    for key in _NUMBERS:
-        value = record.get(key)
+def _value_fault(key: str, value: Any, is_chat: bool) -> str | None:
+    """Return the fault of one of a record's keys, but for `messages`."""
+    if key in PAIR:
+        return f"a record with both messages and {', '.join(PAIR)}. Right: one of them." if is_chat else None
+    if key == "tools":
+        return _tools_fault(value)
+    if key in _NUMBERS:
         right = int | float if key == "language_score" else int
-        if value is not None and (not isinstance(value, right) or isinstance(value, bool)):
+        if not isinstance(value, right) or isinstance(value, bool):
             return f"a record whose {key} is {_shown(value)}. Right: a number."
-    if record.get("language") is not None:
+        return None
+    if not _is_text(value):
+        return f"a record whose {key} is {_shown(value)}. Right: a text of valid Unicode."
+    if key == "kind":
+        if value not in KINDS:
+            return f"a record of kind '{excerpt(value, 40)}'. Known: {', '.join(KINDS)}."
+        if (value == "preference") == is_chat:
+            holds = "messages" if is_chat else ", ".join(PAIR)
+            return f"a record of kind '{value}' with {holds}. Right: kind 'preference' for pairs alone."
+    if key == "language":
         try:
-            check_language(record["language"])
+            check_language(value)
         except InputError as error:
             return f"a record of a language that there is not: {error}"
-    tools = record.get("tools")
-    try:
-        tools = orjson.loads(tools) if isinstance(tools, str) and tools else tools
-    except orjson.JSONDecodeError:
-        tools = record["tools"]
+    return None
+
+
+def _tools_fault(value: Any) -> str | None:
+    tools = value
+    if isinstance(value, str) and value:
+        try:
+            tools = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            tools = value
     if tools and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
-        return f"a record whose tools are {_shown(tools)}. Right: a list of objects, or its JSON."
+        return f"a record whose tools are {_shown(value)}. Right: a list of objects, or its JSON."
     return None
 
 
 def _turns_fault(turns: Any) -> str | None:
-    if not isinstance(turns, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in turns
-    ):
+    known = isinstance(turns, list)
+    for message in turns if known else ():
+        if not (
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str)
+        ):
+            known = False
+            break
+        if (len(message) > 2 or message["role"] not in ROLES) and (fault := _message_fault(message)):
+            return fault
+    if not known:
         return "a record without messages. Right: messages = [{'role': …, 'content': …}, …], both strings."
-    return next((fault for fault in map(_message_fault, turns) if fault), None)
+    return None
 
 
 def _message_fault(message: Message) -> str | None:
     if message["role"] not in ROLES:
         known = ", ".join(sorted(ROLES))
         return f"a message of role '{excerpt(message['role'], 40)}'. Known: {known}."
-    if len(message) == 2:  # nearly every one
-        return None
     if odd := sorted(str(key) for key in message if key not in _MESSAGE_KEYS):
         return f"a message with '{excerpt(odd[0], 40)}'. Known: {', '.join(sorted(_MESSAGE_KEYS))}."
     for key in _MESSAGE_TEXTS:
