@@ -16,7 +16,7 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.attributes import index_of
 from steel_data.passes.gather import Gathered, gather
 from steel_data.passes.language_check import LanguageCheck
-from steel_data.passes.ledger import contamination, ledger, losses
+from steel_data.passes.ledger import contamination, faults_left, ledger, losses
 from steel_data.passes.map import MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
@@ -97,6 +97,7 @@ def _write(
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
         manifest["unused_columns"] = {source.name: source.unused_columns for source in sources}
+        manifest["quality"] = faults_left(plan, sources)
         manifest["language_check"] = check.result()
         if lost:
             manifest["losses"] = lost

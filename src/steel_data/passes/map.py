@@ -19,6 +19,7 @@ from steel_data.builders import unused
 from steel_data.builders.contaminate import records as injected
 from steel_data.engine import progress, run
 from steel_data.errors import InputError
+from steel_data.filters import quality
 from steel_data.passes.attributes import (
     NARROW,
     Benchmarks,
@@ -56,8 +57,9 @@ class MappedChunk:
 class MappedSource:
     """A source after the map pass: its job, its files' names, its chunks in order of file and place.
 
-    `narrow`: of each chunk the columns NARROW, language, tokens, and step and reason of the first row-by-row step that
-    drops a record. The plan pass takes them away, for they are most of what a large build has in memory.
+    `narrow`: of each chunk the columns NARROW, language, tokens, what `quality` finds, and step and reason of the first
+    row-by-row step that drops a record. The plan pass takes them away, for they are most of what a large build has in
+    memory.
     """
 
     name: str
@@ -139,6 +141,7 @@ def _jobs(prepared: Prepared) -> dict[str, Job]:
             data_root=where.data_root,
             cache=where.cache,
             benchmarks=benchmarks,
+            looked_at=min(1.0, quality.SAMPLE / max(inputs.rows, 1)),
         )
         for inputs in prepared.inputs
     }
@@ -266,8 +269,9 @@ def map_records(chunk: StageOfChunk, file_index: int, index: int) -> Mapped:
     chunk.measure_for_plan()
     stages.append(chunk.stage())
     # Few words, many rows: as categories they take 4 bytes a row instead of 16.
-    words = pl.col("kind", "language", "benchmark", "note", "step", "reason").cast(pl.Categorical)
+    words = pl.col("kind", "language", "benchmark", "note", "step", "reason", "quality").cast(pl.Categorical)
     told = [chunk.measured["language"].select("language"), chunk.measured["tokens"], verdict]
+    told.append(chunk.quality().alias("quality").to_frame())
     narrow = pl.concat([chunk.narrow.select(NARROW).drop(verdict.columns), *told], how="horizontal")
     unread = count(dict(chunk.narrow["unread"].drop_nulls().value_counts().iter_rows()))
     return MappedChunk(file_index, index, len(narrow), tuple(stages), unread), narrow.with_columns(words)
