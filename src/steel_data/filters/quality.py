@@ -17,7 +17,7 @@ concerned, and so are dialogues that were asked for; `<sub>`, `<sup>` and `<u>` 
 
 All checks are made whichever are chosen, so that another choice computes nothing anew. What a check that is off would
 have dropped is counted as a note, `quality:html`. Without the filter too, the card and manifest.json (`quality`) count
-what each check finds in the rows that are kept: of a source of more than SAMPLE rows in a sample, by hash.
+what each check finds in the rows that are kept: of a source of more than 5,000 rows in a sample, by hash.
 """
 
 import re
