@@ -172,6 +172,35 @@ def mapped(row: dict[str, Any], columns: dict[str, str | list[str]]) -> Fields |
     return fields._replace(options=[(LABELS[i], row[name]) for i, name in enumerate(where)])
 
 
+def columns_read(names: tuple[str, ...], columns: dict[str, str | list[str]] | None = None) -> set[str]:
+    """Return which of a row's columns `recognised` reads, or `mapped`; all of a row that it refuses by its columns."""
+    if columns is not None:
+        flat = {name for value in columns.values() for name in ([value] if isinstance(value, str) else value)}
+        return flat if flat <= set(names) else set(names)
+    fit = _fit(names)
+    if fit is not None and not fit.twice:
+        return _read_by(fit) & set(names)
+    own = {name: column_of(name) for name in names}
+    fit = _fit(tuple(dict.fromkeys(own.values())))
+    return set(names) if fit is None else {name for name in names if own[name] in _read_by(fit)}
+
+
+def _read_by(fit: _Fit) -> set[str]:
+    """Return the columns that a layout reads; of `a.b` column a."""
+    layout = fit.layout
+    columns = {layout.question, layout.explanation, layout.type, *layout.key, *fit.passages}
+    columns |= {name for _, name in fit.letters} if "{" in layout.options else {layout.options}
+    return {column.partition(".")[0] for column in columns if column}
+
+
+def columns_asked(names: tuple[str, ...]) -> set[str]:
+    """Return which of a benchmark's columns `read_question` reads, the subject included."""
+    folded_names = {name: column_of(name) for name in names}
+    fit = _fit(tuple(dict.fromkeys(folded_names.values())))
+    asked = _read_by(fit) if fit is not None else {"question", "answer", "explanation", *PASSAGES}
+    return {name for name in names if folded_names[name] in asked | {"subject"}}
+
+
 def check_columns(columns: dict[str, str | list[str]]) -> None:
     """Raise InputError unless `columns` names question, options and answer, and nothing unknown."""
     for name, value in columns.items():
