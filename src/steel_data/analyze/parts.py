@@ -17,7 +17,7 @@ from steel_data.analyze.find import Given
 from steel_data.analyze.look import Column, Look
 from steel_data.benchmarks import layouts as exams
 from steel_data.benchmarks.item_rows import read_item
-from steel_data.builders import chat
+from steel_data.builders import chat, exam
 
 Columns = tuple[str, ...]
 # Words that people give to the two sides where no layout says them; only the one pair that can be it is proposed.
@@ -79,10 +79,10 @@ class Part:
     @property
     def read(self) -> set[str] | None:
         """Return the columns that its builder reads; None where that is not known."""
-        if self.build is None or self.build["use"] != "chat":
+        if self.build is None:
             return None
-        said = self.build.get("columns")
-        return set[str]().union(*(chat.columns_read(names, columns_said=said) for s in self.sets for names in s))
+        reads = chat.columns_read if self.build["use"] == "chat" else exam.columns_read
+        return set[str]().union(*(reads(names, self.build) for s in self.sets for names in s))
 
     @property
     def gap(self) -> str:
@@ -112,13 +112,13 @@ def merged(looks: list[Look]) -> Look:
 
 def choice(columns: Columns, looks: list[Look]) -> Fit | None:
     """Return how rows of these columns are built, None where no layout says it."""
-    exam, conversation = exams.layout_of(columns), chat.recognised(columns)
-    if exam is not None and exam.options == exam.question:  # only the texts can tell
+    asked, conversation = exams.layout_of(columns), chat.recognised(columns)
+    if asked is not None and asked.options == asked.question:  # only the texts can tell
         rows = [row for one in looks for row in one.first.get(columns, ())]
         items = sum(not isinstance(read_item(row), str) for row in rows)
-        exam = exam if items and 2 * items >= len(rows) else None
-    if exam is not None:
-        return Fit("exam", exam.name)
+        asked = asked if items and 2 * items >= len(rows) else None
+    if asked is not None:
+        return Fit("exam", asked.name)
     return Fit("chat", conversation) if conversation else None
 
 

@@ -15,6 +15,7 @@ from steel_data.analyze.parts import Part
 from steel_data.errors import InputError, excerpt
 from steel_data.files import atomic_write
 from steel_data.recipe.load import load, to_toml
+from steel_data.row.columns import meaning_of
 
 _LISTED = 8  # files of a source that are named one by one
 
@@ -49,7 +50,8 @@ def unread_columns(part: Part) -> list[str]:
     """Return the lines of a source about the columns that its builder does not read: the one place that decides it.
 
     Those that stand in every row of every file, under a plain name, are kept in the record's `meta`; of a column that
-    some chunk lacks the build would say that no row has it.
+    some chunk lacks the build would say that no row has it. Of the others those that would change what a row means are
+    ignored by name, for whoever reads the recipe to decide.
     """
     read = part.read
     if read is None:
@@ -57,7 +59,9 @@ def unread_columns(part: Part) -> list[str]:
     unread = [name for name, column in part.columns.items() if name not in read and column.filled]
     whole = [name for name in unread if all(name in names for sets in part.sets for names in sets)]
     kept = [name for name in whole if orjson.dumps(name).decode() == f'"{name}"' and name.isprintable()]
-    return [f"meta = {_inline(kept)}"] if kept else []
+    left = [name for name in unread if name not in kept and meaning_of(name) is not None]
+    lines = [f"meta = {_inline(kept)}"] if kept else []
+    return lines + ([f"ignore = {_inline(left)}  # these may change what a row means"] if left else [])
 
 
 def paths_of(part: Part) -> list[str]:
