@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
 from steel_data.errors import InputError, first_line
 
 # Written by older versions of transformers; computed from the configuration, never learnt.
@@ -67,7 +66,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
     """Return the configuration of a full model's folder. Raises InputError for an adapter, or without a config.json."""
     if (folder / "adapter_config.json").is_file():
         raise InputError(
-            f"{folder}: is an adapter, not a model. Right: python -m steel_train merge {folder}, then the folder it writes."
+            f"{folder}: is an adapter, not a model. Right: python -m steel_train merge {folder}, then its output."
         )
     return read_config(folder / "config.json")
 
