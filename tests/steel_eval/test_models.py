@@ -1,6 +1,7 @@
 """Checkpoints: found in every trainer's layout, named by what they hold, swapped only where they fit."""
 
 import shutil
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import orjson
@@ -217,3 +218,37 @@ def test_a_checkpoint_is_looked_at_without_its_weights(toy_checkpoint, tmp_path)
     (folder / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"config\.json: holds a list"):
         check(folder)
+
+
+def test_code_beside_the_weights_is_part_of_what_a_model_is(toy_checkpoint, tmp_path):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "own")
+    config = orjson.loads((folder / "config.json").read_bytes())
+    code = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    (folder / "config.json").write_bytes(orjson.dumps(config | {"model_type": "own", "auto_map": code}))
+    (folder / "configuration_own.py").write_text(
+        "from transformers import Qwen2Config\n\n\nclass OwnConfig(Qwen2Config):\n    model_type = 'own'\n"
+    )
+    model = (
+        "from transformers import Qwen2ForCausalLM\n\nfrom .configuration_own import OwnConfig\n\n\n"
+        "class OwnForCausalLM(Qwen2ForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    found = set()
+    for number, text in enumerate((model, model + "    changed = True\n")):
+        own = shutil.copytree(folder, tmp_path / f"own{number}")  # transformers keeps the code of a folder it has seen
+        (own / "modeling_own.py").write_text(text)
+        found.add(load(own, how=Opening(trust_remote_code=True)).fingerprint)
+    assert len(found) == 2 and checkpoint_fingerprint(folder) not in found
+    with pytest.raises(InputError, match="--trust-remote-code"):
+        load(tmp_path / "own0")
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="it is installed")
+def test_the_library_of_a_quantised_model_is_named_where_it_is_missing(toy_checkpoint, tmp_path):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "m")
+    config = orjson.loads((folder / "config.json").read_bytes())
+    said = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    (folder / "config.json").write_bytes(orjson.dumps(config | {"quantization_config": said}))
+    with pytest.raises(InputError, match="bitsandbytes") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert read_weights(folder) is None  # never swapped in
