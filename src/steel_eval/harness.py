@@ -128,7 +128,8 @@ def score_foreign(checkpoint: Checkpoint, foreign: Foreign, how: Settings, folde
     model = SteelLM(
         pretrained=loaded.model, tokenizer=loaded.tokenizer, device=how.device, max_length=loaded.max_length
     )
-    store, rows, frames, samples = Store(how.store), {}, [], []
+    store, frames, samples = Store(how.store), [], []
+    rows: dict[str, Any] = {}
     for name in foreign.tasks:
         key = _key(name, loaded, foreign, how, _data_sha256(name, manager))
         stored = store.kept(key, partial(_evaluated, model, name, foreign, how, manager))

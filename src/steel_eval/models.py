@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import xxhash
 
+from steel_data.engine import tell
 from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import address
 from steel_train.models.weights import adapter_shapes, base_of, check_folder, load_adapter, load_full, read_config
@@ -137,6 +138,7 @@ def find_checkpoints(place: str, revision: str | None = None) -> tuple[list[Chec
 def _from_hub(repository: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
+    tell(f"fetching {repository}")
     try:
         return Path(
             snapshot_download(repository, revision=revision, ignore_patterns=["*.gguf", "*.onnx", "original/*"])
@@ -326,8 +328,8 @@ def thinking_switch(tokenizer: "PreTrainedTokenizerBase") -> str:
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}, {"role": "user", "content": "?"}]
     for name in ("enable_thinking", "thinking"):
         if tokenizer.chat_template and name in str(tokenizer.chat_template):
-            options: Any = {"tokenize": False, "add_generation_prompt": True}
-            on, off = (tokenizer.apply_chat_template(turns, **{name: value}, **options) for value in (True, False))
+            options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True}
+            on, off = (tokenizer.apply_chat_template(turns, **options | {name: value}) for value in (True, False))
             if on != off:
                 return name
     raise InputError(
@@ -353,7 +355,7 @@ def _load_model(folder: Path, device: str, dtype: str, trust_remote_code: bool) 
         raise InputError(f"--dtype {dtype}: unknown.{nearest(dtype, ['auto', 'float32', 'bfloat16', 'float16'])}")
     check_folder(folder)
     if _quantised(folder):  # its own configuration says the types, and it is made where it stays
-        options = {"dtype": "auto" if dtype == "auto" else kind, "device_map": device}
+        options: dict[str, Any] = {"dtype": "auto" if dtype == "auto" else kind, "device_map": device}
         return load_full(folder, trust_remote_code, **options).eval()
     return load_full(folder, trust_remote_code, dtype=kind).eval().to(device)
 

@@ -135,7 +135,8 @@ def kept_likelihoods(
 
 def check_ids(loaded: Loaded, highest: int) -> None:
     """Raise InputError where a prompt has a token (the highest of its ids) that the model has no row for."""
-    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    embeddings: Any = loaded.model.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
     if highest >= rows:
         raise InputError(
             f"{loaded.folder}: its tokenizer gives the id {highest}, its model has {rows} rows of embeddings. "
