@@ -19,31 +19,54 @@ import polars as pl
 
 from steel_data.errors import InputError
 from steel_data.files import address
-from steel_eval.ask.encode import Unit, context_text, encode_texts, labels
+from steel_eval.ask.encode import Unit, context_text, encode_texts, labels, opened_thought
 from steel_eval.models import Loaded
 from steel_eval.score.answers import extract
-from steel_eval.score.results import Ready, Scored, key_of
+from steel_eval.score.results import Ready, Scored, check_ids, key_of
 
 # Tokens of a batch, prompts with room for their answers.
 CPU_TOKENS, GPU_TOKENS = 8_192, 65_536
+SERVED = 32  # questions to a server between two lines in the store
 Written = list[tuple[str, bool]]  # (text, whether it ended by itself)
 
 
 def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
     """Return a unit's answers from the store, or have them written; one at a time where padding may show."""
     loaded, new_tokens = ready.loaded, unit.preset.max_new_tokens
+    key = key_of(unit, ready, how_written(generator, new_tokens, loaded))
 
     def made() -> dict[str, Any]:
         prompts, cut = fitting_prompts(unit, loaded)
-        written = write(prompts, loaded, new_tokens, generator, ready.sharing.ok)
+        written: dict[int, Sequence[Any]] = {}
+        for number, group in enumerate(groups(prompts, new_tokens, ready, generator)):
+
+            def asked(group: Sequence[int] = group) -> dict[str, Any]:
+                return {"written": write([prompts[i] for i in group], loaded, new_tokens, generator, ready.sharing.ok)}
+
+            # kept one by one: a killed process has its finished groups asked no second time
+            part = ready.store.kept(address(key, "part", number, group), asked)
+            written |= dict(zip(group, part["written"], strict=True))
+            ready.advance(len(group))
+        answers = [written[i] for i in range(len(prompts))]
         return {
-            "task": unit.task.name, "subject": unit.subject, "raw": [text for text, _ in written],
-            "finished": [ended for _, ended in written], "notes": {"truncated": cut, "shared": False},
+            "task": unit.task.name, "subject": unit.subject, "raw": [text for text, _ in answers],
+            "finished": [ended for _, ended in answers], "notes": {"truncated": cut, "shared": False},
+            "thought": opened_thought(context_text(loaded.tokenizer, unit.prompts[0])),
         }  # fmt: skip
 
-    stored = ready.store.kept(key_of(unit, ready, how_written(generator, new_tokens, loaded)), made)
+    stored = ready.store.kept(key, made)
     answers, notes = generated_answers(unit, stored)
     return Scored(answers, stored["notes"] | notes)
+
+
+def groups(prompts: Sequence[list[int]], new_tokens: int, ready: Ready, generator: str) -> list[list[int]]:
+    """Return the numbers of the prompts that are asked together: a batch, some requests to a server; vLLM takes all."""
+    if generator.startswith("vllm"):
+        return [list(range(len(prompts)))]
+    if generator.startswith("openai"):
+        return [list(range(i, min(i + SERVED, len(prompts)))) for i in range(0, len(prompts), SERVED)]
+    budget = CPU_TOKENS if ready.loaded.model.device.type == "cpu" else GPU_TOKENS
+    return _batches(prompts, new_tokens, budget if ready.sharing.ok else 0)
 
 
 def how_written(generator: str, new_tokens: int, loaded: Loaded) -> str:
@@ -71,6 +94,7 @@ def fitting_prompts(unit: Unit, loaded: Loaded) -> tuple[list[list[int]], int]:
             prompt = prompt.without_longest_shot()
             [ids] = encode_texts(loaded.tokenizer, [context_text(loaded.tokenizer, prompt)], special=not prompt.chat)
         rows.append(ids[-room:])
+    check_ids(loaded, max((max(row, default=0) for row in rows), default=0))
     return rows, cut
 
 
@@ -186,9 +210,13 @@ def generated_answers(unit: Unit, stored: dict[str, Any]) -> tuple[pl.DataFrame,
     # without turns a model goes on with a next question of its own; the examples end with a blank line, so the answer
     # does
     bodies = [t if unit.preset.chat else t.split("\n\n")[0] for t in stored["raw"]]
+    # the template has opened the thought: an answer that never closes it is no answer
+    said = [stored.get("thought", "") + body for body in bodies]
     found = [
-        extract(body, p.item.options, finished or body != raw, len(p.item.options))
-        for body, raw, finished, p in zip(bodies, stored["raw"], stored["finished"], unit.prompts, strict=True)
+        extract(text, p.item.options, finished or body != raw, len(p.item.options))
+        for text, body, raw, finished, p in zip(
+            said, bodies, stored["raw"], stored["finished"], unit.prompts, strict=True
+        )
     ]
     gold = labels(unit)
     frame = pl.DataFrame(
