@@ -106,7 +106,7 @@ def four_steps(rows: list[str], index: Index, clock: Clock) -> Outcome:
     batches = clock.run("normalise (shared)", lambda: [TextBatch(part) for part in parts])
     both = list(zip(parts, batches, strict=True))
     out.labels = clock.run("language", lambda: [label for p, b in both for label in language.detect(p, b)[0]])
-    keys = clock.run("dedup keys", lambda: [Dedup().compute(b) for b in batches])
+    keys = clock.run("dedup keys", lambda: [near_keys(b) for b in batches])
     column = {name: np.concatenate([key[name] for key in keys]) for name in keys[0]}
     out.winner = clock.run("dedup clusters", lambda: _clusters(rows, column))
     found = clock.run("decontamination", lambda: [overlap(p, index, b) for p, b in both])

@@ -15,6 +15,7 @@ from functools import lru_cache
 from steel_data.row.text import normalise
 
 BAR = "|"  # an option's label
+_LINE = 8  # letters of an item's line that stands nowhere by chance
 _FORMULA = "$_^{}\\`*"  # marks of formulas; text.py's JOINER
 _LABEL = re.compile(r"(?:^|(?<=[\s(]))[a-j]\s?[.、:)]")
 _BETWEEN_NUMBERS = re.compile(r"(?<=\d)[^\w|]+(?=\d)")
@@ -119,6 +120,7 @@ def stretches(pattern: str, text: str, most: int) -> list[tuple[int, int]]:
     size = len(pattern)
     if not size:
         return []
+    most = min(most, size - 1)
     if ends := _ends(pattern, text):
         return [(0, end) for end in ends]
     if not most:
@@ -151,3 +153,30 @@ def _ends(piece: str, text: str) -> list[int]:
         ends.append(at + len(piece))
         at = text.find(piece, at + 1)
     return ends
+
+
+def shared(item: str, text: str) -> tuple[slice, slice] | None:
+    """Return the span of `item` (a question and its options, a line each) that stands in `text`, and its span there.
+
+    None where no line of it does. The longest line that stands there is the place; what of the other lines stands
+    behind it, up to three times the item's letters away, or of long ones before it, belongs to it.
+    """
+    folded, lines, at = letters(text), [], 0
+    for line in item.split("\n"):
+        lines.append((letters(line), at, at + len(line)))
+        at += len(line) + 1
+    whole = sum(len(line) for line, _, _ in lines)
+    low, high, found = 0, len(folded), []
+    for line, first, last in sorted(lines, key=lambda one: (-len(one[0]), one[1])):
+        since = found[0][0] if found and len(line) < _LINE else low
+        places = stretches(line, folded[since:high], len(line) * 3 // 20) if line else []
+        if places:
+            end = since + min(places)[1]
+            found.append((beginning(line, folded, end), end, first, last))
+            if len(found) == 1:
+                low, high = max(found[0][0] - 3 * whole, 0), end + 3 * whole
+    if not found:
+        return None
+    starts, ends, firsts, lasts = zip(*found, strict=True)
+    start = position(text, min(starts) + 1) - 1
+    return slice(min(firsts), max(lasts)), slice(start, position(text, max(ends)))

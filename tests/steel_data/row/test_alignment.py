@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steel_data.row.alignment import beginning, edits, letters, nearest, position, stands, stretches
+from steel_data.row.alignment import beginning, edits, letters, nearest, position, shared, stands, stretches
 
 words = st.text("abc", max_size=9)
 
@@ -60,3 +60,12 @@ def test_a_number_is_whole() -> None:
 def test_letters_lead_back_to_the_text() -> None:
     text = "（1） 水，火 和 A. 土。"
     assert [text[: position(text, end)][-1] for end in range(2, len(letters(text)))] == [*"水火和A"]
+
+
+def test_what_item_and_text_share_is_a_span_of_each() -> None:
+    item = "宋代汝窑瓷器的天青釉色主要来自哪种元素\n铁\n铜\n钴\n锰"
+    text = "铁器时代以后，请看：宋代汝窑瓷的天青釉色，主要来自哪种元素？ A. 铜 B. 铁 C. 锰 D. 钴。谢谢，多讲几句。"
+    of_item, of_text = shared(item, text) or (slice(0), slice(0))
+    assert item[of_item] == item
+    assert text[of_text].startswith("宋代汝窑瓷的天青") and text[of_text].endswith("D. 钴")
+    assert shared(item, "与此无关的一段话") is None and shared("", text) is None
