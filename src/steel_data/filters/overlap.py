@@ -111,8 +111,8 @@ def best_items(
                 best[row] = held = (score, [])
             if score == held[0]:
                 held[1].append(item)
-    for row, ((score, _), items) in best.items():
-        yield row, score, [index.names[i] for i in sorted(set(items))]
+    for row, (found, items) in best.items():
+        yield row, found[0], [index.names[i] for i in sorted(set(items))]
 
 
 def _candidates(batch: TextBatch, index: Index) -> tuple[I64, I64, I64]:

@@ -166,7 +166,8 @@ def shared(item: str, text: str) -> tuple[slice, slice] | None:
         lines.append((letters(line), at, at + len(line)))
         at += len(line) + 1
     whole = sum(len(line) for line, _, _ in lines)
-    low, high, found = 0, len(folded), []
+    low, high = 0, len(folded)
+    found: list[tuple[int, int, int, int]] = []
     for line, first, last in sorted(lines, key=lambda one: (-len(one[0]), one[1])):
         since = found[0][0] if found and len(line) < _LINE else low
         places = stretches(line, folded[since:high], len(line) * 3 // 20) if line else []
