@@ -188,7 +188,7 @@ path = "b.jsonl"
 def _pairs(make: Make, root: Path, text: str, clusters: int) -> Result:
     """Build `clusters` clusters of three rows and one of eight; one row is an item of the benchmark."""
     question = "水磨坊里第三只石磨每小时能磨出多少斤面粉才够全村人吃"
-    write_jsonl(root / "own.jsonl", [{"question": question + text, "answer": "十斤"}])
+    write_jsonl(root / "own.jsonl", [{"question": question + text[:40], "answer": "十斤"}])
     rows = [
         {"instruction": f"{row['instruction']}{text}{i}", "output": row["output"]}
         for i, row in enumerate(chat_rows(clusters))
