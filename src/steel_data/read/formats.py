@@ -49,8 +49,9 @@ def _head(path: Path, compression: str) -> bytes:
 
 
 def _is_object(line: bytes) -> bool:
+    """Return whether a line is an object, or one followed by a comma."""
     try:
-        return isinstance(orjson.loads(line), dict)
+        return isinstance(orjson.loads(line.rstrip().removesuffix(b",")), dict)
     except orjson.JSONDecodeError:
         return False
 
