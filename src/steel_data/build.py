@@ -62,7 +62,7 @@ def build(
 
 
 def _warnings(prepared: Prepared, manifest: dict[str, Any]) -> tuple[str, ...]:
-    return (*prepared.warnings, *manifest.get("losses", ()))
+    return (*prepared.notices, *prepared.warnings, *manifest.get("losses", ()))
 
 
 def _finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
