@@ -88,6 +88,11 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
         from steel_data.builders.llamafactory import entry
 
         info = entry(data_root / patterns[0], source.table.dataset)
+        if info.num_samples and source.table.take is None and source.table.take_tokens is None:
+            raise InputError(
+                f"{where}: {info.name}'s num_samples is a draw before all filters, which is not made. "
+                f"Right: take = {info.num_samples} on this source, after them."
+            )
         options = {"columns": info.columns or None, "tags": info.tags or None, **_given(builder.options)}
         if info.layout:
             options.setdefault("layout", info.layout)
