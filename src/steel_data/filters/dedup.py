@@ -127,7 +127,7 @@ def near_winners(
     """
     bits = np.column_stack([read_key("bits_0"), read_key("bits_1")])
     least = _least_agreement(threshold)
-    root = np.arange(rows)
+    root: I64 = np.arange(rows)
     judged = np.zeros(0, np.int64)
     for pairs_of in (_first_pairs, _window_pairs):
         bands = (read_key(f"band_{i:02d}") for i in range(BANDS))

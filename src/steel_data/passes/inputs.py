@@ -105,7 +105,8 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
             revision = files.revision
             found += [(path, f"{files.name}/{path.relative_to(files.root).as_posix()}") for path in files.files]
             continue
-        matches, ours = _glob(data_root, pattern), []
+        matches = _glob(data_root, pattern)
+        ours: list[tuple[Path, Path]] = []
         if _is_glob(pattern) and matches:
             matches, ours = _without_own_output(matches, data_root)
         if ours:
