@@ -127,12 +127,12 @@ def near_winners(
     """
     bits = np.column_stack([read_key("bits_0"), read_key("bits_1")])
     least = _least_agreement(threshold)
-    root: I64 = np.arange(rows)
+    root = np.arange(rows)
     judged = np.zeros(0, np.int64)
     for pairs_of in (_first_pairs, _window_pairs):
         bands = (read_key(f"band_{i:02d}") for i in range(BANDS))
-        found = in_threads(partial(pairs_of, bits=bits, least=least, root=root), bands, workers)
-        pair = np.setdiff1d(distinct(np.concatenate(list(found))), judged, assume_unique=True)
+        found: list[I64] = list(in_threads(partial(pairs_of, bits=bits, least=least, root=root), bands, workers))
+        pair = np.setdiff1d(distinct(np.concatenate(found)), judged, assume_unique=True)
         judged = pair
         pairs = np.column_stack([pair // max(rows, 1), pair % max(rows, 1)])
         root = _joined(root, pairs[verify(pairs, read_texts, threshold)])

@@ -6,6 +6,8 @@ cache by its place, a shard that lies alone by its name and columns. What merely
 
 import json
 import re
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 # The file that says what a folder is -> the keys that it holds.
@@ -26,15 +28,20 @@ _COLUMNS = (
 )
 
 
-def place_of_output(path: Path, root: Path) -> Path | None:
-    """Return the folder (or lone file) of steel's output that `path` belongs to, None where it is the user's.
+def places_of_output(paths: Iterable[Path], root: Path) -> dict[Path, Path | None]:
+    """Return of each path the folder (or lone file) of steel's output that it belongs to, None where it is the user's.
 
-    Folders are looked at up to `root`, which is one of them where `path` lies in it.
+    Folders are looked at up to `root`, which is one of them where a path lies in it; each is looked at once.
     """
+    is_marked = cache(_is_marked)
+    return {path: _place_of(path, root, is_marked) for path in paths}
+
+
+def _place_of(path: Path, root: Path, is_marked: Callable[[Path], bool]) -> Path | None:
     if found := _CACHED.search(path.as_posix()):
         return Path(path.as_posix()[: found.start()])
     for folder in path.parents:
-        if _is_marked(folder):
+        if is_marked(folder):
             return folder
         if folder == root:
             break

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from steel_data.benchmarks.items import benchmark_files, look
 from steel_data.errors import InputError, nearest
 from steel_data.files import address, kept, source_sha256
-from steel_data.mixture.own_output import place_of_output
+from steel_data.mixture.own_output import places_of_output
 from steel_data.passes.cache import place_of
 from steel_data.read.formats import CHUNK_BYTES, scan_file
 from steel_data.read.hub import is_hub_uri, locate
@@ -128,7 +128,7 @@ def _is_glob(pattern: str) -> bool:
 
 def _without_own_output(matches: list[Path], data_root: Path) -> tuple[list[Path], list[tuple[Path, Path]]]:
     """Return which files are the user's, and (file, place) of those that steel has written."""
-    place = {path: place_of_output(path, data_root) for path in matches}
+    place = places_of_output(matches, data_root)
     return [p for p in matches if place[p] is None], [(p, found) for p, found in place.items() if found is not None]
 
 
