@@ -18,7 +18,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
-from steel_data.builders.judged import best_and_worst, is_good
+from steel_data.builders.judged import JUDGED_BAD, best_and_worst, is_good
 from steel_data.builders.turns import MEDIA, ROLES, UnusableError, checked, decoded, messages_of, text_of, tools_of
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.row.record import Message, Record, conversation_fault
@@ -202,8 +202,9 @@ def mapping(row: dict[str, Any], options: Mapping[str, Any], word: str, name: st
             held.setdefault("query", "")
         columns = {**said, **held, word: name}
     tried = {**options, "columns": columns}
-    is_read = not isinstance(chat(row, **tried), str) and name in columns_read(tuple(row), tried)
-    return columns if is_read else None
+    made = chat(row, **tried)
+    is_read = not isinstance(made, str) or made.startswith(JUDGED_BAD)  # a drop that the word asks for
+    return columns if is_read and name in columns_read(tuple(row), tried) else None
 
 
 def _cell(row: dict[str, Any], name: str | None) -> Any:
@@ -338,7 +339,7 @@ def _record(
         record["tools"] = tools
     if names["kto_tag"]:
         if not is_good(_cell(row, names["kto_tag"])):
-            raise UnusableError("kto: judged bad, and a mixture has no row for a bad answer alone")
+            raise UnusableError(f"{JUDGED_BAD}, and a mixture has no row for a bad answer alone")
         record["note"] = "judged-good"
     if reading.kind == "ranking":
         record["note"] = "best-and-worst"

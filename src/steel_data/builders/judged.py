@@ -15,6 +15,7 @@ from steel_data.errors import excerpt
 _ANSWER = ("response", "answer", "completion", "content", "text", "output")
 _SCORE = ("overall_score", "score", "rating", "reward")
 _RANK = ("rank", "ranking")
+JUDGED_BAD = "kto: judged bad"  # how the reason begins
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 

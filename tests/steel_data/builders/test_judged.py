@@ -42,8 +42,8 @@ def test_a_verdict_that_is_none_is_a_reason(odd: object) -> None:
 
 
 def test_a_label_that_nobody_asked_for_is_not_read() -> None:
-    assert "label" not in columns_read(tuple(KTO))  # it changes what the row means: the build stops (layouts.toml)
-    assert columns_read(tuple(KTO), columns_said={"kto_tag": "label"}) == set(KTO)
+    assert "label" not in columns_read(tuple(KTO), {})  # it changes what the row means: the build stops
+    assert columns_read(tuple(KTO), {"columns": {"kto_tag": "label"}}) == set(KTO)
 
 
 def test_the_best_and_the_worst_of_a_list_are_a_pair() -> None:
