@@ -54,7 +54,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "chat": {
         "layout": '"sharegpt"',
         "columns": '{ prompt = "question", response = "answer", query = "" }',
-        "tags": '{ role_tag = "role", user_tag = "customer", assistant_tag = "agent" }',
+        "tags": '{ role_tag = "role", user_tag = ["customer", "caller"], assistant_tag = "agent" }',
         "trim": "true",
     },
     "exam": {
@@ -113,7 +113,10 @@ languages = { zh = 0.8, en = 0.2 }     # of tokens
 How the parts act together:
 
 - Files are looked for under the data root: `--data-root`, else `STEEL_DATA_ROOT`, else `data_root`, else the recipe's
-  folder.
+  folder. A glob passes over what steel itself has written (mixtures, exports, runs, scores, caches) and says how many
+  files that were; a single one of them can be named in full.
+- Uncompressed JSON lines, JSON arrays and parquet are cut, so that all `--workers` share one file; csv and what is
+  packed (.gz, .zst) goes to one worker a file. The mixture is the same.
 - A row goes through the builder, the source's filters, the recipe's filters, then sampling (`take`, `[mix]`), then
   `repeat`. Decontamination precedes dedup wherever they stand; only rows that survive it may win a cluster of
   duplicates.
@@ -140,7 +143,7 @@ COLUMNS = """## The mixture's columns
 | `source` | NAME of `[source.NAME]` |
 | `language`, `language_score` | what the text is written in, and how sure that is (0 to 1) |
 | `kind` | `chat`, `exam`, `identity`, `injected`, `preference` |
-| `origin_file`, `origin_row` | where the row stands: file under the data root, record from 0 |
+| `origin_file`, `origin_row` | where the row stands: file under the data root (of a hub `hf://…`), record from 0 |
 | `benchmark`, `item`, `dose` | only of injected rows: which item, how often in all |
 | `chars` | length of all turns, in characters |
 | `meta` | the raw columns of `meta`, as JSON |

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -55,13 +56,13 @@ def build(
         if finished is not None:
             return Result(where.out, finished, fresh=False, warnings=_warnings(prepared, finished))
         sources = map_sources(prepared, workers)
-        plan = decide(recipe, sources)
+        plan = decide(recipe, sources, workers)
         manifest = _write(prepared, sources, plan, head, workers)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
 
 
 def _warnings(prepared: Prepared, manifest: dict[str, Any]) -> tuple[str, ...]:
-    return (*prepared.warnings, *manifest.get("losses", ()))
+    return (*prepared.notices, *prepared.warnings, *manifest.get("losses", ()))
 
 
 def _finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
@@ -112,12 +113,14 @@ def _write(
 def _item_texts(sources: tuple[MappedSource, ...]) -> Callable[[list[str]], list[str]]:
     """Return a function from item names (`cmmlu/test/law/00001`) to question and options."""
     texts: dict[str, str] = {}
+    one_at_a_time = Lock()  # several threads ask
 
     def find(names: list[str]) -> list[str]:
-        if names and not texts:
-            for benchmarks in sources[0].job.benchmarks:
-                index = index_of(sources[0].job, benchmarks)
-                texts.update(zip(index.names, index.texts, strict=True))
+        with one_at_a_time:
+            if names and not texts:
+                for benchmarks in sources[0].job.benchmarks:
+                    index = index_of(sources[0].job, benchmarks)
+                    texts.update(zip(index.names, index.texts, strict=True))
         return [texts[name] for name in names]
 
     return find

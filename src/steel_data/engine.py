@@ -1,4 +1,4 @@
-"""Run tasks on local processes, in order of submission, and say how far they are.
+"""Run tasks on local processes or threads, in order of submission, and say how far they are.
 
 Processes are spawned, never forked (Windows, macOS, and polars' threads). A worker watches its parent and ends with it,
 so that a killed build leaves no orphans behind.
@@ -9,8 +9,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from datetime import timedelta
@@ -62,6 +63,29 @@ def run(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def in_threads(function: Callable[[Task], Result], items: Iterable[Task], workers: int) -> Iterator[Result]:
+    """Yield `function(item)` for each item, in their order, made on `workers` threads where that is more than one.
+
+    For work that lets go of the interpreter (numpy's sorting, polars, pyarrow): it needs no start-up, and nothing is
+    copied. `items` are taken in the caller's thread, one more than there are threads ahead of what was yielded; so many
+    results are in memory. The first error is raised and the rest cancelled.
+    """
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin(begin: Callable[[], None] | None) -> None:

@@ -2,13 +2,14 @@
 
 import os
 import signal
+import threading
 import time
 from functools import partial
 
 import pytest
 
 from steel_data import engine
-from steel_data.engine import run
+from steel_data.engine import in_threads, run
 from steel_data.errors import InputError
 
 
@@ -61,3 +62,26 @@ def test_without_a_terminal_a_line_tells_now_and_then_how_far_it_is(capsys, monk
     with engine.progress("short", 10) as advance:
         advance(10)
     assert capsys.readouterr().err == ""
+
+
+def test_threads_give_results_in_order_and_run_only_a_little_ahead():
+    taken = []
+
+    def items():
+        for item in range(9):
+            taken.append(item)
+            yield item
+
+    results = in_threads(lambda item: (item, threading.get_ident()), items(), 2)
+    assert next(results)[0] == 0
+    assert len(taken) <= 3  # what is not asked for waits unread
+    assert [item for item, _ in results] == list(range(1, 9))
+    assert {thread for _, thread in in_threads(lambda item: (item, threading.get_ident()), [1, 2], 1)} == {
+        threading.get_ident()
+    }
+
+
+def test_an_error_in_a_thread_is_raised_as_it_is():
+    for workers in (1, 2):
+        with pytest.raises(InputError, match="job 2: wrong"):
+            list(in_threads(partial(refuse, bad=2), range(5), workers))

@@ -18,11 +18,13 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from steel_data.builders.judged import JUDGED_BAD, best_and_worst, is_good
 from steel_data.builders.turns import MEDIA, ROLES, UnusableError, checked, decoded, messages_of, text_of, tools_of
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.row.record import Message, Record, conversation_fault
 
-# LLaMA-Factory's words for columns (and `reasoning`) -> the columns they mean where nothing is said
+# LLaMA-Factory's words for columns (and `reasoning`, `responses`, `scores`, `ranks`) -> the columns they mean where
+# nothing is said
 COLUMNS: dict[str, str | None] = {
     "prompt": "instruction",
     "query": "input",
@@ -34,6 +36,10 @@ COLUMNS: dict[str, str | None] = {
     "tools": "tools",
     "chosen": None,
     "rejected": None,
+    "kto_tag": None,
+    "responses": None,
+    "scores": None,
+    "ranks": None,
     "images": "images",
     "videos": "videos",
     "audios": "audios",
@@ -48,7 +54,7 @@ TAG_ROLES = {
 }
 TAGS = ("role_tag", "content_tag", *TAG_ROLES)
 # The words that say where the conversation itself is.
-_CONTENT = {"prompt", "query", "response", "messages", "chosen", "rejected"}
+_CONTENT = {"prompt", "query", "response", "messages", "chosen", "rejected", "responses"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class _Reading:
     """How the rows of one set of columns are read: the column of each word (None where there is none), and as what."""
 
     names: Mapping[str, str | None]
-    kind: str  # alpaca, messages or preference
+    kind: str  # alpaca, messages, preference or ranking
     prompt_named: bool
 
 
@@ -82,17 +88,27 @@ def recognised(columns: Collection[str]) -> str | None:
     return next((name for name, layout in layouts().items() if set(layout.needs) <= set(columns)), None)
 
 
+def _listed(value: str | list[str] | None) -> list[str]:
+    return value if isinstance(value, list) else [value] if value is not None else []
+
+
 class _Turns:
     """How the turns of a row are written."""
 
-    def __init__(self, tags: dict[str, str] | None) -> None:
+    def __init__(self, tags: dict[str, str | list[str]] | None) -> None:
         tags = tags or {}
         for word in tags.keys() - set(TAGS):
             raise InputError(f"tags: unknown word '{excerpt(word)}'.{nearest(word, TAGS)}")
-        self.role_tag, self.content_tag = tags.get("role_tag"), tags.get("content_tag")
-        self.roles: Mapping[str, str] = ROLES
-        if said := {tags[word]: role for word, role in TAG_ROLES.items() if word in tags}:
-            self.roles = {**ROLES, **said}
+        for word in ("role_tag", "content_tag"):
+            if isinstance(tags.get(word), list):
+                raise InputError(f"tags: {word} names one key of a turn, not a list.")
+        self.role_tag, self.content_tag = (str(tags[w]) if w in tags else None for w in ("role_tag", "content_tag"))
+        said: dict[str, str] = {}
+        for word, role in TAG_ROLES.items():
+            for name in _listed(tags.get(word)):
+                if said.setdefault(name, role) != role:
+                    raise InputError(f"tags: '{excerpt(name, 30)}' is both {said[name]} and {role}.")
+        self.roles: Mapping[str, str] = {**ROLES, **said} if said else ROLES
 
     def messages(self, turns: Any) -> list[Message]:
         return messages_of(turns, self.roles, self.role_tag, self.content_tag)
@@ -139,6 +155,7 @@ def _reading(columns: tuple[str, ...], layout: str | None, said: tuple[tuple[str
     if names["tools"] not in columns and "functions" in columns and "tools" not in dict(said):
         names["tools"] = "functions"
     kind = "preference" if names["rejected"] or names["chosen"] else "messages" if names["messages"] else "alpaca"
+    kind = "ranking" if names["responses"] else kind
     return _Reading(names, kind, "prompt" in named)
 
 
@@ -148,16 +165,18 @@ def columns_read(columns: tuple[str, ...], options: Mapping[str, Any]) -> set[st
         reading = _reading(columns, options.get("layout"), tuple((options.get("columns") or {}).items()))
     except UnusableError:
         return set(columns)  # the row is dropped, with a reason of its own
-    names, words = reading.names, {"system", "tools", "images", "videos", "audios"}
+    names, words = reading.names, {"system", "tools", "images", "videos", "audios", "kto_tag"}
     words |= {
         "alpaca": {"prompt", "query", "response", "history", "reasoning"},
         "messages": {"messages"},
         "preference": {"chosen", "rejected", "messages"},
+        "ranking": {"responses", "scores", "ranks"},
     }[reading.kind]
     read = {names[word] for word in words} | set(MEDIA)
-    if reading.kind == "preference" and (asked := _asked_in(columns, reading)) is None:
+    paired = reading.kind in ("preference", "ranking")
+    if paired and (asked := _asked_in(columns, reading)) is None:
         read |= {names[word] for word in ("prompt", "query", "history")}
-    elif reading.kind == "preference":
+    elif paired:
         read.add(asked)
     return {name for name in read if name is not None} & set(columns)
 
@@ -183,8 +202,9 @@ def mapping(row: dict[str, Any], options: Mapping[str, Any], word: str, name: st
             held.setdefault("query", "")
         columns = {**said, **held, word: name}
     tried = {**options, "columns": columns}
-    is_read = not isinstance(chat(row, **tried), str) and name in columns_read(tuple(row), tried)
-    return columns if is_read else None
+    made = chat(row, **tried)
+    is_read = not isinstance(made, str) or made.startswith(JUDGED_BAD)  # a drop that the word asks for
+    return columns if is_read and name in columns_read(tuple(row), tried) else None
 
 
 def _cell(row: dict[str, Any], name: str | None) -> Any:
@@ -234,12 +254,16 @@ def _answered(row: dict[str, Any], names: Mapping[str, str | None], turns: _Turn
 
 def _preference(row: dict[str, Any], reading: _Reading, turns: _Turns) -> Record:
     names = reading.names
-    if names["chosen"] is None:  # ms-swift: the conversation ends with the better answer
+    if reading.kind == "ranking":
+        judged = (_cell(row, names[word]) if names[word] else None for word in ("responses", "scores", "ranks"))
+        chosen, rejected = (_said_by("assistant", answer, turns) for answer in best_and_worst(*judged))
+    elif names["chosen"] is None:  # ms-swift: the conversation ends with the better answer
         chosen = turns.messages(_cell(row, names["messages"]))
     else:
         chosen = _said_by("assistant", _cell(row, names["chosen"]), turns)
-    rejected = _said_by("assistant", _cell(row, names["rejected"]), turns)
-    if names["chosen"] is None and rejected and rejected[0]["role"] == "assistant":
+    if reading.kind != "ranking":
+        rejected = _said_by("assistant", _cell(row, names["rejected"]), turns)
+    if reading.kind != "ranking" and names["chosen"] is None and rejected and rejected[0]["role"] == "assistant":
         last = next((i for i in reversed(range(len(chosen))) if chosen[i]["role"] == "user"), -1)
         prompt, chosen = chosen[: last + 1], chosen[last + 1 :]
     elif chosen and chosen[0]["role"] in ("user", "system"):
@@ -291,7 +315,7 @@ def _record(
     for name in (*MEDIA, names["images"], names["videos"], names["audios"]):
         if name and row.get(name):
             raise UnusableError(f"media: column '{name}'")
-    if reading.kind == "preference":
+    if reading.kind in ("preference", "ranking"):
         record = _preference(row, reading, turns)
         opening = record["prompt"]
     else:
@@ -313,6 +337,12 @@ def _record(
         raise UnusableError(fault)
     if tools := tools_of(row.get(names["tools"] or "")):
         record["tools"] = tools
+    if names["kto_tag"]:
+        if not is_good(_cell(row, names["kto_tag"])):
+            raise UnusableError(f"{JUDGED_BAD}, and a mixture has no row for a bad answer alone")
+        record["note"] = "judged-good"
+    if reading.kind == "ranking":
+        record["note"] = "best-and-worst"
     return record
 
 
@@ -321,7 +351,7 @@ def chat(
     *,
     layout: str | None = None,
     columns: dict[str, str] | None = None,
-    tags: dict[str, str] | None = None,
+    tags: dict[str, str | list[str]] | None = None,
     trim: bool = False,
 ) -> list[Record] | str:
     """Return one record made of `row`, or the reason why there is none (what stands before `: ` is counted).
@@ -331,17 +361,20 @@ def chat(
 
     layout: which layout the rows have, where their columns do not say it: a name of layouts.toml.
     columns: LLaMA-Factory's words (`prompt`, `query`, `response`, `history`, `messages`, `system`, `tools`, `chosen`,
-      `rejected`) and `reasoning` -> columns of the rows; `""`: the column of that default name is not to be used.
+      `rejected`, `kto_tag`) and `reasoning`, `responses`, `scores`, `ranks` -> columns of the rows; `""`: the column of
+      that default name is not to be used. `kto_tag`: rows judged good are kept, those judged bad dropped. `responses`
+      with `scores` or `ranks`: the best and the worst answer are a preference row.
     tags: LLaMA-Factory's words for the keys and roles of a turn (`role_tag`, `content_tag`, `user_tag`,
-      `assistant_tag`, `observation_tag`, `function_tag`, `system_tag`) -> what the rows hold.
+      `assistant_tag`, `observation_tag`, `function_tag`, `system_tag`) -> what the rows hold; of a role also a list.
     trim: cut what stands before the first question and after the last answer, instead of dropping the row.
 
     Reasons: `columns` (not the layout's, or a named column is missing), `empty` (no turns, or a user or assistant
     turn without text), `roles` (an unknown role; a conversation that does not begin with the user, after a system
     turn at most, or does not end with the assistant: a greeting or an unanswered question cannot be trained on as
     they are), `media` (images and the like), `content` (an object or several texts instead of one), `tools` (calls or
-    tools that are no JSON), `think` (a thought that is empty or not closed), `loss`. Raises InputError for an unknown
-    word in `columns` or `tags`, and for an unknown layout.
+    tools that are no JSON), `twice` (a key that one object of a JSON text holds twice), `think` (a thought that is
+    empty or not closed), `loss`, `kto` (judged bad, or not at all), `ranking` (answers that cannot be told apart).
+    Raises InputError for an unknown word in `columns` or `tags`, and for an unknown layout.
     """
     try:
         return [_record(row, layout, columns, _Turns(tags) if tags else _PLAIN, trim)]

@@ -15,7 +15,18 @@ from steel_data.builders.chat import COLUMNS, TAGS
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.read.formats import SUFFIXES, data_suffix
 from steel_data.read.rows import shown
+from steel_data.row.json_text import from_json
 
+# All keys of an entry, and of what kind they are. (`om_hub_url`: Modelers; `file_sha1`: of old ones, not
+# checked by LLaMA-Factory either.) What is null is not there.
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "file_name": str, "hf_hub_url": str, "ms_hub_url": str, "om_hub_url": str, "script_url": str,
+    "cloud_file_name": str, "revision": str, "folder": str, "subset": str, "split": str, "num_samples": int,
+    "formatting": str, "ranking": bool, "file_sha1": str, "columns": dict, "tags": dict,
+}  # fmt: skip
+_KINDS = {str: "text", int: "a whole number", bool: "true or false", dict: "an object"}
+# Words of a builder's `columns` that are ours alone.
+_OURS = {"reasoning", "responses", "scores", "ranks"}
 _LAYOUTS: dict[str, str] = {"alpaca": "alpaca", "sharegpt": "sharegpt", "openai": "messages"}
 
 
@@ -31,14 +42,14 @@ class DatasetEntry:
     files: tuple[str, ...]
     layout: str
     columns: dict[str, str]
-    tags: dict[str, str] | None
+    tags: dict[str, str | list[str]] | None
     ranking: bool
     num_samples: int | None
 
 
 def _entries(path: Path) -> dict[str, Any]:
     try:
-        held = orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        held = from_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except FileNotFoundError:
         raise InputError(f"{shown(path)}: no such file.") from None
     except OSError as fault:
@@ -50,11 +61,34 @@ def _entries(path: Path) -> dict[str, Any]:
     return held
 
 
-def _hub_uri(attributes: dict[str, Any]) -> str | None:
+def _attributes(where: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of an entry that are not null, each known and of its kind."""
+    for key, value in entry.items():
+        if key not in _KEYS:
+            raise InputError(f"{where}: unknown key '{excerpt(key, 40)}'.{nearest(key, _KEYS)}")
+        kind = _KEYS[key]
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            what = _KINDS[kind]  # type: ignore[index]
+            raise InputError(f"{where}: {key} = {excerpt(str(value), 40)}, where {what} belongs.")
+    given = {key: value for key, value in entry.items() if value is not None}
+    for key in ("columns", "tags"):
+        for word, value in given.get(key, {}).items():
+            names = value if isinstance(value, list) and key == "tags" else [value]
+            if not all(isinstance(name, str) or (name is None and key == "columns") for name in names):
+                more = " or a list of them" if key == "tags" else ""
+                raise InputError(f"{where}: {key}: {word} = {excerpt(str(value), 40)}, where a name{more} belongs.")
+    return given
+
+
+def _hub_uri(where: str, attributes: dict[str, Any]) -> str | None:
     """Return the URI of an entry on a hub. Where both are named: Hugging Face, unless USE_MODELSCOPE_HUB is set."""
     hf, ms = attributes.get("hf_hub_url"), attributes.get("ms_hub_url")
     if not hf and not ms:
         return None
+    if "[" in str(attributes.get("split")) or "+" in str(attributes.get("split")):
+        raise InputError(
+            f"{where}: split = '{excerpt(attributes['split'], 40)}': a part of a split is not read. Right: take."
+        )
     wants_ms = os.environ.get("USE_MODELSCOPE_HUB", "").lower() in ("1", "true", "yes", "y", "on")
     hub, repo = ("modelscope", ms) if ms and (wants_ms or not hf) else ("hf", hf)
     revision = f"@{str(attributes['revision']).replace('/', '%2F')}" if attributes.get("revision") else ""
@@ -66,12 +100,17 @@ def _hub_uri(attributes: dict[str, Any]) -> str | None:
 
 
 def _files(path: Path, where: str, attributes: dict[str, Any]) -> tuple[str, ...]:
-    for key in ("script_url", "cloud_file_name"):
-        if attributes.get(key) and not attributes.get("file_name"):
+    for key in ("om_hub_url", "script_url", "cloud_file_name"):  # LLaMA-Factory takes them before file_name
+        if attributes.get(key):
             raise InputError(f"{where}: {key} is not supported. Download the data and name it with file_name.")
     name = attributes.get("file_name")
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}: no file_name, hf_hub_url or ms_hub_url.")
+    for key in ("revision", "folder", "subset", "split"):
+        if attributes.get(key, "train") not in ("train", ""):
+            raise InputError(
+                f"{where}: {key} belongs to a data set of a hub, and file_name is a file. Right: name its file."
+            )
     place = path.parent / name
     if place.is_dir():
         files = sorted(file for file in place.iterdir() if data_suffix(file) in SUFFIXES)
@@ -86,12 +125,17 @@ def _files(path: Path, where: str, attributes: dict[str, Any]) -> tuple[str, ...
 
 def _columns(where: str, attributes: dict[str, Any], layout: str) -> dict[str, str]:
     given = attributes.get("columns") or {}
-    if "kto_tag" in given:
-        raise InputError(f"{where}: kto_tag: single judged answers are not supported, only pairs (ranking).")
+    if given.get("kto_tag"):
+        raise InputError(
+            f"{where}: kto_tag: a mixture has no row for a bad answer alone, only pairs (ranking). Right: a source of "
+            f'its own with path and build = {{ use = "chat", columns = {{ kto_tag = "{given["kto_tag"]}", … }} }}: '
+            "answers judged good are kept, bad ones dropped and counted."
+        )
     columns = {str(word): str(name) for word, name in given.items() if name}
     for word in columns:
-        if word not in COLUMNS:
-            raise InputError(f"{where}: columns: unknown word '{excerpt(word)}'.{nearest(word, COLUMNS)}")
+        if word not in COLUMNS or word in _OURS:
+            known = COLUMNS.keys() - _OURS
+            raise InputError(f"{where}: columns: unknown word '{excerpt(word)}'.{nearest(word, known)}")
     unused = {"history", "system", "tools"}
     if given and layout == "alpaca":
         unused |= {"prompt", "query", "response"}
@@ -107,8 +151,11 @@ def entry(path: Path, dataset: str) -> DatasetEntry:
     held = _entries(path)
     where = f"{shown(path)}: {excerpt(dataset)}"
     attributes = held.get(dataset)
+    if dataset in held and not isinstance(attributes, dict):
+        raise InputError(f'{where}: not an object. Right: {{"file_name": …}}.')
     if not isinstance(attributes, dict):
         raise InputError(f"{shown(path)}: no data set '{excerpt(dataset)}'.{nearest(dataset, held)}")
+    attributes = _attributes(where, attributes)
     formatting = str(attributes.get("formatting") or "alpaca")
     if formatting not in _LAYOUTS:
         raise InputError(f"{where}: unknown formatting '{excerpt(formatting)}'.{nearest(formatting, _LAYOUTS)}")
@@ -124,7 +171,7 @@ def entry(path: Path, dataset: str) -> DatasetEntry:
     for word in tags or {}:
         if word not in TAGS:
             raise InputError(f"{where}: tags: unknown word '{excerpt(word)}'.{nearest(word, TAGS)}")
-    uri = _hub_uri(attributes)
+    uri = _hub_uri(where, attributes)
     return DatasetEntry(
         name=dataset,
         files=(uri,) if uri else _files(path, where, attributes),

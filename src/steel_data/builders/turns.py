@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from steel_data.errors import excerpt
+from steel_data.row.json_text import TwiceError, from_json, to_json
 from steel_data.row.record import Message
 
 
@@ -47,7 +48,9 @@ def decoded(value: Any) -> Any:
     """Return `value`, parsed where it is a JSON list in a string, as tables without nested types hold it."""
     if type(value) is str and value.lstrip()[:1] == "[":
         try:
-            return orjson.loads(value)
+            return from_json(value)
+        except TwiceError as fault:
+            raise UnusableError(f"twice: {fault.msg}") from None
         except orjson.JSONDecodeError:
             return value
     return value
@@ -66,7 +69,9 @@ def text_of(value: Any) -> str:
             return ""
         case bool():
             return "true" if value else "false"
-        case int() | float():
+        case int():
+            return str(value)
+        case float():
             return str(value) if math.isfinite(value) else ""
         case list():
             if len(value) > 1 and any(not isinstance(part, dict) for part in value):
@@ -96,8 +101,10 @@ def _arguments(function: dict[str, Any]) -> str:
         return "{}"
     arguments = function[given[0]]
     try:
-        found = orjson.loads(arguments) if isinstance(arguments, str) else arguments
-        text = orjson.dumps(found).decode()
+        found = from_json(arguments) if isinstance(arguments, str) else arguments
+        text = to_json(found)
+    except TwiceError as fault:
+        raise UnusableError(f"twice: {fault.msg} of a call's arguments") from None
     except (orjson.JSONDecodeError, TypeError):
         raise UnusableError(f"tools: arguments that are not JSON; {excerpt(str(arguments), 40)}") from None
     if not isinstance(found, dict):
@@ -113,7 +120,9 @@ def tool_calls_of(value: Any) -> list[dict[str, Any]]:
     """
     if isinstance(value, str):
         try:
-            value = orjson.loads(value)
+            value = from_json(value)
+        except TwiceError as fault:
+            raise UnusableError(f"twice: {fault.msg} of a call") from None
         except orjson.JSONDecodeError:
             raise UnusableError(f"tools: a call that is not JSON; {excerpt(value, 40)}") from None
     calls = []
@@ -144,7 +153,9 @@ def tools_of(value: Any) -> list[dict[str, Any]] | None:
         if not value.strip():
             return None
         try:
-            value = orjson.loads(value)
+            value = from_json(value)
+        except TwiceError as fault:
+            raise UnusableError(f"twice: {fault.msg} of the tools") from None
         except orjson.JSONDecodeError:
             raise UnusableError(f"tools: not JSON; {excerpt(value, 40)}") from None
     if not value:

@@ -78,7 +78,15 @@ def forecast(
         sign = "≈ "
     steps, text = optimiser_steps(recipe.train, rows, tokens)
     return Forecast(
-        tuple(sources), rows, tokens, languages, sign, prepared.tokenizer.name, steps, text, prepared.warnings
+        tuple(sources),
+        rows,
+        tokens,
+        languages,
+        sign,
+        prepared.tokenizer.name,
+        steps,
+        text,
+        (*prepared.notices, *prepared.warnings),
     )
 
 

@@ -22,12 +22,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from steel_data.benchmarks.index import TURN
+from steel_data.engine import in_threads
 from steel_data.errors import InputError
 from steel_data.row.text import TextBatch, distinct, mix64, normalise
 
@@ -116,17 +118,20 @@ def near_winners(
     read_texts: Callable[[I64], Sequence[str]],
     rows: int,
     threshold: float,
+    workers: int = 1,
 ) -> I64:
     """Return for each of `rows` rows (best first) the row of its cluster that stays: itself, or the cluster's first.
 
     `read_key(name)` gives a column of `near_keys` for all rows; `read_texts(rows)` the texts of some, in that order.
+    The bands are sorted on `workers` threads.
     """
     bits = np.column_stack([read_key("bits_0"), read_key("bits_1")])
     least = _least_agreement(threshold)
     root = np.arange(rows)
     judged = np.zeros(0, np.int64)
     for pairs_of in (_first_pairs, _window_pairs):
-        found = [pairs_of(read_key(f"band_{i:02d}"), bits, least, root) for i in range(BANDS)]
+        bands = (read_key(f"band_{i:02d}") for i in range(BANDS))
+        found: list[I64] = list(in_threads(partial(pairs_of, bits=bits, least=least, root=root), bands, workers))
         pair = np.setdiff1d(distinct(np.concatenate(found)), judged, assume_unique=True)
         judged = pair
         pairs = np.column_stack([pair // max(rows, 1), pair % max(rows, 1)])

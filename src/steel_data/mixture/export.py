@@ -27,6 +27,7 @@ from steel_data.errors import InputError, nearest
 from steel_data.files import locked, replaced_folder
 from steel_data.mixture.manifest import read_manifest
 from steel_data.mixture.rows import Row, rows, schema, turn_fields
+from steel_data.row.json_text import from_json, json_bytes, to_json
 
 Message = dict[str, Any]
 Convert = Callable[[Row, set[str]], Row]
@@ -88,7 +89,7 @@ def _write(folder: Path, manifest: dict[str, Any], to: str, fresh: Path, target:
         for row in _forms_first(folder, manifest, to):
             notes: set[str] = set()
             try:
-                train.write(orjson.dumps(convert(row, notes), option=orjson.OPT_APPEND_NEWLINE))
+                train.write(json_bytes(convert(row, notes)) + b"\n")
                 written += 1
                 noted.update(notes)
             except UnheldError as reason:
@@ -223,14 +224,14 @@ def _turn(message: Message, notes: set[str], thinks_before_calls: bool) -> Row:
     if message.get("reasoning_content") and not thinks_before_calls:
         raise UnheldError("reasoning-beside-call: a function_call turn holds calls only")
     calls = [_call(call) for call in message["tool_calls"]]
-    value = orjson.dumps(calls[0] if len(calls) == 1 else calls).decode()
+    value = to_json(calls[0] if len(calls) == 1 else calls)
     return {"from": "function_call", "value": _text({**message, "content": value}, notes)}
 
 
 def _call(call: Row) -> Row:
     function = call["function"]
     try:
-        made: Row = {"name": function["name"], "arguments": orjson.loads(function["arguments"])}
+        made: Row = {"name": function["name"], "arguments": from_json(function["arguments"])}
     except (orjson.JSONDecodeError, TypeError):
         raise UnheldError("call-arguments: not JSON") from None
     if call.get("id") is not None:

@@ -1,8 +1,9 @@
 """The third pass: write the mixture in order, shard by shard, and every dropped row with its reason and witness.
 
 The chunks are read once, in input order. Their kept rows, their dropped rows and the texts that dropped rows repeat are
-put aside by the file that they belong to; then each file is sorted and written. Memory is bounded by one file (at most
-SHARD_ROWS rows or SHARD_CHARS characters).
+put aside by the file that they belong to; then each file is sorted and written. polars and pyarrow do nearly all of it
+and let go of the interpreter, so the workers are threads here, which also share one file's row groups. Memory is
+bounded by one file (at most SHARD_ROWS rows or SHARD_CHARS characters) a worker.
 
 Legend of array suffixes: _U one entry a unit (a copy of a kept row), _D one a dropped row, _C one a chunk.
 """
@@ -11,6 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from steel_data.engine import run
+from steel_data.engine import in_threads
 from steel_data.errors import InputError
 from steel_data.files import sha256_of
 from steel_data.mixture.schema import Shape, to_arrow
@@ -70,21 +72,30 @@ def gather(
     start_C = np.searchsorted(plan.record[order_U], dropped.first_C)
     pos = plan.frame["pos"].to_numpy()
     found: set[str] = set()
-    for place, (s, chunk) in enumerate(plan.chunks):
+
+    def sorted_out(place: int) -> tuple[pl.DataFrame, set[str], list[tuple[Pile, pl.DataFrame, npt.NDArray[Any]]]]:
+        """Return the records of a chunk, the extras in them, and what goes to which piles and files."""
+        s, chunk = plan.chunks[place]
         records = read_records(chunk.stages[-1].records, _COLUMNS)
-        look(place, records)
-        found |= _extras(records)
+        piles: list[tuple[Pile, pl.DataFrame, npt.NDArray[Any]]] = []
         units, lost = order_U[start_C[place] : start_C[place + 1]], dropped.of(place)
         if len(units) or len(lost):
             rows = _whole(sources[s], chunk, records)
             copies = {"copy": pl.Series(plan.copy[units], dtype=pl.Int32), "position": pl.Series(units)}
-            aside.put("train", rows[pos[plan.record[units]]].with_columns(**copies), shard_U[units])
+            piles.append(("train", rows[pos[plan.record[units]]].with_columns(**copies), shard_U[units]))
             verdicts = _verdicts(plan, rows[pos[lost]], lost, item_texts)
-            aside.put("dropped", verdicts, np.full(len(lost), dropped.part_C[place]))
+            piles.append(("dropped", verdicts, np.full(len(lost), dropped.part_C[place])))
         witness, part = dropped.witnesses(place)
         if len(witness):
             texts = [_cut(text) for text in texts_of(records[pos[witness].tolist()])]
-            aside.put("witness", pl.DataFrame({"witness_row": witness, "witness_text": texts}), part)
+            piles.append(("witness", pl.DataFrame({"witness_row": witness, "witness_text": texts}), part))
+        return records, _extras(records), piles
+
+    for place, (records, extras, piles) in enumerate(in_threads(sorted_out, range(len(plan.chunks)), workers)):
+        look(place, records)
+        found |= extras
+        for pile in piles:
+            aside.put(*pile)
     aside.flush()
     shape = Shape(preference, tuple(k for k in EXTRA_KEYS if k in found), "tools" in found)
     (folder / "dropped").mkdir()
@@ -95,12 +106,10 @@ def gather(
         _FileTask("dropped", i, aside.folder, folder / "dropped" / f"part-{i:05d}.parquet", shape)
         for i in range(dropped.parts)
     ]
-    rows_of = run(_write_file, tasks, workers if len(tasks) > 2 else 1)
-    shutil.rmtree(aside.folder, ignore_errors=True)
     written: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "dropped": {}}
-    for task, count in zip(tasks, rows_of, strict=True):
-        entry = {"rows": count, "sha256": sha256_of(task.target)}
+    for task, entry in zip(tasks, in_threads(partial(_write_file, workers), tasks, workers), strict=True):
         written[task.pile][task.target.relative_to(folder).as_posix()] = entry
+    shutil.rmtree(aside.folder, ignore_errors=True)
     return Gathered(written["train"], written["dropped"], _content_sha256(plan, sources))
 
 
@@ -253,21 +262,24 @@ class _FileTask:
     shape: Shape
 
 
-def _write_file(task: _FileTask) -> int:
+def _write_file(workers: int, task: _FileTask) -> dict[str, Any]:
+    """Write one file, its row groups decoded on threads of their own; return its rows and checksum."""
     schema = task.shape.schema(dropped=task.pile == "dropped")
     rows = _read(task.aside, task.pile, task.number)
     if rows is None:
         pq.write_table(schema.empty_table(), task.target, compression="zstd")
-        return 0
+        return {"rows": 0, "sha256": sha256_of(task.target)}
     if task.pile == "dropped":
         witness = _read(task.aside, "witness", task.number)
         if witness is None:
             witness = pl.DataFrame(schema={"witness_row": pl.Int64, "witness_text": pl.String})
         rows = rows.join(witness, on="witness_row", how="left")
         rows = rows.with_columns(witness_text=pl.coalesce("item_text", "witness_text"))
-    table = to_arrow(rows.sort("position"), schema)
-    pq.write_table(table, task.target, compression="zstd", row_group_size=ROW_GROUP)
-    return len(rows)
+    groups = rows.sort("position").iter_slices(ROW_GROUP)
+    with pq.ParquetWriter(task.target, schema, compression="zstd") as writer:
+        for table in in_threads(partial(to_arrow, schema=schema), groups, workers):
+            writer.write_table(table, row_group_size=ROW_GROUP)
+    return {"rows": len(rows), "sha256": sha256_of(task.target)}
 
 
 def _content_sha256(plan: Plan, sources: tuple[MappedSource, ...]) -> str:

@@ -1,6 +1,7 @@
 """Find the files a source names, look through each once (checksum, rows, chunks), and remember what was seen."""
 
 import json
+import posixpath
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -10,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from steel_data.benchmarks.items import benchmark_files, look
 from steel_data.errors import InputError, nearest
 from steel_data.files import address, kept, source_sha256
+from steel_data.mixture.own_output import places_of_output
 from steel_data.passes.cache import place_of
 from steel_data.read.formats import CHUNK_BYTES, scan_file
 from steel_data.read.hub import is_hub_uri, locate
-from steel_data.read.rows import Chunk, FileScan
+from steel_data.read.rows import Chunk, FileScan, shown
 from steel_data.recipe.load import BoundSource, Recipe
 from steel_data.recipe.steps import Builder
 
@@ -21,13 +23,13 @@ from steel_data.recipe.steps import Builder
 _SETTLED_SECONDS = 2.0
 _READERS = (
     "read.blocks", "read.csv_rows", "read.formats", "read.json_rows", "read.parquet_rows", "read.rows",
-    "benchmarks.items", "benchmarks.item_rows",
+    "benchmarks.items", "benchmarks.item_rows", "row.json_text",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of a source. `name` is its `origin_file`: relative to the data root, with `/`."""
+    """One file of a source. `name` is its `origin_file`, unlike any other file's: see `origin_name`."""
 
     path: Path
     name: str
@@ -36,12 +38,16 @@ class InputFile:
 
 @dataclass(frozen=True)
 class SourceInputs:
-    """What a source reads: files sorted by name, the builder (completed by dataset_info.json), a hub's revision."""
+    """What a source reads: files sorted by name, the builder (completed by dataset_info.json), a hub's revision.
+
+    `passed_over` says of each glob what it would have found of steel's own output.
+    """
 
     source: BoundSource
     builder: Builder
     files: tuple[InputFile, ...]
     revision: str | None = None
+    passed_over: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -69,6 +75,7 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
     where = f"{recipe.path} [source.{source.name}]"
     builder, revision = source.builder, None
     found: list[tuple[Path, str | None]] = []
+    passed_over: list[str] = []
     if builder.injects:
         root = _benchmark_root(source)
         try:
@@ -81,22 +88,54 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
         from steel_data.builders.llamafactory import entry
 
         info = entry(data_root / patterns[0], source.table.dataset)
+        if info.num_samples and source.table.take is None and source.table.take_tokens is None:
+            raise InputError(
+                f"{where}: {info.name}'s num_samples is a draw before all filters, which is not made. "
+                f"Right: take = {info.num_samples} on this source, after them."
+            )
         options = {"columns": info.columns or None, "tags": info.tags or None, **_given(builder.options)}
         if info.layout:
             options.setdefault("layout", info.layout)
         builder = replace(builder, options={**builder.options, **options})
-        patterns = list(info.files)
+        patterns = [file for file in info.files if is_hub_uri(file)]
+        found = [(Path(file), None) for file in info.files if not is_hub_uri(file)]
     for pattern in patterns:
         if is_hub_uri(pattern):
             files = locate(pattern)
             revision = files.revision
-            found += [(path, path.relative_to(files.root).as_posix()) for path in files.files]
+            found += [(path, f"{files.name}/{path.relative_to(files.root).as_posix()}") for path in files.files]
             continue
         matches = _glob(data_root, pattern)
+        ours: list[tuple[Path, Path]] = []
+        if _is_glob(pattern) and matches:
+            matches, ours = _without_own_output(matches, data_root)
+        if ours:
+            passed_over.append(f"path = '{pattern}' passes over {_listed(ours, data_root)}")
+        if not matches and ours:
+            raise InputError(
+                f"{where}: {passed_over[-1]}, and finds nothing else. Right: data of yours, or one such file by its "
+                "full name."
+            )
         if not matches:
             raise InputError(f"{where}: {_no_file(data_root, pattern)}{_how_to_get(source, recipe)}")
         found += [(path, None) for path in matches]
-    return SourceInputs(source, builder, _scan_all(found, data_root, cache), revision)
+    return SourceInputs(source, builder, _scan_all(where, found, data_root, cache), revision, tuple(passed_over))
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(c in pattern for c in "*?[")
+
+
+def _without_own_output(matches: list[Path], data_root: Path) -> tuple[list[Path], list[tuple[Path, Path]]]:
+    """Return which files are the user's, and (file, place) of those that steel has written."""
+    place = places_of_output(matches, data_root)
+    return [p for p in matches if place[p] is None], [(p, found) for p, found in place.items() if found is not None]
+
+
+def _listed(ours: list[tuple[Path, Path]], data_root: Path) -> str:
+    places = sorted({origin_name(place, data_root) for _, place in ours})
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return f"{len(ours):,} file{'s' * (len(ours) > 1)} that steel has written ({', '.join(places[:3])}{more})"
 
 
 def _given(options: dict[str, object]) -> dict[str, object]:
@@ -112,7 +151,7 @@ def _glob(data_root: Path, pattern: str) -> list[Path]:
     base, relative = data_root, pattern
     if Path(pattern).is_absolute():
         base, relative = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
-    if not any(c in relative for c in "*?["):
+    if not _is_glob(relative):
         path = base / relative
         if path.is_dir():
             raise InputError(f"{path}: is a folder. Right: {PurePosixPath(pattern) / '*.jsonl'}.")
@@ -126,7 +165,7 @@ def _no_file(data_root: Path, pattern: str) -> str:
     parent = (data_root / pattern).parent
     while not parent.is_dir():
         parent = parent.parent
-    if any(c in pattern for c in "*?["):
+    if _is_glob(pattern):
         return f"path = '{pattern}' matches no file under {data_root}."
     near = [str((p).relative_to(data_root).as_posix()) for p in parent.iterdir() if p.is_relative_to(data_root)]
     return f"path = '{pattern}': no such file under {data_root}.{nearest(pattern, near, show_known=False)}"
@@ -138,9 +177,15 @@ def _how_to_get(source: BoundSource, recipe: Recipe) -> str:
     return f" It comes from {source.table.origin}: `python -m steel_data fetch {recipe.path}` gets it."
 
 
-def _scan_all(found: list[tuple[Path, str | None]], data_root: Path, cache: Path) -> tuple[InputFile, ...]:
-    files = {path: InputFile(path, name or origin_name(path, data_root), scan(path, cache)) for path, name in found}
-    return tuple(sorted(files.values(), key=lambda f: f.name))
+def _scan_all(where: str, found: list[tuple[Path, str | None]], data_root: Path, cache: Path) -> tuple[InputFile, ...]:
+    paths: dict[str, Path] = {}
+    for path, given in found:
+        name = given or origin_name(path, data_root)
+        if not paths.setdefault(name, path).samefile(path):
+            raise InputError(
+                f"{where}: two files are named '{name}': {shown(paths[name])} and {shown(path)}. Rename one of them."
+            )
+    return tuple(InputFile(path, name, scan(path, cache)) for name, path in sorted(paths.items()))
 
 
 def benchmark_inputs(files: Iterable[Path], data_root: Path, cache: Path) -> tuple[InputFile, ...]:
@@ -150,9 +195,15 @@ def benchmark_inputs(files: Iterable[Path], data_root: Path, cache: Path) -> tup
 
 
 def origin_name(path: Path, data_root: Path) -> str:
-    """Return a file's name in mixture and manifest: relative to the data root; else its bare name."""
+    """Return a file's name in mixture and manifest: relative to the data root; else the path as the recipe has it.
+
+    So a mixture is the same on another machine, unless the recipe names absolute paths; and two files of one bare name
+    stay two. (A file of a hub is `hub://repo@commit/path`.)
+    """
     absolute, root = path.absolute(), data_root.absolute()
-    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else path.name
+    if absolute.is_relative_to(root):  # `../other/a.jsonl` too: nothing is resolved
+        return posixpath.normpath(absolute.relative_to(root).as_posix())
+    return posixpath.normpath(absolute.as_posix())
 
 
 def scan(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file) -> FileScan:

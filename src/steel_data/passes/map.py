@@ -11,6 +11,7 @@ chunk hands on its narrow columns with the verdict of the steps that look at one
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from typing import Any
 
 import polars as pl
@@ -35,11 +36,14 @@ from steel_data.passes.cache import key_of, place_of
 from steel_data.passes.inputs import InputFile, SourceInputs
 from steel_data.passes.prepare import Injection, Prepared
 from steel_data.passes.records import build_records, injected_records, made_records
+from steel_data.read.csv_rows import DELIMITER
 from steel_data.read.formats import CHUNK_BYTES, read_chunks
 from steel_data.read.rows import RawRow, changed, uncollected
 from steel_data.recipe.steps import Filter
 from steel_data.row.columns import Unread, added, count, holds
 from steel_data.row.table import UNREADABLE
+
+RUNS = 2  # of the chunks of a parquet row group, for each worker
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
         for inputs in prepared.inputs
     }
     by_rows = [inputs for inputs in prepared.inputs if not inputs.builder.whole]
-    tasks = [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files)]
+    tasks = [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files, workers)]
     if workers > 1 and len(tasks) > 1:  # each worker would build the benchmark index for itself
         for benchmarks in tasks[0].job.benchmarks:
             if not index_place(tasks[0].job, benchmarks).exists():
@@ -198,15 +202,31 @@ def _example(inputs: SourceInputs, name: str) -> dict[str, Any] | None:
 # Sources that are read row by row
 
 
-def tasks_of(job: Job, files: tuple[InputFile, ...]) -> list[Task]:
-    """Cut a source into tasks: a chunk each where a worker can seek to it, else the whole file (to be streamed)."""
+def tasks_of(job: Job, files: tuple[InputFile, ...], workers: int) -> list[Task]:
+    """Cut a source into tasks: a chunk each where a worker can seek to it, else the whole file (to be streamed).
+
+    Inside a row group of parquet nobody can seek: what stands before a chunk is decoded for it again. So a group's
+    chunks are cut into RUNS runs a worker at most, which is once or twice as much to decode and no more.
+    """
     tasks = []
     for i, file in enumerate(files):
-        indices = tuple(chunk.index for chunk in file.scan.chunks)
-        seekable = not file.scan.compression and file.scan.format not in ("csv", "tsv")
-        groups = [(index,) for index in indices] if seekable else [indices]
-        tasks += [Task(job, file, i, group) for group in groups if group]
+        chunks = file.scan.chunks
+        if file.scan.compression != "none" or file.scan.format in DELIMITER:
+            runs = [[chunk.index for chunk in chunks]]
+        elif file.scan.format == "parquet":
+            groups = [[chunk.index for chunk in group] for _, group in groupby(chunks, lambda chunk: chunk.start)]
+            runs = [run for group in groups for run in _runs(group, 1 if workers == 1 else RUNS * workers)]
+        else:
+            runs = [[chunk.index] for chunk in chunks]
+        tasks += [Task(job, file, i, tuple(run)) for run in runs if run]
     return tasks
+
+
+def _runs(indices: list[int], count: int) -> list[list[int]]:
+    """Return at most `count` runs of nearly equal length."""
+    count = min(count, len(indices))
+    borders = [len(indices) * i // count for i in range(count + 1)]
+    return [indices[a:b] for a, b in pairwise(borders)]
 
 
 def run_task(task: Task) -> list[Mapped]:

@@ -51,8 +51,8 @@ class Plan:
         return texts_at(self.chunks, chunk_R, pos_R, texts_of)
 
 
-def decide(recipe: Recipe, sources: Sequence[MappedSource]) -> Plan:
-    """Run the plan pass, which takes away the sources' narrow columns.
+def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) -> Plan:
+    """Run the plan pass, which takes away the sources' narrow columns; duplicates are sorted on `workers` threads.
 
     Raises InputError where more is asked for than there is.
     """
@@ -66,7 +66,7 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource]) -> Plan:
     for source in sources:
         source.narrow.clear()
     frame = _joined(chunks, narrow)
-    table = _Table(frame, sources, chunks)
+    table = _Table(frame, sources, chunks, workers)
     for s, source in enumerate(sources):
         for step in source.job.steps:
             if step.compares == "benchmarks":
@@ -121,9 +121,13 @@ class _Table:
     """The frame's columns that change while decisions fall."""
 
     def __init__(
-        self, frame: pl.DataFrame, sources: Sequence[MappedSource], chunks: Sequence[tuple[int, MappedChunk]]
+        self,
+        frame: pl.DataFrame,
+        sources: Sequence[MappedSource],
+        chunks: Sequence[tuple[int, MappedChunk]],
+        workers: int,
     ) -> None:
-        self.frame, self.sources, self.chunks = frame, sources, chunks
+        self.frame, self.sources, self.chunks, self.workers = frame, sources, chunks, workers
         # Verdicts are numbers, -1 for none: millions of Python strings would be most of the memory.
         self.verdicts: list[tuple[str, str]] = []
         self.verdict = np.full(len(frame), -1, np.int32)
@@ -191,7 +195,11 @@ class _Table:
             for mine, found in self.attribute(dedup_name(on), dedup.NEAR_KEYS, rows):
                 aside.put(mine, found)
             winner = dedup.near_winners(
-                aside.column, lambda some: self.compared(rows[some], on), len(rows), step.settings.threshold
+                aside.column,
+                lambda some: self.compared(rows[some], on),
+                len(rows),
+                step.settings.threshold,
+                self.workers,
             )
         self._mark(rows, winner, step.use, "dedup:near")
 

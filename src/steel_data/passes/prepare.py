@@ -47,6 +47,11 @@ class Prepared:
         return self._injections[name]
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What is said on the terminal only: it depends on what else lies in the folders, not on what is read."""
+        return tuple(f"source '{i.source.name}': {line}" for i in self.inputs for line in i.passed_over)
+
+    @property
     def injections(self) -> dict[str, Injection]:
         """The draw of each injected source by the source's name."""
         return {i.source.name: self.injection(i) for i in self.inputs if i.builder.injects}
@@ -114,7 +119,11 @@ def manifest_head(prepared: Prepared) -> dict[str, Any]:
     inputs: dict[str, dict[str, Any]] = {}
     groups = [*(i.files for i in prepared.inputs), *prepared.benchmarks.values()]
     for file in sorted((f for files in groups for f in files), key=lambda f: f.name):
-        inputs[file.name] = {"sha256": file.scan.sha256, "rows": file.scan.rows}
+        entry = {"sha256": file.scan.sha256, "rows": file.scan.rows}
+        if inputs.setdefault(file.name, entry)["sha256"] != file.scan.sha256:
+            raise InputError(
+                f"{recipe.path}: two unlike files are both named '{file.name}'. Right: rename one of them."
+            )
     steps: list[Builder | Filter] = [*_filters(recipe), *(source.builder for source in recipe.sources)]
     custom = {step.use: step.source_sha256 for step in steps if step.is_custom}
     head = {

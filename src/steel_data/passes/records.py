@@ -7,7 +7,6 @@ every source.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import orjson
 import polars as pl
 
 from steel_data.errors import InputError, excerpt
@@ -16,6 +15,7 @@ from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.columns import Watched, left_over, unread_among
 from steel_data.row.columns import unread as unread_in
 from steel_data.row.faults import record_fault
+from steel_data.row.json_text import from_json, to_json
 from steel_data.row.record import Record, record_id, text_view
 from steel_data.row.table import UNREADABLE, as_record, table
 
@@ -83,7 +83,7 @@ def _call(where: str, builder: Builder, function: Callable[..., Any], value: dic
 
 
 def _unusable(builder: Builder, raw: RawRow, reason: str, detail: str) -> dict[str, Any]:
-    shown = excerpt(orjson.dumps(raw.value, option=orjson.OPT_NON_STR_KEYS).decode(), 300)
+    shown = excerpt(to_json(raw.value), 300)
     counted = reason if builder.is_custom else f"{builder.use}:{reason}"
     error = f"{detail} | {shown}" if detail else shown
     return {"origin_row": raw.row, "part": 0, "step": builder.use, "reason": counted, "error": error}
@@ -104,7 +104,7 @@ def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record
         )
     if meta and raw.value is not None:
         kept = {name: raw.value[name] for name in meta if name in raw.value}
-        row["meta"] = orjson.dumps(kept, option=orjson.OPT_NON_STR_KEYS).decode()
+        row["meta"] = to_json(kept)
     return row
 
 
@@ -122,7 +122,7 @@ def _content(record: Record) -> dict[str, Any]:
     """Return id, messages, tools and chars of a record; id None where its text is not valid Unicode."""
     tools = record.get("tools") or None
     if isinstance(tools, str):
-        tools = orjson.loads(tools)
+        tools = from_json(tools)
     whole = {**record, "tools": tools}
     try:
         body = _ordered(record["messages"]) if record.get("messages") is not None else {
@@ -130,8 +130,8 @@ def _content(record: Record) -> dict[str, Any]:
         }  # fmt: skip
         return {
             "id": record_id(whole),
-            "messages": orjson.dumps(body).decode(),
-            "tools": orjson.dumps(tools).decode() if tools else None,
+            "messages": to_json(body),
+            "tools": to_json(tools) if tools else None,
             "chars": len(text_view(record)),
         }
     except (TypeError, UnicodeEncodeError):  # orjson's word for a lone surrogate

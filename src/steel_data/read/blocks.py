@@ -17,6 +17,22 @@ SMALL_BYTES = 2**16
 # of a bite is held between these bounds by what the last one became.
 BITES = 2**6, 2**16
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+# What is not unpacked here -> what it is, and what unpacks it.
+FOREIGN = {
+    **{
+        b"BZh%d" % level + mark: ("bzip2 data", "bunzip2")
+        for level in range(1, 10)
+        for mark in (b"1AY&SY", b"\x17rE8P\x90")
+    },
+    b"\xfd7zXZ\0": ("xz data", "unxz"),
+    b"PK\x03\x04": ("a zip archive", "unzip"),
+    b"PK\x05\x06": ("an empty zip archive", "unzip"),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "7z x"),
+    b"Rar!\x1a\x07": ("a rar archive", "unrar x"),
+    b"\x04\x22\x4d\x18": ("lz4 data", "lz4 -d"),
+    b"\x1f\x9d": ("compress data", "uncompress"),
+}
+TAR_AT, TAR = 257, b"ustar"
 SUFFIX = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 
@@ -24,11 +40,21 @@ def compression_of(path: Path) -> str:
     """Return `none`, `gzip` or `zstd`, by the first bytes of the file; a name that promises one must keep it."""
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            head = file.read(TAR_AT + len(TAR))
     except FileNotFoundError:
         raise InputError(f"{shown(path)}: no such file.") from None
     except OSError as fault:
         raise InputError(f"{shown(path)}: cannot be read ({fault.strerror}).") from None
+    if found_foreign := next((told for magic, told in FOREIGN.items() if head.startswith(magic)), None):
+        what, tool = found_foreign
+        if path.suffix.lower() in (".xlsx", ".xlsm", ".ods"):
+            raise InputError(f"{shown(path)}: a spreadsheet. Save it as csv (UTF-8), or as JSON lines.")
+        raise InputError(
+            f"{shown(path)}: {what}, which is not read. Unpack it (`{tool} {path.name}`) and name what it holds; "
+            "what is read packed is gzip and zstd."
+        )
+    if head[TAR_AT:] == TAR:
+        raise InputError(f"{shown(path)}: a tar archive. Unpack it (`tar xf {path.name}`) and name the files in it.")
     found = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "none")
     promised = SUFFIX.get(path.suffix.lower())
     if promised and found == "none":

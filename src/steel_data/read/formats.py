@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 import orjson
 
 from steel_data.errors import InputError, excerpt
-from steel_data.read.blocks import BLOCK_BYTES, SUFFIX, ByteBlocks, compression_of
+from steel_data.read.blocks import BLOCK_BYTES, SUFFIX, TAR, TAR_AT, ByteBlocks, compression_of
 from steel_data.read.csv_rows import DELIMITER, read_csv, scan_csv
 from steel_data.read.json_rows import read_array, read_lines, scan_array, scan_lines
 from steel_data.read.parquet_rows import read_parquet, scan_parquet
@@ -49,8 +49,9 @@ def _head(path: Path, compression: str) -> bytes:
 
 
 def _is_object(line: bytes) -> bool:
+    """Return whether a line is an object, or one followed by a comma."""
     try:
-        return isinstance(orjson.loads(line), dict)
+        return isinstance(orjson.loads(line.rstrip().removesuffix(b",")), dict)
     except orjson.JSONDecodeError:
         return False
 
@@ -86,6 +87,9 @@ def format_of(path: Path, compression: str) -> str:
     suffix, head = data_suffix(path), _head(path, compression)
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"{shown(path)}: a git-lfs pointer, not the data. Run `git lfs pull` where it was cloned.")
+    if head[TAR_AT : TAR_AT + len(TAR)] == TAR:
+        state = f"a tar archive inside {compression}. Unpack it (`tar xf {path.name}`)"
+        raise InputError(f"{shown(path)}: {state} and name the files in it.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{shown(path)}: UTF-16 text. Save it as UTF-8.")
     if head[:9].lower() in (b"<!doctype", b"<html><he"):

@@ -57,9 +57,10 @@ Tree = dict[str, Remote]
 
 @dataclass(frozen=True)
 class HubFiles:
-    """Files of a data set in the hub's cache: their commit, the folder they are in, their paths, sorted."""
+    """Files of a data set in the hub's cache: commit, `hub://repo@commit`, the folder they are in, paths, sorted."""
 
     revision: str
+    name: str
     root: Path
     files: tuple[Path, ...]
 
@@ -307,7 +308,7 @@ def locate(uri: str) -> HubFiles:
     for file in files:
         if not file.is_file():
             raise offline(uri, f"{file.name} is not in the cache")
-    return HubFiles(commit, root, files)
+    return HubFiles(commit, f"{address.hub}://{address.repo}@{commit}", root, files)
 
 
 # Fetching into the data root

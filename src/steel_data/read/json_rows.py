@@ -1,6 +1,7 @@
 """JSON lines and JSON arrays of any size, in chunks that a worker can seek to.
 
-Lines: chunks end at line ends; some 64 KB of whole lines are parsed at a time.
+Lines: chunks end at line ends; some 64 KB of whole lines are parsed at a time. A line may end in a comma, as those of
+an array do that somebody pasted without its brackets.
 
 Arrays: a JSON parser needs the whole array in memory, and one broken element costs all the others. Elements can be
 found without parsing, block by block: outside strings, a comma at depth 1 ends one. That needs, for each block, which
@@ -13,6 +14,7 @@ forgotten quote costs one record instead of all that follow. Brackets that do no
 names the element.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -34,6 +36,7 @@ from steel_data.read.rows import (
     uncollected,
     whole_rows,
 )
+from steel_data.row.json_text import is_doubtful
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -47,6 +50,8 @@ _STRUCTURAL[list(b'"\\,\n[]{}')] = True
 
 
 # Lines
+
+_COMMA_AT_END = re.compile(rb"\},[ \t\r]*$", re.MULTILINE)
 
 
 def _count(pieces: list[bytes]) -> int:
@@ -136,8 +141,12 @@ def _rows_of_piece(first: int, piece: bytes, mark: int) -> tuple[int, list[RawRo
         values = orjson.loads(b"[%b]" % text)
     except orjson.JSONDecodeError:
         values = []
+        plain = _COMMA_AT_END.sub(b"}", piece)  # (no line break stands inside a JSON string)
+        if plain != piece:
+            return _rows_of_piece(first, plain, mark)
     rows = values[::2]
-    if len(values) == 2 * breaks + 1 and values[1::2].count(mark) == breaks and set(map(type, rows)) == {dict}:
+    whole = len(values) == 2 * breaks + 1 and values[1::2].count(mark) == breaks and set(map(type, rows)) == {dict}
+    if whole and not is_doubtful(piece, rows):
         return breaks + 1, whole_rows(first, rows)
     return breaks + 1, _line_by_line(first, piece.split(b"\n"))
 
@@ -151,9 +160,10 @@ def _line_by_line(first: int, lines: list[bytes]) -> list[RawRow]:
             value = loads(line)
         except orjson.JSONDecodeError:
             if line and not line.isspace():
-                append(json_row(row, line, f"line {row + 1}"))
+                append(json_row(row, line.rstrip().removesuffix(b","), f"line {row + 1}"))
             continue
-        append(RawRow(row, value, None) if type(value) is dict else json_row(row, line, f"line {row + 1}"))
+        whole = type(value) is dict and not is_doubtful(line, value)
+        append(RawRow(row, value, None) if whole else json_row(row, line, f"line {row + 1}"))
     return rows
 
 
@@ -317,7 +327,8 @@ def _rows_of_array(chunk: Chunk, data: bytes) -> list[RawRow]:
         values = orjson.loads(b"[%b]" % data)
     except orjson.JSONDecodeError:  # one by one, then
         values = None
-    if values is None or len(values) != chunk.rows:  # (a chunk of one blank element parses as no element)
+    # (a chunk of one blank element parses as no element)
+    if values is None or len(values) != chunk.rows or is_doubtful(data, values):
         pieces = list(split_elements(data))
         if pieces and not pieces[-1][1] and len(pieces) > chunk.rows:
             pieces.pop()  # what follows a trailing comma

@@ -34,6 +34,8 @@ def _plain(value: Any) -> Any:
             return [_plain(item) for item in value]
         case datetime.datetime() | datetime.date() | datetime.time():
             return value.isoformat()
+        case decimal.Decimal() if _is_whole(value):
+            return int(value)
         case decimal.Decimal():
             number = float(value)
             return number if math.isfinite(number) and decimal.Decimal(repr(number)) == value else str(value)
@@ -44,6 +46,12 @@ def _plain(value: Any) -> Any:
                 raise _NoTextError from None
         case _:
             return str(value)
+
+
+def _is_whole(value: decimal.Decimal) -> bool:
+    """Return whether a decimal's type has no digits behind the point."""
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= 0
 
 
 def _needs_care(kind: Any, inside: bool = False) -> bool:

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from steel_data.errors import InputError, excerpt
+from steel_data.row.json_text import TwiceError, exact, is_doubtful, to_json
 
 # The longest single record a file may hold. A file whose "first line" is longer is not what its name says (an array
 # or an object without line breaks), and reading on would only fill the memory.
@@ -23,8 +23,8 @@ class RawRow(NamedTuple):
     """One record of a file.
 
     `row` is the 0-based record number, for JSON lines the 0-based physical line (a blank line is counted, but is no
-    record). Either `value` is the record, made of what `orjson.dumps` takes, or it is None and `error` says in one
-    line why.
+    record). Either `value` is the record, made of JSON's types (an integer may have more than 64 bits: `to_json`), or
+    it is None and `error` says in one line why.
     """
 
     row: int
@@ -88,25 +88,8 @@ def changed(path: Path) -> InputError:
     return InputError(f"{shown(path)}: changed since it was scanned. Run again when nothing writes to it.")
 
 
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
-def _whole(text: str) -> int | float | None:
-    # what orjson does with a whole number of more than 64 bits: the nearest float
-    if len(text) < 19:
-        return int(text)
-    number = int(text) if len(text) < 25 else None
-    return number if number is not None and -(2**63) <= number < 2**64 else _finite(text)
-
-
-def _missing(_: str) -> None:
-    return None
-
-
 def _slow_parse(data: bytes) -> tuple[Any, str | None]:
-    """Parse JSON that orjson refused: accept NaN and Infinity (as missing), else name the fault."""
+    """Parse JSON that orjson refused or may not have read as it is: accept NaN and Infinity, else name the fault."""
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as fault:
@@ -115,7 +98,9 @@ def _slow_parse(data: bytes) -> tuple[Any, str | None]:
             return None, f"a lone surrogate (bytes {data[at : at + 3].hex(' ')} at {at})"
         return None, f"not UTF-8 (byte 0x{byte:02x} at {at}); {excerpt(data[:60].decode('utf-8', 'replace'))}"
     try:
-        value = json.loads(text, parse_constant=_missing, parse_float=_finite, parse_int=_whole)
+        value = exact(text)
+    except TwiceError as fault:
+        return None, f"{fault.msg}, again at character {fault.pos}"
     except json.JSONDecodeError as fault:
         near = excerpt(text[max(0, fault.pos - 20) : fault.pos + 20], 40)
         what = fault.msg[:1].lower() + fault.msg[1:]
@@ -123,8 +108,8 @@ def _slow_parse(data: bytes) -> tuple[Any, str | None]:
     except RecursionError:
         return None, "broken JSON (nested too deeply)"
     try:
-        orjson.dumps(value)
-    except TypeError as fault:  # nothing else that json.loads makes is refused
+        to_json(value)
+    except (TypeError, UnicodeEncodeError, RecursionError) as fault:  # nothing else that json.loads makes is refused
         deep = "recursion" in str(fault).lower()
         return None, "broken JSON (nested too deeply)" if deep else "a lone surrogate in a string"
     return value, None
@@ -133,14 +118,17 @@ def _slow_parse(data: bytes) -> tuple[Any, str | None]:
 def parse_json_row(data: bytes) -> tuple[dict[str, Any] | None, str | None]:
     """Return (row, None) or (None, why not) of one JSON text.
 
-    NaN, Infinity and numbers too large for a float are read as missing (None). Not UTF-8, a lone surrogate, broken
-    JSON and anything that is not an object are reasons; the excerpts in them are short and free of control
-    characters.
+    NaN, Infinity and numbers too large for a float are read as missing (None), integers of any length as they are. Not
+    UTF-8, a lone surrogate, broken JSON, a key twice in one object and anything that is not an object are reasons; the
+    excerpts in them are short and free of control characters.
     """
     error = None
     try:
         value = orjson.loads(data)
+        doubtful = is_doubtful(data, value)
     except orjson.JSONDecodeError:
+        doubtful = True
+    if doubtful:
         value, error = _slow_parse(data)
     if type(value) is dict:
         return value, None

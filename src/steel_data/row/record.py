@@ -10,6 +10,7 @@ import orjson
 import xxhash
 
 from steel_data.errors import InputError, excerpt, nearest
+from steel_data.row.json_text import json_bytes, to_json
 
 Message = dict[str, Any]
 Record = dict[str, Any]
@@ -47,7 +48,13 @@ def check_language(code: str) -> None:
 
 def _sorted(value: Any) -> Any:
     """Return the same with the keys of every table in order, so that their order in the source does not matter."""
-    return orjson.loads(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+    try:
+        return orjson.loads(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+    except TypeError:  # an integer of more than 64 bits
+        pass
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _parts(messages: list[Message]) -> list[list[Any]]:
@@ -64,18 +71,18 @@ def conversation_id(messages: list[Message], tools: Any = None) -> str:
 
     A message with extras (`EXTRA_KEYS`) is `[role, content, {extras}]`, keys sorted at every depth; the `tools` a
     conversation was given stand at the end as `{"tools": …}`. The text is hashed untouched: no normalisation. Raises
-    UnicodeEncodeError or orjson's TypeError for text that is not valid Unicode (a lone surrogate).
+    UnicodeEncodeError or TypeError for text that is not valid Unicode (a lone surrogate).
     """
     parts: list[Any] = _parts(messages)
     if tools:
         parts.append({"tools": _sorted(tools)})
-    return xxhash.xxh3_128_hexdigest(orjson.dumps(parts))
+    return xxhash.xxh3_128_hexdigest(json_bytes(parts))
 
 
 def preference_id(prompt: list[Message], chosen: list[Message], rejected: list[Message]) -> str:
     """Return the id of a preference row: xxh3-128 of the JSON `{"prompt": […], "chosen": […], "rejected": […]}`."""
     parts = {"prompt": _parts(prompt), "chosen": _parts(chosen), "rejected": _parts(rejected)}
-    return xxhash.xxh3_128_hexdigest(orjson.dumps(parts))
+    return xxhash.xxh3_128_hexdigest(json_bytes(parts))
 
 
 def record_id(record: Record) -> str:
@@ -92,7 +99,7 @@ def segments(messages: list[Message], tools: Any = None) -> list[tuple[str, str]
     content, and its calls (role `call`, name and arguments). Everything that measures a row goes by it: length, tokens,
     language, duplicates, benchmarks.
     """
-    found = [("tools", tools if isinstance(tools, str) else orjson.dumps(tools).decode())] if tools else []
+    found = [("tools", tools if isinstance(tools, str) else to_json(tools))] if tools else []
     for message in messages:
         role = message["role"]
         found += [(role, text) for text in (message.get("reasoning_content"), message["content"]) if text]

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from steel_data.row.json_text import from_json
 from steel_data.row.record import Record, segments
 
 SCHEMA: dict[str, Any] = {
@@ -44,7 +45,7 @@ def as_record(row: dict[str, Any]) -> Record:
     body = orjson.loads(row["messages"])
     record.update({"messages": body} if isinstance(body, list) else body)
     if row["tools"]:
-        record["tools"] = orjson.loads(row["tools"])
+        record["tools"] = from_json(row["tools"])
     return record
 
 

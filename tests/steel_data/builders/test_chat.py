@@ -69,6 +69,7 @@ def test_every_published_layout_is_recognised_by_its_columns(name: str) -> None:
         assert record == {
             "prompt": asked, "chosen": [{"role": "assistant", "content": "好"}],
             "rejected": [{"role": "assistant", "content": "坏"}], "kind": "preference",
+            **({"note": "best-and-worst"} if "responses" in layouts()[name].columns else {}),
         }  # fmt: skip
     else:
         thought = {"reasoning_content": "想"} if "想" in layouts()[name].row else {}

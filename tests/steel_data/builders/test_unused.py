@@ -32,7 +32,7 @@ SOURCE = '[source.a]\npath = "a.jsonl"\n'
         ({**TURNS, "available_tools": [{"name": "f"}]}, "", 'build = { use = "chat", columns = { tools = "available_tools" } }'),
         ({**QA, "thinking": "想想"}, "", 'columns = { reasoning = "thinking" }'),
         ({**QA, "chat_history": [["一", "二"]]}, "", 'columns = { history = "chat_history" }'),
-        ({**QA, "system_prompt": "你是诗人", "label": 0}, "", "(nor 'system_prompt'). Right: build = { use = \"chat\", columns = { sys"),
+        ({**QA, "system_prompt": "你是诗人", "label": 0}, "", "(nor 'system_prompt'). Right: build = { use = \"chat\", columns = { kto_tag = \"label\", system"),
         ({**EXAM, "document": "老乔守着磨坊。"}, "exam", 'answer = …, passage = "document" }'),
         ({**EXAM, "image": "a.png"}, "exam", "column 'image' holds a picture or a sound"),
     ],

@@ -1,17 +1,25 @@
 """Which files a source reads, what is remembered of them, and what a missing one is told to be."""
 
 import os
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
-from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
+from tests.steel_data.toys import chat_rows, read_train, write_cmmlu, write_jsonl
 
+from steel_data.build import Result
 from steel_data.errors import InputError
 from steel_data.passes import inputs
 from steel_data.passes.inputs import origin_name, resolve, scan, scan_place
 from steel_data.read.formats import scan_file
+from steel_data.read.hub import HubFiles
 from steel_data.read.rows import FileScan
 from steel_data.recipe.load import load
+
+Make = Callable[..., Result]
 
 
 def resolved(folder: Path, source: str) -> inputs.SourceInputs:
@@ -56,9 +64,72 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(source: str, message: s
         resolved(tmp_path, source)
 
 
-def test_a_file_outside_the_data_root_has_its_bare_name(tmp_path: Path) -> None:
-    assert origin_name(tmp_path / "data" / "x" / "a.jsonl", tmp_path / "data") == "x/a.jsonl"
-    assert origin_name(tmp_path / "a.jsonl", tmp_path / "data") == "a.jsonl"
+def test_a_files_name_is_its_path_under_the_data_root_else_as_the_recipe_has_it(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    assert origin_name(root / "x" / "a.jsonl", root) == "x/a.jsonl"
+    assert origin_name(root / "x" / ".." / "a.jsonl", root) == "a.jsonl"
+    assert origin_name(root / ".." / "other" / "a.jsonl", root) == "../other/a.jsonl"  # no machine's path
+    assert origin_name(tmp_path / "a.jsonl", root) == (tmp_path / "a.jsonl").as_posix()
+
+
+def test_two_inputs_of_one_bare_name_are_two_and_one_named_twice_is_one(make: Make, tmp_path: Path) -> None:
+    rows = chat_rows(6)
+    for i, folder in enumerate(("data", "one", "two")):
+        write_jsonl(tmp_path / folder / "a.jsonl", rows[2 * i : 2 * i + 2])
+    paths = [
+        "a.jsonl",
+        "./a.jsonl",
+        "../one/a.jsonl",
+        str(tmp_path / "two" / "a.jsonl"),
+        str(tmp_path / "data" / "a.jsonl"),
+    ]
+    result = make(f"[source.a]\npath = {paths}\n", data_root=tmp_path / "data")
+    names = ["../one/a.jsonl", (tmp_path / "two" / "a.jsonl").as_posix(), "a.jsonl"]
+    assert list(result.manifest["inputs"]) == names
+    assert sorted(read_train(result.folder)["origin_file"].to_list()) == sorted([*names, *names])
+
+
+def test_a_clash_of_names_is_an_error(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(2))
+    write_jsonl(tmp_path / "far" / "a.jsonl", chat_rows(3))
+    (tmp_path / "far" / "deep").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")  # so that link/.. is far
+    with pytest.raises(InputError, match=r"\[source\.a\]: two files are named 'a\.jsonl': .*Rename one"):
+        resolved(tmp_path, 'path = ["a.jsonl", "link/../a.jsonl"]')
+
+
+def test_a_file_of_a_hub_is_named_with_hub_and_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_jsonl(tmp_path / "cache" / "7M" / "a.jsonl", chat_rows(2))
+    found = HubFiles("abc", "hf://O/N@abc", tmp_path / "cache", (tmp_path / "cache" / "7M" / "a.jsonl",))
+    monkeypatch.setattr(inputs, "locate", lambda uri: found)
+    files = resolved(tmp_path, 'path = "hf://datasets/O/N/7M"').files
+    assert [file.name for file in files] == ["hf://O/N@abc/7M/a.jsonl"]
+
+
+def test_a_glob_passes_over_what_steel_has_written_and_says_so(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in" / "a.jsonl", chat_rows(20) + chat_rows(3))
+    pl.DataFrame(chat_rows(40)[30:]).write_parquet(tmp_path / "in" / "train-00000.parquet")  # of theirs, not of ours
+    options = {"data_root": tmp_path, "out": tmp_path / "runs" / "x" / "mixture", "cache": tmp_path / "runs" / "cache"}
+    toml = '[source.a]\npath = ["**/*.jsonl", "**/*.parquet"]\nfilters = [{ use = "dedup" }]\n'
+    first = make(toml, **options)
+    assert (first.warnings, first.manifest["rows"]) == ((), 30)
+    again = make(toml, **options)
+    assert not again.fresh  # what is passed over is no part of the mixture
+    assert again.manifest == first.manifest
+    (warning,) = again.warnings
+    assert re.search(
+        r"source 'a': path = '\*\*/\*\.parquet' passes over \d+ files that steel has written "
+        r"\(runs/cache, runs/x/mixture\)", warning,
+    )  # fmt: skip
+    shutil.copy(first.folder / "train-00000.parquet", tmp_path / "in" / "train-00001.parquet")
+    alone = resolved(tmp_path, 'path = "in/*.parquet"')
+    assert [file.name for file in alone.files] == ["in/train-00000.parquet"]
+    assert "1 file that steel has written (in/train-00001.parquet)" in alone.passed_over[0]
+    with pytest.raises(
+        InputError, match=r"passes over .*and finds nothing else\. Right: data of yours, or one such file"
+    ):
+        resolved(tmp_path, 'path = "runs/x/mixture/*.parquet"')
+    assert resolved(tmp_path, 'path = "runs/x/mixture/train-00000.parquet"').rows == 30
 
 
 def test_a_scan_is_remembered_once_the_file_has_settled(tmp_path: Path) -> None:

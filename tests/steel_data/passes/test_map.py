@@ -1,16 +1,25 @@
 """The map pass decides nothing and repeats nothing; custom steps see what their place in the chain promises."""
 
+import gzip
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_cmmlu, write_jsonl
 
 from steel_data.build import Result
 from steel_data.errors import InputError
 from steel_data.passes import attributes
+from steel_data.passes.attributes import Job
+from steel_data.passes.inputs import InputFile
+from steel_data.passes.map import Task, run_task, tasks_of
+from steel_data.read.formats import scan_file
+from steel_data.recipe.steps import bind_builder
+from steel_data.row.tokens import find_tokenizer
 
 Make = Callable[..., Result]
 
@@ -271,6 +280,46 @@ def test_formats_give_the_same_mixture(name: str, make: Make, tmp_path: Path) ->
     plain = make('[source.a]\npath = "plain.jsonl"\n', name="plain")
     other = make(f'[source.a]\npath = "{name}"\n', name="other")
     assert other.manifest["content_sha256"] == plain.manifest["content_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks"),  # None: as many as chunks
+    [("a.jsonl", None), ("a.json", None), ("many.parquet", None), ("one.parquet", 4), ("a.jsonl.gz", 1), ("a.csv", 1)],
+)
+def test_one_plain_file_is_work_for_all_workers_and_its_rows_the_same(
+    name: str, tasks: int | None, tmp_path: Path
+) -> None:
+    rows = chat_rows(160)
+    path, frame = tmp_path / name, pl.DataFrame(rows)
+    match name:
+        case "a.jsonl":
+            write_jsonl(path, rows)
+        case "a.json":
+            frame.write_json(path)
+        case "a.jsonl.gz":
+            path.write_bytes(gzip.compress(write_jsonl(tmp_path / "b.jsonl", rows).read_bytes()))
+        case "a.csv":
+            frame.write_csv(path)
+        case _:
+            frame.write_parquet(path, row_group_size=160 if name == "one.parquet" else 20, use_pyarrow=True)
+    group = pq.ParquetFile(path).metadata.row_group(0).total_byte_size if name == "many.parquet" else 0
+    found = scan_file(path, group + 300 if group else 1500)
+    file = InputFile(path, name, found)
+
+    def mapped(tasks: list[Task]) -> pl.DataFrame:
+        parts = [part for task in tasks for part in run_task(task)]
+        return pl.concat(narrow for _, narrow in sorted(parts, key=lambda part: part[0].index))
+
+    chunks = range(len(found.chunks))
+    builder, tokenizer = bind_builder("", {"use": "chat"}, tmp_path, 0, True), find_tokenizer(None, tmp_path)
+    job = Job("a", builder, (), (), tokenizer, tmp_path, tmp_path / "cut")
+    cut, whole = tasks_of(job, (file,), 2), [Task(replace(job, cache=tmp_path / "whole"), file, 0, tuple(chunks))]
+    assert len(chunks) >= 4
+    assert len(cut) == (tasks or len(chunks))
+    assert len(tasks_of(job, (file,), 1)) == (1 if tasks else len(chunks))
+    assert [index for task in cut for index in task.chunks] == list(chunks)
+    assert mapped(cut).equals(mapped(whole))
+    assert mapped(cut)["origin_row"].to_list() == list(range(160))
 
 
 def test_sources_of_different_formats_in_one_recipe(make: Make, tmp_path: Path) -> None:

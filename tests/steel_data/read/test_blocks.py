@@ -1,5 +1,10 @@
 """Blocks of bytes: members and frames are one stream, lines are whole wherever a block ends."""
 
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
 from pathlib import Path
 
 import orjson
@@ -8,9 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.steel_data.read.test_formats import PACKERS, ROWS, WRITERS, read, write
 
+from steel_data.errors import InputError
 from steel_data.read.blocks import SMALL_BYTES
 from steel_data.read.formats import scan_file
 from steel_data.read.json_rows import _LineCounter
+
+
+def tar_of(data: bytes) -> bytes:
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        member = tarfile.TarInfo("a.jsonl")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return held.getvalue()
 
 
 def test_borders_do_not_depend_on_compression(tmp_path: Path) -> None:
@@ -50,3 +65,34 @@ def test_lines_are_counted_the_same_however_the_blocks_fall(blocks: list[str]) -
     assert counter.lines == len(finished)
     assert counter.records == sum(1 for line in finished if line.strip())
     assert counter.open == bool(last.strip())
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (
+            "a.jsonl.bz2",
+            bz2.compress(b'{"a":1}'),
+            r"bzip2 data, which is not read\. Unpack it \(`bunzip2 a\.jsonl\.bz2`\)",
+        ),
+        ("a.jsonl.xz", lzma.compress(b'{"a":1}'), r"xz data.*`unxz a\.jsonl\.xz`"),
+        ("a.jsonl", lzma.compress(b'{"a":1}'), "xz data"),  # whatever its name says
+        ("a.zip", b"PK\x03\x04rest", r"a zip archive.*`unzip a\.zip`\) and name what it holds"),
+        ("a.xlsx", b"PK\x03\x04rest", r"a spreadsheet\. Save it as csv"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c", r"a 7z archive.*`7z x a\.7z`"),
+        ("a.rar", b"Rar!\x1a\x07\x01", r"a rar archive.*`unrar x a\.rar`"),
+        ("a.tar", tar_of(b"x"), r"a tar archive\. Unpack it \(`tar xf a\.tar`\)"),
+        ("a.tar.gz", gzip.compress(tar_of(b"x")), "a tar archive inside gzip"),
+    ],
+)
+def test_what_is_packed_otherwise_is_named_with_what_unpacks_it(
+    name: str, data: bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        scan_file(tmp_path / name)
+
+
+def test_a_table_that_merely_begins_like_bzip2_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"BZh9,b\n1,2\n")
+    assert scan_file(tmp_path / "a.csv").rows == 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from steel_data.read import blocks as byte_blocks
 from steel_data.read.formats import read_chunks, scan_file
 from steel_data.read.json_rows import Splitter, split_elements
+from steel_data.read.rows import RawRow
 
 TEXT = st.text(st.sampled_from('\\"[]{},:\n钢a '), max_size=12)
 VALUE = st.recursive(
@@ -87,3 +88,14 @@ def test_elements_of_a_chunk_are_found_across_blocks() -> None:
     assert len(data) > 2 * byte_blocks.BLOCK_BYTES - 2**20
     pieces = list(split_elements(data))
     assert len(pieces) == 60_000 and all(data[at : at + len(text)] == text for at, text in pieces)
+
+
+@pytest.mark.parametrize("end", [b",\n", b",\r\n", b" , \n"])
+def test_lines_of_an_array_pasted_without_its_brackets_are_rows(tmp_path: Path, end: bytes) -> None:
+    for name in ("a.jsonl", "a.json"):
+        path = tmp_path / name
+        path.write_bytes(end.join(b'{"a":"%d },"}' % i for i in range(50)) + (b"," if name == "a.json" else b""))
+        scan = scan_file(path, 100)
+        assert len(scan.chunks) > 3
+        rows = [row for _, rows in read_chunks(path, scan, range(len(scan.chunks))) for row in rows]
+        assert rows == [RawRow(i, {"a": f"{i} }},"}, None) for i in range(50)]

@@ -71,3 +71,11 @@ def test_two_parquet_columns_of_one_name(tmp_path: Path) -> None:
     pq.write_table(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="two columns are named 'a'"):
         scan_file(tmp_path / "a.parquet")
+
+
+def test_whole_decimals_are_integers_of_any_length(tmp_path: Path) -> None:
+    numbers = [decimal.Decimal(5), decimal.Decimal("12345678901234567890123456789"), None]
+    pq.write_table(pa.table({"a": pa.array(numbers, pa.decimal128(38, 0))}), tmp_path / "a.parquet")
+    values = [row.value for row in rows_of(tmp_path / "a.parquet")]
+    assert values == [{"a": 5}, {"a": 12345678901234567890123456789}, {"a": None}]
+    assert type(values[0]["a"]) is int  # type: ignore[index]
