@@ -91,12 +91,12 @@ def ordered(findings: Iterable[Suspect]) -> list[Suspect]:
 
 def _plain(text: str) -> str:
     """Return a question without blanks and punctuation."""
-    return regex.sub(r"[\s\p{P}]+", "", normalise(text)) or normalise(text).strip()
+    return str(regex.sub(r"[\s\p{P}]+", "", normalise(text)) or normalise(text).strip())
 
 
 def _said(option: str) -> str:
     """Return an option without blanks and closing marks; brackets inside stay: they say which word is asked about."""
-    return regex.sub(r"\s+|[。.;；]+$", "", normalise(option))
+    return str(regex.sub(r"\s+|[。.;；]+$", "", normalise(option)))
 
 
 def twins(questions: Sequence[Asked]) -> list[Suspect]:
