@@ -112,8 +112,9 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
     from transformers.utils.import_utils import is_flash_attn_2_available
 
     register_attention()
-    able = torch.cuda.is_available() and is_flash_attn_2_available()
-    attention = "sdpa" if not packed else "flash_attention_2" if able else ATTENTION
+    # of what ours passes on, a cap of the scores is all that flash attention 2 takes
+    able = torch.cuda.is_available() and is_flash_attn_2_available() and config.model_type != "gpt_oss"
+    attention = padded_attention(config) if not packed else "flash_attention_2" if able else ATTENTION
     options = {"attn_implementation": attention, "dtype": torch.float32}
     if not isinstance(settings.model, dict):
         return _strictly(settings, recipe, resolve(settings.model, recipe), **options)
@@ -124,8 +125,31 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
 
 
+def padded_attention(config: Any) -> str:
+    """Return the attention of padded rows: torch's kernel, or the model's own code where it has what that lacks.
+
+    A cap of the scores is passed over by torch's kernel in silence; sinks have no place in it.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return "eager" if capped or not getattr(model_class, "_supports_sdpa", True) else "sdpa"
+
+
 def packs(settings: Settings, config: Any, recipe: Path) -> bool:
-    """Return whether rows are packed. Raises InputError where that is asked of a model that cannot keep rows apart."""
+    """Return whether rows are to be packed, which the run proves on the model before it starts (preflight/apart.py).
+
+    Raises InputError where that is asked of a model that cannot keep rows apart.
+    """
+    fault = packing_fault(settings, config)
+    if settings.packing and fault:
+        raise InputError(f"{recipe} [train]: packing = true, but {fault}. Right: packing = false.")
+    return fault is None if settings.packing is None else settings.packing
+
+
+def packing_fault(settings: Settings, config: Any) -> str | None:
+    """Return why rows cannot be packed, as far as the configuration tells, or None."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
@@ -135,11 +159,12 @@ def packs(settings: Settings, config: Any, recipe: Path) -> bool:
         and config.model_type not in _MIXES_THE_ROW
         and any(p.kind is p.VAR_KEYWORD for p in inspect.signature(model_class.forward).parameters.values())
     )
-    if settings.packing and not able:
-        raise InputError(
-            f"{recipe} [train]: packing = true, but {config.model_type} cannot keep rows apart. Right: packing = false."
-        )
-    return able if settings.packing is None else settings.packing
+    if not able:
+        return f"{config.model_type} cannot keep rows apart"
+    chunk = getattr(config.get_text_config(), "attention_chunk_size", None)
+    if chunk and settings.max_length > chunk:
+        return f"rows of {settings.max_length:,} tokens are longer than the attention chunks of {chunk:,}"
+    return None
 
 
 def check_vocabulary(model_rows: int, tokenizer: Any, recipe: Path) -> None:

@@ -17,7 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from steel_train.kernels.patch import head_scratch
 from steel_train.models.attention import ATTENTION, register_attention
-from steel_train.models.load import adapter
+from steel_train.models.load import adapter, padded_attention
 from steel_train.schedule.batches import MicroBatch
 from steel_train.settings import Settings
 
@@ -87,7 +87,7 @@ def _play(
 
     register_attention()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = _fake_model(config, settings, ATTENTION if "segment_lengths" in inputs else "sdpa")
+        model = _fake_model(config, settings, ATTENTION if "segment_lengths" in inputs else padded_attention(config))
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         trained = [p for p in model.parameters() if p.requires_grad]

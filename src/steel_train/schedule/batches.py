@@ -62,7 +62,7 @@ def collate(examples: Examples, group: Group, packed: bool, pad_id: int) -> Micr
     lengths = [len(tokens) for tokens in ids]
     rows_E = torch.tensor(rows)
     if packed:
-        inputs, segment_BS = _packed(ids, labels, lengths)
+        inputs, segment_BS = packed_inputs(ids, labels, lengths)
     else:
         inputs = {
             "input_ids": _pad(ids, pad_id),
@@ -73,9 +73,10 @@ def collate(examples: Examples, group: Group, packed: bool, pad_id: int) -> Micr
     return MicroBatch(inputs, segment_BS, rows_E, sum(lengths))
 
 
-def _packed(
+def packed_inputs(
     ids: list[torch.Tensor], labels: list[torch.Tensor], lengths: list[int]
 ) -> tuple[dict[str, Any], torch.Tensor]:
+    """Return the model's arguments for rows laid end to end, and which row each token belongs to, (1, T)."""
     lengths_E = torch.tensor(lengths)
     bounds = F.pad(lengths_E.cumsum(0), (1, 0)).to(torch.int32)
     inputs = {
