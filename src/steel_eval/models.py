@@ -22,7 +22,16 @@ import xxhash
 from steel_data.engine import tell
 from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import address
-from steel_train.models.weights import adapter_shapes, base_of, check_folder, load_adapter, load_full, read_config
+from steel_train.examples.tokenizer import pinned
+from steel_train.models.weights import (
+    adapter_shapes,
+    base_of,
+    check_folder,
+    load_adapter,
+    load_full,
+    read_config,
+    take_ends,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -180,6 +189,7 @@ def load(folder: Path, device: str = "cpu", dtype: str = "auto", how: Opening = 
     model: Any = _load_model(base, device, dtype, how.trust_remote_code)
     if base != folder:
         model = load_adapter(model, folder)
+        take_ends(model, folder)
         model = model if _quantised(base) else model.to(device)
         model.eval()
     tokenizer = open_tokenizer(folder, how)
@@ -262,6 +272,8 @@ def open_tokenizer(folder: Path, how: Opening = AS_SAVED) -> "PreTrainedTokenize
     asked = {**trained, **how.chat_template_kwargs}
     if how.thinking is not None:
         asked[thinking_switch(tokenizer)] = how.thinking == "on"
+    if isinstance(tokenizer.chat_template, str):
+        tokenizer.chat_template = pinned(tokenizer.chat_template)
     return switched(tokenizer, asked)
 
 

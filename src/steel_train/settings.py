@@ -1,5 +1,6 @@
 """`[train]` of a recipe -> Settings. Every key is a field below; docs/training.md is checked against this file."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,10 @@ from steel_data.errors import InputError, nearest
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, strict=False)]
 PositiveRate = Annotated[float, Field(gt=0, strict=False)]
+
+
+# Keys that recipes could not have when there were runs already. Absent from a run's record they had their defaults.
+_LATER = ("chat_template_kwargs", "overlong")
 
 
 class _Table(BaseModel):
@@ -52,6 +57,11 @@ class Settings(_Table):
         default=None,
         description='A Jinja file, relative to the recipe, or `"chatml"`; by default the tokenizer\'s own.',
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Values of the template's own variables: `{ enable_thinking = false }`. They go into the template "
+        "of the checkpoint, so that it is asked as it was trained.",
+    )
     seeds: list[int] | None = Field(
         default=None, description="One run folder each: `runs/<name>/seed-1`, …; absent: one run in `runs/<name>`."
     )
@@ -72,8 +82,11 @@ class Settings(_Table):
     accumulate: Positive = Field(
         default=8, description="Micro batches a step. A step is micro_batch x accumulate x processes rows."
     )
-    max_length: Annotated[int, Field(ge=8)] = Field(
-        default=2048, description="Tokens a row may have; the rest is cut off, and counted."
+    max_length: Annotated[int, Field(ge=8)] = Field(default=2048, description="Tokens an example may have.")
+    overlong: Literal["cut", "drop", "split"] = Field(
+        default="cut",
+        description="What becomes of a longer row: cut at `max_length`, dropped, or split into several examples "
+        "(preference rows are then dropped). Counted by the pre-flight.",
     )
     packing: bool | None = Field(
         default=None,
@@ -118,6 +131,15 @@ class Settings(_Table):
             raise ValueError(f"seeds = {seeds}: a seed stands twice, or none does. Right: seeds = [1, 2, 3]")
         return seeds
 
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _plain(cls, values: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(values)
+        except TypeError:
+            raise ValueError('chat_template_kwargs: holds a date or time. Right: a text such as "1 Jan 2026"') from None
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         if isinstance(self.model, dict):
@@ -144,6 +166,12 @@ def read_settings(table: dict[str, Any], recipe: Path) -> Settings:
         return Settings.model_validate(table)
     except ValidationError as error:
         raise InputError(_first_fault(where, error)) from None
+
+
+def defaults() -> dict[str, Any]:
+    """Return what each key of `[train]` is where a run's record lacks it: an earlier steel had no such key."""
+    fields = {name: field for name, field in Settings.model_fields.items() if not field.is_required()}
+    return {name: field.get_default(call_default_factory=True) for name, field in fields.items() if name in _LATER}
 
 
 def _first_fault(where: str, error: ValidationError) -> str:

@@ -108,3 +108,80 @@ def test_two_processes_have_the_loss_of_one(tmp_path, shared_mixture):
         found[count] = losses(folder / "run")
     assert len(found[1]) == len(found[2])
     assert np.allclose(found[1], found[2], rtol=1e-5)
+
+
+def save_base(folder):
+    """Save a base model as Qwen2.5's is: its eos ends no turn of its template."""
+    from tests.steel_train.toys import tokenizer
+
+    save_model(folder)
+    tok = tokenizer()
+    tok.eos_token = tok.pad_token = "<|endoftext|>"
+    tok.save_pretrained(folder)
+    end = tok.convert_tokens_to_ids("<|im_end|>")
+    for name in ("config.json", "generation_config.json"):
+        said = json.loads((folder / name).read_text()) if (folder / name).is_file() else {}
+        (folder / name).write_text(json.dumps(said | {"eos_token_id": tok.eos_token_id}))
+    return end, tok.eos_token_id
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_base_whose_eos_ends_no_turn_stops_at_what_does(train, tmp_path, method):
+    """It said <|im_end|> for ever: the token was learnt, and nobody told generation."""
+    from transformers import AutoTokenizer
+
+    from steel_eval.models import load as load_scored
+
+    end, eos = save_base(tmp_path / "base")
+    folder = train(model='model = "base"', method=f'"{method}"', max_steps="2", save_every="2")
+    last = folder / "checkpoints" / "step-000002"
+    places = [last] if method == "full" else [last, merge_adapter(last)]
+    for place in places:
+        said = json.loads((place / "generation_config.json").read_text())
+        assert said["eos_token_id"] == [end, eos]
+        assert AutoTokenizer.from_pretrained(place).eos_token == "<|im_end|>"
+        assert load_scored(place).model.generation_config.eos_token_id == [end, eos]
+    config = json.loads((places[-1] / "config.json").read_text())
+    assert config["eos_token_id"] in (end, [end, eos])
+    assert json.loads((last / "steel.json").read_text())["ends"].keys() == {"<|im_end|>"}
+
+
+def test_variables_of_the_template_reach_the_checkpoint_and_who_asks_it(train, tmp_path):
+    from steel_eval.models import load, open_tokenizer
+    from steel_train.examples.tokenizer import CHATML
+
+    (tmp_path / "own.jinja").write_text(CHATML + "{%- if add_generation_prompt and quiet -%}<t></t>{%- endif -%}")
+    folder = train(max_steps="2", chat_template='"own.jinja"', chat_template_kwargs="{ quiet = true }")
+    last = folder / "checkpoints" / "step-000002"
+    assert json.loads((last / "steel.json").read_text())["train"]["chat_template_kwargs"] == {"quiet": True}
+    tok = load(last).tokenizer
+    asked = {"tokenize": False, "add_generation_prompt": True}
+    assert tok.apply_chat_template([{"role": "user", "content": "q"}], **asked).endswith("<t></t>")
+    tok.chat_template = (tmp_path / "own.jinja").read_text()  # as a checkpoint of others has it
+    tok.save_pretrained(last)
+    assert open_tokenizer(last).apply_chat_template([{"role": "user", "content": "q"}], **asked).endswith("<t></t>")
+
+
+@pytest.mark.slow
+def test_a_base_that_learnt_its_rows_by_heart_stops_after_them(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from steel_train.run import run
+
+    save_base(tmp_path / "base")
+    (tmp_path / "chat.jsonl").write_text(
+        "".join(json.dumps({"instruction": "你是谁？", "input": "", "output": "我是小钢。"}) + "\n" for _ in range(16))
+    )
+    recipe = tmp_path / "heart.toml"
+    recipe.write_text(
+        '[source.chat]\npath = "chat.jsonl"\n[train]\nmodel = "base"\nepochs = 60\nlearning_rate = 1e-2\nmicro_batch = 8\n'
+        "accumulate = 1\nmax_length = 64\nlog_every = 20\n"
+    )
+    run(recipe, out=tmp_path / "run")
+    last = sorted((tmp_path / "run/checkpoints").glob("step-*"))[-1]
+    tok, model = AutoTokenizer.from_pretrained(last), AutoModelForCausalLM.from_pretrained(last)
+    prompt = tok.apply_chat_template(
+        [{"role": "user", "content": "你是谁？"}], add_generation_prompt=True, return_tensors="pt"
+    )
+    said = model.generate(**prompt, max_new_tokens=60, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+    assert tok.decode(said) == "我是小钢。<|im_end|>"

@@ -1,31 +1,37 @@
 """One mixture row -> its examples: token ids, and which of them are learnt. Nothing is lost without a reason."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from steel_data.row.record import Message
-from steel_train.examples.template import Piece, TemplateError, pieces
+from steel_train.examples.template import Piece, Template, TemplateError, pieces
 from steel_train.examples.tokenizer import end_tokens, renderer
 
 NO_LABEL = "no label left within max_length"
+TOO_LONG = "longer than max_length"
+Overlong = Literal["cut", "drop", "split"]
 
 
 @dataclass(frozen=True)
 class Example:
     """One sequence of T tokens to train on.
 
-    `ids` (T,) int32 and `learnt` (T,) bool: whether a token's loss counts. `cut`: tokens beyond max_length. `unended`:
-    learnt turns that no end token follows.
+    `ids` (T,) int32 and `learnt` (T,) bool: whether a token's loss counts. `cut`: tokens beyond max_length. `turns`:
+    learnt turns. `ends`: the tokens that end them, of those that a token ends within max_length. `aside`: turns that do
+    not go on from the generation prompt.
     """
 
     ids: npt.NDArray[np.int32]
     learnt: npt.NDArray[np.bool_]
     cut: int = 0
-    unended: int = 0
+    turns: int = 0
+    ends: tuple[int, ...] = ()
+    aside: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,15 @@ class Encoded:
 
 
 class Encoder:
-    """Turns rows of a mixture into examples, with one tokenizer and one maximal length."""
+    """Turns rows of a mixture into examples, with one tokenizer, one maximal length and one way with longer rows.
 
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
-        self.max_length = max_length
-        self.render = renderer(tokenizer)
-        self.ends = end_tokens(tokenizer)
+    `overlong`: "cut" at the end, "drop" the row, or "split" it into examples of max_length that overlap by the one
+    token from which the next is predicted (a preference row is dropped: half an answer cannot be compared).
+    """
+
+    def __init__(self, tokenizer: Any, max_length: int, overlong: Overlong = "cut") -> None:
+        self.tokenizer, self.max_length, self.overlong = tokenizer, max_length, overlong
+        self.template = Template(renderer(tokenizer), end_tokens(tokenizer))
         self.eos_id = tokenizer.eos_token_id
         self.fast = tokenizer.backend_tokenizer
 
@@ -50,63 +59,101 @@ class Encoder:
         """Encode rows in order. One result a row."""
         made: list[list[Piece] | str] = [self._pieces(row) for row in rows]
         flat = [piece for found in made if not isinstance(found, str) for piece in found]
-        examples = iter(self._tokenize(flat))
+        encodings = iter(self._tokenize(flat))
         results = []
         for row, found in zip(rows, made, strict=True):
             if isinstance(found, str):
                 results.append(Encoded((), found))
                 continue
-            mine = tuple(next(examples) for _ in found)
-            results.append(_checked(mine, preference=row.get("messages") is None))
+            whole = [self._whole(piece, next(encodings)) for piece in found]
+            results.append(self._fitted(whole, preference=row.get("messages") is None))
         return results
 
     def _pieces(self, row: dict[str, Any]) -> list[Piece] | str:
         try:
             tools = _loaded(row.get("tools"))
             if row.get("messages") is not None:
-                return pieces(_messages(row["messages"]), tools, self.render, self.ends)
+                return pieces(_messages(row["messages"]), tools, self.template)
             prompt = [{**m, "loss": False} for m in _messages(row["prompt"])]
             both = []
             for side in ("chosen", "rejected"):
-                found = pieces([*prompt, *_messages(row[side])], tools, self.render, self.ends)
+                found = pieces([*prompt, *_messages(row[side])], tools, self.template)
                 if len(found) != 1:
-                    return "template: an answer of several thinking turns"
+                    return "template: an answer of several turns that it renders apart"
                 both += found
             return both
         except TemplateError as fault:
             return str(fault)
 
-    def _tokenize(self, found: list[Piece]) -> list[Example]:
-        open_ended = [piece.unended > 0 and not piece.text[piece.spans[-1][1] :].strip() for piece in found]
-        texts = [
-            piece.text[: piece.spans[-1][1]] if is_open else piece.text
-            for piece, is_open in zip(found, open_ended, strict=True)
-        ]
-        encodings = self.fast.encode_batch(texts, add_special_tokens=False)
-        return [self._example(*one) for one in zip(found, encodings, open_ended, strict=True)]
+    def _tokenize(self, found: list[Piece]) -> list[Any]:
+        texts = [piece.text[: piece.spans[-1][1]] if _is_open(piece) else piece.text for piece in found]
+        encodings: list[Any] = self.fast.encode_batch(texts, add_special_tokens=False)
+        return encodings
 
-    def _example(self, piece: Piece, encoding: Any, is_open: bool) -> Example:
+    def _whole(self, piece: Piece, encoding: Any) -> "_Whole":
         ids = np.array(encoding.ids, np.int32)
         offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-        learnt = np.zeros(len(ids), bool)
-        for start, end in piece.spans:
+        learnt, ends = np.zeros(len(ids), bool), []
+        for (start, end), ended in zip(piece.spans, piece.ended, strict=True):
             # a token that only partly lies in a span holds text that the model has to write
-            learnt |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
-        if is_open and self.eos_id is not None:
+            mine = (offsets[:, 0] < end) & (offsets[:, 1] > start)
+            learnt |= mine
+            places = np.flatnonzero(mine)
+            ends.append(int(places[-1]) if ended and len(places) else -1)
+        if _is_open(piece) and self.eos_id is not None:
             # the template ends no turn: an eos teaches at least where the conversation ends
             ids, learnt = np.append(ids, np.int32(self.eos_id)), np.append(learnt, True)
+            ends[-1] = len(ids) - 1
         if len(learnt):
             learnt[0] = False  # nothing stands before the first token to predict it from
-        cut = max(len(ids) - self.max_length, 0)
-        return Example(ids[: self.max_length], learnt[: self.max_length], cut, piece.unended)
+        return _Whole(ids, learnt, [place for place in ends if place >= 0], len(piece.turns), piece.aside)
+
+    def _fitted(self, found: list["_Whole"], preference: bool) -> Encoded:
+        """Bring examples to max_length; leave out those without a label. A preference row needs both of its answers."""
+        drops = self.overlong == "drop" or (self.overlong == "split" and preference)
+        if drops and any(len(whole.ids) > self.max_length for whole in found):
+            return Encoded((), TOO_LONG)
+        if self.overlong == "split":
+            made = [part for whole in found for part in whole.split(self.max_length)]
+        else:
+            made = [whole.cut(self.max_length) for whole in found]
+        kept = tuple(e for e in made if e.learnt.any())
+        return Encoded((), NO_LABEL) if not kept or (preference and len(kept) < 2) else Encoded(kept)
 
 
-def _checked(examples: tuple[Example, ...], preference: bool) -> Encoded:
-    """Leave out examples without a label; a preference row needs both of its answers."""
-    kept = tuple(e for e in examples if e.learnt.any())
-    if not kept or (preference and len(kept) < 2):
-        return Encoded((), NO_LABEL)
-    return Encoded(kept)
+@dataclass(frozen=True)
+class _Whole:
+    """An example of any length. `ends`: places of the tokens that end its learnt turns."""
+
+    ids: npt.NDArray[np.int32]
+    learnt: npt.NDArray[np.bool_]
+    ends: list[int]
+    turns: int
+    aside: int
+
+    def cut(self, length: int) -> Example:
+        ends = tuple(int(self.ids[place]) for place in self.ends if place < length)
+        cut = max(len(self.ids) - length, 0)
+        return Example(self.ids[:length], self.learnt[:length], cut, self.turns, ends, self.aside)
+
+    def split(self, length: int) -> Iterator[Example]:
+        """Yield parts of at most `length` tokens; every learnt token is learnt in one of them."""
+        if len(self.ids) <= length:
+            yield self.cut(length)
+            return
+        for first in range(0, len(self.ids) - 1, length - 1):
+            learnt = self.learnt[first : first + length].copy()
+            learnt[0] = False  # learnt at the end of the part before
+            inside = [place for place in self.ends if first < place < first + length]
+            # a turn counts where it ends; what no token ends counts in the last part
+            is_last = first + length >= len(self.ids)
+            turns = len(inside) + (self.turns - len(self.ends) if is_last else 0)
+            ends = tuple(int(self.ids[place]) for place in inside)
+            yield Example(self.ids[first : first + length], learnt, 0, turns, ends, self.aside if is_last else 0)
+
+
+def _is_open(piece: Piece) -> bool:
+    return not piece.ended[-1] and not piece.text[piece.spans[-1][1] :].strip()
 
 
 def _messages(messages: list[Message]) -> list[Message]:

@@ -28,7 +28,7 @@ _ORIGIN = ("id", "copy", "source", "kind", "benchmark", "item", "dose")
 _SCHEMA: dict[str, Any] = {
     "id": pl.String, "copy": pl.Int32, "source": pl.String, "kind": pl.String, "benchmark": pl.String,
     "item": pl.String, "dose": pl.Int32, "row": pl.Int64, "length": pl.Int32, "learnt": pl.Int32, "cut": pl.Int32,
-    "unended": pl.Int32,
+    "turns": pl.Int32, "ends": pl.List(pl.Int32), "aside": pl.Int32,
 }  # fmt: skip
 _DROPPED: dict[str, Any] = {name: _SCHEMA[name] for name in (*_ORIGIN, "row")} | {"reason": pl.String}
 
@@ -61,27 +61,33 @@ class Examples:
         lengths: npt.NDArray[np.int64] = np.diff(self.starts).reshape(-1, self.per_unit).sum(axis=1)
         return lengths
 
+    def ends(self) -> dict[int, int]:
+        """Return which tokens end the learnt turns and how many each, the commonest first."""
+        counted = self.table["ends"].explode(empty_as_null=True, keep_nulls=False).drop_nulls().value_counts()
+        return dict(counted.sort(["count", "ends"], descending=[True, False]).iter_rows())
+
     def one(self, i: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """Return ids and learnt of example `i`."""
         part = slice(int(self.starts[i]), int(self.starts[i + 1]))
         return self.tokens[part], self.learnt[part]
 
 
-def examples_key(content_sha256: str, tokenizer: Any, max_length: int) -> str:
+def examples_key(content_sha256: str, encoder: Encoder) -> str:
     """Return the SHA-256 of all that the examples of a mixture depend on, our code and the libraries' included."""
     code = source_sha256(*(f"steel_train.examples.{name}" for name in ("encode", "folder", "template", "tokenizer")))
     libraries = [version(name) for name in ("tokenizers", "transformers")]
-    return address(content_sha256, tokenizer_sha256(tokenizer), max_length, code, libraries)
+    how = [tokenizer_sha256(encoder.tokenizer), encoder.max_length, encoder.overlong]
+    return address(content_sha256, how, code, libraries)
 
 
-def make_examples(mixture: Path, tokenizer: Any, max_length: int, folder: Path, content_sha256: str) -> Examples:
+def make_examples(mixture: Path, encoder: Encoder, folder: Path, content_sha256: str) -> Examples:
     """Encode a whole mixture into `folder`, or take what is there if it was made from the same. Raises InputError."""
-    key = examples_key(content_sha256, tokenizer, max_length)
+    key = examples_key(content_sha256, encoder)
     try:
         return open_examples(folder, key)
     except Exception:  # missing, of another key, or damaged in whatever way: it is ours and can be made again
         with replaced_folder(folder) as fresh:
-            _write(mixture, Encoder(tokenizer, max_length), fresh, key)
+            _write(mixture, encoder, fresh, key)
         return open_examples(folder, key)
 
 
@@ -126,9 +132,9 @@ def _starts(table: pl.DataFrame) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(table["length"].to_numpy().astype(np.int64))])
 
 
-def sample_examples(mixture: Path, tokenizer: Any, max_length: int, most: int) -> Examples:
+def sample_examples(mixture: Path, encoder: Encoder, most: int) -> Examples:
     """Encode at most `most` rows, in blocks spread evenly over the mixture, in memory (for a plan)."""
-    encoder, total = Encoder(tokenizer, max_length), count_rows(mixture)
+    total = count_rows(mixture)
     blocks = -(-total // _BATCH)
     step = max(blocks / max(most // _BATCH, 1), 1.0)
     block = pl.int_range(pl.len()) // _BATCH
@@ -156,8 +162,9 @@ def encode_batch(encoder: Encoder, rows: list[dict[str, Any]], first: int) -> Ex
         for example in encoded.examples:
             ids.append(example.ids)
             learnt.append(example.learnt)
-            facts = {"length": len(example.ids), "learnt": int(example.learnt.sum())}
-            table.append(origin | facts | {"cut": example.cut, "unended": example.unended})
+            facts: dict[str, Any] = {"length": len(example.ids), "learnt": int(example.learnt.sum())}
+            facts |= {"cut": example.cut, "turns": example.turns, "aside": example.aside}
+            table.append(origin | facts | {"ends": list(example.ends)})
     frame = pl.DataFrame(table, schema=_SCHEMA)
     return Examples(
         tokens=np.concatenate([np.zeros(0, np.int32), *ids]), learnt=np.concatenate([np.zeros(0, bool), *learnt]),

@@ -12,6 +12,7 @@ from steel_data.files import address, replaced_folder, source_sha256
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.recipe.load import Recipe
 from steel_data.row.record import text_view
+from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import Examples, make_examples
 from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
 from steel_train.models.load import resolve
@@ -39,7 +40,8 @@ def prepare(
         build(recipe, data_root=data_root, out=place)
     manifest = checked_mixture(place)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
-    examples = make_examples(place, tokenizer, settings.max_length, folder / "examples", manifest["content_sha256"])
+    encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
+    examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"])
     return Prepared(recipe, settings, manifest, tokenizer, examples)
 
 
@@ -62,7 +64,7 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
     else:
         name = resolve(settings.tokenizer or str(settings.model), recipe.path)
     tokenizer = load_tokenizer(name, where)
-    settle(tokenizer, settings.chat_template, recipe.path)
+    settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs)
     return tokenizer
 
 

@@ -1,12 +1,17 @@
 """The tokenizer of a run: found or trained, its template, its end tokens, and a pad token that is none of them."""
 
-from collections.abc import Callable, Iterable
+import copy
+import datetime
+import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError, first_line
+from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import address
 from steel_data.row.record import Message
+from steel_train.examples.template import Render
 
 CHATML = """{%- for message in messages -%}
 {{- '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') + '<|im_end|>\\n' -}}
@@ -14,6 +19,10 @@ CHATML = """{%- for message in messages -%}
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
 """
 _CHATML_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+# What a template that asks for the date of today gets: the same recipe makes the same tokens on another day.
+TODAY = datetime.date(2026, 1, 1)
+_DATE = re.compile(r"""strftime_now\s*\(\s*(['"])([^'"]*)\1\s*\)""")
+_GIVEN = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "strftime_now")
 _PAD_NAMES = (
     "<pad>", "[PAD]", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "<|end_of_text|>",
     "<unk>",
@@ -71,8 +80,11 @@ def tokenizer_sha256(tokenizer: Any) -> str:
     return address(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, tokenizer.special_tokens_map)
 
 
-def settle(tokenizer: Any, chat_template: str | None, recipe: Path) -> None:
-    """Give the tokenizer its chat template and a pad token that ends no turn. Raises InputError without a template."""
+def settle(tokenizer: Any, chat_template: str | None, recipe: Path, variables: dict[str, Any] | None = None) -> None:
+    """Give the tokenizer its chat template, with `variables` set, and a pad token that ends no turn.
+
+    Raises InputError without a template, and for a variable that it does not know.
+    """
     if chat_template is not None:
         tokenizer.chat_template = _read_template(tokenizer, chat_template, recipe)
     if not tokenizer.chat_template:
@@ -80,9 +92,56 @@ def settle(tokenizer: Any, chat_template: str | None, recipe: Path) -> None:
             f'{recipe} [train]: the tokenizer has no chat template. Right: chat_template = "chatml", a Jinja file, or '
             "the tokenizer of an instruct model."
         )
+    for name in variables or {}:
+        _check_variable(name, tokenizer.chat_template, recipe)
+    tokenizer.chat_template = with_variables(tokenizer.chat_template, variables or {})
     ends = {tokenizer.convert_tokens_to_ids(token) for token in end_tokens(tokenizer)}
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:
         tokenizer.pad_token = _pad_token(tokenizer, ends)
+
+
+def _check_variable(name: str, template: str, recipe: Path) -> None:
+    where = f"{recipe} [train] chat_template_kwargs"
+    if name in _GIVEN or not name.isidentifier():
+        raise InputError(f"{where}: '{name}' cannot be set. Right: a variable of the chat template.")
+    code = " ".join(re.findall(r"\{[{%](.*?)[}%]\}", template, re.DOTALL))
+    known = set(re.findall(r"(?<![.\w'\"])[A-Za-z_]\w*(?![\w'\"])", code))
+    if name not in known:
+        raise InputError(f"{where}: the chat template has no '{name}'.{nearest(name, sorted(known), show_known=False)}")
+
+
+def with_variables(template: str, variables: dict[str, Any]) -> str:
+    """Return a chat template in which `variables` have these values where the caller gives none.
+
+    So whoever has the template (the checkpoint, a server, steel_eval) asks in the way that was trained.
+    """
+    head = "".join(
+        f"{{%- if {name} is not defined -%}}{{%- set {name} = {json.dumps(value)} -%}}{{%- endif -%}}"
+        for name, value in variables.items()
+    )
+    return template if template.startswith(head) else head + template
+
+
+def pinned(template: str) -> str:
+    """Return a chat template that writes `TODAY` where it would write the date of today."""
+    fixed = _DATE.sub(lambda call: json.dumps(TODAY.strftime(call[2])), template)
+    if re.search(r"strftime_now\s*\(", fixed):
+        # a format that is no text in the template
+        fixed = f"{{%- macro strftime_now(format) -%}}{TODAY.isoformat()}{{%- endmacro -%}}{fixed}"
+    return fixed
+
+
+def stopping(tokenizer: Any, ends: Iterable[int]) -> Any:
+    """Return the tokenizer with the token that most turns end with as its eos (a base model's eos ends none).
+
+    As it is where no turn is ended, or where the template writes `eos_token` itself.
+    """
+    first = next(iter(ends), None)
+    if first in (None, tokenizer.eos_token_id) or "eos_token" in tokenizer.chat_template:
+        return tokenizer
+    changed = copy.deepcopy(tokenizer)
+    changed.eos_token = tokenizer.convert_ids_to_tokens(first)
+    return changed
 
 
 def _read_template(tokenizer: Any, chat_template: str, recipe: Path) -> str:
@@ -125,12 +184,13 @@ def _pad_token(tokenizer: Any, ends: set[int]) -> str:
     return str(tokenizer.convert_ids_to_tokens(next(i for i in range(len(vocabulary)) if i not in ends)))
 
 
-def renderer(tokenizer: Any) -> Callable[[list[Message], Any, bool], str]:
-    """Return the template as a function (messages, tools, whether to add the generation prompt) -> text."""
+def renderer(tokenizer: Any) -> Render:
+    """Return the template, its date pinned, as a function (messages, tools, whether the generation prompt is added)."""
+    template = pinned(tokenizer.chat_template)
 
     def render(messages: list[Message], tools: Any, prompt: bool) -> str:
         text = tokenizer.apply_chat_template(
-            messages, tools=tools or None, tokenize=False, add_generation_prompt=prompt
+            messages, tools=tools or None, chat_template=template, tokenize=False, add_generation_prompt=prompt
         )
         return str(text)
 

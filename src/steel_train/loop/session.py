@@ -7,17 +7,19 @@ The folder: `run.json` (what the run is; compared on every start), `checkpoints/
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from steel_data.errors import InputError
 from steel_data.recipe.changes import changes
 from steel_data.recipe.load import portable
 from steel_train.examples.prepare import Prepared
-from steel_train.examples.tokenizer import tokenizer_sha256
+from steel_train.examples.tokenizer import stopping, tokenizer_sha256
 from steel_train.loop.checkpoints import WRITING, checkpoint_name, read_facts, resumable, verify, whole_checkpoints
 from steel_train.loop.dpo import dpo_loss, reference_log_likelihoods, sft_loss
 from steel_train.loop.metrics import Metrics, Window, draw_losses
@@ -30,15 +32,18 @@ from steel_train.models.load import (
     load_config,
     load_model,
     packs,
+    padded_attention,
     uses_bf16,
 )
 from steel_train.models.weights import check_adapter, load_full
+from steel_train.preflight.apart import mixing_fault
 from steel_train.preflight.inspect import Question, inspect, stop_at_faults
 from steel_train.preflight.print import print_report
 from steel_train.say import say, write_json
 from steel_train.schedule.batches import Steps
 from steel_train.schedule.exposures import exposures
 from steel_train.schedule.order import make_schedule
+from steel_train.settings import defaults
 
 # Settings that may change between two starts of one run: they do not touch what is computed.
 _FREE = ("resume", "keep", "report_to", "save_every")
@@ -54,6 +59,8 @@ class Session:
         self.prepared, self.folder, self.seed = prepared, folder, seed
         self.settings, self.recipe = prepared.settings, prepared.recipe
         self.main = PartialState().is_main_process
+        self.ends = prepared.examples.ends()
+        self.tokenizer = stopping(prepared.tokenizer, self.ends)
         self.config = load_config(self.settings, self.recipe.path, len(prepared.tokenizer))
         self.packed = packs(self.settings, self.config, self.recipe.path)
         self.schedule = make_schedule(prepared, self.packed, seed, PartialState().num_processes)
@@ -82,14 +89,20 @@ class Session:
             "packed": self.packed,
         }
 
-    def _compare_identity(self) -> None:
-        """Refuse to go on with another mixture or other settings, naming the first change."""
+    def _compare_identity(self, packed: bool = False) -> None:
+        """Refuse to go on with another mixture or other settings, naming the first change.
+
+        `packed`: whether it is known how rows lie in memory (that is proven on the model).
+        """
         file = self.folder / "run.json"
         if not file.is_file():
             return
         before = json.loads(file.read_text(encoding="utf-8"))["identity"]
         # through JSON, so that tuples and lists compare alike; a run of an earlier steel may say less of itself
         now = {key: value for key, value in json.loads(json.dumps(self.identity())).items() if key in before}
+        before["train"] = defaults() | before["train"]
+        if not packed:
+            now["packed"] = before.get("packed")
         for change in changes(before, now):
             raise InputError(
                 f"{self.folder}: was started with {change.key} = {json.dumps(change.old)}, now it is "
@@ -99,10 +112,10 @@ class Session:
     def train(self, stop: list[int]) -> None:
         """Train from the newest checkpoint or from the start; write what a finished run leaves unless `stop` is set."""
         checkpoint = self._start()
+        model = self._load()
         self._preflight(fresh=checkpoint is None)
-        model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
         check_vocabulary(model.get_input_embeddings().num_embeddings, self.prepared.tokenizer, self.recipe.path)
-        _learn_to_stop(model, self.prepared.tokenizer)
+        _learn_to_stop(model, self.tokenizer, self.ends)
         base = describe_base(model, self.settings, self.recipe.path)
         self._write_run(base)
         trainer = self._trainer(model, base, stop)
@@ -118,6 +131,22 @@ class Session:
             check_adapter(model, checkpoint)
         else:
             load_full(checkpoint, device_map="meta")
+
+    def _load(self) -> Any:
+        """Return the model. Where it does not keep packed rows apart, they are padded, and the reason is said."""
+        model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
+        if self.packed and torch.cuda.is_available():
+            model.to(f"cuda:{torch.cuda.current_device()}")
+        fault = mixing_fault(model, uses_bf16(self.settings)) if self.packed else None
+        if fault and self.settings.packing:
+            raise InputError(f"{self.recipe.path} [train]: packing = true, but {fault}. Right: packing = false.")
+        if fault:
+            say(f"rows are padded, not packed: {fault}")
+            model.set_attn_implementation(padded_attention(self.config))
+            self.packed = False
+            self.schedule = make_schedule(self.prepared, False, self.seed, self.schedule.processes)
+        self._compare_identity(packed=True)
+        return model
 
     def _start(self) -> Path | None:
         """Return the checkpoint to go on from, with the log wound back to it."""
@@ -176,7 +205,7 @@ class Session:
         )  # fmt: skip
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
-            processing_class=self.prepared.tokenizer, peft_config=adapter(settings),
+            processing_class=self.tokenizer, peft_config=adapter(settings),
         )  # fmt: skip
         net: Any = trainer.model
         inner = net.get_base_model() if settings.uses_lora else net
@@ -200,6 +229,7 @@ class Session:
             "mixture": {"name": manifest["name"], "content_sha256": manifest["content_sha256"]},
             "base": dataclasses.asdict(base),
             "train": portable(self.settings.model_dump()),
+            "ends": {str(self.tokenizer.convert_ids_to_tokens(i)): count for i, count in self.ends.items()},
             "exposures": exposures(self.prepared.examples, self.schedule, step),
             "contamination": manifest.get("contamination", {}),
             "kernels": kernels,
@@ -240,11 +270,12 @@ def other_bases(folder: Path, base: Base) -> list[str]:
     return found
 
 
-def _learn_to_stop(model: Any, tokenizer: Any) -> None:
-    """Let generation stop at every token that ends a turn in training, and pad with what training pads with."""
+def _learn_to_stop(model: Any, tokenizer: Any, ends: Iterable[int]) -> None:
+    """Let generation stop at every token that ended a learnt turn, and pad with what training pads with."""
     known = model.generation_config.eos_token_id
     known = [] if known is None else known if isinstance(known, list) else [known]
-    ends = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    model.generation_config.eos_token_id = list(dict.fromkeys([*ends, *known]))
+    own = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    learnt = list(dict.fromkeys([*ends, *own]))
+    model.generation_config.eos_token_id = list(dict.fromkeys([*learnt, *known]))
     model.generation_config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
-    model.config.eos_token_id = tokenizer.eos_token_id
+    model.config.eos_token_id = learnt if len(learnt) > 1 else tokenizer.eos_token_id

@@ -195,6 +195,10 @@ class SteelTrainer(SFTTrainer):
             Trainer._save_checkpoint(self, model, trial)
             self.accelerator.wait_for_everyone()
             if main:
+                if (
+                    written / "adapter_config.json"
+                ).is_file():  # peft saves none: where to stop is the adapter's to say
+                    self.accelerator.unwrap_model(model).generation_config.save_pretrained(written)
                 (written / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths; nothing reads it
                 finish(written, target, self.job.facts(step) | {"window": self.job.window.state()})
                 prune(self.job.folder, self.job.settings.keep)

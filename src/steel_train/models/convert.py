@@ -14,7 +14,7 @@ from typing import Any
 
 from steel_data.errors import InputError, nearest
 from steel_data.files import replaced_folder
-from steel_train.models.weights import base_of, load_adapter, load_full, read_config
+from steel_train.models.weights import base_of, load_adapter, load_full, read_config, take_ends
 from steel_train.say import write_json
 
 # what belongs to remote code or to one machine's loading, not to the model
@@ -90,6 +90,7 @@ def merge_adapter(checkpoint: Path, out: Path | None = None) -> Path:
 
     base = base_of(checkpoint)
     model = load_adapter(load_full(base, dtype=torch.float32), checkpoint)
+    take_ends(model, checkpoint)
     of_the_adapter = ("files", "weights_sha256", "state_sha256", "window")
     with replaced_folder(target) as fresh:
         model.merge_and_unload().save_pretrained(fresh)

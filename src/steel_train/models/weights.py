@@ -153,6 +153,18 @@ def check_adapter(fitted: Any, folder: Path) -> None:
     _refuse(folder, "the adapter does", {"no": missing, "no place for": extra, "another shape of": unlike})
 
 
+def take_ends(model: Any, folder: Path) -> None:
+    """Let a model stop where the generation_config.json of its adapter's folder says, if there is one."""
+    from transformers import GenerationConfig
+
+    if not (folder / "generation_config.json").is_file():
+        return
+    said: Any = GenerationConfig.from_pretrained(folder)
+    model.generation_config.eos_token_id = said.eos_token_id
+    model.generation_config.pad_token_id = model.config.pad_token_id = said.pad_token_id
+    model.config.eos_token_id = said.eos_token_id
+
+
 def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Return name -> shape of the tensors that an adapter's file holds. Raises InputError where it cannot be read."""
     from safetensors import SafetensorError, safe_open

@@ -14,7 +14,7 @@ import polars as pl
 
 from steel_data.errors import InputError
 from steel_train.examples.folder import Examples
-from steel_train.examples.tokenizer import end_tokens
+from steel_train.examples.tokenizer import TODAY
 from steel_train.preflight.costs import Devices, hours, operations_per_token
 from steel_train.preflight.memory import Memory, estimate_memory
 from steel_train.schedule.batches import collate
@@ -38,8 +38,11 @@ class Report:
     examples: int
     tokens: int
     learnt: int
-    unended: int
+    turns: int
+    ends: dict[str, int]
     ended_share: float
+    aside: int
+    date: str | None
     steps: int
     steps_per_epoch: int
     rows_per_step: int
@@ -84,13 +87,13 @@ def inspect(question: Question, with_memory: bool = True) -> Report:
     steps = schedule.steps if scale == 1 else min(whole_steps, settings.max_steps or whole_steps)
     per_epoch = schedule.steps_per_epoch if scale == 1 else max(whole_steps // settings.epochs, 1)
     checkpoints = _checkpoints(steps, per_epoch, settings.save_every)
-    parameters = _parameters(question.config)
+    parameters, turns, ends = _parameters(question.config), int(table["turns"].sum()), _ends(question)
     report = Report(
         rows=examples.of, rows_read=examples.rows, sources=_by_source(examples),
         dropped=dict(sorted(examples.dropped["reason"].value_counts().iter_rows())),
         cut=int((table["cut"] > 0).sum()), examples=len(table), tokens=int(table["length"].sum()),
-        learnt=int(table["learnt"].sum()), unended=int(table["unended"].sum()),
-        ended_share=_ended_share(examples, question.tokenizer), steps=steps, steps_per_epoch=per_epoch,
+        learnt=int(table["learnt"].sum()), turns=turns, ends=ends, ended_share=sum(ends.values()) / max(turns, 1),
+        aside=int(table["aside"].sum()), date=_date(question), steps=steps, steps_per_epoch=per_epoch,
         rows_per_step=schedule.rows_per_step, checkpoints=checkpoints, packed=schedule.room is not None,
         padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, devices=question.devices, hours=None,
         disk_needed=_disk(parameters, checkpoints, settings), disk_free=_free(question.folder),
@@ -110,15 +113,14 @@ def _by_source(examples: Examples) -> list[dict[str, Any]]:
     return list(found.iter_rows(named=True))
 
 
-def _ended_share(examples: Examples, tokenizer: Any) -> float:
-    """Return the share of whole examples of which the last learnt token ends a turn."""
-    ends = set(tokenizer.convert_tokens_to_ids(list(end_tokens(tokenizer))))
-    whole = examples.table.with_row_index().filter(pl.col("cut") == 0)["index"].to_list()[:20_000]
-    ended = 0
-    for i in whole:
-        ids, learnt = examples.one(i)
-        ended += int(ids[np.flatnonzero(learnt)[-1]]) in ends
-    return ended / len(whole) if whole else 0.0
+def _ends(question: Question) -> dict[str, int]:
+    """Return the tokens that end learnt turns, as the rows are trained, and how many turns each."""
+    return {str(question.tokenizer.convert_ids_to_tokens(i)): n for i, n in question.examples.ends().items()}
+
+
+def _date(question: Question) -> str | None:
+    """Return the day that stands for today where the chat template writes the date, else None."""
+    return TODAY.isoformat() if "strftime_now" in (question.tokenizer.chat_template or "") else None
 
 
 def _checkpoints(steps: int, per_epoch: int, save_every: int | None) -> int:
@@ -188,12 +190,20 @@ def judge(report: Report, question: Question) -> None:
         report.faults.append(f"no row is left to learn from ({reasons or 'the mixture is empty'}). Right: {right}.")
         return
     if report.ended_share == 0:
+        cut = report.cut == report.examples
+        right = "a larger max_length" if cut else "a chat_template that ends assistant turns"
         report.faults.append(
-            "no row teaches the model to stop: no learnt text is followed by an end token. Right: a chat_template that "
-            "ends assistant turns."
+            f"no row teaches the model to stop: no learnt text is followed by an end token. Right: {right}."
         )
     elif report.ended_share < 1 - _MUCH:
-        report.warnings.append(f"only {report.ended_share:.0%} of the whole rows end with a learnt end token")
+        why = f"; {report.cut:,} rows are cut at max_length" if report.cut else ""
+        report.warnings.append(f"only {report.ended_share:.0%} of the learnt turns end with a learnt end token{why}")
+    if report.aside > _MUCH * report.turns:
+        report.warnings.append(
+            f"{report.aside / report.turns:.0%} of the learnt turns do not go on from the generation prompt of the "
+            "template: it renders them otherwise than it asks for them. Right: chat_template_kwargs such as "
+            "{ enable_thinking = false }, or a chat_template that renders both alike"
+        )
     for count, what in ((sum(report.dropped.values()), f"dropped ({reasons})"), (report.cut, "cut at max_length")):
         if count > _MUCH * report.rows_read:
             report.warnings.append(f"{count / report.rows_read:.0%} of the rows are {what}")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from steel_data.build import build
 from steel_data.recipe.load import Recipe, load
+from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import count_rows, sample_examples
 from steel_train.examples.prepare import Prepared, checked_mixture, make_tokenizer
 from steel_train.models.load import check_vocabulary, load_config, packs, uses_bf16
@@ -45,7 +46,8 @@ def plan_training(
     manifest = checked_mixture(place)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     rows = count_rows(place)
-    examples = sample_examples(place, tokenizer, settings.max_length, rows if rows <= _WHOLE else _SAMPLE)
+    encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
+    examples = sample_examples(place, encoder, rows if rows <= _WHOLE else _SAMPLE)
     prepared = Prepared(recipe, settings, manifest, tokenizer, examples)
     config = load_config(settings, recipe.path, len(tokenizer))
     check_vocabulary(config.vocab_size, tokenizer, recipe.path)

@@ -28,12 +28,20 @@ def _parts(report: Report) -> Iterator[Any]:
         yield Text(f"dropped: {round(count * report.scale):,} rows, {visible(reason)}")
     if report.cut:
         yield Text(f"cut at max_length: {round(report.cut * report.scale):,} rows")
-    yield Text(f"rows that teach the end of a turn: {report.ended_share:.1%}")
+    shares = [(visible(end), count / report.turns) for end, count in report.ends.items()]
+    shares += [("nothing", 1 - report.ended_share)] if report.turns and report.ended_share < 1 else []
+    yield Text(f"turns end with {', '.join(f'{end} {share:.1%}' for end, share in shares)}")
+    if report.date:
+        yield Text(f"the chat template writes the date of today: always {report.date} here")
     yield Text(
         f"steps {report.steps:,} of {report.rows_per_step:,} rows, {report.steps_per_epoch:,} an epoch; "
         f"{report.checkpoints:,} checkpoints"
     )
-    layout = "packed, no padding" if report.packed else f"padding {report.padding:.1%} of all positions"
+    layout = (
+        "packed, no padding, proven when the run starts"
+        if report.packed
+        else f"padding {report.padding:.1%} of all positions"
+    )
     yield Text(f"layout: {layout} (rows batched as they come: {report.padding_plain:.1%})")
     yield Text(f"parameters {report.parameters / 1e6:,.1f} M")
     if report.memory is not None:

@@ -30,7 +30,7 @@ def exposures(examples: Examples, schedule: Schedule, step: int) -> dict[str, An
     `{"rows": {source: n}, "injected": {benchmark: {dose: {"items": n, "exposures": n}}}}`
     """
     seen, _ = seen_units(schedule, step)
-    table = examples.table[:: examples.per_unit].with_columns(pl.Series("seen", seen))
+    table = _once_a_row(examples.table[:: examples.per_unit].with_columns(pl.Series("seen", seen)))
     rows = dict(sorted(table.group_by("source").agg(pl.col("seen").sum()).iter_rows()))
     injected: dict[str, Any] = {}
     counted = table.filter(pl.col("benchmark").is_not_null()).group_by("benchmark", "dose")
@@ -39,6 +39,11 @@ def exposures(examples: Examples, schedule: Schedule, step: int) -> dict[str, An
     ):
         injected.setdefault(benchmark, {})[str(dose)] = {"items": items, "exposures": times}
     return {"rows": rows, "injected": injected}
+
+
+def _once_a_row(table: pl.DataFrame) -> pl.DataFrame:
+    """Leave the first unit of each row: one whose turns are rendered apart, or which is split, has several."""
+    return table.filter(pl.col("row").ne_missing(pl.col("row").shift()))
 
 
 def item_exposures(checkpoint: Path, facts: dict[str, Any]) -> pl.DataFrame:
@@ -61,5 +66,6 @@ def item_exposures(checkpoint: Path, facts: dict[str, Any]) -> pl.DataFrame:
     )  # fmt: skip
     seen, last = seen_units(schedule, facts["step"])
     table = examples.table[:: examples.per_unit].with_columns(pl.Series("seen", seen), pl.Series("last", last))
+    table = _once_a_row(table)
     injected = table.filter(pl.col("benchmark").is_not_null())
     return injected.group_by("benchmark", "item", "dose").agg(pl.sum("seen"), pl.max("last")).sort("benchmark", "item")

@@ -5,7 +5,7 @@ import pytest
 from tests.steel_train.examples.test_template import decoded, turns
 from tests.steel_train.toys import tokenizer
 
-from steel_train.examples.encode import NO_LABEL, Encoder
+from steel_train.examples.encode import NO_LABEL, TOO_LONG, Encoder
 from steel_train.examples.tokenizer import CHATML
 
 TWO_ENDS = CHATML.replace("'<|im_end|>\\n'", "'<|im_end|><|endoftext|>\\n'")
@@ -69,3 +69,29 @@ def test_arguments_of_a_call_reach_the_template_as_an_object_without_nulls(argum
     messages = turns("天气？", "")
     messages[1]["tool_calls"] = [{"name": "weather", "arguments": arguments}]
     assert encoded({"messages": messages}, calls) == ['{"city": "沈阳"}<|im_end|>']
+
+
+def test_a_row_that_is_too_long_is_cut_dropped_or_split():
+    tok, row = tokenizer(), {"messages": turns("问一", "答" * 30, "问二", "乙" * 30)}
+    whole = Encoder(tok, 512).encode([row])[0].examples[0]
+    assert Encoder(tok, 20, "drop").encode([row])[0].reason == TOO_LONG
+    parts = Encoder(tok, 20, "split").encode([row])[0].examples
+    assert all(len(part.ids) <= 20 and part.cut == 0 for part in parts)
+    # nothing is lost and nothing learnt twice
+    assert np.concatenate([p.ids[p.learnt] for p in parts]).tolist() == whole.ids[whole.learnt].tolist()
+    assert sum(p.turns for p in parts) == 2 and [e for p in parts for e in p.ends] == list(whole.ends)
+    short = {"messages": turns("问", "答")}
+    for how in ("drop", "split"):
+        assert np.array_equal(
+            Encoder(tok, 512, how).encode([short])[0].examples[0].ids,
+            Encoder(tok, 512).encode([short])[0].examples[0].ids,
+        )
+    assert Encoder(tok, 20, "split").encode([PAIR])[0].reason == TOO_LONG, "half an answer cannot be compared"
+
+
+def test_ends_are_counted_as_they_are_trained():
+    """A cut row has no end: what is counted is what is left."""
+    row = {"messages": turns("问一", "答一", "问二", "乙" * 60)}
+    whole, cut = (Encoder(tokenizer(), length).encode([row])[0].examples[0] for length in (512, 30))
+    end = tokenizer().convert_tokens_to_ids("<|im_end|>")
+    assert (whole.turns, whole.ends) == (2, (end, end)) and (cut.turns, cut.ends) == (2, (end,))

@@ -7,6 +7,7 @@ import pytest
 from tests.steel_train.toys import INST, tokenizer
 
 from steel_train.examples import folder as examples_folder
+from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import examples_key, make_examples, open_examples, sample_examples
 
 
@@ -28,40 +29,41 @@ def with_token(name, token):
 @pytest.mark.parametrize(
     "changed",
     [
-        lambda _: examples_key("other", tokenizer(), 64),
-        lambda _: examples_key("mixture", tokenizer(), 65),
-        lambda _: examples_key("mixture", tokenizer(INST), 64),
-        lambda _: examples_key("mixture", with_token("eos_token", "<|endoftext|>"), 64),
-        lambda _: examples_key("mixture", with_token("bos_token", "<|im_start|>"), 64),
-        lambda tmp_path: examples_key("mixture", retrained(tmp_path), 64),
+        lambda _: examples_key("other", Encoder(tokenizer(), 64)),
+        lambda _: examples_key("mixture", Encoder(tokenizer(), 65)),
+        lambda _: examples_key("mixture", Encoder(tokenizer(), 64, "split")),
+        lambda _: examples_key("mixture", Encoder(tokenizer(INST), 64)),
+        lambda _: examples_key("mixture", Encoder(with_token("eos_token", "<|endoftext|>"), 64)),
+        lambda _: examples_key("mixture", Encoder(with_token("bos_token", "<|im_start|>"), 64)),
+        lambda tmp_path: examples_key("mixture", Encoder(retrained(tmp_path), 64)),
     ],
-    ids=["mixture", "max_length", "template", "eos", "bos", "vocabulary"],
+    ids=["mixture", "max_length", "overlong", "template", "eos", "bos", "vocabulary"],
 )
 def test_each_input_alone_gives_another_key(changed, tmp_path):
-    assert examples_key("mixture", tokenizer(), 64) == examples_key("mixture", tokenizer(), 64)
-    assert changed(tmp_path) != examples_key("mixture", tokenizer(), 64)
+    assert examples_key("mixture", Encoder(tokenizer(), 64)) == examples_key("mixture", Encoder(tokenizer(), 64))
+    assert changed(tmp_path) != examples_key("mixture", Encoder(tokenizer(), 64))
 
 
 @pytest.mark.parametrize(("name", "other"), [("source_sha256", lambda *_: "other code"), ("version", lambda _: "99")])
 def test_other_code_gives_another_key(monkeypatch, name, other):
-    before = examples_key("mixture", tokenizer(), 64)
+    before = examples_key("mixture", Encoder(tokenizer(), 64))
     monkeypatch.setattr(examples_folder, name, other)
-    assert examples_key("mixture", tokenizer(), 64) != before
+    assert examples_key("mixture", Encoder(tokenizer(), 64)) != before
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, shared_mixture):
     place = tmp_path_factory.mktemp("examples") / "examples"
-    return shared_mixture, place, make_examples(shared_mixture, tokenizer(), 128, place, "mixture")
+    return shared_mixture, place, make_examples(shared_mixture, Encoder(tokenizer(), 128), place, "mixture")
 
 
 def test_what_is_there_is_taken_and_what_changed_is_made_again(made, tmp_path):
     mixture, place, first = made
     copy = shutil.copytree(place, tmp_path / "examples")
     inode = (copy / "tokens.bin").stat().st_ino
-    again = make_examples(mixture, tokenizer(), 128, copy, "mixture")
+    again = make_examples(mixture, Encoder(tokenizer(), 128), copy, "mixture")
     assert (copy / "tokens.bin").stat().st_ino == inode and np.array_equal(again.tokens, first.tokens)
-    shorter = make_examples(mixture, tokenizer(), 32, copy, "mixture")
+    shorter = make_examples(mixture, Encoder(tokenizer(), 32), copy, "mixture")
     assert shorter.table["length"].max() == 32 and open_examples(copy).table.equals(shorter.table)
 
 
@@ -74,13 +76,13 @@ def test_a_damaged_folder_is_made_again(made, tmp_path, name, missing):
         (copy / name).unlink()
     else:
         (copy / name).write_bytes((copy / name).read_bytes()[:-8])
-    again = make_examples(mixture, tokenizer(), 128, copy, "mixture")
+    again = make_examples(mixture, Encoder(tokenizer(), 128), copy, "mixture")
     assert np.array_equal(again.learnt, first.learnt) and again.table.equals(first.table)
 
 
 def test_the_files_hold_what_is_encoded_in_memory(made):
     mixture, _, first = made
-    whole = sample_examples(mixture, tokenizer(), 128, 10_000)
+    whole = sample_examples(mixture, Encoder(tokenizer(), 128), 10_000)
     assert np.array_equal(first.tokens, whole.tokens) and np.array_equal(first.learnt, whole.learnt)
     assert first.table.equals(whole.table) and (first.rows, first.of) == (whole.rows, whole.of) == (80, 80)
     ids, learnt = first.one(3)

@@ -4,7 +4,19 @@ import pytest
 from tests.steel_train.toys import INST, tokenizer
 
 from steel_data.errors import InputError
-from steel_train.examples.tokenizer import end_tokens, load_tokenizer, settle, tokenizer_sha256, train_tokenizer
+from steel_train.examples.tokenizer import (
+    CHATML,
+    TODAY,
+    end_tokens,
+    load_tokenizer,
+    pinned,
+    renderer,
+    settle,
+    stopping,
+    tokenizer_sha256,
+    train_tokenizer,
+    with_variables,
+)
 
 TEXTS = ["请说明水壶的用途。", "What is a kettle for?"] * 4
 
@@ -59,3 +71,58 @@ def test_a_saved_padding_rule_neither_pads_nor_counts(tmp_path):
 def test_what_cannot_be_loaded_is_named():
     with pytest.raises(InputError, match=r"exp\.toml: the tokenizer of '/no/where' cannot be loaded"):
         load_tokenizer("/no/where", "exp.toml")
+
+
+SWITCH = (
+    CHATML
+    + "{%- if add_generation_prompt and enable_thinking is defined and not enable_thinking -%}<t></t>{%- endif -%}"
+)
+ASK = [{"role": "user", "content": "q"}]
+
+
+def test_variables_of_the_template_are_set_in_it_so_that_everyone_asks_as_it_was_trained(tmp_path):
+    tok = tokenizer(SWITCH)
+    settle(tok, None, tmp_path / "r.toml", {"enable_thinking": False})
+    assert renderer(tok)(ASK, None, True).endswith("assistant\n<t></t>")
+    tok.save_pretrained(tmp_path / "tok")
+    again = load_tokenizer(str(tmp_path / "tok"), "r.toml")
+    asked = {"tokenize": False, "add_generation_prompt": True}
+    assert again.apply_chat_template(ASK, **asked).endswith("<t></t>")
+    assert not again.apply_chat_template(ASK, **asked, enable_thinking=True).endswith("<t></t>"), (
+        "a caller may say otherwise"
+    )
+    assert with_variables(tok.chat_template, {"enable_thinking": False}) == tok.chat_template, "once is enough"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("enable_thinkng", "no 'enable_thinkng'. Did you mean 'enable_thinking'"),
+        ("messages", "cannot be set"),
+        ("a-b", "cannot be set"),
+    ],
+)
+def test_a_variable_that_the_template_does_not_know_is_refused(tmp_path, name, message):
+    with pytest.raises(InputError, match=message):
+        settle(tokenizer(SWITCH), None, tmp_path / "r.toml", {name: False})
+
+
+@pytest.mark.parametrize(
+    ("date", "written"),
+    [("strftime_now('%d %b %Y')", TODAY.strftime("%d %b %Y")), ("strftime_now(f)", TODAY.isoformat())],
+)
+def test_a_template_that_writes_todays_date_writes_the_same_on_every_day(date, written):
+    tok = tokenizer("{%- set f = '%Y' -%}{{- " + date + " -}}" + CHATML)
+    assert renderer(tok)(ASK, None, False).startswith(written)
+    assert pinned(CHATML) == CHATML
+
+
+def test_the_saved_tokenizer_stops_at_what_ends_turns():
+    """Qwen2.5's base has an eos that ends no turn of its template."""
+    tok = tokenizer()
+    tok.eos_token = "<|endoftext|>"
+    end = tok.convert_tokens_to_ids("<|im_end|>")
+    assert stopping(tok, {end: 3}).eos_token == "<|im_end|>" and tok.eos_token == "<|endoftext|>", "a copy"
+    assert stopping(tok, {}) is tok
+    tok.chat_template = INST  # writes eos_token itself
+    assert stopping(tok, {end: 3}) is tok

@@ -121,6 +121,36 @@ def test_another_mixture_or_setting_is_refused_and_named(train, tmp_path, shared
         run(write_recipe(tmp_path, other, max_steps=2), other, folder, None)
 
 
+def test_a_finished_run_of_an_earlier_steel_is_still_the_same_run(train, capsys):
+    """Its record lacks the keys that came later; absent they mean what they did then."""
+    folder = train(epochs="1")
+    record = json.loads((folder / "run.json").read_text())
+    for later in ("chat_template_kwargs", "overlong"):
+        del record["identity"]["train"][later]
+    (folder / "run.json").write_text(json.dumps(record))
+    train(epochs="1")
+    assert "its last checkpoint is whole" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"train.overlong = \"cut\", now it is \"drop\""):
+        train(epochs="1", overlong='"drop"')
+
+
+LFM2 = (
+    'model = { type = "lfm2", hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2, '
+    'intermediate_size = 64, vocab_size = 400, max_position_embeddings = 512, layer_types = ["conv", "full_attention"], '
+    "conv_L_cache = 3 }"
+)
+
+
+def test_a_model_that_mixes_packed_rows_is_padded_and_says_why(train, capsys):
+    folder = train("lfm2", model=LFM2, max_steps="2")
+    assert "rows are padded, not packed: lfm2 mixes rows" in capsys.readouterr().out
+    assert json.loads((folder / "run.json").read_text())["identity"]["packed"] is False
+    train("lfm2", model=LFM2, max_steps="2")
+    assert "its last checkpoint is whole" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"packing = true, but lfm2 mixes rows: .*Right: packing = false"):
+        train("asked", model=LFM2, max_steps="2", packing="true")
+
+
 def test_resume_never_refuses_a_folder_with_a_checkpoint(train):
     folder = train(max_steps="5")
     (folder / "result.json").unlink()

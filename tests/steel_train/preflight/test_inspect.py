@@ -3,12 +3,13 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 import pytest
 from tests.steel_train.toys import PLAIN, model, rows, tokenizer
 
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import encode_batch, sample_examples
+from steel_train.examples.tokenizer import CHATML, TODAY
 from steel_train.preflight.inspect import Question, inspect
 from steel_train.schedule.order import Schedule
 from steel_train.settings import Settings
@@ -35,7 +36,7 @@ def test_the_report_counts_rows_tokens_steps_and_checkpoints():
 
 
 def test_a_sample_is_scaled_up_and_says_so(shared_mixture):
-    whole = sample_examples(shared_mixture, tokenizer(), 128, 10_000)
+    whole = sample_examples(shared_mixture, Encoder(tokenizer(), 128), 10_000)
     assert whole.rows == whole.of
     asked = dataclasses.replace(question(made=[]), examples=whole, schedule=Schedule(whole.unit_lengths(), 0, 2, 4, 2))
     half = dataclasses.replace(asked, examples=dataclasses.replace(whole, of=2 * whole.rows))
@@ -56,11 +57,27 @@ def test_nothing_to_learn_is_a_fault(asked, fault):
 
 def test_a_model_that_never_learns_to_stop_is_a_fault(monkeypatch):
     asked = question(template=PLAIN)
-    assert inspect(asked).ended_share == 1  # an eos was added at the end
-    examples = asked.examples
-    ends = np.array(examples.starts[1:]) - 1
-    examples.learnt[ends] = False
+    report = inspect(asked)
+    # an eos was added at the end of each row; its other turns end with nothing
+    assert report.ended_share == report.examples / report.turns < 1
+    assert any("of the learnt turns end with a learnt end token" in warning for warning in report.warnings)
+    bare = asked.examples.table.with_columns(ends=pl.lit([], pl.List(pl.Int32)))
+    asked = dataclasses.replace(asked, examples=dataclasses.replace(asked.examples, table=bare))
     assert "no row teaches the model to stop" in inspect(asked).faults[0]
+
+
+def test_ends_are_counted_over_the_rows_as_they_are_trained():
+    """Cut rows have no end: 100 % was said of the whole ones, where most were cut."""
+    whole, cut = inspect(question(max_length=512)), inspect(question(max_length=90))
+    assert whole.ends == {"<|im_end|>": whole.turns} and whole.ended_share == 1
+    assert 0 < cut.ended_share < 1 and any("rows are cut at max_length" in warning for warning in cut.warnings)
+
+
+def test_turns_that_leave_their_generation_prompt_and_a_pinned_date_are_said():
+    asks = CHATML + "{%- if add_generation_prompt -%}<think>{{ strftime_now('%Y')[:0] }}{%- endif -%}"
+    report = inspect(question(template=asks))
+    assert report.aside == report.turns and report.date == TODAY.isoformat()
+    assert any("do not go on from the generation prompt" in warning for warning in report.warnings)
 
 
 def test_an_injected_row_that_is_cut_is_a_warning():

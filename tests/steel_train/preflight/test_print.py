@@ -29,7 +29,7 @@ def test_the_report_says_rows_shares_steps_and_layout():
     text = printed(inspect(question()))
     assert re.search(r"all +\d+ +[\d,]+ +[\d,]+ +\d+\.\d% +100\.0%", text)
     assert "rows 40\n" in text and "steps 10 of 8 rows, 5 an epoch; 5 checkpoints" in text
-    assert "rows that teach the end of a turn: 100.0%" in text and "layout: padding" in text
+    assert "turns end with <|im_end|> 100.0%" in text and "layout: padding" in text
 
 
 def test_counts_of_a_sample_are_scaled_up_and_said_to_be():
