@@ -43,6 +43,7 @@ PAGES = {
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),
     "docs/results/kernels.md": (0, 0),
+    "docs/results/packing.md": (0, 1),
     "docs/results/peers.md": (0, 1),
     "docs/results/real-builds.md": (0, 2),
     "docs/results/audit.md": (0, 0),
