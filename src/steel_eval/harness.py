@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import polars as pl
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
 from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError, first_line, nearest
-from steel_data.files import atomic, atomic_write
 from steel_eval.ask.trie import Request
 from steel_eval.contamination.items import contamination_of
 from steel_eval.models import Checkpoint, load, training_of
 from steel_eval.score.accounting import predict
+from steel_eval.score.folder import read_scores, refuse_another, write_folder
 from steel_eval.score.likelihood import Sharing, prefix_sharing, score_requests
 
 _TokenRequest = tuple[tuple[str, str], list[int], list[int]]
@@ -83,6 +82,9 @@ def score_foreign(
                 f"--tasks {name}: neither data here nor an lm-eval task.{nearest(name, manager.all_tasks, False)}"
             )
     loaded = load(checkpoint.folder, device, dtype)
+    mine = {"model": checkpoint.name, "folder": checkpoint.folder.absolute().as_posix()}
+    mine["model_fingerprint"] = loaded.fingerprint
+    refuse_another(folder, mine)
     model = SteelLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, device=device)
     try:
         results = lm_eval.simple_evaluate(
@@ -90,17 +92,17 @@ def score_foreign(
         )
     except (ConnectionError, FileNotFoundError, OSError) as error:
         raise InputError(f"--tasks {','.join(tasks)}: their data cannot be had: {first_line(error)}") from error
-    file = folder / "scores.json"
-    scores: dict[str, Any] = orjson.loads(file.read_bytes()) if file.is_file() else {
-        "tasks": {}, "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": loaded.fingerprint,
+    about = {
+        **mine, "step": checkpoint.step,
         "preset": "lm-eval", "shots": shots,
         "training": training_of(checkpoint.folder), "contamination": contamination_of(checkpoint.folder),
     }  # fmt: skip
-    scores["tasks"] |= {name: _scores(name, results) for name in results["results"]}
+    there = read_scores(folder) if (folder / "scores.json").is_file() else {}
+    tasks = {name: _scores(name, results) for name in results["results"]}
     frames = [f for name in results["samples"] if (f := _answers(name, results["samples"][name])) is not None]
-    _write_answers(folder / "answers.parquet", frames, list(results["samples"]))
-    atomic_write(file, orjson.dumps(scores, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-    return scores | {"tasks": {name: scores["tasks"][name] for name in results["results"]}}
+    tables = {"answers.parquet": pl.concat(frames, how="diagonal_relaxed")} if frames else {}
+    scores = write_folder(folder, {**about, **there, **mine, "tasks": tasks}, tables)
+    return scores | {"tasks": tasks}
 
 
 def _scores(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,11 +137,3 @@ def _answers(name: str, samples: Sequence[Mapping[str, Any]]) -> pl.DataFrame | 
             }
         )  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None) if rows else None
-
-
-def _write_answers(file: Path, frames: list[pl.DataFrame], names: list[str]) -> None:
-    if file.is_file():
-        frames = [pl.read_parquet(file).filter(~pl.col("task").is_in(names)), *frames]
-    if frames:
-        with atomic(file) as path:
-            pl.concat(frames, how="diagonal_relaxed").write_parquet(path)

@@ -28,6 +28,7 @@ from steel_eval.models import (
     weight_files,
     weights_fingerprint,
 )
+from steel_eval.score.folder import refuse_another
 from steel_eval.score.likelihood import prefix_sharing
 from steel_eval.score.results import Ready, code_fingerprint, score_unit, write_results
 from steel_eval.score.rotate import rotation_scores
@@ -102,6 +103,9 @@ class Sweep:
         assert self.ready is not None
         ready, how = self.ready, self.settings
         results = {}
+        folders = {preset: folder / preset if len(self.units) > 1 else folder for preset in self.units}
+        for target in folders.values():  # before hours of scoring
+            refuse_another(target, self._model(ready, checkpoint))
         for preset, units in self.units.items():
             scored = [
                 generate_unit(u, ready, how.generator) if u.preset.kind == "generation" else score_unit(u, ready)
@@ -110,20 +114,23 @@ class Sweep:
             about = self._about(ready, checkpoint, preset)
             if how.rotate and units and units[0].preset.kind == "likelihood":
                 about["rotation"] = rotation_scores(units, ready)
-            target = folder / preset if len(self.units) > 1 else folder
-            results[preset] = write_results(target, units, scored, about)
+            results[preset] = write_results(folders[preset], units, scored, about)
         if how.showcase:
             from steel_eval.score.showcase import write_showcase
 
             write_showcase(folder, ready.loaded, how.generator, ready.sharing.ok)
         return results
 
+    def _model(self, ready: Ready, checkpoint: Checkpoint) -> dict[str, Any]:
+        folder = checkpoint.folder.absolute().as_posix()
+        return {"model": checkpoint.name, "folder": folder, "model_fingerprint": ready.loaded.fingerprint}
+
     def _about(self, ready: Ready, checkpoint: Checkpoint, preset: str) -> dict[str, Any]:
         import torch
         import transformers
 
         return {
-            "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": ready.loaded.fingerprint,
+            **self._model(ready, checkpoint), "step": checkpoint.step,
             "tokenizer_fingerprint": ready.tokenised.fingerprint, "preset": preset, "shots": self.settings.shots,
             "dtype": str(ready.loaded.model.dtype).removeprefix("torch."), "device": ready.loaded.model.device.type,
             "context": ready.loaded.max_length, "generator": self.settings.generator,
