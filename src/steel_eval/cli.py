@@ -50,6 +50,9 @@ def score(
     ] = "auto",
     rotate: Annotated[bool, typer.Option("--rotate", help="Also score all rotations of the options.")] = False,
     generator: Annotated[str, typer.Option(help="Who writes, generation presets: hf, vllm or openai:URL.")] = "hf",
+    with_base: Annotated[
+        bool, typer.Option("--with-base", help="Also score what it was trained from, as step 0 of the curve.")
+    ] = False,
     showcase: Annotated[
         bool, typer.Option("--showcase", help="Also let it answer fixed prompts, for the report.")
     ] = False,
@@ -67,7 +70,7 @@ def score(
     settings = Settings(
         tasks=local, presets=known_presets(_names(preset)), shots=5 if shots is None else shots, out=out,
         store=store or out / "store.jsonl", device=device or default_device(), dtype=dtype, rotate=rotate,
-        generator=generator, showcase=showcase,
+        generator=generator, with_base=with_base, showcase=showcase,
     )  # fmt: skip
     score_command(model, settings, foreign, shots, watch)
 

@@ -98,6 +98,8 @@ def score_foreign(
         "training": training_of(checkpoint.folder), "contamination": contamination_of(checkpoint.folder),
     }  # fmt: skip
     there = read_scores(folder) if (folder / "scores.json").is_file() else {}
+    if there.get("model_fingerprint") != loaded.fingerprint:
+        there = {}
     tasks = {name: _scores(name, results) for name in results["results"]}
     frames = [f for name in results["samples"] if (f := _answers(name, results["samples"][name])) is not None]
     tables = {"answers.parquet": pl.concat(frames, how="diagonal_relaxed")} if frames else {}

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, excerpt, nearest
 from steel_eval.models import checkpoint_fingerprint, is_checkpoint
 from steel_eval.score.accounting import gold_probability
 from steel_eval.score.folder import read_answers, read_scores
@@ -214,9 +214,10 @@ def _values(frame: pl.DataFrame, metric: str) -> Floats:
         return (frame["prediction"] == frame["label"]).to_numpy().astype(float)
     if metric == "gold_probability":
         logprob = frame.select(pl.col("^logprob_.$")).to_numpy().astype(float)
-        index = [LETTERS.index(x) for x in frame["label"]]
-        if index and max(index) >= logprob.shape[1]:
-            raise InputError(f"metric '{metric}': the answers hold no log-probability of {LETTERS[max(index)]}.")
+        letters = LETTERS[: logprob.shape[1]]
+        if odd := [label for label in frame["label"] if len(label) != 1 or label not in letters]:
+            raise InputError(f"metric '{metric}': the answers hold no log-probability of '{excerpt(odd[0], 20)}'.")
+        index = [letters.index(label) for label in frame["label"]]
         # an option that a question does not have is missing, as is every option of a generated answer
         return np.nan_to_num(gold_probability(np.where(np.isnan(logprob), -np.inf, logprob), index))
     raise InputError(f"metric '{metric}': unknown.{nearest(metric, METRICS)}")

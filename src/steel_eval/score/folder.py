@@ -159,9 +159,6 @@ def read_answers(folder: Path, scores: Mapping[str, Any]) -> pl.DataFrame:
             raise InputError(f"{file}: column {name} holds {frame.schema[name]}, not numbers. {_AGAIN}")
     if frame.select("task", "item").is_duplicated().any():
         raise InputError(f"{file}: holds a question of a task twice. {_AGAIN}")
-    odd = frame.filter(~pl.col("label").str.contains(r"^[A-J]?$"))
-    if len(odd):
-        raise InputError(f"{file}: the label '{excerpt(odd['label'][0], 20)}' is no option's letter. {_AGAIN}")
     if frame.schema.get("raw", pl.String) not in (pl.String, pl.Null):
         raise InputError(f"{file}: column raw holds {frame.schema['raw']}, not String. {_AGAIN}")
     raw = pl.col("raw").cast(pl.String).fill_null("") if "raw" in frame.columns else pl.lit("").alias("raw")

@@ -26,7 +26,7 @@ from steel_eval.score.store import Store
 # What turns questions into answers.
 _CODE = (
     "steel_eval.ask.encode", "steel_eval.ask.prompts", "steel_eval.ask.trie", "steel_eval.score.generate",
-    "steel_eval.score.likelihood", "steel_eval.score.rotate",
+    "steel_eval.score.likelihood", "steel_eval.score.rotate", "steel_eval.score.server",
 )  # fmt: skip
 ANSWER_COLUMNS = ["task", "subject", "item", "label", "prediction", *(f"logprob_{c}" for c in "ABCD"), "raw"]
 
@@ -162,6 +162,7 @@ def write_results(
             "split": task.split, "missing_subjects": task.missing, "data_sha256": task.data_sha256,
             "counts": _total([s.notes for s in members]),
         }  # fmt: skip
+        tasks[task.name]["missing"] = tasks[task.name]["counts"].get("missing", 0)
         if not task.published:
             atomic_write(folder / f"submission-{task.name.replace('/', '_')}.json", submission(answers))
     extra = [c for c in frame.columns if c.startswith("logprob_") and c not in ANSWER_COLUMNS]
@@ -182,6 +183,8 @@ def _total(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name in ("outcomes", "rules", "order"):
             total[name] = dict(sum((Counter(n.get(name, {})) for n in notes), Counter()))
         total["order_followed"] = sum(n.get("order_followed", 0) for n in notes)
+        total["missing"] = sum(n.get("missing", 0) for n in notes)
+        total["served"] = first.get("served")
     return total | {
         "shared": all(n.get("shared", True) for n in notes),
         "letter_tokens": first.get("letter_tokens"),

@@ -27,11 +27,13 @@ from steel_eval.models import (
     training_of,
     weight_files,
     weights_fingerprint,
+    with_base,
 )
 from steel_eval.score.folder import refuse_another
 from steel_eval.score.likelihood import prefix_sharing
 from steel_eval.score.results import Ready, code_fingerprint, score_unit, write_results
 from steel_eval.score.rotate import rotation_scores
+from steel_eval.score.server import refuse_several
 from steel_eval.score.store import Store
 
 SETTLE = 5.0  # seconds without a change after which another trainer's checkpoint is taken to be written
@@ -51,6 +53,7 @@ class Settings:
     rotate: bool = False
     generator: str = "hf"
     showcase: bool = False
+    with_base: bool = False  # score what the run was trained from too, as step 0
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,10 @@ def run_sweep(
     with ThreadPoolExecutor(1) as reader:
         while True:
             checkpoints, is_run = _checkpoints(place, watch is not None)
+            checkpoints = with_base(checkpoints) if settings.with_base and checkpoints else checkpoints
+            is_run = is_run or settings.with_base
+            if any(unit.preset.kind == "generation" for units in sweep.units.values() for unit in units):
+                refuse_several(settings.generator, checkpoints, watch is not None)
             todo = [c for c in checkpoints if c.name not in done and (watch is None or _settled(c.folder))]
             ahead: Future[Weights | None] | None = None
             for i, checkpoint in enumerate(todo):
