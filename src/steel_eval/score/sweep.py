@@ -5,6 +5,7 @@ resumes at the subject where it was.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from typing import Any
 
 import orjson
 
+from steel_data.engine import tell
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_eval.ask.encode import Tokenised, Unit, make_units
 from steel_eval.ask.tasks import Task
-from steel_eval.contamination.items import contamination_of, declared_counts, nearby_mixture, open_mixture
+from steel_eval.contamination.items import contamination_of, nearby_mixture, open_mixture, seen_items
 from steel_eval.models import (
     Checkpoint,
     find_checkpoints,
@@ -74,6 +76,7 @@ class Sweep:
     ready: Ready | None = None
     config: Any = None
     swapped: int = 0
+    declared: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)  # by mixture and task
 
     def __post_init__(self) -> None:
         self.store = Store(self.settings.store)
@@ -144,17 +147,22 @@ class Sweep:
         }  # fmt: skip
 
     def _declared(self, folder: Path) -> dict[str, dict[str, int]]:
-        """Return task -> dose -> items of its questions in the run's mixture, of the tasks where that is known."""
+        """Return task -> dose -> its questions in the run's mixture, by their text; nothing where that is not known."""
         said, place = contamination_of(folder), nearby_mixture(folder)
         if said is None or place is None or (mixture := open_mixture(place)).declared != said:
             return {}
-        found = {}
         for task in self.settings.tasks:
-            names = [item.item for group in task.items.values() for item in group]
-            counts = declared_counts(mixture, task.benchmark, names)
-            if task.benchmark in said and counts is not None:
-                found[task.name] = {str(dose): items for dose, items in counts.items()}
-        return found
+            if (mixture.content, task.name) not in self.declared:
+                items = [item for group in task.items.values() for item in group]
+                try:
+                    held = seen_items(mixture, items)
+                except InputError as error:
+                    tell(f"{task.name}: which of its questions were trained on is not known: {error}")
+                    return {}
+                counts = Counter(entry.dose for entry in held.values())
+                self.declared[mixture.content, task.name] = {str(dose): counts[dose] for dose in sorted(counts)}
+        found = [(task, self.declared[mixture.content, task.name]) for task in self.settings.tasks]
+        return {task.name: counts for task, counts in found if counts or task.benchmark in said}
 
 
 def run_sweep(
