@@ -99,6 +99,9 @@ def _score_share(folders: Sequence[str], settings: Settings) -> None:
 
 def _report_missing(tasks: Sequence[Task]) -> None:
     for task in tasks:
+        if task.part is not None:
+            here, published = task.part
+            typer.echo(f"{task.name}: {here:,} of the {published:,} published questions are in the data", err=True)
         if task.missing:
             shown = ", ".join(task.missing[:5]) + (" …" if len(task.missing) > 5 else "")
             typer.echo(

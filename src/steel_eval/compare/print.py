@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from steel_data.benchmarks.items import PUBLISHED
 from steel_data.errors import InputError, nearest
 from steel_data.row.display import one_line
 from steel_eval.compare.pair import Test
@@ -14,7 +15,10 @@ from steel_eval.contamination.label import MARK
 from steel_eval.stats import paired as stats
 
 # Questions of the published sets.
-SET_SIZES = {"ceval-val": 1346, "ceval-test": 12342, "cmmlu": 11582, "mmlu": 14042}
+SET_SIZES = {
+    "ceval-val": PUBLISHED["ceval"]["val"], "ceval-test": PUBLISHED["ceval"]["test"],
+    "cmmlu": PUBLISHED["cmmlu"]["test"], "mmlu": PUBLISHED["mmlu"]["test"],
+}  # fmt: skip
 
 
 def console() -> Console:
