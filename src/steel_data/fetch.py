@@ -148,9 +148,11 @@ def _fetch(address: str, file: Path) -> None:
     seen: dict[str, str] = {}
 
     class _Redirects(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        def http_error_302(self, req, fp, code, msg, headers):  # type: ignore[no-untyped-def]
             seen.setdefault("sha256", headers.get("X-Linked-Etag") or "")
-            return super().redirect_request(req, fp, code, msg, headers, newurl)
+            return super().http_error_302(req, fp, code, msg, headers)
+
+        http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     request = urllib.request.Request(address, headers={"User-Agent": "steel"})
     with urllib.request.build_opener(_Redirects).open(request, timeout=60) as reply, file.open("wb") as out:

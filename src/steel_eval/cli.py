@@ -89,11 +89,11 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON, for `report`.")] = None,
 ) -> None:
     """Say which arm is better, how sure that is, and what the data cannot say."""
-    from steel_eval.compare.pair import Asked, compare_arms, primary_of, write_tests
+    from steel_eval.compare.pair import Comparison, compare_arms, primary_of, write_tests
     from steel_eval.compare.print import print_tests
 
     chosen = primary_of(primary) if primary else None
-    tests = compare_arms(arms, Asked(_names(tasks), metric, checkpoint, preset, groups, chosen))
+    tests = compare_arms(arms, Comparison(_names(tasks), metric, checkpoint, preset, groups, chosen))
     print_tests(tests)
     if out is not None:
         write_tests(out, tests)

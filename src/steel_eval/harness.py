@@ -100,11 +100,11 @@ def score_foreign(
     there = read_scores(folder) if (folder / "scores.json").is_file() else {}
     if there.get("model_fingerprint") != loaded.fingerprint:
         there = {}
-    tasks = {name: _scores(name, results) for name in results["results"]}
+    rows = {name: _scores(name, results) for name in results["results"]}
     frames = [f for name in results["samples"] if (f := _answers(name, results["samples"][name])) is not None]
     tables = {"answers.parquet": pl.concat(frames, how="diagonal_relaxed")} if frames else {}
-    scores = write_folder(folder, {**about, **there, **mine, "tasks": tasks}, tables)
-    return scores | {"tasks": tasks}
+    scores = write_folder(folder, {**about, **there, **mine, "tasks": rows}, tables)
+    return scores | {"tasks": rows}
 
 
 def _scores(name: str, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`check`: whether what lies in folders of scores is whole, and whether the scores follow from the answers."""
+"""`check`: whether scores are whole and follow from their answers. (apart: compare says nothing of one folder)"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -65,7 +65,7 @@ class Primary:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Comparison:
     """What to compare. `tasks`: none means all that every arm has; `groups`: the published groups of subjects too."""
 
     tasks: Sequence[str] = ()
@@ -76,7 +76,7 @@ class Asked:
     primary: Primary | None = None
 
 
-def compare_arms(names: Sequence[str], asked: Asked = Asked()) -> list[Test]:
+def compare_arms(names: Sequence[str], asked: Comparison = Comparison()) -> list[Test]:
     """Compare arms pair by pair on every task that all have been scored on.
 
     `[eval] primary = {task, metric, checkpoint}` in the recipes, if all arms declare the same, or `asked.primary`, is

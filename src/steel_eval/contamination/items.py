@@ -113,11 +113,11 @@ def seen_items(mixture: Mixture, items: Sequence[Item]) -> dict[str, Held]:
     named = {item.item: item for item in items}
     held: dict[str, Held] = {}
     for _, name, dose, count, places, texts in groups.iter_rows():
-        for item in _said_in(texts[0] if texts else "", name, named, items):
-            entry = held.get(item, Held())
+        for one in _said_in(texts[0] if texts else "", name, named, items):
+            entry = held.get(one, Held())
             both = sorted({*entry.places, *places})[:MOST_PLACES]
             shown = [*entry.texts, *(text[:MOST_CHARS] for text in texts)][:1]
-            held[item] = Held(entry.dose + dose, entry.rows + count, both, shown)
+            held[one] = Held(entry.dose + dose, entry.rows + count, both, shown)
     by_text: dict[str, str] = {cluster_key(named[name]): name for name in held}
     for item in items:  # whoever saw one saw its equal
         if item.item not in held and (twin := by_text.get(cluster_key(item))):

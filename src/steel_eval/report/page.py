@@ -20,7 +20,7 @@ from steel_data.files import atomic_write
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
 from steel_data.row.display import visible
-from steel_eval.compare.pair import Asked, Test, compare_arms
+from steel_eval.compare.pair import Comparison, Test, compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
 from steel_eval.contamination.label import MARK, Mark, comparison_warning, declared_words
 from steel_eval.report.flaws import find_flaws
@@ -96,7 +96,7 @@ def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]
     if len(places) < 2:
         return []
     try:
-        return [asdict(test) for test in compare_arms(places, Asked(preset=preset, groups=True))]
+        return [asdict(test) for test in compare_arms(places, Comparison(preset=preset, groups=True))]
     except InputError:
         return []  # nothing to compare alike: the page says so among the flaws
 

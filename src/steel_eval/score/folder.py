@@ -206,8 +206,10 @@ def write_folder(folder: Path, scores: dict[str, Any], tables: Mapping[str, pl.D
         with atomic(folder / name) as path:
             frame.write_parquet(path)
             files[name] = sha256_of(path)
-    merged = {k: earlier.get(k) or {} for k in ("tasks", "declared_items", "rotation") if k in earlier or k in scores}
-    merged = {k: {**v, **(scores.get(k) or {})} for k, v in merged.items()}
+    merged: dict[str, dict[str, Any]] = {}
+    for key in ("tasks", "declared_items", "rotation"):
+        if key in earlier or key in scores:
+            merged[key] = {**(earlier.get(key) or {}), **(scores.get(key) or {})}
     shas = "".join(f"{task} {merged['tasks'][task].get('data_sha256')}\n" for task in sorted(merged["tasks"]))
     whole = {**scores, **merged, "data_sha256": hashlib.sha256(shas.encode()).hexdigest(), "files": files}
     atomic_write(folder / "scores.json", orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
