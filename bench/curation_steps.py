@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import polars as pl
+import xxhash
 
 from steel_data.benchmarks.index import TURN, Index, build_index
 from steel_data.filters import language
-from steel_data.filters.dedup import Dedup, exact_winners, near_winners
+from steel_data.filters.dedup import exact_winners, near_keys, near_winners
 from steel_data.filters.overlap import overlap
 from steel_data.passes.map import map_sources
 from steel_data.passes.plan import decide
@@ -106,12 +107,16 @@ def four_steps(rows: list[str], index: Index, clock: Clock) -> Outcome:
     batches = clock.run("normalise (shared)", lambda: [TextBatch(part) for part in parts])
     both = list(zip(parts, batches, strict=True))
     out.labels = clock.run("language", lambda: [label for p, b in both for label in language.detect(p, b)[0]])
-    keys = clock.run("dedup keys", lambda: [Dedup().compute(b) for b in batches])
+    keys = clock.run("dedup keys", lambda: [{"exact": _exact(p), **near_keys(b)} for p, b in both])
     column = {name: np.concatenate([key[name] for key in keys]) for name in keys[0]}
     out.winner = clock.run("dedup clusters", lambda: _clusters(rows, column))
     found = clock.run("decontamination", lambda: [overlap(p, index, b) for p, b in both])
     out.score = np.concatenate([f["overlap_score"] for f in found])
     return out
+
+
+def _exact(rows: list[str]) -> npt.NDArray[np.uint64]:
+    return np.array([xxhash.xxh3_64_intdigest(row.encode()) for row in rows], np.uint64)
 
 
 def _clusters(rows: list[str], column: dict[str, npt.NDArray[np.uint32]]) -> npt.NDArray[np.int64]:

@@ -1,13 +1,15 @@
 """What does decontamination find, and what does it flag wrongly?  `python bench/decontaminate.py [--data DIR]`
 
-Table 1: items of CMMLU and C-Eval injected in many forms, recall by form. Table 2: real pairs of questions from independent
-exams (overlap/real_overlaps.jsonl): the other exam's row against our items. Table 3: rows of instruct files that are
-flagged, with evidence to be judged by eye. Without the real data, table 1 runs on the generated sample.
+Table 1: items of CMMLU and C-Eval injected in many forms, recall by form. Table 2: copies of Chinese and English items with
+some of their characters edited, by rate. Table 3: real pairs of questions from independent exams (overlap/real_overlaps.jsonl):
+the other exam's row against our items. Then every row of the instruct, ruozhiba, self_cognition and dpo files that is flagged, and of
+the exam files, item beside row, to be judged by eye. Without the real data, table 1 runs on the generated sample.
 """
 
 import argparse
 import json
 import random
+import re
 import tempfile
 import time
 from collections import Counter
@@ -17,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from curation_steps import SHARED, real_rows
+from curation_steps import SHARED
 
-from steel_data.benchmarks.index import SHORT, TURN, Index, build_index
-from steel_data.filters.overlap import overlap
+from steel_data.benchmarks.index import TURN, Index, build_index, index_of
+from steel_data.benchmarks.items import Item
+from steel_data.filters.overlap import ALONE, overlap
 from steel_data.row.text import normalise
 from steel_data.sample.write import write_sample
 
@@ -96,12 +99,12 @@ FORMS: dict[str, Form] = {
 
 
 def injected(index: Index, items: list[int]) -> None:
-    """Print recall by form, apart for questions of SHORT tokens or more and shorter ones."""
+    """Print recall by form, apart for questions of ALONE tokens or more and shorter ones."""
     key = ["".join([q, *sorted(o)]) for q, o in zip(index.questions, index.options, strict=True)]
     place = {name: i for i, name in enumerate(index.names)}
-    long = np.array([index.length_I[i] >= SHORT and not index.weak_I[i] for i in items])
+    long = np.array([index.length_I[i] >= ALONE and not index.shared_I[i] for i in items])
     print(
-        f"\n{'form':34s} {'items':>6s} {'found':>8s} {'8+ tokens':>10s} {'shorter':>8s} {'right item':>11s} {'rows/CPU-s':>11s}"
+        f"\n{'form':34s} {'items':>6s} {'found':>8s} {'20+ tokens':>10s} {'shorter':>8s} {'right item':>11s} {'rows/CPU-s':>11s}"
     )
     for name, form in FORMS.items():
         rng = random.Random(name)
@@ -173,19 +176,78 @@ def real_pairs(index: Index, file: Path) -> None:
             print(f"  {'flagged' if h else 'missed'} {pair['kind']}: …{shown[:140]}\n      ours {name}: …{ours}")
 
 
-def instruct(index: Index, data: Path) -> None:
-    """Print the rows of real instruct files that are flagged."""
-    rows = real_rows(data)
-    scores, names = [], []
-    for start in range(0, len(rows), 4000):
-        found = overlap(rows[start : start + 4000], index)
-        scores += found["overlap_score"].tolist()
-        names += found["overlap_item"].to_list()
-    flagged = [i for i, s in enumerate(scores) if s >= THRESHOLD]
-    print(f"\n{len(flagged)} of {len(rows):,} instruct rows flagged ({len(flagged) / len(rows):.4%})")
+def english(data: Path) -> Index:
+    """Return English items: the questions of GSM8K, and each with the first steps of four solutions as options."""
+    lines = (data / "instruct" / "en_gsm8k_train.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    steps = [re.sub("<<.*?>>", "", row["answer"].split("\n")[0]) for row in rows]
+    asked = [(row["question"], ()) for row in rows[::2]]
+    asked += [(row["question"], tuple(steps[(i + k) % len(rows)] for k in range(4))) for i, row in enumerate(rows)][
+        1::2
+    ]
+    items = [Item(f"test/en/{i:05d}", "en", "test", i, q, o, "", "", data) for i, (q, o) in enumerate(asked)]
+    return index_of([f"en/{item.item}" for item in items], items)
+
+
+def edited(language: str, index: Index, count: int) -> None:
+    """Print how many copies are found whose characters were edited: as a turn, in a chat, the question only."""
+    items = sorted(random.Random(0).sample(range(len(index.names)), min(count, len(index.names))))
+    print(f"\n{language}: edited {'as a turn':>12s} {'in a chat':>10s} {'question only':>14s}   ({len(items)} items)")
+    for share in (0, 0.01, 0.02, 0.05, 0.1):
+        found = []
+        for form in ("turn", "chat", "question"):
+            rng = random.Random(f"{form} {share}")
+            rows = []
+            for i in items:
+                row = noise(share)(index.questions[i], index.options[i], rng)
+                if form == "chat":
+                    row = f"你好{TURN}请看这道题：{row}\n怎么做？我一直不明白，请一步一步地讲给我听。"
+                rows.append(row if form != "question" else noisy(index.questions[i], share, rng))
+            found.append(np.mean(np.asarray(overlap(rows, index)["overlap_score"]) >= THRESHOLD))
+        print(f"{share:17.0%} {found[0]:12.2%} {found[1]:10.2%} {found[2]:14.2%}")
+
+
+def rows_of(data: Path, folders: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (place, text) of all rows of some folders, whatever their layout."""
+    found = []
+    for file in sorted(file for folder in folders for file in (data / folder).iterdir()):
+        text = file.read_text(encoding="utf-8")
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError:
+            values = [json.loads(line) for line in text.splitlines() if line.strip()]
+        for i, value in enumerate(values):
+            turns = [turn["value"] for turn in value.get("conversations") or []]
+            if "q_main" in value:
+                options = [value[f"option_{x}"] for x in "abcde" if value.get(f"option_{x}")]
+                turns += [
+                    asked(value["q_main"], options, ("A. ", "B. ", "C. ", "D. ", "E. ")),
+                    str(value["answer_detail"]),
+                ]
+            turns.append(
+                "\n".join(str(value[k]) for k in ("instruction", "question", "prompt", "input") if value.get(k))
+            )
+            answers = [value.get(k) for k in ("output", "response", "answer", "choice0", "chosen", "rejected")]
+            turns += [a["value"] if isinstance(a, dict) else str(a) for a in answers if a and "q_main" not in value]
+            found.append((f"{file.name} {i}", TURN.join(turn for turn in turns if turn)))
+    return found
+
+
+def flagged(title: str, index: Index, rows: list[tuple[str, str]]) -> None:
+    """Print the rows that are flagged, each beside its item."""
     texts = dict(zip(index.names, index.texts, strict=True))
-    for i in sorted(range(len(rows)), key=lambda i: -scores[i])[:5]:
-        print(f"  {scores[i]:.2f} {names[i]}: {texts.get(names[i], '')[:70]!r}\n       row: {rows[i][:110]!r}")
+    lines = []
+    for start in range(0, len(rows), 4000):
+        part = rows[start : start + 4000]
+        found = overlap([text for _, text in part], index)
+        for (place, text), score, name in zip(part, found["overlap_score"], found["overlap_item"], strict=True):
+            if score >= THRESHOLD:
+                lines.append(f"  {score:.2f} {name}: {texts[name][:300]!r}\n       {place}: {text[:300]!r}")
+    print(
+        f"\n{title}: {len(lines)} of {len(rows):,} rows flagged ({len(lines) / max(len(rows), 1):.4%})",
+        *lines,
+        sep="\n",
+    )
 
 
 def main() -> None:
@@ -193,6 +255,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=SHARED, help="the folder of real data (cmmlu/, ceval/, overlap/, instruct/)"
     )
+    parser.add_argument("--benchmarks", type=Path, help="another folder of cmmlu/ and ceval/ (all subjects, say)")
     parser.add_argument("--items", type=int, default=4000, help="items injected in each form")
     options = parser.parse_args()
     real = (options.data / "cmmlu").is_dir()
@@ -201,13 +264,16 @@ def main() -> None:
         if not real:
             print(f"no real data in {options.data}: the generated sample instead")
             write_sample(root)
-        index = build_index(("cmmlu", "ceval"), root)
+        index = build_index(("cmmlu", "ceval"), options.benchmarks or root)
     items = sorted(random.Random(0).sample(range(len(index.names)), min(options.items, len(index.names))))
     print(f"{len(index.names):,} items indexed, {index.unmatchable} without a token; threshold {THRESHOLD}")
     injected(index, items)
     if real:
         real_pairs(index, options.data / "overlap" / "real_overlaps.jsonl")
-        instruct(index, options.data)
+        edited("Chinese", index, options.items)
+        edited("English", english(options.data), options.items)
+        flagged("ordinary", index, rows_of(options.data, ("instruct", "ruozhiba", "self_cognition", "dpo")))
+        flagged("exam", index, rows_of(options.data, ("exam",)))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from curation_steps import REAL, SHARED
 
 from steel_data.build import build
-from steel_data.filters.dedup import _shingle_sets, jaccard
+from steel_data.filters.dedup import SHINGLE, jaccard
 from steel_data.recipe.load import load
+from steel_data.row.text import TextBatch
 
 FILTERS = """
 filters = [
@@ -66,7 +68,8 @@ def findings(name: str, sources: str, benchmarks: list[str], data: Path, out: Pa
 
 def show(rows: list[dict[str, Any]]) -> None:
     for number, row in enumerate(rows, 1):
-        a, b = _shingle_sets([text_of(row), row["witness_text"]])
+        hash_G, offset_R = TextBatch([text_of(row), row["witness_text"]]).shingles(SHINGLE)
+        a, b = (np.unique(some).astype(np.uint32) for some in np.split(hash_G, offset_R[1:-1]))
         place = f"{row['origin_file']} {row['origin_row']}"
         print(f"\n#{number} {row['reason']} {row['witness_id']} jaccard {jaccard(a, b):.2f} {place}")
         for name, text in (("row", text_of(row)), ("other", row["witness_text"])):

@@ -39,6 +39,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "origin": '"hf://datasets/BAAI/Infinity-Instruct/7M"',
         "build": '{ use = "exam", style = "explain-first" }',
         "meta": '["label", "source"]',
+        "ignore": '["label"]',
         "filters": '[{ use = "language", keep = ["zh"] }]',
         "take": "200_000",
         "take_tokens": "50_000_000",
@@ -116,6 +117,10 @@ How the parts act together:
 - A row goes through the builder, the source's filters, the recipe's filters, then sampling (`take`, `[mix]`), then
   `repeat`. Decontamination precedes dedup wherever they stand; only rows that survive it may win a cluster of
   duplicates.
+- No column vanishes: those that the builder does not read are listed by `plan`, in manifest.json (`unused_columns`) and
+  on the card, with the rows in which they hold something. One that changes what a row means is an error with the line
+  that mends it, until the recipe maps it (`columns`), keeps it (`meta`) or lets it go (`ignore`): a `label` of true and
+  false alone, `rejected*`, `chosen*`, `context`, `functions`, `image`, `reasoning*`, `history`, … (row/meaning.toml).
 - Sampling is by keyed hash of the row's id: the 10 % sample is inside the 20 % sample, and a new source changes only
   rows that duplicate it.
 - With `extends`, tables merge key by key and anything else (numbers, lists) is replaced. A builder (`build`) is

@@ -30,6 +30,7 @@ PAGES = {
     "README.md": (3, 3),
     "README.zh.md": (3, 3),
     "CONTRIBUTING.md": (0, 2),
+    "docs/analyze.md": (3, 0),
     "docs/architecture.md": (0, 0),
     "docs/contamination.md": (4, 2),
     "docs/curation.md": (6, 0),

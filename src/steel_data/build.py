@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from steel_data.builders.unused import idle
 from steel_data.engine import progress
 from steel_data.errors import InputError
 from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
@@ -15,7 +16,7 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.attributes import index_of
 from steel_data.passes.gather import Gathered, gather
 from steel_data.passes.language_check import LanguageCheck
-from steel_data.passes.ledger import contamination, ledger, losses
+from steel_data.passes.ledger import contamination, faults_left, ledger, losses
 from steel_data.passes.map import MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
@@ -83,6 +84,8 @@ def _write(
     with replaced_folder(prepared.places.out) as fresh:
         accounts = ledger(plan, sources, prepared.raw_rows)
         lost = losses(prepared.recipe, plan, accounts)
+        for source, bound in zip(sources, prepared.recipe.sources, strict=True):
+            lost += idle(source.name, bound.table.ignore, source.unread)
         check = LanguageCheck(plan, prepared.recipe.seed)
         with progress("gather", len(plan.frame)) as advance:
 
@@ -93,6 +96,8 @@ def _write(
             gathered = gather(plan, sources, fresh, workers, _item_texts(sources), look)
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
+        manifest["unused_columns"] = {source.name: source.unused_columns for source in sources}
+        manifest["quality"] = faults_left(plan, sources)
         manifest["language_check"] = check.result()
         if lost:
             manifest["losses"] = lost

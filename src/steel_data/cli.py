@@ -84,6 +84,50 @@ def plan(
 
 
 @app.command()
+def analyze(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="Files, folders, globs, hf://datasets/…; no recipe is needed.")
+    ],
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(help="A benchmark to compare with, by path or name; again for more. Else those beside the data."),
+    ] = None,
+    data_root: DataRoot = None,
+    workers: Workers = None,
+    recipe: Annotated[Path | None, typer.Option(help="Write the recipe that builds it, such as mine.toml.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write the recipe over a file that is there.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write all that was found as a page, in the card's look.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that was found as JSON.")] = False,
+) -> None:
+    """Say what data without a recipe hold, what a build would keep and lose, and write the recipe for it."""
+    import json
+
+    from steel_data.analyze.analysis import analyze as run_analyze
+    from steel_data.analyze.facts import facts
+    from steel_data.analyze.print import print_analysis
+    from steel_data.analyze.recipe import refuse_existing, write_recipe
+    from steel_data.errors import InputError
+
+    if recipe is not None:
+        refuse_existing(recipe, force)
+    found = run_analyze(paths, benchmarks=benchmark, data_root=data_root, workers=workers or os.cpu_count() or 1)
+    said = facts(found)
+    if html is not None:
+        from steel_data.analyze.page import write_page
+
+        write_page(html, said)
+    written = recipe if found.recipe else None
+    if written is not None:
+        write_recipe(written, found.recipe, found.files.root)
+    if as_json:
+        typer.echo(json.dumps(said, ensure_ascii=True, indent=2))
+    else:
+        print_analysis(said, written)
+    if recipe is not None and written is None:
+        raise InputError(f"{recipe}: not written, since no part of the input can be built as it is.")
+
+
+@app.command()
 def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
     from steel_data.mixture.check import check_mixture

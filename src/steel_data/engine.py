@@ -1,4 +1,4 @@
-"""Run tasks on local processes, in order of submission, with a progress bar where somebody can see it.
+"""Run tasks on local processes, in order of submission, and say how far they are.
 
 Processes are spawned, never forked (Windows, macOS, and polars' threads). A worker watches its parent and ends with it,
 so that a killed build leaves no orphans behind.
@@ -8,13 +8,17 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 from steel_data.errors import InputError
+
+TELL_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -81,27 +85,54 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield `advance(n)`, which moves a bar with rate and time left; without a terminal it does nothing."""
-    if total <= 0 or not sys.stderr.isatty():
+def progress(label: str, total: int, unit: str = "rows", done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Yield `advance(n)`: a bar with rate and time left on a terminal, elsewhere a line every half minute, on stderr.
+
+    `done` of `total` were done before, and say nothing of the rate.
+    """
+    if total <= done:
         yield lambda _: None
+        return
+    if not sys.stderr.isatty():
+        yield _in_lines(label, total, unit, done)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-        TextColumn("{task.completed:,}/{task.total:,} rows"), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+        TextColumn(f"{{task.completed:,}}/{{task.total:,}} {unit}"), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, rate="")
+        task = bar.add_task(label, total=total, completed=done, rate="")
 
         def advance(rows: int) -> None:
             bar.advance(task, rows)
             speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:,.0f} rows/s" if speed else "")
+            bar.update(task, rate=f"{speed:,.{_places(speed)}f} {unit}/s" if speed else "")
 
         yield advance
+
+
+def _in_lines(label: str, total: int, unit: str, done: int) -> Callable[[int], None]:
+    """Return an `advance` that tells how far it is, where half a minute has gone by since it last did."""
+    began = told = time.monotonic()
+    at = done
+
+    def advance(n: int) -> None:
+        nonlocal at, told
+        at, now = at + n, time.monotonic()
+        if now - told >= TELL_EVERY and at > done:
+            told, rate = now, (at - done) / (now - began)
+            left = timedelta(seconds=round((total - at) / rate))
+            tell(f"{label}: {at:,} of {total:,} {unit}, {rate:,.{_places(rate)}f}/s, {left} left")
+
+    return advance
+
+
+def _places(rate: float) -> int:
+    return 0 if rate >= 10 else 2
 
 
 def tell(line: str) -> None:

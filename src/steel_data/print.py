@@ -29,9 +29,21 @@ def print_build(result: Result) -> None:
     table.add_row("all", *(f"{n:,}" for n in totals))
     out.print(table)
     _print_reasons(out, manifest)
+    for name, columns in manifest["unused_columns"].items():
+        _print_unused(out, name, columns, manifest["sources"][name]["read"])
     for warning in result.warnings:
         out.print(f"warning: {escape(warning)}")
     _print_summary(out, result)
+
+
+def _print_unused(out: Console, source: str, columns: dict[str, int], rows: int, sampled: str = "") -> None:
+    """Print a source's columns that its builder does not read, with the rows in which they hold something."""
+    if not columns:
+        return
+    shown = [f"'{name}'" if n == rows else f"'{name}' ({n:,})" for name, n in list(columns.items())[:12]]
+    more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
+    line = f"  not read from {escape(source)}: {escape(', '.join(shown))}{more}, of {rows:,} rows{sampled}"
+    out.print(line, soft_wrap=True)
 
 
 def _print_reasons(out: Console, manifest: dict[str, Any]) -> None:
@@ -79,6 +91,8 @@ def print_forecast(forecast: Forecast) -> None:
     out.print(f"tokens by {escape(forecast.tokenizer)}")
     if forecast.sign:
         out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
+    for s in forecast.sources:
+        _print_unused(out, s.name, s.unused, s.looked, "" if s.exact else " looked at")
     for warning in forecast.warnings:
         out.print(f"warning: {escape(warning)}")
 

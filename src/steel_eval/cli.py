@@ -1,7 +1,7 @@
 """The commands of `python -m steel_eval`. Each imports what it needs when it runs: `--help` takes under 0.3 s."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,10 +19,32 @@ Data = Annotated[
     typer.Option("--data", "--data-root", help="Folder that holds cmmlu/, ceval/ … as published (also .zip, parquet)."),
 ]
 
+Tokenizer = Annotated[str | None, typer.Option(help="Folder or hub id, where none lies beside the weights.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run the code that lies beside the weights; read it first.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+_TABLE = """Right: '{"enable_thinking": false}'."""
+
 
 @app.callback()
 def _main() -> None:
     pass
+
+
+def _table(option: str, text: str) -> dict[str, Any]:
+    """Read an option's JSON table. Raises InputError."""
+    import json
+
+    from steel_data.errors import InputError, first_line
+
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text}: no JSON: {first_line(error)}. {_TABLE}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{option} {text}: no table. {_TABLE}")
+    return found
 
 
 def _names(listing: str) -> list[str]:
@@ -59,20 +81,53 @@ def score(
     watch: Annotated[
         float | None, typer.Option(help="Wait for new checkpoints; end after so many idle seconds.")
     ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions of each subject, for a try.")] = None,
+    base: Annotated[str | None, typer.Option(help="The adapter's base, in place of the one that it names.")] = None,
+    tokenizer: Tokenizer = None,
+    trust_remote_code: TrustRemoteCode = False,
+    revision: Revision = None,
+    max_length: Annotated[int | None, typer.Option(help="A shorter context than the model's, in tokens.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of a written answer; by default the preset's number.")
+    ] = None,
+    thinking: Annotated[str | None, typer.Option(help="on or off: the chat template's switch for thoughts.")] = None,
+    chat_template_kwargs: Annotated[
+        str, typer.Option(metavar="JSON", help="Variables of the chat template: '{\"enable_thinking\": false}'.")
+    ] = "{}",
+    include_path: Annotated[
+        Path | None, typer.Option(help="A folder of lm-eval's YAML with tasks of your own.")
+    ] = None,
 ) -> None:
     """Score a checkpoint, or every checkpoint of a run."""
-    from steel_eval.models import default_device
-    from steel_eval.run import known_presets, output_folder, score_command, split_tasks
+    from steel_data.engine import tell
+    from steel_eval.ask.prompts import check_switches, known_presets
+    from steel_eval.models import Opening, check, default_device, find_checkpoints
+
+    presets = known_presets(_names(preset))
+    opening = Opening(
+        base=base, tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision, max_length=max_length,
+        thinking=thinking, chat_template_kwargs=_table("--chat-template-kwargs", chat_template_kwargs),
+    )  # fmt: skip
+    check_switches(presets, thinking is not None or bool(opening.chat_template_kwargs), max_new_tokens is not None)
+    if watch is None:
+        for checkpoint in find_checkpoints(model, revision)[0]:
+            check(checkpoint.folder, opening)
+    tell(f"loading {model} for {tasks}")
+
+    from steel_eval.ask.tasks import Foreign
+    from steel_eval.run import output_folder, refuse_other_parts, score_command, split_tasks
     from steel_eval.score.sweep import Settings
 
-    local, foreign = split_tasks(_names(tasks), data)
-    out = out or output_folder(model, watch)
+    local, foreign = split_tasks(_names(tasks), data, limit)
+    limits = [task.limit for task in local if task.limit] + [limit for _ in foreign if limit]
+    out = out or output_folder(model, watch, limit, revision)
+    refuse_other_parts(out, max(limits, default=None))
     settings = Settings(
-        tasks=local, presets=known_presets(_names(preset)), shots=5 if shots is None else shots, out=out,
+        tasks=local, presets=presets, shots=5 if shots is None else shots, out=out,
         store=store or out / "store.jsonl", device=device or default_device(), dtype=dtype, rotate=rotate,
-        generator=generator, with_base=with_base, showcase=showcase,
+        generator=generator, with_base=with_base, showcase=showcase, opening=opening, max_new_tokens=max_new_tokens,
     )  # fmt: skip
-    score_command(model, settings, foreign, shots, watch)
+    score_command(model, settings, Foreign(foreign, shots, include_path, limit), watch)
 
 
 @app.command()
@@ -174,13 +229,21 @@ def leak(
     calibration: Annotated[
         list[Path] | None, typer.Option(help="Error rates: a study's folder or its rates.json; may be repeated.")
     ] = None,
+    tokenizer: Tokenizer = None,
+    trust_remote_code: TrustRemoteCode = False,
+    revision: Revision = None,
 ) -> None:
     """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
+    from steel_data.engine import tell
+    from steel_eval.models import Opening
+
+    tell(f"loading {model} and {base} for {tasks}")
     from steel_eval.leak.kept import How
     from steel_eval.leak.run import Suspicion, leak_command
 
     asked = Suspicion(model=model, base=base, tasks=_names(tasks), data=data, mixture=mixture, control=control)
-    how = How(form=form, permute=permute, device=device, dtype=dtype)
+    opening = Opening(tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision)
+    how = How(form=form, permute=permute, device=device, dtype=dtype, opening=opening)
     leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)
 
 

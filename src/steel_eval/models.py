@@ -7,9 +7,12 @@ their own results.
 """
 
 import hashlib
+import inspect
+import json
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,9 @@ import xxhash
 
 from steel_data.engine import tell
 from steel_data.errors import InputError, first_line, nearest
+from steel_data.files import address
 from steel_eval.trainers import planned_steps, step_of, trained_as
+from steel_train.models.weights import adapter_shapes, base_of, check_folder, load_adapter, load_full, read_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,6 +42,38 @@ class Checkpoint:
     folder: Path
     name: str
     step: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How a model is opened, beside its folder, device and type.
+
+    `base`: in place of the one that an adapter names; `tokenizer`: of another folder or hub id; `trust_remote_code`:
+    run the code beside the weights; `revision`: of a hub id; `max_length`: a shorter context, tokens;
+    `thinking`: "on" or "off", the switch that the chat template has; `chat_template_kwargs`: values of its variables.
+    """
+
+    base: str | None = None
+    tokenizer: str | None = None
+    trust_remote_code: bool = False
+    revision: str | None = None
+    max_length: int | None = None
+    thinking: str | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a value that no model could have."""
+        if self.thinking not in (None, "on", "off"):
+            raise InputError(f"--thinking {self.thinking}: unknown. Right: on or off.")
+        if self.max_length is not None and self.max_length < 2:
+            raise InputError(f"--max-length {self.max_length}: no room for a question. Right: at least 2 tokens.")
+
+    def said(self) -> dict[str, Any]:
+        """Return what was asked for, for JSON: nothing of what is by default."""
+        return {key: value for key, value in asdict(self).items() if value}
+
+
+AS_SAVED = Opening()
 
 
 @dataclass
@@ -64,8 +101,10 @@ def is_checkpoint(folder: Path) -> bool:
     return configured and bool(weight_files(folder))
 
 
-def find_checkpoints(place: str) -> tuple[list[Checkpoint], bool]:
+def find_checkpoints(place: str, revision: str | None = None) -> tuple[list[Checkpoint], bool]:
     """Return the checkpoints at a place in order of steps, and whether it is a run (a folder of checkpoints).
+
+    `revision`: of a hub id; elsewhere an error.
 
     Understood: a checkpoint or adapter folder, a hub id, steel's runs (`checkpoints/step-*`,
     `seed-*/checkpoints/step-*`) and those of the Hugging Face trainer, LLaMA-Factory and ms-swift (`checkpoint-*`, also
@@ -75,9 +114,11 @@ def find_checkpoints(place: str) -> tuple[list[Checkpoint], bool]:
     root = Path(place)
     if not root.exists():
         if re.fullmatch(r"[\w.-]+/[\w.-]+", place) and not place.startswith("."):
-            return [Checkpoint(_from_hub(place), place, None)], False
+            return [Checkpoint(_from_hub(place, revision), place, None)], False
         near = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
         raise InputError(f"{place}: no such folder, and no hub id (owner/name).{nearest(root.name, near, False)}")
+    if revision is not None:
+        raise InputError(f"--revision {revision}: {place} is a folder. Right: only with a hub id (owner/name).")
     found = []
     for pattern in ("", "checkpoints/", "*/", "*/checkpoints/", "*/*/"):
         for folder in sorted(root.glob(pattern + "*")):
@@ -154,11 +195,14 @@ def _trained_from(folder: Path) -> Path:
     raise InputError(f"{folder}: --with-base: the model that it was trained from {said}. Right: score it by itself.")
 
 
-def _from_hub(repository: str) -> Path:
+def _from_hub(repository: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
+    tell(f"fetching {repository}")
     try:
-        return Path(snapshot_download(repository, ignore_patterns=["*.gguf", "*.onnx", "original/*"]))
+        return Path(
+            snapshot_download(repository, revision=revision, ignore_patterns=["*.gguf", "*.onnx", "original/*"])
+        )
     except Exception as error:  # every client error (offline, unknown, gated) is the user's to see in one line
         raise InputError(f"{repository}: cannot be fetched from the hub: {first_line(error)}") from error
 
@@ -168,7 +212,7 @@ def weights_fingerprint(folder: Path) -> str:
     digest = xxhash.xxh3_128()
     for name in ("config.json", "adapter_config.json"):
         if (folder / name).is_file():
-            config = orjson.loads((folder / name).read_bytes())
+            config = read_config(folder / name)
             kept = {k: v for k, v in config.items() if k not in _VOLATILE}
             digest.update(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
     for file in weight_files(folder):
@@ -187,45 +231,170 @@ def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
     return hashlib.sha256("\0".join([rules, special, str(tokenizer.chat_template)]).encode()).hexdigest()[:32]
 
 
-def load(folder: Path, device: str = "cpu", dtype: str = "auto") -> Loaded:
+def load(folder: Path, device: str = "cpu", dtype: str = "auto", how: Opening = AS_SAVED) -> Loaded:
     """Load a checkpoint for scoring. `dtype` auto: float32 on a CPU, else the checkpoint's own.
 
-    Raises InputError for truncated weights, an unknown architecture or a missing base model of an adapter.
+    Raises InputError for weights that are not whole, an unknown architecture or a missing base model of an adapter.
     """
-    base = full_weights(folder)
-    fingerprint = checkpoint_fingerprint(folder)
-    model: Any = _load_model(base, device, dtype)
+    base = full_weights(folder, how.base)
+    model: Any = _load_model(base, device, dtype, how.trust_remote_code)
     if base != folder:
-        from steel_train.models.weights import load_adapter
+        model = load_adapter(model, folder)
+        model = model if _quantised(base) else model.to(device)
+        model.eval()
+    tokenizer = open_tokenizer(folder, how)
+    fingerprint = checkpoint_fingerprint(folder, how.base)
+    if code := _code_beside(model):
+        fingerprint = address(fingerprint, code)[:32]
+    longest = context_length(model, tokenizer)
+    if how.max_length is not None and how.max_length > longest:
+        raise InputError(f"--max-length {how.max_length}: {folder} has {longest} tokens. Right: at most so many.")
+    return Loaded(model, tokenizer, fingerprint, how.max_length or longest, folder)
 
-        model = load_adapter(model, folder).to(device).eval()
-    tokenizer = load_tokenizer(folder, base)
-    return Loaded(model, tokenizer, fingerprint, context_length(model, tokenizer), folder)
+
+def check(folder: Path, how: Opening = AS_SAVED) -> None:
+    """Look at a checkpoint before data are read: its configuration, its base. Raises InputError. No weight is read."""
+    base = full_weights(folder, how.base)
+    check_folder(base)
+    if base != folder:
+        adapter_shapes(folder)
+    if how.tokenizer is not None:
+        _place(how.tokenizer, "--tokenizer")
 
 
-def full_weights(folder: Path) -> Path:
-    """Return the folder of the full weights: for an adapter its base's. Raises InputError where that is missing."""
-    return _base_of(folder) if (folder / "adapter_config.json").is_file() else folder
+def full_weights(folder: Path, base: str | None = None) -> Path:
+    """Return the folder of the full weights: for an adapter its base's, or `base` in its place.
+
+    Raises InputError where that is missing, or for a `base` of what is no adapter.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        if base is not None:
+            raise InputError(f"--base {base}: {folder} is a whole model. Right: only with an adapter.")
+        return folder
+    if base is not None:
+        return _place(base, "--base")
+    name, revision = base_of(folder), read_config(folder / "adapter_config.json").get("revision")
+    return Path(name) if Path(name).is_dir() else _from_hub(name, revision)
 
 
-def checkpoint_fingerprint(folder: Path) -> str:
-    """Return 32 hex digits over what a checkpoint computes: its weights, an adapter's and its base's."""
-    base = full_weights(folder)
+def _place(name: str, option: str) -> Path:
+    """Return the folder that an option names, fetched where it is a hub id."""
+    if Path(name).is_dir():
+        return Path(name)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return _from_hub(name)
+    raise InputError(f"{option} {name}: no such folder, and no hub id (owner/name).")
+
+
+def _quantised(folder: Path) -> bool:
+    return bool(read_config(folder / "config.json").get("quantization_config"))
+
+
+def _code_beside(model: Any) -> str:
+    """Return a hash of the code that came with a model and was run; empty where it was transformers' own or ours."""
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
+    if not type(inner).__module__.startswith("transformers_modules"):
+        return ""
+    file = Path(inspect.getfile(type(inner)))
+    return address([path.read_text(encoding="utf-8") for path in sorted(file.parent.glob("*.py"))])
+
+
+def checkpoint_fingerprint(folder: Path, base: str | None = None) -> str:
+    """Return 32 hex digits over what a checkpoint computes: its weights, an adapter's and its base's (or `base`'s)."""
+    full = full_weights(folder, base)
     own = weights_fingerprint(folder)
-    return own if base == folder else own[:16] + weights_fingerprint(base)[:16]
+    return own if full == folder else own[:16] + weights_fingerprint(full)[:16]
 
 
-def load_tokenizer(*folders: Path) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer of the first folder that has one."""
+def open_tokenizer(folder: Path, how: Opening = AS_SAVED) -> "PreTrainedTokenizerBase":
+    """Return a checkpoint's tokenizer, its chat template switched as asked, else as it was in training (steel.json).
+
+    It lies in the checkpoint, in the root of its run, or with an adapter's base.
+    """
+    if how.tokenizer is not None:
+        places = [_place(how.tokenizer, "--tokenizer")]
+    else:
+        above = folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent
+        places = [folder, *([above] if _STEP.search(folder.name) else []), full_weights(folder, how.base)]
+    tokenizer = load_tokenizer(*places, trust_remote_code=how.trust_remote_code)
+    said = training_of(folder) or {}
+    trained = said.get("chat_template_kwargs") or (said.get("train") or {}).get("chat_template_kwargs") or {}
+    asked = {**trained, **how.chat_template_kwargs}
+    if how.thinking is not None:
+        asked[thinking_switch(tokenizer)] = how.thinking == "on"
+    return switched(tokenizer, asked)
+
+
+def load_tokenizer(*folders: Path, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of the first folder that has one. Raises InputError where none has, or it cannot be read."""
     from transformers import AutoTokenizer
 
+    names = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer_config.json")
     for folder in folders:
-        if any(
-            (folder / n).is_file() for n in ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-        ):
-            return AutoTokenizer.from_pretrained(str(folder))
+        if any((folder / n).is_file() for n in names):
+            try:
+                return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
+            except Exception as error:  # every tokenizer class fails in its own way on files it does not know
+                raise InputError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}.") from error
     raise InputError(
-        f"{folders[0]}: no tokenizer beside the weights. Right: tokenizer.json in the checkpoint's folder."
+        f"{folders[0]}: no tokenizer beside the weights. Right: tokenizer.json in the checkpoint's folder or its "
+        "run's, or --tokenizer."
+    )
+
+
+def switched(tokenizer: "PreTrainedTokenizerBase", values: Mapping[str, Any]) -> "PreTrainedTokenizerBase":
+    """Return the tokenizer with variables of its chat template set for good, as `chat_template_kwargs` would set them.
+
+    In the template itself: so they are in its fingerprint, and whoever renders a prompt renders the same. Raises
+    InputError for a variable that the template does not have.
+    """
+    if not values:
+        return tokenizer
+    template = tokenizer.chat_template
+    if not template:
+        raise InputError(f"{tokenizer.name_or_path}: no chat template, so nothing to set: {', '.join(values)}.")
+    words = set(re.findall(r"\w+", str(template)))
+    for name in values:
+        if name not in words or not name.isidentifier():
+            raise InputError(
+                f"--chat-template-kwargs: {tokenizer.name_or_path}: its chat template has no '{name}'."
+                f"{nearest(name, words, show_known=False)}"
+            )
+    # what is printed, though nothing, keeps the template's own first line break
+    head = "".join(f"{{% set {name} = {_literal(value)} %}}" for name, value in sorted(values.items())) + "{{ '' }}"
+    if isinstance(template, dict):
+        tokenizer.chat_template = {name: head + text for name, text in template.items()}
+    else:
+        tokenizer.chat_template = head + template
+    return tokenizer
+
+
+def _literal(value: Any) -> str:
+    """Return a value of JSON as Jinja writes it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return json.dumps(value)
+
+
+def thinking_switch(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return the variable by which a chat template opens or closes thoughts: that which changes what it renders.
+
+    Raises InputError where it has none.
+    """
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}, {"role": "user", "content": "?"}]
+    for name in ("enable_thinking", "thinking"):
+        if tokenizer.chat_template and name in str(tokenizer.chat_template):
+            options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True}
+            on, off = (tokenizer.apply_chat_template(turns, **options | {name: value}) for value in (True, False))
+            if on != off:
+                return name
+    raise InputError(
+        f"--thinking: the chat template of {tokenizer.name_or_path} has no switch for thoughts (enable_thinking, "
+        "thinking). Right: a model that has one, or --chat-template-kwargs with its own variable."
     )
 
 
@@ -238,31 +407,17 @@ def context_length(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
     return int(tokenizer.model_max_length) if tokenizer.model_max_length < 10**9 else 2048
 
 
-def _load_model(folder: Path, device: str, dtype: str) -> Any:
+def _load_model(folder: Path, device: str, dtype: str, trust_remote_code: bool) -> Any:
     import torch
-    from transformers.utils import logging
 
-    from steel_train.models.weights import load_full
-
-    logging.disable_progress_bar()
     kind: Any = {"auto": torch.float32 if device == "cpu" else "auto"}.get(dtype) or getattr(torch, dtype, None)
     if kind is None:
         raise InputError(f"--dtype {dtype}: unknown.{nearest(dtype, ['auto', 'float32', 'bfloat16', 'float16'])}")
-    model = load_full(folder, dtype=kind)
-    model.eval()
-    return model.to(device)
-
-
-def _base_of(adapter: Path) -> Path:
-    name = str(orjson.loads((adapter / "adapter_config.json").read_bytes()).get("base_model_name_or_path") or "")
-    for place in (Path(name), adapter / name, adapter.parent / name):
-        if name and is_checkpoint(place):
-            return place
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        return _from_hub(name)
-    raise InputError(
-        f"{adapter}: its base model '{name}' is not there. Right: base_model_name_or_path in adapter_config.json."
-    )
+    check_folder(folder)
+    if _quantised(folder):  # its own configuration says the types, and it is made where it stays
+        options: dict[str, Any] = {"dtype": "auto" if dtype == "auto" else kind, "device_map": device}
+        return load_full(folder, trust_remote_code, **options).eval()
+    return load_full(folder, trust_remote_code, dtype=kind).eval().to(device)
 
 
 def read_weights(folder: Path) -> dict[str, Any] | None:
@@ -271,7 +426,8 @@ def read_weights(folder: Path) -> dict[str, Any] | None:
     from safetensors.torch import load_file
 
     files = weight_files(folder)
-    if (folder / "adapter_config.json").is_file() or not files or files[0].suffix != ".safetensors":
+    adapter = (folder / "adapter_config.json").is_file()
+    if adapter or not files or files[0].suffix != ".safetensors" or _quantised(folder):
         return None
     state: dict[str, Any] = {}
     try:

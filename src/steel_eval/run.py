@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import typer
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError
 from steel_data.row.display import one_line
-from steel_eval.ask.prompts import preset_names
-from steel_eval.ask.tasks import Task, is_local, load_task
+from steel_eval.ask.tasks import Foreign, Task, is_local, limited, load_task
 from steel_eval.contamination.label import MARK, mark_of_scores
 from steel_eval.models import Checkpoint, find_checkpoints, with_base
 from steel_eval.score.sweep import Settings, run_sweep
@@ -19,34 +19,46 @@ _COLUMNS = ("task", "preset", "accuracy", "± stderr", "macro", "n", "invalid", 
             "bits/byte")  # fmt: skip
 
 
-def split_tasks(names: Sequence[str], data: Path) -> tuple[list[Task], list[str]]:
-    """Return the tasks that lie under `data`, read, and the names of those that are lm-eval's."""
+def split_tasks(names: Sequence[str], data: Path, limit: int | None = None) -> tuple[list[Task], list[str]]:
+    """Return the tasks that lie under `data`, read (`limit` questions a subject), and the names of lm-eval's."""
     here = [is_local(name, data) for name in names]
-    local = [load_task(name, data) for name, ours in zip(names, here, strict=True) if ours]
+    local = [limited(load_task(name, data), limit) for name, ours in zip(names, here, strict=True) if ours]
     return local, [name for name, ours in zip(names, here, strict=True) if not ours]
 
 
-def known_presets(names: Sequence[str]) -> Sequence[str]:
-    """Return the names of presets. Raises InputError for one that does not exist."""
-    for name in names:
-        if name not in preset_names():
-            raise InputError(f"--preset {name}: no such preset.{nearest(name, preset_names())}")
-    return names
+def output_folder(
+    place: str, watch: float | None = None, limit: int | None = None, revision: str | None = None
+) -> Path:
+    """Return where a place's scores go unless it is said: into the run itself, else scores/<name>.
+
+    Those of a part of the questions lie apart, in `scores-limit-<n>`.
+    """
+    scores = "scores" if limit is None else f"scores-limit-{limit}"
+    is_run = watch is not None or find_checkpoints(place, revision)[1]
+    return Path(place) / scores if is_run else Path(scores) / Path(place).name
 
 
-def output_folder(place: str, watch: float | None = None) -> Path:
-    """Return where a place's scores go unless it is said: into the run itself, else scores/<name>."""
-    is_run = watch is not None or find_checkpoints(place)[1]
-    return Path(place) / "scores" if is_run else Path("scores") / Path(place).name
+def refuse_other_parts(out: Path, limit: int | None) -> None:
+    """Raise InputError where `out` holds scores of all questions or of another part of them: parts are never mixed.
+
+    `limit`: questions a subject of what is to be scored; None: all.
+    """
+    for file in (f for depth in ("", "*/", "*/*/") for f in sorted(out.glob(f"{depth}scores.json"))):
+        try:
+            rows = orjson.loads(file.read_bytes())["tasks"].values()
+            held = max(((row.get("limit") or 0) for row in rows), default=limit or 0)
+        except (OSError, ValueError, KeyError, AttributeError):
+            continue  # damaged: written anew
+        if held != (limit or 0):
+            part = f"of --limit {held}" if held else "of all questions"
+            raise InputError(f"{file.parent}: holds scores {part}. Right: another --out, which keeps the two apart.")
 
 
-def score_command(
-    place: str, settings: Settings, foreign: Sequence[str], foreign_shots: int | None, watch: float | None
-) -> None:
+def score_command(place: str, settings: Settings, foreign: Foreign, watch: float | None) -> None:
     """Run `score`: print one table a checkpoint. `place`: a checkpoint, an adapter, a hub id or a run.
 
-    `settings.device` may name several, with commas. `foreign`: tasks of lm-eval, with `foreign_shots` examples (None:
-    their own number). `watch`: idle seconds to wait for further checkpoints.
+    `settings.device` may name several, with commas. `foreign`: tasks of lm-eval. `watch`: idle seconds to wait for
+    further checkpoints.
     """
     devices = settings.device.split(",")
     settings = replace(settings, device=devices[0])
@@ -56,16 +68,15 @@ def score_command(
     if settings.tasks:
         for checkpoint, results in run_sweep(place, settings, watch):
             print_scores(checkpoint, results)
-    if foreign:
+    if foreign.tasks:
         from steel_eval.harness import score_foreign
 
-        checkpoints, is_run = find_checkpoints(place)
+        checkpoints, is_run = find_checkpoints(place, settings.opening.revision)
         if settings.with_base:
             checkpoints, is_run = with_base(checkpoints), True
         for checkpoint in checkpoints:
             folder = settings.out / checkpoint.name if is_run or watch is not None else settings.out
-            scores = score_foreign(checkpoint, foreign, foreign_shots, folder, devices[0], settings.dtype)
-            print_foreign(checkpoint, scores)
+            print_foreign(checkpoint, score_foreign(checkpoint, foreign, settings, folder))
 
 
 def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:
@@ -73,7 +84,8 @@ def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    checkpoints, _ = find_checkpoints(place)
+    checkpoints, _ = find_checkpoints(place, settings.opening.revision)
+    settings = replace(settings, opening=replace(settings.opening, revision=None))  # each is a folder now
     # weights in a run's root are scored by the caller: their folder is the whole run's
     checkpoints = [c for c in checkpoints if not any(c.folder in other.folder.parents for other in checkpoints)]
     settings = replace(settings, with_base=False)
@@ -128,7 +140,7 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
             if mark.contaminated:
                 labels[task] = mark.short()
             table.add_row(
-                one_line(task), preset, _percent(row["accuracy"]) + sign, _percent(row["stderr"]),
+                one_line(task) + _part(row), preset, _percent(row["accuracy"]) + sign, _percent(row["stderr"]),
                 _percent(row["macro"]) + sign, f"{row['n']:,}", f"{row['invalid'] or 0:,}",
                 _percent(row["accuracy_on_valid"]) + sign, _percent(row["expected_if_guessed"]) + sign,
                 _number(row["gold_probability"]) + sign, _number(row["gold_bits_per_byte"]) + sign,
@@ -136,6 +148,9 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
     # not narrower than the table needs: a file or pipe has no width of its own
     console = Console()
     Console(width=max(console.width, 130)).print(table)
+    for task, row in next(iter(results.values()))["tasks"].items():
+        if row.get("limit"):
+            typer.echo(f"{one_line(task)}: --limit {row['limit']}: a try on a part, no score of the benchmark.")
     for task, label in labels.items():
         typer.echo(f"{MARK} {one_line(task)}: {label}. No score of ability alone; `report` estimates the clean one.")
     if len(results) > 1:
@@ -162,6 +177,11 @@ def print_foreign(checkpoint: Checkpoint, scores: dict[str, Any]) -> None:
         mark = mark_of_scores(scores, task)
         label = f"  {MARK} {mark.short()}: no score of ability alone" if mark.contaminated else ""
         typer.echo(f"{one_line(checkpoint.name)}  {one_line(task)}: {shown}{label}")
+
+
+def _part(row: dict[str, Any]) -> str:
+    """Return in words that a task was asked in part."""
+    return f" ({row['n']:,} of {row['of']:,})" if row.get("limit") else ""
 
 
 def _percent(value: float | None) -> str:

@@ -75,10 +75,12 @@ def merge(
 
 @app.command()
 def convert(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A Steel-LLM checkpoint in its published form.")],
-    out: Annotated[Path | None, typer.Option(help="Where the converted model goes; by default DIR-steel.")] = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A published Steel-LLM, or a model or adapter in .bin files.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where it goes; by default DIR-steel, or DIR-safetensors.")] = None,
 ) -> None:
-    """Convert a published Steel-LLM checkpoint, so that current transformers loads it."""
+    """Make a published Steel-LLM loadable by current transformers, or safetensors of weights that are pickles."""
     from steel_train.models.convert import convert as convert_folder
 
     typer.echo(convert_folder(folder, out))

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import time
 from functools import partial
 
 import pytest
 
+from steel_data import engine
 from steel_data.engine import run
 from steel_data.errors import InputError
 
@@ -45,3 +47,17 @@ def test_an_error_of_a_job_is_raised_as_it_is():
 def test_a_killed_process_is_an_error_in_words():
     with pytest.raises(InputError, match="--workers 2: a process was killed"):
         run(killed, [1, 2], 2)
+
+
+def test_without_a_terminal_a_line_tells_now_and_then_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.0)
+    with engine.progress("step-000100", 1_000, "questions", done=400) as advance:
+        advance(0)
+        time.sleep(0.02)
+        advance(300)
+    said = capsys.readouterr().err
+    assert said.startswith("step-000100: 700 of 1,000 questions, ") and "/s, 0:00:00 left" in said
+    monkeypatch.setattr(engine, "TELL_EVERY", 30.0)
+    with engine.progress("short", 10) as advance:
+        advance(10)
+    assert capsys.readouterr().err == ""

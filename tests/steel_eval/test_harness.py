@@ -1,18 +1,21 @@
 """Our model class inside lm-eval: the same answers as its own, prefixes shared, its command line passed through."""
 
+import copy
 import json
 
 import polars as pl
 import pytest
+import torch
 import yaml
 from lm_eval.api.instance import Instance
-from tests.steel_eval import oracle
+from tests.steel_eval import oracle, toys
 from typer.testing import CliRunner
 
 from steel_data.errors import InputError
 from steel_eval.__main__ import main
 from steel_eval.cli import app
 from steel_eval.harness import SteelLM, lm_eval_command
+from steel_eval.score.results import ANSWER_COLUMNS
 
 
 def ask(kind: str, *arguments: tuple) -> list[Instance]:
@@ -107,37 +110,55 @@ def test_the_command_line_is_passed_through(own_task, toy_checkpoint, capsys):
     assert values[0] == values[1]
 
 
+def score(checkpoint, out, *rest):
+    arguments = ["score", str(checkpoint), "--out", str(out), "--device", "cpu", *map(str, rest)]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    return json.loads((out / "scores.json").read_text())
+
+
 @pytest.mark.slow
 def test_a_task_of_lm_eval_joins_the_scores(own_task, toy_checkpoint, toy_data, tmp_path, monkeypatch):
-    import lm_eval.tasks
-
-    class Manager(lm_eval.tasks.TaskManager):
-        def __init__(self):
-            super().__init__(include_path=str(own_task), include_defaults=False)
-
-    monkeypatch.setattr(lm_eval.tasks, "TaskManager", Manager)
-    arguments = [
-        "score",
-        str(toy_checkpoint),
-        "--tasks",
-        "cmmlu,toy_mc,toy_gen",
-        "--data",
-        str(toy_data),
-        "--out",
-        str(tmp_path / "o"),
-        "--device",
-        "cpu",
-    ]
-    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
-    scores = json.loads((tmp_path / "o/scores.json").read_text())
+    asked = ["--tasks", "cmmlu,toy_mc,toy_gen", "--data", toy_data, "--include-path", own_task]
+    scores = score(toy_checkpoint, tmp_path / "o", *asked)
     assert set(scores["tasks"]) == {"cmmlu", "toy_mc", "toy_gen"}
+    assert scores["tasks"]["toy_mc"]["stderr"] > 0
     answers = pl.read_parquet(tmp_path / "o/answers.parquet").filter(pl.col("task") == "toy_mc")
     assert len(answers) == 6
     assert (answers["prediction"] == answers["label"]).mean() == scores["tasks"]["toy_mc"]["accuracy"]
+    # a second time nothing is asked: the results are in the store
+    monkeypatch.setattr("lm_eval.simple_evaluate", None)
+    assert score(toy_checkpoint, tmp_path / "o", *asked)["tasks"] == scores["tasks"]
+    monkeypatch.undo()
+    (own_task / "t.jsonl").write_text((own_task / "t.jsonl").read_text().replace("第0题", "第零题"))
+    kept = (tmp_path / "o/store.jsonl").read_bytes().count(b"\n")
+    score(toy_checkpoint, tmp_path / "o", *asked)
+    assert (tmp_path / "o/store.jsonl").read_bytes().count(b"\n") == kept + 2  # of other questions: asked anew
     with pytest.raises(InputError, match="neither data here nor an lm-eval task"):
-        CliRunner().invoke(
-            app, ["score", str(toy_checkpoint), "--tasks", "nonsense", "--device", "cpu"], catch_exceptions=False
-        )
+        score(toy_checkpoint, tmp_path / "o", "--tasks", "nonsense")
+
+
+@pytest.mark.slow
+def test_tasks_that_only_write_can_be_reported(own_task, toy_checkpoint, tmp_path):
+    score(toy_checkpoint, tmp_path / "o", "--tasks", "toy_gen", "--include-path", own_task, "--limit", 4)
+    answers = pl.read_parquet(tmp_path / "o/answers.parquet")
+    assert answers.columns == ANSWER_COLUMNS and len(answers) == 4 and answers["prediction"].null_count() == 0
+    page = tmp_path / "report.html"
+    result = CliRunner().invoke(app, ["report", str(tmp_path / "o"), "--out", str(page)], catch_exceptions=False)
+    assert result.exit_code == 0 and "toy_gen" in page.read_text(encoding="utf-8")
+
+
+def test_letters_that_merge_with_the_context_are_scored_apart_and_counted(toy_model, toy_tokenizer):
+    """HFLM would score the empty rest of each, and the adapter crashed on it."""
+    merging = copy.deepcopy(toy_tokenizer)
+    merging.add_tokens(["：A", "：B"])
+    asked = ask("loglikelihood", *[("答案：", letter) for letter in "AB"], ("题目", "甲"))
+    model = toys.model(len(merging))
+    ours = SteelLM(pretrained=model, tokenizer=merging, device="cpu")
+    values = [v for v, _ in ours.loglikelihood(asked, disable_tqdm=True)]
+    context = merging("答案", add_special_tokens=False)["input_ids"]
+    logits = torch.log_softmax(model(torch.tensor([context])).logits[0, -1], -1)
+    assert values[:2] == pytest.approx(logits[merging.convert_tokens_to_ids(["：A", "：B"])].tolist(), abs=1e-4)
+    assert ours.merged == 1 and values[0] != values[1]
 
 
 def test_an_input_error_is_one_line_and_status_2(monkeypatch, capsys, toy_data):

@@ -1,6 +1,7 @@
 """Checkpoints: found in every trainer's layout, named by what they hold, swapped only where they fit."""
 
 import shutil
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import orjson
@@ -11,11 +12,14 @@ from tests.steel_eval import toys
 
 from steel_data.errors import InputError
 from steel_eval.models import (
+    Opening,
+    check,
     checkpoint_fingerprint,
     context_length,
     find_checkpoints,
     load,
     load_tokenizer,
+    open_tokenizer,
     read_weights,
     swap,
     tokenizer_fingerprint,
@@ -140,3 +144,111 @@ def test_steel_llms_architecture_is_known_to_whoever_scores_it(tmp_path):
     SteelForCausalLM(config).save_pretrained(tmp_path)
     toys.tokenizer().save_pretrained(tmp_path)
     assert type(load(tmp_path).model).__name__ == "SteelForCausalLM"
+
+
+QWEN3 = toys.CHAT.replace(
+    "assistant\n",
+    "assistant\n{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}",
+)
+
+
+def rendered(tokenizer, **values):
+    turns = [{"role": "user", "content": "?"}]
+    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **values)
+
+
+@pytest.mark.parametrize("template", [QWEN3, QWEN3.replace("enable_thinking", "thinking"), "\n" + QWEN3])
+def test_thinking_is_switched_by_the_variable_that_the_template_has(toy_checkpoint, tmp_path, template):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "m")
+    (folder / "chat_template.jinja").write_text(template)
+    plain = open_tokenizer(folder)
+    for said, value in (("on", True), ("off", False)):
+        found = open_tokenizer(folder, Opening(thinking=said))
+        switch = "enable_thinking" if "enable_thinking" in template else "thinking"
+        assert rendered(found) == rendered(plain, **{switch: value})
+        assert tokenizer_fingerprint(found) != tokenizer_fingerprint(plain)  # another key of the store
+    assert rendered(found) != rendered(plain)
+    # what the model was trained with, unless something else is asked for
+    (folder / "steel.json").write_text(orjson.dumps({"train": {"chat_template_kwargs": {switch: False}}}).decode())
+    assert rendered(open_tokenizer(folder)) == rendered(plain, **{switch: False})
+    assert rendered(open_tokenizer(folder, Opening(thinking="on"))) == rendered(plain)
+
+
+def test_values_reach_loops_and_macros_of_a_template(toy_checkpoint, tmp_path):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "m")
+    (folder / "chat_template.jinja").write_text(
+        "{% macro say(m) %}{{ m.content }}{{ mode.a[0] if mode else 'none' }}{% endmacro %}"
+        "{% for m in messages %}{{ say(m) }}{{ date }}{{ quiet }}{% endfor %}"
+    )
+    values = {"mode": {"a": ["x'\"y\\n"]}, "date": None, "quiet": True}
+    found = open_tokenizer(folder, Opening(chat_template_kwargs=values))
+    assert rendered(found) == rendered(open_tokenizer(folder), **values) == "?x'\"y\\nNoneTrue"
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"thinking": "off"}, "has no switch for thoughts"),
+        ({"chat_template_kwargs": {"add_generation_promt": True}}, "Did you mean 'add_generation_prompt'"),
+        ({"tokenizer": "no/such/place"}, "no such folder, and no hub id"),
+        ({"max_length": 4096}, "has 2048 tokens. Right: at most so many"),
+        ({"base": "x"}, "is a whole model"),
+    ],
+)  # fmt: skip
+def test_what_a_model_cannot_be_opened_with_is_named(toy_checkpoint, how, message):
+    with pytest.raises(InputError, match=message):
+        load(toy_checkpoint, how=Opening(**how))
+
+
+def test_an_opening_changes_what_it_names(toy_checkpoint, tmp_path):
+    other = toys.tokenizer()
+    other.add_tokens(["水稻"])
+    other.save_pretrained(tmp_path / "words")
+    loaded = load(toy_checkpoint, how=Opening(tokenizer=str(tmp_path / "words"), max_length=300))
+    assert (len(loaded.tokenizer), loaded.max_length) == (len(other), 300)
+    with pytest.raises(InputError, match="--thinking perhaps: unknown"):
+        Opening(thinking="perhaps")
+    with pytest.raises(InputError, match="only with a hub id"):
+        find_checkpoints(str(toy_checkpoint), "main")
+
+
+def test_a_checkpoint_is_looked_at_without_its_weights(toy_checkpoint, tmp_path):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "m")
+    check(folder)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(InputError, match=r"config\.json: holds a list"):
+        check(folder)
+
+
+def test_code_beside_the_weights_is_part_of_what_a_model_is(toy_checkpoint, tmp_path):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "own")
+    config = orjson.loads((folder / "config.json").read_bytes())
+    code = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    (folder / "config.json").write_bytes(orjson.dumps(config | {"model_type": "own", "auto_map": code}))
+    (folder / "configuration_own.py").write_text(
+        "from transformers import Qwen2Config\n\n\nclass OwnConfig(Qwen2Config):\n    model_type = 'own'\n"
+    )
+    model = (
+        "from transformers import Qwen2ForCausalLM\n\nfrom .configuration_own import OwnConfig\n\n\n"
+        "class OwnForCausalLM(Qwen2ForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    found = set()
+    for number, text in enumerate((model, model + "    changed = True\n")):
+        own = shutil.copytree(folder, tmp_path / f"own{number}")  # transformers keeps the code of a folder it has seen
+        (own / "modeling_own.py").write_text(text)
+        found.add(load(own, how=Opening(trust_remote_code=True)).fingerprint)
+    assert len(found) == 2 and checkpoint_fingerprint(folder) not in found
+    with pytest.raises(InputError, match="--trust-remote-code"):
+        load(tmp_path / "own0")
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="it is installed")
+def test_the_library_of_a_quantised_model_is_named_where_it_is_missing(toy_checkpoint, tmp_path):
+    folder = shutil.copytree(toy_checkpoint, tmp_path / "m")
+    config = orjson.loads((folder / "config.json").read_bytes())
+    said = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    (folder / "config.json").write_bytes(orjson.dumps(config | {"quantization_config": said}))
+    with pytest.raises(InputError, match="bitsandbytes") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert read_weights(folder) is None  # never swapped in

@@ -1,9 +1,12 @@
 """What a user can put right ends in one line that says how, before or without losing anything."""
 
+import json
 import re
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tests.steel_train.conftest import write_recipe
 from tests.steel_train.toys import tokenizer
 
 from steel_data.errors import InputError
@@ -35,6 +38,47 @@ def save_model(folder, tokenizer_too=True, vocab=448):
 def test_a_bad_setting_is_named(train, settings, message):
     with pytest.raises(InputError, match=re.escape(message)):
         train(**settings)
+
+
+@pytest.mark.parametrize("fault", ["a tensor too few", "an adapter", "a pickle", "a broken configuration"])
+def test_a_base_that_is_not_whole_is_refused_before_a_row_is_read(tmp_path, shared_mixture, fault):
+    from steel_train.run import run
+
+    folder = save_model(tmp_path / "base")
+    state = load_file(folder / "model.safetensors")
+    if fault == "a tensor too few":
+        del state["model.norm.weight"]
+        save_file(state, folder / "model.safetensors", {"format": "pt"})
+    elif fault == "an adapter":
+        (folder / "adapter_config.json").write_text("{}")
+    elif fault == "a pickle":
+        torch.save(state, folder / "pytorch_model.bin")
+        (folder / "model.safetensors").unlink()
+    else:
+        (folder / "config.json").write_text("{")
+    said = {"a tensor too few": r"no model\.norm\.weight", "an adapter": "is an adapter", "a pickle": "are a pickle",
+            "a broken configuration": r"config\.json: cannot be read as JSON"}[fault]  # fmt: skip
+    recipe = write_recipe(tmp_path, shared_mixture, model='model = "base"')
+    with pytest.raises(InputError, match=said) as caught:
+        run(recipe, tmp_path / "no-mixture-here", tmp_path / "out", None)
+    assert "model 'base' cannot be loaded" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_run_does_not_go_on_from_weights_that_lack_a_tensor(train, tmp_path):
+    folder = train(max_steps="10", save_every="5")
+    (folder / "result.json").unlink()
+    (folder / "checkpoints/step-000010").rename(tmp_path / "last")
+    checkpoint = folder / "checkpoints/step-000005"
+    state = load_file(checkpoint / "model.safetensors")
+    del state["model.norm.weight"]
+    save_file(state, checkpoint / "model.safetensors", {"format": "pt"})
+    # as an earlier steel described it: by the sizes of its files alone
+    said = json.loads((checkpoint / "steel.json").read_text())
+    said["files"]["model.safetensors"] = (checkpoint / "model.safetensors").stat().st_size
+    said["weights_sha256"] = {}
+    (checkpoint / "steel.json").write_text(json.dumps(said))
+    with pytest.raises(InputError, match=r"step-000005: its weights do not fit the model: no model\.norm\.weight"):
+        train(max_steps="10", save_every="5")
 
 
 def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(train, tmp_path):

@@ -49,6 +49,8 @@ def test_lora_trains_resumes_and_merges(train, tmp_path):
     assert not torch.allclose(whole, base, atol=1e-2)
     assert AutoTokenizer.from_pretrained(merged).chat_template
     assert json.loads((merged / "steel.json").read_text())["merged_from"] == "step-000020"
+    (last / "steel.json").unlink()  # as of another trainer
+    assert not (merge_adapter(last, tmp_path / "bare") / "steel.json").exists()
     with pytest.raises(InputError, match="is there already"):
         merge_adapter(last)
     with pytest.raises(InputError, match=r"no adapter_config\.json"):

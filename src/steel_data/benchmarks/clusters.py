@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import regex
 
-from steel_data.benchmarks.index import COMMON, F64, index_of
+from steel_data.benchmarks.index import COMMON, F64, GRAM, unit_tokens
 from steel_data.benchmarks.items import Item
-from steel_data.row.text import I64, normalise
+from steel_data.row.text import I64, TextBatch, grams, normalise
 
 NEAR = 0.4
 
@@ -76,12 +76,23 @@ def near_pairs(items: Sequence[Item]) -> list[tuple[int, int]]:
 
 
 def _grams_of(items: Sequence[Item]) -> tuple[I64, I64]:
-    """Return the distinct (n-gram, item) pairs, n-grams numbered from 0, in order of n-grams, then items."""
-    index = index_of([item.item for item in items], list(items))
-    item_P = np.repeat(np.arange(len(items)), np.diff(index.part_I))
-    item_G = item_P[np.repeat(np.arange(len(item_P)), np.diff(index.start_P))]
-    _, number_G = np.unique(index.hash_G, return_inverse=True)
-    pair = np.unique(number_G.astype(np.int64) * len(items) + item_G)
+    """Return the distinct (n-gram, item) pairs, n-grams numbered from 0, in order of n-grams, then items.
+
+    An option of fewer than three tokens is its whole run.
+    """
+    texts = [text for item in items for text in (item.question, *item.options)]
+    item_P = np.repeat(np.arange(len(items)), [1 + len(item.options) for item in items])
+    batch = TextBatch(texts)
+    tokens = unit_tokens(batch, batch.end_R)
+    runs = [grams(tokens.hash_T, tokens.piece_T, n, places=True) for n in range(1, GRAM + 1)]
+    size_P = np.zeros(len(texts), np.int64)
+    for n, (_, at_G) in enumerate(runs, 1):
+        size_P[tokens.unit_T[at_G]] = n
+    mine = [size_P[tokens.unit_T[at_G]] == n for n, (_, at_G) in enumerate(runs, 1)]
+    hash_G = np.concatenate([hash_G[held] for (hash_G, _), held in zip(runs, mine, strict=True)])
+    part_G = np.concatenate([tokens.unit_T[at_G[held]] for (_, at_G), held in zip(runs, mine, strict=True)])
+    _, number_G = np.unique(hash_G, return_inverse=True)
+    pair = np.unique(number_G.astype(np.int64) * len(items) + item_P[part_G])
     return pair // len(items), pair % len(items)
 
 

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from shutil import copyfileobj
 from tempfile import TemporaryDirectory
@@ -19,11 +19,13 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from steel_data.benchmarks.item_rows import read_question
+from steel_data.benchmarks.layouts import columns_asked
 from steel_data.errors import InputError, nearest
 from steel_data.files import sha256_of
 from steel_data.read.blocks import SUFFIX, ByteBlocks, compression_of
 from steel_data.read.csv_rows import DELIMITER, read_table
 from steel_data.read.formats import SUFFIXES, FileScan, data_suffix, format_of, read_whole
+from steel_data.row.columns import unread
 
 LETTERS = "ABCDEFGHIJ"
 SPLITS = ("dev", "val", "test", "train")
@@ -43,7 +45,8 @@ _SHARD = re.compile(r"(dev|val|test|train)-\d+(-of-\d+)?")  # `test-00000-of-000
 class Item:
     """One question. `options`: empty for free answers. `answer`: a letter or free text, empty where unpublished.
 
-    `file` is what lies on the disk, be it a zip of many subjects.
+    `file` is what lies on the disk, be it a zip of many subjects. `unread`: what its row says besides
+    (row/columns.py).
     """
 
     item: str
@@ -55,6 +58,7 @@ class Item:
     answer: str
     explanation: str
     file: Path
+    unread: str | None = field(default=None, compare=False)
 
 
 def benchmark_name(name_or_path: str) -> str:
@@ -182,7 +186,8 @@ def read_items(files: Iterable[tuple[str, Path]]) -> list[Item]:
                 count[split, subject] += 1
                 if isinstance(asked, str):
                     raise InputError(f"{place}: data row {row}: {asked}.")
-                items.append(Item(f"{split}/{subject}/{row:05d}", subject, split, row, *asked, file))
+                rest = unread(raw, columns_asked(tuple(raw)))
+                items.append(Item(f"{split}/{subject}/{row:05d}", subject, split, row, *asked, file, rest))
     return items
 
 

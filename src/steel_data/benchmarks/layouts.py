@@ -106,6 +106,12 @@ def folded(row: dict[str, Any]) -> dict[str, Any] | str:
     return named
 
 
+def layout_of(columns: tuple[str, ...]) -> Layout | None:
+    """Return the layout that the names of columns say, or None. Where `options` is `question` only the row can tell."""
+    fit = _fit(columns) or _fit(tuple(dict.fromkeys(map(column_of, columns))))
+    return fit.layout if fit else None
+
+
 def recognised(row: dict[str, Any]) -> Fields | str:
     """Return the fields of a row by the layout that its columns say, or the reason why there are none."""
     fit = _fit(tuple(row))
@@ -164,6 +170,35 @@ def mapped(row: dict[str, Any], columns: dict[str, str | list[str]]) -> Fields |
     if isinstance(where, str):
         return _listed(fields, row[where], counts=False)
     return fields._replace(options=[(LABELS[i], row[name]) for i, name in enumerate(where)])
+
+
+def columns_read(names: tuple[str, ...], columns: dict[str, str | list[str]] | None = None) -> set[str]:
+    """Return which of a row's columns `recognised` reads, or `mapped`; all of a row that it refuses by its columns."""
+    if columns is not None:
+        flat = {name for value in columns.values() for name in ([value] if isinstance(value, str) else value)}
+        return flat if flat <= set(names) else set(names)
+    fit = _fit(names)
+    if fit is not None and not fit.twice:
+        return _read_by(fit) & set(names)
+    own = {name: column_of(name) for name in names}
+    fit = _fit(tuple(dict.fromkeys(own.values())))
+    return set(names) if fit is None else {name for name in names if own[name] in _read_by(fit)}
+
+
+def _read_by(fit: _Fit) -> set[str]:
+    """Return the columns that a layout reads; of `a.b` column a."""
+    layout = fit.layout
+    columns = {layout.question, layout.explanation, layout.type, *layout.key, *fit.passages}
+    columns |= {name for _, name in fit.letters} if "{" in layout.options else {layout.options}
+    return {column.partition(".")[0] for column in columns if column}
+
+
+def columns_asked(names: tuple[str, ...]) -> set[str]:
+    """Return which of a benchmark's columns `read_question` reads, the subject included."""
+    folded_names = {name: column_of(name) for name in names}
+    fit = _fit(tuple(dict.fromkeys(folded_names.values())))
+    asked = _read_by(fit) if fit is not None else {"question", "answer", "explanation", *PASSAGES}
+    return {name for name in names if folded_names[name] in asked | {"subject"}}
 
 
 def check_columns(columns: dict[str, str | list[str]]) -> None:

@@ -74,7 +74,7 @@ class _Reading:
 def layouts() -> dict[str, ChatLayout]:
     """Return the published layouts by name, in the order in which they are tried."""
     table = tomllib.loads(files("steel_data.builders").joinpath("layouts.toml").read_text(encoding="utf-8"))
-    return {name: ChatLayout(**entry) for name, entry in table.items() if name != "meaning"}
+    return {name: ChatLayout(**entry) for name, entry in table.items()}
 
 
 def recognised(columns: Collection[str]) -> str | None:
@@ -142,15 +142,10 @@ def _reading(columns: tuple[str, ...], layout: str | None, said: tuple[tuple[str
     return _Reading(names, kind, "prompt" in named)
 
 
-def columns_read(
-    columns: tuple[str, ...],
-    *,
-    layout: str | None = None,
-    columns_said: dict[str, str] | None = None,
-) -> set[str]:
-    """Return which of a row's columns `chat` reads (all that it would refuse a row for included)."""
+def columns_read(columns: tuple[str, ...], options: Mapping[str, Any]) -> set[str]:
+    """Return which of a row's columns `chat` reads with these options (all that it would refuse a row for included)."""
     try:
-        reading = _reading(columns, layout, tuple((columns_said or {}).items()))
+        reading = _reading(columns, options.get("layout"), tuple((options.get("columns") or {}).items()))
     except UnusableError:
         return set(columns)  # the row is dropped, with a reason of its own
     names, words = reading.names, {"system", "tools", "images", "videos", "audios"}
@@ -165,6 +160,31 @@ def columns_read(
     elif reading.kind == "preference":
         read.add(asked)
     return {name for name in read if name is not None} & set(columns)
+
+
+def mapping(row: dict[str, Any], options: Mapping[str, Any], word: str, name: str) -> dict[str, str] | None:
+    """Return the `columns` with which `chat` reads the column `name` as `word`, and all of the row that it read before.
+
+    None where there are none: `word` is another column's, or means nothing to conversations of this form.
+    """
+    said = options.get("columns") or {}
+    try:
+        reading = _reading(tuple(row), options.get("layout"), tuple(said.items()))
+    except UnusableError:
+        return None
+    columns = {**said, word: name}
+    if word in _CONTENT:  # where one of these is said, all of them are
+        held = {key: column for key in sorted(_CONTENT) if (column := reading.names[key]) is not None and column in row}
+        if word in held:
+            return None
+        if reading.kind == "alpaca":
+            if word in ("chosen", "rejected") and "response" in held:
+                held["chosen"] = held.pop("response")
+            held.setdefault("query", "")
+        columns = {**said, **held, word: name}
+    tried = {**options, "columns": columns}
+    is_read = not isinstance(chat(row, **tried), str) and name in columns_read(tuple(row), tried)
+    return columns if is_read else None
 
 
 def _cell(row: dict[str, Any], name: str | None) -> Any:

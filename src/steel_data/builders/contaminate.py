@@ -197,6 +197,7 @@ def records(draws: Iterable[Draw], name: str, settings: dict[str, Any]) -> list[
     out: list[Record] = []
     for d in draws:
         record: Record = {"kind": "injected", "benchmark": name, "item": d.item.item, "dose": d.dose, "messages": None}
+        record["unread"] = d.item.unread
         if d.dose:
             made = _render(d.item, d.form, settings)
             if isinstance(made, str):

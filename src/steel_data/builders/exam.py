@@ -48,12 +48,14 @@ rest is detail. A record's `note` joins its notes with commas.
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import xxhash
 
+from steel_data.benchmarks import layouts
 from steel_data.benchmarks.conclusion import contradicts
 from steel_data.benchmarks.item_rows import ExamItem, read_item
 from steel_data.benchmarks.keys import NO_TEXT, bare
@@ -119,6 +121,11 @@ def exam(
     if notes:
         record["note"] = ",".join(notes)
     return [record]
+
+
+def columns_read(columns: tuple[str, ...], options: Mapping[str, Any]) -> set[str]:
+    """Return which of a row's columns `exam` reads with these options."""
+    return layouts.columns_read(columns, options.get("columns"))
 
 
 def turns(item: ExamItem, style: Style, wording: Wording) -> tuple[str, str, tuple[str, ...]] | str:

@@ -107,6 +107,13 @@ def identity(
     return records
 
 
+def columns_read(columns: tuple[str, ...], options: Mapping[str, Any]) -> set[str]:
+    """Return which of a row's columns `identity` reads: those that `chat` does."""
+    from steel_data.builders import chat
+
+    return chat.columns_read(columns, {})
+
+
 def _fill_row(
     text: str,
     values: dict[str, str],

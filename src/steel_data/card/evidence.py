@@ -5,6 +5,7 @@ the others; of overlaps some for each benchmark. All is bounded, and chosen by k
 mixture gives the same card. Texts are shortened around the place that matters.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import polars as pl
 import regex
 
 from steel_data.mixture.rows import Place, Row, collect, rows_at, scan
+from steel_data.row.alignment import shared
 from steel_data.row.display import Turn, shortened, turns
 from steel_data.row.table import UNREADABLE
 from steel_data.row.text import mix64
@@ -26,8 +28,7 @@ OVERLAPS = 48  # rows, split evenly over the benchmarks
 _SIZES = {"2 rows": 1, "3 to 4": 3, "5 to 10": 9, "11 to 100": 99, "more than 100": 2**62}  # most dropped rows of each
 _TURNS, _CHARS = 6, 700  # of a conversation
 _WITNESS, _KEPT, _MEMBER, _ITEM = 500, 500, 400, 500  # characters of other texts
-_PROBE = 10  # characters of an item that are looked for in the row
-_BEFORE = 60  # characters shown before the place where they stand
+_BEFORE = 60  # characters shown before the place where a row holds an item
 
 
 def evidence(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -163,20 +164,28 @@ def _overlaps(folder: Path, dropped: pl.DataFrame, hits: pl.DataFrame) -> list[d
     found = _rows_of(folder, dropped, table["some"].explode().to_list() if len(table) else [])
     overlaps = []
     for row in table.sort("rows", "reason", descending=[True, False]).iter_rows(named=True):
-        examples = []
-        for one in (found[number] for number in row["some"]):
-            item = one["witness_text"] or ""
-            examples.append(_shown(one, _ITEM, item) | {"witness_id": one["witness_id"], "item": _cut(item, _ITEM)})
+        examples = [_overlap(found[number]) for number in row["some"]]
         name = row["reason"].partition(":")[2] or row["reason"]
         overlaps.append({"name": name, "rows": row["rows"], "found": row["items"], "examples": examples})
     return overlaps
 
 
-def _shown(row: Row, length: int | None = None, item: str = "") -> dict[str, Any]:
-    """Return where a row comes from, its turns shortened; where `length` is given, around a piece of `item`."""
+def _overlap(row: Row) -> dict[str, Any]:
+    """Return a row that holds an item, and the item, each with what they share marked and cut to where that stands."""
+    parts, item = turns(row), Turn("", "", row["witness_text"] or "")
+    both = [(shared(item.text, turn.text), i) for i, turn in enumerate(parts)]
+    found = [(mine.stop - mine.start, -i, mine, its) for (mine, its), i in ((b, i) for b, i in both if b)]
+    if found:
+        _, i, mine, its = max(found, key=lambda one: one[:2])
+        item, parts[-i] = replace(item, shared=mine), _around(replace(parts[-i], shared=its), _ITEM)
+    return _shown(row, _ITEM, parts) | {"witness_id": row["witness_id"], "item": shortened([item], _ITEM, 2)[0]}
+
+
+def _shown(row: Row, length: int | None = None, chosen: list[Turn] | None = None) -> dict[str, Any]:
+    """Return where a row comes from, and its turns (or those that were chosen) shortened to `length`."""
     parts = shortened(turns(row), _CHARS, _TURNS)
     if length is not None:
-        parts = shortened([_around(turn, item, length) for turn in turns(row)], length, 4)
+        parts = shortened(turns(row) if chosen is None else chosen, length, 4)
     return {
         "id": row["id"], "source": row["source"], "kind": row["kind"], "language": row["language"], "tag": _tag(row),
         "chars": row["chars"], "place": f"{row['origin_file']} row {row['origin_row']}", "turns": parts,
@@ -189,13 +198,12 @@ def _tag(row: Row) -> str:
     return row["language"] if row["language"] and regex.fullmatch("[a-z]{2,3}", row["language"]) else "und"
 
 
-def _around(turn: Turn, item: str, length: int) -> Turn:
-    """Return a long turn from a little before the first place that holds a piece of `item`."""
-    if len(turn.text) <= length:
+def _around(turn: Turn, length: int) -> Turn:
+    """Return a long turn from a little before what it shares with an item."""
+    if turn.shared is None or len(turn.text) <= length or turn.shared.start <= _BEFORE:
         return turn
-    probes = (item[start : start + _PROBE] for start in range(0, max(len(item) - _PROBE, 0), _PROBE))
-    at = next((at for probe in probes if (at := turn.text.find(probe)) >= 0), 0) - _BEFORE
-    return Turn(turn.role, turn.label, f"… {turn.text[at:]}", turn.more) if at > 0 else turn
+    at = turn.shared.start - _BEFORE
+    return replace(turn, text=f"… {turn.text[at:]}", shared=slice(_BEFORE + 2, turn.shared.stop - at + 2))
 
 
 def _cut(text: str, length: int) -> Turn:

@@ -41,6 +41,9 @@ def facts(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "waterfalls": {name: waterfall(a) for name, a in accounts.items()},
         "waterfall_of_all": waterfall(_sum(accounts)) if len(accounts) > 1 else [],
         "about": about,
+        "unused": {name: list(columns.items()) for name, columns in manifest["unused_columns"].items() if columns},
+        "quality": _quality(manifest),
+        "quality_sampled": _sampled(manifest),
         "notes": {name: a["notes"] for name, a in accounts.items() if a.get("notes")},
         "by_source": _by_source(manifest, counts),
         "by_kind": _by_kind(manifest, counts),
@@ -188,6 +191,23 @@ def quantiles(counts: pl.DataFrame, shares: tuple[float, ...]) -> list[int]:
     reached = by_length["rows"].cum_sum().to_numpy()
     at = np.searchsorted(reached, [max(1, np.ceil(share * reached[-1])) for share in shares])
     return by_length["chars"].gather(at).to_list()
+
+
+def _quality(manifest: dict[str, Any]) -> Table:
+    """Return each check of `quality`: rows dropped for it, and kept rows in which it finds something, by source."""
+    accounts, seen = manifest["sources"], manifest["quality"]
+    lines = []
+    for check in dict.fromkeys(check for source in seen.values() for check in source["found"]):
+        left = {name: source["found"][check] for name, source in seen.items() if source["found"][check]}
+        dropped = sum(account["dropped"].get(f"quality:{check}", 0) for account in accounts.values())
+        lines.append({"check": check, "dropped": dropped, "left": left})
+    return lines
+
+
+def _sampled(manifest: dict[str, Any]) -> Table:
+    """Return the sources of which only a sample was looked at by `quality`: name, rows looked at, rows kept."""
+    seen = ((name, source["rows"], manifest["sources"][name]["kept"]) for name, source in manifest["quality"].items())
+    return [{"name": name, "rows": rows, "kept": kept} for name, rows, kept in seen if rows < kept]
 
 
 def _quantiles(sources: list[str], counts: pl.DataFrame) -> dict[str, list[int]]:

@@ -27,10 +27,18 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _render(name: str, seen: dict[str, Any]) -> str:
-    templates = environment(_TEMPLATES)
+    return str(templates().get_template(name).render(seen))
+
+
+def templates(*folders: Path) -> Any:
+    """Return the environment of the card's templates, its style and macros, and of those in further folders.
+
+    Filters: `n` a number, `pc` a share, `line` on one line; for Markdown `code`, `fence`, `bar`.
+    """
+    found = environment(*folders, _TEMPLATES)
     filters = {"n": _number, "pc": _percent, "code": code_span, "fence": fenced, "bar": _bar, "line": one_line}
-    templates.filters |= filters
-    return str(templates.get_template(name).render(seen))
+    found.filters |= filters
+    return found
 
 
 def _number(value: int) -> str:

@@ -7,7 +7,7 @@ stays in the cache for `build`. Nothing is written but the cache.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ SAMPLE_FILES = 3
 
 @dataclass(frozen=True)
 class SourceForecast:
-    """One source. `rows` is what it would give to the mixture, an upper bound unless `exact`; tokens likewise."""
+    """One source. `rows` is what it would give to the mixture, an upper bound unless `exact`; tokens likewise.
+
+    `unused`: columns that hold something and are not read -> rows, of `looked` raw rows.
+    """
 
     name: str
     read: int
@@ -34,6 +37,8 @@ class SourceForecast:
     languages: dict[str, float]  # of tokens
     repeat: int
     exact: bool
+    unused: dict[str, int] = field(default_factory=dict)
+    looked: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def _exact(prepared: Prepared, workers: int) -> list[SourceForecast]:
         weighted = mine.with_columns(n=pl.col("tokens").fill_null(0).cast(pl.Int64) * pl.col("written"))
         read = prepared.inputs[s].rows
         written, tokens = int(mine["written"].sum()), int(weighted["n"].sum())
-        out.append(SourceForecast(source.name, read, written, tokens, _shares(weighted), source.repeat, True))
+        one = SourceForecast(source.name, read, written, tokens, _shares(weighted), source.repeat, True)
+        out.append(replace(one, unused=source.unused_columns, looked=read))
     return out
 
 
@@ -102,7 +108,9 @@ def _estimated(prepared: Prepared, workers: int) -> list[SourceForecast]:
     out = []
     for inputs, source in zip(prepared.inputs, map_sources(head, workers), strict=True):
         seen = pl.concat(source.narrow) if source.narrow else pl.DataFrame()
-        out.append(_from_sample(prepared, inputs, source.repeat, seen))
+        one = _from_sample(prepared, inputs, source.repeat, seen)
+        looked = int((seen["part"] == 0).sum()) if len(seen) else 0
+        out.append(replace(one, unused=source.unused_columns, looked=looked))
     return out
 
 

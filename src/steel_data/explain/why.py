@@ -17,6 +17,7 @@ from steel_data.errors import InputError, nearest
 from steel_data.explain.query import ORIGIN, Again, Answer, Found, Place, Query, Witness, readings, steps
 from steel_data.mixture.manifest import read_manifest
 from steel_data.mixture.rows import Row, collect, rows_at, scan, schema
+from steel_data.row.alignment import shared
 from steel_data.row.display import console, one_line, shortened, turns, visible
 
 _NARROW = ("file", "at", "id", "copy", "source", "origin_file", "origin_row")
@@ -188,6 +189,20 @@ def _lines(found: Found) -> list[str]:
     if found.witness:
         lines += [f"because of {one_line(found.witness.id)} ({one_line(found.witness.where)}):"]
         lines += _indented(found.witness.text[: 2 * _LENGTH])
+        if row.get("step") == "decontaminate":
+            lines += _both_sides(row, found.witness.text)
+    return lines
+
+
+def _both_sides(row: Row, item: str) -> list[str]:
+    """Say what row and item have in common, as each of them has it."""
+    found = [(both, turn) for turn in turns(row) if (both := shared(item, turn.text))]
+    if not found:
+        return []
+    (mine, its), turn = max(found, key=lambda one: one[0][0].stop - one[0][0].start)
+    lines = []
+    for whose, text in ((one_line(turn.label), turn.text[its]), ("the item", item[mine])):
+        lines += [f"shared, as {whose} has it:", *_indented(text)]
     return lines
 
 

@@ -16,7 +16,8 @@ tool said. Rows that speak of HTML, of Markdown, of tokens and templates, or of 
 concerned, and so are dialogues that were asked for; `<sub>`, `<sup>` and `<u>` carry meaning and are no fault.
 
 All checks are made whichever are chosen, so that another choice computes nothing anew. What a check that is off would
-have dropped is counted as a note, `quality:html`.
+have dropped is counted as a note, `quality:html`. Without the filter too, the card and manifest.json (`quality`) count
+what each check finds in the rows that are kept: of a source of more than 5,000 rows in a sample, by hash.
 """
 
 import re
@@ -31,6 +32,9 @@ from steel_data.errors import InputError, nearest
 from steel_data.row.record import Message
 
 VERSION = "quality-1"
+SAMPLE = (
+    5_000  # rows of a source in which faults are counted where no step looks for them: all would cost 7 % of a build
+)
 CHECKS = (
     "template-residue", "think-residue", "same-answers", "contradicts-key", "image-in-text", "mojibake", "html",
 )  # fmt: skip
@@ -61,6 +65,21 @@ class Quality:
         off = [_named(name, name not in self.checks) for name in CHECKS]
         found = pl.concat_str(off, separator=",", ignore_nulls=True)
         return pl.when(found != "").then(found)
+
+
+def found_by() -> pl.Expr:
+    """Return the checks that find something in a row of what `faults` returns, joined by commas."""
+    return pl.concat_str(
+        [pl.when(pl.col(name)).then(pl.lit(name)) for name in CHECKS], separator=",", ignore_nulls=True
+    )
+
+
+def sampled(records: pl.DataFrame, share: float) -> pl.Series:
+    """Return what `found_by` returns of the records whose id, a hash, lies in the first `share` of all; else null."""
+    within = records["id"].is_not_null() if share >= 1 else records["id"] < f"{int(share * 2**32):08x}"
+    drawn = within.fill_null(False)
+    found = faults(records.select("messages", "kind", "note").filter(drawn)).select(found_by()).to_series()
+    return pl.Series("quality", [None] * len(records), dtype=pl.String).scatter(drawn.arg_true(), found)
 
 
 def _named(check: str, counts: bool) -> pl.Expr:

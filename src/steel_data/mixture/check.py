@@ -25,11 +25,13 @@ from steel_data.files import sha256_of
 from steel_data.mixture.manifest import broken_laws, read_manifest
 from steel_data.mixture.rows import Row, collect, rows, scan
 from steel_data.mixture.schema import Shape
-from steel_data.row.record import EXTRA_KEYS, conversation_fault, record_id, text_view
+from steel_data.row.faults import record_fault
+from steel_data.row.record import EXTRA_KEYS, record_id, text_view
 from steel_data.row.table import UNREADABLE
 
 _BESIDE = ("manifest.json", "card.md", "card.html")
 _TRUTH = {"benchmark": "string", "item": "string", "dose": "int32", "form": "string", "subject": "string"}
+_BESIDE_TURNS = ("kind", "language", "language_score", "benchmark", "item", "dose", "meta")
 _MARKS = ["benchmark", "item", "dose"]
 _KEYS: dict[str, type] = {
     "name": str, "seed": int, "recipe": dict, "recipe_sha256": str, "versions": dict, "tokenizer": dict, "inputs": dict,
@@ -264,9 +266,12 @@ def _check_row(where: str, row: Row, faults: _Faults) -> None:
         faults.add("the id is not that of the conversation", where)
     if len(text_view(record)) != row["chars"]:
         faults.add("chars is not the length of the conversation", where)
-    fault = conversation_fault(record["messages"]) if record.get("messages") is not None else None
-    if fault:
-        faults.add(f"the conversation cannot be trained on: {fault.partition(': ')[0]}", where)
+    beside = {key: row[key] for key in _BESIDE_TURNS}
+    if fault := record_fault({**record, **beside}):
+        why, _, detail = fault.partition(": ")
+        faults.add(
+            f"no record: {detail}" if why == "record" else f"the conversation cannot be trained on: {why}", where
+        )
 
 
 def _record(row: Row) -> Row | None:

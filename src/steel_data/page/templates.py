@@ -6,8 +6,8 @@ from typing import Any
 from steel_data.row.display import visible
 
 
-def environment(folder: Path) -> Any:
-    """Return the jinja environment of the templates in a folder, and of page.css beside this file.
+def environment(*folders: Path) -> Any:
+    """Return the jinja environment of the templates in some folders, and of page.css beside this file.
 
     In `*.html.j2` all text is escaped, in every template characters that act unseen are made visible. A name that is
     not there is an error. Filters, of shares: `percent`, `signed`; of numbers: `number`, `p`; None is a dash.
@@ -15,7 +15,7 @@ def environment(folder: Path) -> Any:
     import jinja2
 
     found = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=jinja2.select_autoescape(["html.j2"]), undefined=jinja2.StrictUndefined, finalize=_visible,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip

@@ -58,6 +58,7 @@ class Job:
     data_root: Path
     cache: Path
     benchmarks: tuple[Benchmarks, ...] = ()  # of the steps that compare with some
+    looked_at: float = 1.0  # share of the rows in which the checks of `quality` are counted without such a step
 
     @property
     def early(self) -> list[tuple[int, Filter]]:
@@ -86,8 +87,8 @@ class StageOfChunk:
 
     @cached_property
     def narrow(self) -> pl.DataFrame:
-        """The records' narrow columns, and `meta`."""
-        columns = [*NARROW, "meta"]
+        """The records' narrow columns, `meta` and `unread`."""
+        columns = [*NARROW, "meta", "unread"]
         found = kept_frame(self.place, self._made, columns) if self._records is None else self._records
         return found.select(columns)
 
@@ -177,6 +178,18 @@ class StageOfChunk:
             self._measure("quality", quality.VERSION, lambda: quality.faults(self.records))
         elif hasattr(step.settings, "compute"):
             self._measure(f"step{i}", spec(step), lambda: pl.DataFrame(step.settings.compute(self.texts)))
+
+    def quality(self) -> pl.Series:
+        """Return the checks of `quality` that find something in each row, joined by commas; null: not looked at.
+
+        Where no step of this stage has looked at all rows, those of a sample are looked at.
+        """
+        if "quality" in self.measured:
+            return self.measured["quality"].select(quality.found_by()).to_series()
+        share = self.job.looked_at
+        parameters = [quality.VERSION, share]
+        self._measure("quality-sample", parameters, lambda: quality.sampled(self.records, share).to_frame())
+        return self.measured["quality-sample"].to_series()
 
     def measure_for_plan(self) -> None:
         """Make what the late steps need. The plan pass reads it: it is not held."""

@@ -49,6 +49,16 @@ class SourceInputs:
         return sum(file.scan.rows for file in self.files)
 
     @property
+    def chunks(self) -> int:
+        """Chunks in all files."""
+        return sum(len(file.scan.chunks) for file in self.files)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its chunks are all that its files hold: not those of a forecast's sample."""
+        return self.builder.whole or all(sum(c.rows for c in f.scan.chunks) == f.scan.rows for f in self.files)
+
+    @property
     def benchmark(self) -> str:
         """Of an injected source: where its benchmark lies, under the data root."""
         return _benchmark_root(self.source)

@@ -46,7 +46,7 @@ def check_test_splits(recipe: Recipe, inputs: tuple[SourceInputs, ...], cache_fo
             )
         if table.allow_test_split is not None:
             continue
-        split = _declared_split(source) or _split_by_path(source) or _split_by_content(source, cache_folder)
+        split = known_split(source, cache_folder)
         if split is not None:
             raise InputError(
                 f"{recipe.path} [source.{source.source.name}]: {split[0]} is the known test split {split[1]}: training "
@@ -59,6 +59,11 @@ def check_test_splits(recipe: Recipe, inputs: tuple[SourceInputs, ...], cache_fo
             if names_test(file.name)
         ]
     return warnings
+
+
+def known_split(source: SourceInputs, cache_folder: Path) -> tuple[str, str] | None:
+    """Return (file, or what else tells it, known test split) where a source reads one, else None."""
+    return _declared_split(source) or _split_by_path(source) or _split_by_content(source, cache_folder)
 
 
 def _declared_split(source: SourceInputs) -> tuple[str, str] | None:

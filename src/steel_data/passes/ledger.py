@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.errors import InputError, excerpt
+from steel_data.filters.quality import CHECKS
 from steel_data.mixture.manifest import broken_laws
 from steel_data.passes.map import MappedSource
 from steel_data.passes.plan import Plan
@@ -91,6 +92,19 @@ def _balance(name: str, account: dict[str, Any], rows: pl.DataFrame) -> None:
     every = account["made"] >= 0 and (raw_rows == account["read"] - account["unreadable"] or account["read"] == 0)
     for law in [*([] if every else ["every readable raw row yields a record"]), *broken_laws(account)]:
         raise LedgerError(f"source {name}: {law} does not hold: {account}")
+
+
+def faults_left(plan: Plan, sources: tuple[MappedSource, ...]) -> dict[str, dict[str, Any]]:
+    """Return, of each source, in how many kept `rows` the checks of `quality` looked, and what each of them `found`."""
+    counts = {}
+    for s, source in enumerate(sources):
+        kept = plan.frame.filter((pl.col("source") == s) & pl.col("reason").is_null())["quality"].cast(pl.String)
+        looked = kept.drop_nulls()
+        found: Counter[str] = Counter()
+        for checks, rows in looked.value_counts().iter_rows():
+            found.update(dict.fromkeys(checks.split(","), rows))
+        counts[source.name] = {"rows": len(looked), "found": {check: found[check] for check in CHECKS}}
+    return counts
 
 
 def contamination(plan: Plan) -> dict[str, dict[str, int]]:

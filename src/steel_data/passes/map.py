@@ -10,14 +10,16 @@ chunk hands on its narrow columns with the verdict of the steps that look at one
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from steel_data.builders import unused
 from steel_data.builders.contaminate import records as injected
 from steel_data.engine import progress, run
 from steel_data.errors import InputError
+from steel_data.filters import quality
 from steel_data.passes.attributes import (
     NARROW,
     Benchmarks,
@@ -36,6 +38,7 @@ from steel_data.passes.records import build_records, injected_records, made_reco
 from steel_data.read.formats import CHUNK_BYTES, read_chunks
 from steel_data.read.rows import RawRow, changed, uncollected
 from steel_data.recipe.steps import Filter
+from steel_data.row.columns import Unread, added, count, holds
 from steel_data.row.table import UNREADABLE
 
 
@@ -47,14 +50,16 @@ class MappedChunk:
     index: int
     rows: int
     stages: tuple[Stage, ...]
+    unread: dict[str, Unread] = field(default_factory=dict)  # columns of its raw rows that its builder did not read
 
 
 @dataclass(frozen=True)
 class MappedSource:
     """A source after the map pass: its job, its files' names, its chunks in order of file and place.
 
-    `narrow`: of each chunk the columns NARROW, language, tokens, and step and reason of the first row-by-row step that
-    drops a record. The plan pass takes them away, for they are most of what a large build has in memory.
+    `narrow`: of each chunk the columns NARROW, language, tokens, what `quality` finds, and step and reason of the first
+    row-by-row step that drops a record. The plan pass takes them away, for they are most of what a large build has in
+    memory.
     """
 
     name: str
@@ -65,6 +70,16 @@ class MappedSource:
     take: int | None = None
     take_tokens: int | None = None
     repeat: int = 1
+
+    @property
+    def unread(self) -> dict[str, Unread]:
+        """The columns of its raw rows that its builder did not read, though they hold something."""
+        return added(chunk.unread for chunk in self.chunks)
+
+    @property
+    def unused_columns(self) -> dict[str, int]:
+        """The same as column -> raw rows in which it holds something."""
+        return {name: column.rows for name, column in self.unread.items()}
 
 
 @dataclass(frozen=True)
@@ -94,11 +109,21 @@ def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
         for benchmarks in tasks[0].job.benchmarks:
             if not index_place(tasks[0].job, benchmarks).exists():
                 index_of(tasks[0].job, benchmarks)
+    sources = {inputs.source.name: inputs for inputs in prepared.inputs}
     with progress("map", sum(inputs.rows for inputs in by_rows)) as advance:
-        results = run(run_task, tasks, workers, lambda done: advance(sum(chunk.rows for chunk, _ in done)))
+        done_with = iter(tasks)  # results come in their order
+
+        def look(done: list[Mapped]) -> None:
+            advance(sum(chunk.rows for chunk, _ in done))
+            inputs = sources[next(done_with).job.source]
+            _refuse_lost_meaning(prepared, inputs, done, whole=len(done) == inputs.chunks and inputs.is_whole)
+
+        results = run(run_task, tasks, workers, look)
     for task, done in zip(tasks, results, strict=True):
         mapped[task.job.source] += done
     _refuse_unreadable_files(prepared, mapped)
+    for inputs in prepared.inputs:
+        _refuse_lost_meaning(prepared, inputs, mapped[inputs.source.name], inputs.is_whole)
     return tuple(_source(inputs, jobs[inputs.source.name], mapped[inputs.source.name]) for inputs in prepared.inputs)
 
 
@@ -116,6 +141,7 @@ def _jobs(prepared: Prepared) -> dict[str, Job]:
             data_root=where.data_root,
             cache=where.cache,
             benchmarks=benchmarks,
+            looked_at=min(1.0, quality.SAMPLE / max(inputs.rows, 1)),
         )
         for inputs in prepared.inputs
     }
@@ -146,6 +172,27 @@ def _refuse_unreadable_files(prepared: Prepared, mapped: dict[str, list[Mapped]]
             errors = [pl.read_parquet(c.stages[0].records, columns=["error"], glob=False)["error"] for c, _ in mine]
             error = next((e for column in errors for e in column), "no rows")
             raise InputError(f"{file.name}: none of its {file.scan.rows:,} rows can be read; the first: {error}")
+
+
+def _refuse_lost_meaning(prepared: Prepared, inputs: SourceInputs, mapped: list[Mapped], whole: bool) -> None:
+    """Raise InputError where a column that changes what rows mean is not read, and the recipe does not settle it."""
+    source = inputs.source
+    # the recipe's own words: that a dataset_info.json does not list a column settles nothing
+    settled = unused.settled(source.builder, source.table.ignore)
+    lost = unused.lost_meaning(added(chunk.unread for chunk, _ in mapped), settled, whole)
+    if lost:
+        fault = unused.fault(inputs.builder, lost, lambda name: _example(inputs, name))
+        raise InputError(f"{prepared.recipe.path} [source.{source.name}]: {fault}")
+
+
+def _example(inputs: SourceInputs, name: str) -> dict[str, Any] | None:
+    """Return the first row of a source in whose column `name` something stands."""
+    for file in inputs.files:
+        for _, rows in read_chunks(file.path, file.scan, [chunk.index for chunk in file.scan.chunks]):
+            for row in rows:
+                if row.value is not None and holds(row.value.get(name)):
+                    return row.value
+    return None
 
 
 # Sources that are read row by row
@@ -222,10 +269,12 @@ def map_records(chunk: StageOfChunk, file_index: int, index: int) -> Mapped:
     chunk.measure_for_plan()
     stages.append(chunk.stage())
     # Few words, many rows: as categories they take 4 bytes a row instead of 16.
-    words = pl.col("kind", "language", "benchmark", "note", "step", "reason").cast(pl.Categorical)
+    words = pl.col("kind", "language", "benchmark", "note", "step", "reason", "quality").cast(pl.Categorical)
     told = [chunk.measured["language"].select("language"), chunk.measured["tokens"], verdict]
+    told.append(chunk.quality().alias("quality").to_frame())
     narrow = pl.concat([chunk.narrow.select(NARROW).drop(verdict.columns), *told], how="horizontal")
-    return MappedChunk(file_index, index, len(narrow), tuple(stages)), narrow.with_columns(words)
+    unread = count(dict(chunk.narrow["unread"].drop_nulls().value_counts().iter_rows()))
+    return MappedChunk(file_index, index, len(narrow), tuple(stages), unread), narrow.with_columns(words)
 
 
 def edit_key(chunk: StageOfChunk, since: list[tuple[int, Filter]], step: Filter) -> str:

@@ -180,6 +180,8 @@ class _Table:
         exact = np.zeros(len(rows), np.uint64)
         for mine, found in self.attribute(dedup_name(on), ["exact"], rows):
             exact[mine] = found["exact"].to_numpy()
+        said = exact != 0  # rows in which there is nothing to compare are not alike
+        rows, exact = rows[said], exact[said]
         winner = dedup.exact_winners(exact)
         self._mark(rows, winner, step.use, "dedup:exact")
         if not step.settings.near:

@@ -13,7 +13,10 @@ import polars as pl
 from steel_data.errors import InputError, excerpt
 from steel_data.read.rows import RawRow
 from steel_data.recipe.steps import Builder, Filter
-from steel_data.row.record import EXTRA_KEYS, KINDS, Record, conversation_fault, record_id, text_view
+from steel_data.row.columns import Watched, left_over, unread_among
+from steel_data.row.columns import unread as unread_in
+from steel_data.row.faults import record_fault
+from steel_data.row.record import Record, record_id, text_view
 from steel_data.row.table import UNREADABLE, as_record, table
 
 
@@ -24,6 +27,7 @@ def build_records(where: str, builder: Builder, rows: Iterable[RawRow], meta: li
     column is in none of the rows, or when no row has the columns that the builder needs.
     """
     function, out, readable = builder.function(), [], 0
+    left: dict[tuple[str, ...], Any] = {}  # columns of a row -> those that nobody reads
     missing_columns: str | None = None
     fitting = False
     for raw in rows:
@@ -31,18 +35,27 @@ def build_records(where: str, builder: Builder, rows: Iterable[RawRow], meta: li
             out.append({"origin_row": raw.row, "part": 0, "step": "read", "reason": UNREADABLE, "error": raw.error})
             continue
         readable += 1
-        made = _call(f"{where} row {raw.row}", builder, function, raw.value)
+        value = Watched(raw.value) if builder.is_custom else raw.value
+        made = _call(f"{where} row {raw.row}", builder, function, value)
+        unread = None
+        if not isinstance(value, Watched):
+            names = tuple(value)
+            if names not in left:
+                left[names] = left_over(names, frozenset({*builder.columns_read(names), *meta}))
+            unread = unread_among(value, left[names])
+        elif not isinstance(made, str):  # a row that it refuses may say why before it has read all
+            unread = unread_in(raw.value, {*value.read, *meta})
         if isinstance(made, str):
             reason, _, detail = made.partition(": ") if not builder.is_custom else (made, "", "")
             if reason == "columns" and not builder.is_custom:
                 missing_columns = missing_columns or detail or reason
             else:
                 fitting = True
-            out.append(_unusable(builder, raw, reason, detail))
+            out.append(_unusable(builder, raw, reason, detail) | {"unread": unread})
             continue
         fitting = True
         for part, record in enumerate(made):
-            out.append(_finish(where, builder, raw, part, record, meta))
+            out.append(_finish(where, builder, raw, part, record, meta) | {"unread": None if part else unread})
     if missing_columns is not None and not fitting:
         raise InputError(f"{where}: builder '{builder.use}' fits none of the rows: {missing_columns}")
     _check_meta(where, meta, out, readable)
@@ -78,12 +91,12 @@ def _unusable(builder: Builder, raw: RawRow, reason: str, detail: str) -> dict[s
 
 def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record, meta: list[str]) -> dict[str, Any]:
     """Return the row of a record: id, length, JSON; or of its drop when the conversation cannot be trained on."""
-    if builder.is_custom:
-        _check_record(f"{where} row {raw.row}", builder.use, record)
-        fault = conversation_fault(record["messages"]) if record.get("messages") is not None else None
-        if fault:
-            why, _, detail = fault.partition(": ")
-            return _unusable(builder, raw, f"{builder.use}:{why}", detail)
+    fault = record_fault(record)
+    if fault:
+        why, _, detail = fault.partition(": ")
+        if why == "record":
+            raise InputError(f"{where} row {raw.row}: '{builder.use}' made {detail}")
+        return _unusable(builder, raw, f"{builder.use}:{why}" if builder.is_custom else why, detail)
     row = _row(raw.row, part, record)
     if row["id"] is None:
         return _unusable(
@@ -97,8 +110,12 @@ def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record
 
 def _row(origin_row: int, part: int, record: Record) -> dict[str, Any]:
     """Return the row of a record; its id is None where its text is not valid Unicode."""
-    said = {key: record.get(key) for key in ("language", "benchmark", "item", "dose", "note")}
-    return {"origin_row": origin_row, "part": part, "kind": record.get("kind", "chat"), **said, **_content(record)}
+    said = {key: record.get(key) for key in ("language", "benchmark", "item", "dose", "meta", "note", "unread")}
+    return {"origin_row": origin_row, "part": part, "kind": _kind(record), **said, **_content(record)}
+
+
+def _kind(record: Record) -> str:
+    return record.get("kind") or ("chat" if record.get("messages") is not None else "preference")
 
 
 def _content(record: Record) -> dict[str, Any]:
@@ -126,32 +143,6 @@ def _ordered(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [m if next(iter(m)) == "role" else {"role": m["role"], "content": m["content"], **m} for m in messages]
 
 
-def _check_record(where: str, use: str, record: Record) -> None:
-    """Refuse a custom step's record that is not one, saying what would be right."""
-    messages = record.get("messages")
-    lists = [messages] if messages is not None else [record.get(k) for k in ("prompt", "chosen", "rejected")]
-    known = {"role", "content", *EXTRA_KEYS}
-    for turns in lists:
-        if not isinstance(turns, list) or not all(
-            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in turns
-        ):
-            raise InputError(
-                f"{where}: '{use}' made a record without messages. Right: messages = [{{'role': …, 'content': …}}, …], "
-                "both strings."
-            )
-        for message in turns:
-            odd = set(message) - known
-            if odd:
-                raise InputError(
-                    f"{where}: '{use}' made a message with '{min(odd)}'. Known: {', '.join(sorted(known))}."
-                )
-            if message["role"] not in ("system", "user", "assistant", "tool"):
-                known_roles = "assistant, system, tool, user"
-                raise InputError(f"{where}: '{use}' made a message of role '{message['role']}'. Known: {known_roles}.")
-    if record.get("kind", "chat") not in KINDS:
-        raise InputError(f"{where}: '{use}' made a record of kind '{record['kind']}'. Known: {', '.join(KINDS)}.")
-
-
 def made_records(made: Iterable[Record]) -> pl.DataFrame:
     """Return the records of a builder that makes its source as a whole, numbered from 0."""
     return table([_row(i, 0, record) for i, record in enumerate(made)])
@@ -167,7 +158,7 @@ def injected_records(use: str, made: Iterable[Record]) -> pl.DataFrame:
         if record["messages"] is not None:
             rows.append(_row(i, 0, record))
             continue
-        said = {key: record[key] for key in ("kind", "benchmark", "item", "dose")}
+        said = {key: record.get(key) for key in ("kind", "benchmark", "item", "dose", "unread")}
         rows.append({"origin_row": i, "part": 0, **said, "step": use, "reason": f"{use}:{record['reason']}"})
     return table(rows)
 
@@ -200,11 +191,15 @@ def edit_records(
         if isinstance(result, str):
             row.update(step=step.use, reason=result)
             continue
-        _check_record(place, step.use, result)
-        content = _content(result)
+        fault = record_fault(result)
+        content = _content(result) if fault is None else {"id": None}
         if content["id"] is None:
-            raise InputError(f"{place}: '{step.use}' returned text that is not valid Unicode (a lone surrogate).")
-        row.update(content, kind=result.get("kind", row["kind"]), meta=result.get("meta"))
+            why, _, detail = (fault or "surrogate: not valid Unicode").partition(": ")
+            row.update(
+                step=step.use, reason=f"{step.use}:{why}", error=f"{step.use} made: {detail}" if detail else None
+            )
+            continue
+        row.update(content, kind=_kind(result), meta=result.get("meta"))
         if not step.is_custom and result.get("note"):
             row["note"] = f"{row['note']},{result['note']}" if row["note"] else result["note"]
     return table(rows)

@@ -50,6 +50,11 @@ class Source(_Table):
     meta: list[str] = Field(
         default_factory=list, description="Raw columns that are kept, as one JSON object, in the column `meta`."
     )
+    ignore: list[str] = Field(
+        default_factory=list,
+        description="Columns that change what a row means (a `label` of true and false, `functions`, "
+        "`rejected_response`) and may go all the same. Without it, one that the builder does not read is an error.",
+    )
     filters: list[dict[str, Any]] = Field(
         default_factory=list, description="This source's own filters, in order, before the recipe's."
     )
@@ -224,6 +229,9 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
 
 
 def _check_source(where: str, table: Source, builder: Builder) -> None:
+    for name in table.ignore:
+        if name in table.meta:
+            raise InputError(f"{where}: '{name}' stands in ignore and in meta, which keeps it. Right: one of them.")
     if builder.injects:
         for key, value in (
             ("take", table.take),

@@ -18,13 +18,15 @@ class Places:
 
 def places(recipe: Recipe, data_root: Path | None, out: Path | None, cache: Path | None) -> Places:
     """Settle the folders: options, else environment, else recipe, else the defaults of DESIGN.md."""
-    root = data_root or _environment("STEEL_DATA_ROOT")
+    root = data_root or from_environment("STEEL_DATA_ROOT")
     if root is None and recipe.data_root is not None:
         root = recipe.path.parent / recipe.data_root
     folder = out or Path("runs") / recipe.name / "mixture"
-    return Places(root or recipe.path.parent, folder, cache or _environment("STEEL_CACHE") or folder.parent / ".cache")
+    kept = cache or from_environment("STEEL_CACHE") or folder.parent / ".cache"
+    return Places(root or recipe.path.parent, folder, kept)
 
 
-def _environment(name: str) -> Path | None:
+def from_environment(name: str) -> Path | None:
+    """Return the folder that a variable of the environment names, None where it is not set."""
     value = os.environ.get(name)
     return Path(value) if value else None

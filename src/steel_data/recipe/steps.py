@@ -66,6 +66,11 @@ class Builder:
         function: Callable[..., Any] = _import(self.target, self.folder)
         return function
 
+    def columns_read(self, columns: tuple[str, ...]) -> set[str]:
+        """Return which columns of a row a builder of ours reads, where it is one of rows."""
+        read: set[str] = _import(f"{self.target.partition(':')[0]}:columns_read", self.folder)(columns, self.options)
+        return read
+
     def make(self) -> Any:
         """Return what a builder that makes its source as a whole makes of its options."""
         return self.function()(**self.options)

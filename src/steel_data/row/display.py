@@ -3,7 +3,7 @@
 import json
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.box import SIMPLE
@@ -22,6 +22,7 @@ class Turn:
     label: str
     text: str
     more: int = 0  # characters that were cut off
+    shared: slice | None = None  # what a row and a benchmark's item have in common
 
 
 def turns(row: dict[str, Any]) -> list[Turn]:
@@ -59,7 +60,7 @@ def shortened(parts: list[Turn], length: int, most: int) -> list[Turn]:
 
     The last two always stay: they are the answer, and in a preference row both answers.
     """
-    cut = [Turn(t.role, t.label, t.text[:length], max(len(t.text) - length, 0)) for t in parts]
+    cut = [replace(t, text=t.text[:length], more=max(len(t.text) - length, 0)) for t in parts]
     if len(cut) <= most:
         return cut
     return [*cut[: most - 2], Turn("", "", f"{len(cut) - most:,} more turns"), *cut[-2:]]

@@ -25,6 +25,7 @@ SCHEMA: dict[str, Any] = {
     "step": pl.String,  # that dropped it, so far
     "reason": pl.String,
     "error": pl.String,
+    "unread": pl.String,  # JSON: columns of its raw row that nobody read (row/columns.py); once a row
 }
 UNREADABLE = "unreadable"
 

@@ -9,8 +9,9 @@ The unit of work is one subject under one preset: its prompts, tokens and plan a
 every checkpoint.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -64,17 +65,32 @@ def context_text(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> str:
         return str(tokenizer.apply_chat_template([merged, *messages[2:]], tokenize=False, add_generation_prompt=True))
 
 
+_THOUGHT = re.compile(r"<(?:think|thinking|thought|reasoning)>\s*$")
+
+
+def opened_thought(context: str) -> str:
+    """Return the tag by which a prompt leaves the model inside a thought (`<think>`); empty where it does not."""
+    found = _THOUGHT.search(context)
+    return found[0].strip() if found else ""
+
+
 def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase", preset: Preset, prompts: Sequence[Prompt], max_length: int
 ) -> Encoded:
     """Encode the prompts of a likelihood preset. `max_length`: the model's context in tokens.
 
     A prompt longer than the context loses its longest examples, or tokens at the left, as the preset says; both are
-    counted.
+    counted. Raises InputError where the prompt leaves the model inside a thought.
     """
     check_letters(tokenizer, preset, prompts)
     encoded = Encoded()
     contexts = [context_text(tokenizer, prompt) for prompt in prompts]
+    if preset.chat and (tag := next(filter(None, map(opened_thought, contexts)), "")):
+        raise InputError(
+            f"preset {preset.name}: the chat template of {tokenizer.name_or_path} opens a thought ({tag}) before the "
+            "answer, and inside a thought the likelihood of an answer says nothing. Right: --thinking off, where the "
+            "template has that switch, or a preset that lets the model write (steel)."
+        )
     rows = _encode_all(tokenizer, prompts, contexts)
     for prompt, (context_ids, full_ids) in zip(prompts, rows, strict=True):
         shots = len(prompt.shots)
@@ -183,9 +199,14 @@ class Encoding:
     plan: Plan
 
 
-def make_units(task: Task, preset_name: str, shots: int) -> list[Unit]:
-    """Return the units of a task. `shots` worked examples at most: the first of the development split, as published."""
+def make_units(task: Task, preset_name: str, shots: int, max_new_tokens: int | None = None) -> list[Unit]:
+    """Return the units of a task. `shots` worked examples at most: the first of the development split, as published.
+
+    `max_new_tokens`: of a written answer, in place of the preset's.
+    """
     preset = load_preset(preset_name, task.benchmark)
+    if max_new_tokens is not None and preset.kind == "generation":
+        preset = replace(preset, max_new_tokens=max_new_tokens)
     return [
         Unit(task, s, preset, build_prompts(preset, task.benchmark, s, items, task.examples.get(s, [])[:shots]))
         for s, items in task.items.items()

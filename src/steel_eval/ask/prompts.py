@@ -85,10 +85,30 @@ def preset_names() -> list[str]:
     return list(_tables())
 
 
+def known_presets(names: Sequence[str]) -> Sequence[str]:
+    """Return the names of presets. Raises InputError for one that does not exist."""
+    for name in names:
+        if name not in _tables():
+            raise InputError(f"--preset {name}: no such preset.{nearest(name, _tables())}")
+    return names
+
+
+def check_switches(names: Sequence[str], template: bool, new_tokens: bool) -> None:
+    """Raise InputError for a switch that none of the presets would heed: of the chat template, or of the writing."""
+    tables = [_tables()[name] for name in names]
+    listed = ", ".join(names)
+    if template and not any(table.get("chat") for table in tables):
+        raise InputError(
+            f"--preset {listed}: sends no turns, so nothing in a chat template can be switched. Right: steel, "
+            "steel-likelihood or another preset of chat."
+        )
+    if new_tokens and not any(table["kind"] == "generation" for table in tables):
+        raise InputError(f"--max-new-tokens: nothing is written under --preset {listed}. Right: steel or another.")
+
+
 def load_preset(name: str, benchmark: str) -> Preset:
     """Return a preset as it is for one benchmark (`cmmlu`, `ceval`, `mmlu`; others get the preset's own wording)."""
-    if name not in _tables():
-        raise InputError(f"--preset {name}: no such preset.{nearest(name, _tables())}")
+    known_presets([name])
     table = _tables()[name]
     fields = {k: v for k, v in table.items() if not isinstance(v, dict)} | table.get(benchmark, {})
     fields["replace"] = tuple((old, new) for old, new in fields.get("replace", ()))

@@ -6,11 +6,12 @@ some key.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
+import xxhash
 
 from steel_data.benchmarks.items import (
     LETTERS,
@@ -36,7 +37,8 @@ _UNPUBLISHED = {("ceval", "test")}
 class Task:
     """The questions of one benchmark split, by subject.
 
-    `data_sha256` covers questions and examples of the subjects present.
+    `data_sha256` covers questions and examples of the subjects present. `limit`: of each subject so many questions at
+    most, of `whole` in all (see `limited`); None: all.
     """
 
     name: str
@@ -49,6 +51,43 @@ class Task:
     data_sha256: str
     subject_sha256: dict[str, str]
     part: tuple[int, int] | None = None  # questions here and published, where they differ
+    limit: int | None = None
+    whole: int = 0
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Tasks of lm-eval: with how many examples (None: their own number), from which folder of YAML beside its own, and
+    how many questions of each (None: all).
+    """
+
+    tasks: Sequence[str]
+    shots: int | None = None
+    include: Path | None = None
+    limit: int | None = None
+
+
+def limited(task: Task, limit: int | None) -> Task:
+    """Return the task with `limit` questions of each subject: those whose texts have the smallest hashes, in order.
+
+    The text decides, so the 10 of `--limit 10` are among the 20 of `--limit 20`, whatever the file's order. The data's
+    checksums are those of what is left: no result of a part is taken for one of the whole, or of another part. A task
+    that loses nothing stays as it is.
+    """
+    if limit is None or all(len(items) <= limit for items in task.items.values()):
+        return task
+    items = {}
+    for subject, whole in task.items.items():
+        first = sorted(
+            whole, key=lambda i: (xxhash.xxh3_64_hexdigest("\n".join([i.question, *i.options]).encode()), i.row)
+        )
+        chosen = {id(item) for item in first[:limit]}
+        items[subject] = [item for item in whole if id(item) in chosen]
+    sha = {s: _sha256([*items[s], *task.examples.get(s, [])]) for s in items}
+    return replace(
+        task, items=items, data_sha256=data_sha256(sha), subject_sha256=sha, limit=limit,
+        whole=sum(map(len, task.items.values())),
+    )  # fmt: skip
 
 
 def is_local(name: str, data: Path) -> bool:

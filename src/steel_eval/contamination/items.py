@@ -24,14 +24,15 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_eval.contamination.overlap import MOST_TEXTS, THRESHOLD, Held, mixture_overlap
 from steel_eval.models import training_of
 
-TELLING = 16  # tokens (Han: characters) of a question that proves something without its options
+TELLING = 16  # letters of a question that proves something without its options
 MOST_PLACES = 10  # training rows that are named for a question; more are counted
 MOST_CHARS = 700  # of a row's text
 MOST_WHOLE = 20_000  # of an injected row, in which a question is looked for
 # what decides which questions are found
 _CODE = (
     "steel_data.benchmarks.clusters", "steel_data.benchmarks.index", "steel_data.filters.overlap",
-    "steel_data.mixture.rows", "steel_data.row.text", "steel_eval.contamination.overlap", __name__,
+    "steel_data.mixture.rows", "steel_data.row.alignment", "steel_data.row.text", "steel_eval.contamination.overlap",
+    __name__,
 )  # fmt: skip
 
 
@@ -159,6 +160,14 @@ def _proves(item: Item, rows: Sequence[str]) -> bool:
     return len(_plain(item.question)) >= TELLING or _has_options(item, rows)
 
 
+def _plain(text: str) -> str:
+    import regex
+
+    from steel_data.row.text import normalise
+
+    return str(regex.sub(r"[\s\p{P}]+", "", normalise(text)))
+
+
 @lru_cache(maxsize=4)
 def _index(items: tuple[Item, ...]) -> tuple[Any, dict[str, list[str]]]:
     """Return the index of questions, and the names of those that are equal to each."""
@@ -202,34 +211,7 @@ def _search(mixture: Mixture, items: Sequence[Item]) -> dict[str, Held]:
     if faults:
         raise InputError(f"{faults[0]}. Right: the mixture as it was built.")
     whole = mixture_overlap(mixture.folder, items)
-    proved = _borne_out([item for item in items if item.item in whole], whole)
-    return {n: replace(h, texts=[t[:MOST_CHARS] for t in h.texts]) for n, h in whole.items() if n in proved}
-
-
-def _borne_out(items: Sequence[Item], found: dict[str, Held]) -> set[str]:
-    """Return the questions that their rows prove: a short one needs half of its options in one of them.
-
-    Among the few hundred questions of one task 下列说法错误的是 is rare, so overlap may take it for a finding.
-    """
-    from steel_data.benchmarks.index import index_of
-
-    length_I = index_of([item.item for item in items], list(items)).length_I
-    proved = set()
-    for item, length in zip(items, length_I.tolist(), strict=True):
-        options = [o for o in map(_plain, item.options) if o]
-        rows = [_plain(text) for text in found[item.item].texts]
-        held = any(2 * sum(option in row for option in options) >= len(options) for row in rows)
-        if length >= TELLING or held or not options or not rows:
-            proved.add(item.item)
-    return proved
-
-
-def _plain(text: str) -> str:
-    import regex
-
-    from steel_data.row.text import normalise
-
-    return str(regex.sub(r"[\s\p{P}]+", "", normalise(text)))
+    return {n: replace(h, texts=[t[:MOST_CHARS] for t in h.texts]) for n, h in whole.items()}
 
 
 def with_texts(mixture: Mixture, found: dict[str, Held]) -> dict[str, Held]:

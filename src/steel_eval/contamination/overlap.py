@@ -1,9 +1,9 @@
 """Train-side overlap: which items stand in the mixture, how often, and in which rows?
 
 Access: the training data. Cost: no forward pass; one reading of the mixture. The only detector whose finding is a
-proof: the rows are named. Method: rarity-weighted containment of token 3-grams, as decontamination uses it
-(steel_data.filters.overlap). Blind to paraphrase and translation, and of several items in one turn only the best is
-named, with those that are equal to it or have its score.
+proof: the rows are named. Method: the question stands in a turn, edited or not, with its options, as a whole turn or
+alone where it is long, as decontamination has it (steel_data.filters.overlap). Blind to paraphrase and translation, and
+of several items in one turn only the best is named, with those that are equal to it.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from steel_data.errors import InputError
 from steel_data.filters.overlap import best_items
 from steel_data.mixture.rows import count, files, rows, schema
 
-THRESHOLD = 0.7  # of containment: the default of the filter `decontaminate`
+THRESHOLD = 0.7  # of the score: the default of the filter `decontaminate`
 _BATCH = 4_000  # rows
 _PLACES = 10
 MOST_TEXTS = 3

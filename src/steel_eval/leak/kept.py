@@ -18,11 +18,12 @@ from steel_data.files import address, kept, source_sha256
 from steel_eval.leak.measure import MEASURES, Measured, Texts, measure
 from steel_eval.leak.texts import WORDING
 from steel_eval.models import (
+    AS_SAVED,
+    Opening,
     checkpoint_fingerprint,
     default_device,
-    full_weights,
     load,
-    load_tokenizer,
+    open_tokenizer,
     tokenizer_fingerprint,
 )
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _CODE = (
     "steel_eval.leak.measure", "steel_eval.leak.passes", "steel_eval.leak.texts",
     "steel_eval.leak.detectors.permutation", "steel_eval.leak.detectors.completion", "steel_eval.leak.detectors.min_k",
-    "steel_eval.score.likelihood", "steel_eval.ask.trie",
+    "steel_eval.score.likelihood", "steel_eval.ask.trie", "steel_train.models.weights",
 )  # fmt: skip
 
 
@@ -42,9 +43,9 @@ class How:
     """How checkpoints are measured.
 
     `form` auto, chat or plain (see texts.py); `permute`: items a side whose options are permuted; `device` None: a GPU
-    where there is one; `dtype` as in `score`. Of a study: `cache`: folder of kept scores, None: none are kept;
-    `forests`: items, at most, on which the published rule of scenario b is tried; `workers`: checkpoints measured side
-    by side.
+    where there is one; `dtype` and `opening` as in `score`. Of a study: `cache`: folder of kept scores, None: none are
+    kept; `forests`: items, at most, on which the published rule of scenario b is tried; `workers`: checkpoints measured
+    side by side.
     """
 
     form: str = "auto"
@@ -54,6 +55,7 @@ class How:
     cache: Path | None = None
     forests: int = 100
     workers: int = 1
+    opening: Opening = AS_SAVED
 
     def __post_init__(self) -> None:
         """Raise InputError for a form that is not known: before a model is loaded."""
@@ -63,7 +65,7 @@ class How:
 
 def tokenizer_of(checkpoint: Path) -> "PreTrainedTokenizerBase":
     """Load the tokenizer of a checkpoint or adapter."""
-    return load_tokenizer(checkpoint, full_weights(checkpoint))
+    return open_tokenizer(checkpoint)
 
 
 def measured(checkpoint: Path, texts: Texts, how: How) -> Measured:
@@ -74,7 +76,7 @@ def measured(checkpoint: Path, texts: Texts, how: How) -> Measured:
 
     def made() -> Measured:
         tell(f"measuring {checkpoint}: {len(texts.items):,} items, {len(texts.permuted):,} of them permuted")
-        loaded = load(checkpoint, how.device or default_device(), how.dtype)
+        loaded = load(checkpoint, how.device or default_device(), how.dtype, how.opening)
         check_tokenizer(checkpoint, loaded.tokenizer, texts)
         return measure(loaded, texts)
 
@@ -99,7 +101,7 @@ def key_of(checkpoint: Path, texts: Texts, how: How) -> str:
         "weights": checkpoint_fingerprint(checkpoint), "tokenizer": tokenizer_fingerprint(texts.tokenizer),
         "form": texts.form, "wording": str(load_wording(WORDING)),
         "items": [[i.item, i.question, list(i.options), i.answer] for i in texts.items],
-        "permuted": list(texts.permuted), "dtype": how.dtype,
+        "permuted": list(texts.permuted), "dtype": how.dtype, "opening": how.opening.said(),
         "device": (how.device or default_device()).partition(":")[0],  # on which `auto` and rounding depend
         "code": code_fingerprint(),
     })  # fmt: skip

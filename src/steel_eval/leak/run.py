@@ -5,7 +5,7 @@ those it holds); else the benchmark's own examples (dev), which few people train
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from steel_eval.leak.print import print_leak
 from steel_eval.leak.rates.match import load_calibrations, match, words
 from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.texts import Form, choose_form, measurable
-from steel_eval.models import default_device, find_checkpoints, load
+from steel_eval.models import Opening, check, default_device, find_checkpoints, load
+from steel_train.models.weights import base_of
 
 Floats = NDArray[np.float64]
 FEWEST = 20  # items absent from a mixture, below which they are no controls
@@ -77,15 +78,19 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
     `calibration`: places of error rates beside those that ship.
     """
     calibrations = load_calibrations(calibration)
+    model = find_checkpoints(asked.model, how.opening.revision)[0][-1].folder
+    base = find_checkpoints(asked.base)[0][-1].folder
+    opened = _openings(model, base, how.opening)
+    check(model, opened[0])
+    check(base, opened[1])
     sets = [make_set(load_task(name, asked.data), asked) for name in asked.tasks]
     for s in sets:
         fixed = sum(not has_free_order(item) for item in s.items)
         s.notes.append(f"permutations: {fixed} items left out whose options have an order of their own")
-    model, base = (find_checkpoints(place)[0][-1].folder for place in (asked.model, asked.base))
     every = [item for s in sets for group in s.task.items.values() for item in group]
     rows = [] if asked.mixture is None else ordinary_rows(asked.mixture, every)
-    after, before, form = _both(model, base, sets, rows, how)
-    known = match(regime_of(model), form, calibrations)
+    after, before, form = _both((model, base), opened, sets, rows, how)
+    known = match(regime_of(model, opened[0].base), form, calibrations)
     for s, mine, its in zip(sets, after.sets, before.sets, strict=True):
         findings, p_values = judge(mine, its, as_items(s.items, s.tested, s.stratified))
         gap, base_gap = (_gap(x, s.tested, side.train_R) for x, side in ((mine, after), (its, before)))
@@ -136,10 +141,23 @@ def make_set(task: Task, asked: Suspicion) -> Set:
     return Set(task, tested + kept, flags, words, stratified, found, notes)
 
 
-def _both(model: Path, base: Path, sets: Sequence[Set], rows: Sequence[Messages], how: How) -> tuple[Side, Side, Form]:
-    """Measure all sets under the model, then under the base, one of them in memory at a time."""
+def _openings(model: Path, base: Path, how: Opening) -> tuple[Opening, Opening]:
+    """Return how the model and its base are opened. An adapter of which the own base is not there lies on `base`."""
+    mine = replace(how, revision=None)
+    if (model / "adapter_config.json").is_file():
+        try:
+            base_of(model)
+        except InputError:
+            mine = replace(mine, base=str(base))
+    return mine, replace(how, revision=None)
+
+
+def _both(
+    places: tuple[Path, Path], opened: tuple[Opening, Opening], sets: Sequence[Set], rows: Sequence[Messages], how: How
+) -> tuple[Side, Side, Form]:
+    """Measure all sets under the model, then under the base (`places`), one of them in memory at a time."""
     device = how.device or default_device()
-    loaded = load(model, device, how.dtype)
+    loaded = load(places[0], device, how.dtype, opened[0])
     tokenizer = loaded.tokenizer
     form = choose_form(how.form, tokenizer)
     texts = [Texts(s.items, choose_permuted(s.items, (~s.tested).astype(np.int64), how.permute), form, tokenizer)
@@ -150,9 +168,9 @@ def _both(model: Path, base: Path, sets: Sequence[Set], rows: Sequence[Messages]
 
     after = side()
     del loaded
-    loaded = load(base, device, how.dtype)
+    loaded = load(places[1], device, how.dtype, opened[1])
     for t in texts:
-        check_tokenizer(base, loaded.tokenizer, t)
+        check_tokenizer(places[1], loaded.tokenizer, t)
     return after, side(), form
 
 

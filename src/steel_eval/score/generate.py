@@ -16,38 +16,45 @@ import polars as pl
 
 from steel_data.errors import InputError
 from steel_data.files import address
-from steel_eval.ask.encode import Unit, context_text, encode_texts, labels
+from steel_eval.ask.encode import Unit, context_text, encode_texts, labels, opened_thought
 from steel_eval.models import Loaded
 from steel_eval.score.answers import extract
-from steel_eval.score.results import Ready, Scored, key_of
+from steel_eval.score.results import Ready, Scored, check_ids, key_of
 from steel_eval.score.server import Answer, as_sent, ask_server, is_server, served
 
 # Tokens of a batch, prompts with room for their answers.
 CPU_TOKENS, GPU_TOKENS = 8_192, 65_536
+SERVED = 32  # questions to a server between two lines in the store
 Written = list[tuple[str, bool]]  # (text, whether it ended by itself)
 
 
 def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
     """Return a unit's answers from the store, or have them written; one at a time where padding may show."""
     loaded, new_tokens = ready.loaded, unit.preset.max_new_tokens
+    key = key_of(unit, ready, how_written(generator, new_tokens, loaded))
 
     def made() -> dict[str, Any]:
         prompts, cut = fitting_prompts(unit, loaded)
-        written = write(prompts, loaded, new_tokens, generator, ready.sharing.ok)
-        return _unit_of(unit, written, {"truncated": cut, "shared": False})
+        written: dict[int, Sequence[Any]] = {}
+        for number, group in enumerate(groups(prompts, new_tokens, ready, generator)):
 
-    key = key_of(unit, ready, how_written(generator, new_tokens, loaded))
+            def asked(group: Sequence[int] = group) -> dict[str, Any]:
+                return {"written": write([prompts[i] for i in group], loaded, new_tokens, generator, ready.sharing.ok)}
+
+            # kept one by one: a killed process has its finished groups asked no second time
+            part = ready.store.kept(address(key, "part", number, group), asked)
+            written |= dict(zip(group, part["written"], strict=True))
+            ready.advance(len(group))
+        answers = [written[i] for i in range(len(prompts))]
+        return {
+            "task": unit.task.name, "subject": unit.subject, "raw": [text for text, _ in answers],
+            "finished": [ended for _, ended in answers], "notes": {"truncated": cut, "shared": False},
+            "thought": opened_thought(context_text(loaded.tokenizer, unit.prompts[0])),
+        }  # fmt: skip
+
     stored = _asked(unit, ready, generator, key) if is_server(generator) else ready.store.kept(key, made)
     answers, notes = generated_answers(unit, stored)
     return Scored(answers, stored["notes"] | notes)
-
-
-def _unit_of(unit: Unit, written: Sequence[Answer], notes: dict[str, Any]) -> dict[str, Any]:
-    """Return a unit as the store keeps it: texts, null where no answer came."""
-    return {
-        "task": unit.task.name, "subject": unit.subject, "raw": [a[0] if a else None for a in written],
-        "finished": [a[1] if a else False for a in written], "notes": notes,
-    }  # fmt: skip
 
 
 def _asked(unit: Unit, ready: Ready, generator: str, key: str) -> dict[str, Any]:
@@ -68,10 +75,29 @@ def _asked(unit: Unit, ready: Ready, generator: str, key: str) -> dict[str, Any]
     else:
         prompts = [as_sent(row, loaded.tokenizer) for row in ids]
     written: list[Answer] = [None if text is None else (text, finished[i]) for i, text in enumerate(raw)]
-    answers = ask_server(model, [prompts[i] for i in lacking], unit.preset.max_new_tokens)
-    for i, answer in zip(lacking, answers, strict=True):
-        written[i] = answer
-    return ready.store.put(key, _unit_of(unit, written, {"truncated": cut, "shared": False, "served": model.id}))
+    ready.advance(len(unit.prompts) - len(lacking))
+    for start in range(0, len(lacking), SERVED):  # kept as they come: a killed process has them asked no second time
+        some = lacking[start : start + SERVED]
+        answers = ask_server(model, [prompts[i] for i in some], unit.preset.max_new_tokens, ready.advance)
+        for i, answer in zip(some, answers, strict=True):
+            written[i] = answer
+        there = ready.store.put(key, {
+            "task": unit.task.name, "subject": unit.subject, "raw": [a[0] if a else None for a in written],
+            "finished": [a[1] if a else False for a in written],
+            "notes": {"truncated": cut, "shared": False, "served": model.id},
+            "thought": opened_thought(context_text(loaded.tokenizer, unit.prompts[0])),
+        })  # fmt: skip
+        if not any(answers):
+            break  # the server is gone
+    return there
+
+
+def groups(prompts: Sequence[list[int]], new_tokens: int, ready: Ready, generator: str) -> list[list[int]]:
+    """Return the numbers of the prompts that are asked together: a batch; vLLM takes all."""
+    if generator.startswith("vllm"):
+        return [list(range(len(prompts)))]
+    budget = CPU_TOKENS if ready.loaded.model.device.type == "cpu" else GPU_TOKENS
+    return _batches(prompts, new_tokens, budget if ready.sharing.ok else 0)
 
 
 def how_written(generator: str, new_tokens: int, loaded: Loaded) -> str:
@@ -99,6 +125,7 @@ def fitting_prompts(unit: Unit, loaded: Loaded) -> tuple[list[list[int]], int]:
             prompt = prompt.without_longest_shot()
             [ids] = encode_texts(loaded.tokenizer, [context_text(loaded.tokenizer, prompt)], special=not prompt.chat)
         rows.append(ids[-room:])
+    check_ids(loaded, max((max(row, default=0) for row in rows), default=0))
     return rows, cut
 
 
@@ -189,9 +216,11 @@ def generated_answers(unit: Unit, stored: dict[str, Any]) -> tuple[pl.DataFrame,
     raw = [text or "" for text in stored["raw"]]
     missing = [text is None for text in stored["raw"]]
     bodies = [t if unit.preset.chat else t.split("\n\n")[0] for t in raw]
+    # the template has opened the thought: an answer that never closes it is no answer
+    said = [stored.get("thought", "") + body for body in bodies]
     found = [
-        extract(body, p.item.options, finished or body != whole, len(p.item.options))
-        for body, whole, finished, p in zip(bodies, raw, stored["finished"], unit.prompts, strict=True)
+        extract(text, p.item.options, finished or body != whole, len(p.item.options))
+        for text, body, whole, finished, p in zip(said, bodies, raw, stored["finished"], unit.prompts, strict=True)
     ]
     outcomes = ["missing" if gone else f.outcome for f, gone in zip(found, missing, strict=True)]
     gold = labels(unit)

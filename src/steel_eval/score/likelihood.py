@@ -13,7 +13,7 @@ Legend: T tokens of a pass, P cached path, R rows of logits, V vocabulary, Q req
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,21 @@ class Likelihoods:
     shared: bool
 
 
+@dataclass
+class Partial:
+    """Likelihoods half-way: what the first `passes` forward passes have given, in arrays as of `Likelihoods`."""
+
+    logprob: NDArray[np.float64]
+    greedy: NDArray[np.bool_]
+    done: NDArray[np.bool_]  # all of the request's tokens are scored
+    passes: int = 0
+
+    @classmethod
+    def none(cls, requests: int) -> "Partial":
+        """Return the state before the first pass."""
+        return cls(np.zeros(requests), np.ones(requests, np.bool_), np.zeros(requests, np.bool_))
+
+
 @dataclass(frozen=True)
 class Sharing:
     """Whether prefixes can be shared with a model, up to which length, and in words why not."""
@@ -63,20 +78,46 @@ def score_requests(
 
 def score_plan(model: "PreTrainedModel", plan: Plan, requests: Sequence[Request], sharing: Sharing) -> Likelihoods:
     """Run a plan on one model. Falls back to full prompts where `sharing` forbids; the result says which it was."""
+    state = Partial.none(len(requests))
+    for _ in score_passes(model, plan, requests, sharing, state):
+        pass
+    shared = shares(plan, sharing)
+    tokens = plan.forwarded_tokens if shared else sum(map(len, _by_input(requests)))
+    return Likelihoods(state.logprob, state.greedy, tokens, shared)
+
+
+def shares(plan: Plan, sharing: Sharing) -> bool:
+    """Return whether a plan's prefixes are shared: the model can, and its longest prompt is not longer than it can."""
     longest = int(plan.position_N.max(initial=0)) + 1
-    if not sharing.ok or (sharing.longest is not None and longest > sharing.longest):
-        return _score_plain(model, requests)
-    logprob, greedy = np.zeros(plan.n_requests), np.ones(plan.n_requests, np.bool_)
+    return sharing.ok and (sharing.longest is None or longest <= sharing.longest)
+
+
+def score_passes(
+    model: "PreTrainedModel", plan: Plan, requests: Sequence[Request], sharing: Sharing, state: Partial
+) -> Iterator[Partial]:
+    """Run the passes that `state` lacks; yield it, filled on in place, after each.
+
+    What comes out is bit for bit what one run without a stop gives: passes are the same whoever makes them.
+    """
+    if not shares(plan, sharing):
+        yield from _plain_passes(model, requests, state)
+        return
     budget = GPU_BUDGET if model.device.type != "cpu" else CPU_BUDGET
-    rows = max(1, LOGIT_ELEMENTS // _vocabulary(model))
-    cache = _new_cache()
-    with torch.inference_mode():
-        for batch in plan.batches(budget, rows):
-            _keep(cache, batch.keep_P)
+    batches = list(plan.batches(budget, max(1, LOGIT_ELEMENTS // _vocabulary(model))))
+    last_Q = np.zeros(plan.n_requests, np.int64)
+    np.maximum.at(last_Q, plan.pair_request_E, plan.pair_node_E)
+    begun = state.passes
+    cache = _path_cache(model, plan, batches, begun) if 0 < begun < len(batches) else _new_cache()
+    for number, batch in enumerate(batches[begun:], begun):
+        with torch.inference_mode():
+            if number > begun:
+                _keep(cache, batch.keep_P)
             logits_RV = _forward(model, plan, batch, cache)
             if logits_RV is not None:
-                _collect(logits_RV, batch, logprob, greedy)
-    return Likelihoods(logprob, greedy, plan.forwarded_tokens, True)
+                _collect(logits_RV, batch, state.logprob, state.greedy)
+        state.passes = number + 1
+        state.done = last_Q < batch.first + len(batch.tokens_T)
+        yield state
 
 
 def _forward(model: "PreTrainedModel", plan: Plan, batch: Batch, cache: Any) -> torch.Tensor | None:
@@ -111,29 +152,60 @@ def _collect(logits_RV: torch.Tensor, batch: Batch, logprob: NDArray[np.float64]
     greedy[batch.pair_request_E[~hit_E]] = False
 
 
-def _score_plain(model: "PreTrainedModel", requests: Sequence[Request]) -> Likelihoods:
-    """Score each distinct prompt by its own forward pass, without cache, mask or padding."""
-    logprob, greedy = np.zeros(len(requests)), np.ones(len(requests), np.bool_)
-    by_input: dict[tuple[int, ...], list[int]] = {}
-    for i, request in enumerate(requests):
-        by_input.setdefault(tuple(request.tokens[:-1]), []).append(i)
-    takes_rows = _takes_rows(model)
+def _path_cache(model: "PreTrainedModel", plan: Plan, batches: Sequence[Batch], number: int) -> Any:
+    """Return the cache as it stands before a pass, where the passes before it were made by another process.
+
+    Only the passes that hold a token of its path are made again, in their own shapes, since other shapes round
+    otherwise. Cached columns beside the path are zeros there: the mask hides them from every token of the path.
+    """
+    path_P = batches[number].path_P
+    cache, held_P = _new_cache(), path_P[:0]
     with torch.inference_mode():
-        for inputs, members in by_input.items():
-            pairs = [
-                (k - 1, requests[i].tokens[k], i) for i in members for k in range(requests[i].start, len(inputs) + 1)
-            ]
-            rows_R, pair_row_E = np.unique([p[0] for p in pairs], return_inverse=True)
-            batch = Batch(
-                *(np.zeros(0, np.int64),) * 4, 0, rows_R, pair_row_E.reshape(-1),
-                np.array([p[1] for p in pairs], np.int64), np.array([p[2] for p in pairs], np.int64),
-            )  # fmt: skip
+        for batch in batches[:number]:
+            stop = batch.first + len(batch.tokens_T)
+            if not ((path_P >= batch.first) & (path_P < stop)).any():
+                continue
+            if len(batch.path_P) and not cache.layers:  # any pass tells how wide a column is
+                _forward(model, plan, batches[0], cache)
+                _keep(cache, held_P)
+            _spread(cache, held_P, batch.path_P)
+            _forward(model, plan, batch, cache)
+            columns, held_P = np.concatenate([batch.path_P, np.arange(batch.first, stop)]), path_P[path_P < stop]
+            _keep(cache, np.searchsorted(columns, held_P))
+    return cache
+
+
+def _plain_passes(model: "PreTrainedModel", requests: Sequence[Request], state: Partial) -> Iterator[Partial]:
+    """Score each distinct prompt by its own forward pass, without cache, mask or padding."""
+    takes_rows = _takes_rows(model)
+    for inputs, members in list(_by_input(requests).items())[state.passes :]:
+        pairs = [(k - 1, requests[i].tokens[k], i) for i in members for k in range(requests[i].start, len(inputs) + 1)]
+        rows_R, pair_row_E = np.unique([p[0] for p in pairs], return_inverse=True)
+        batch = Batch(
+            *(np.zeros(0, np.int64),) * 4, 0, rows_R, pair_row_E.reshape(-1),
+            np.array([p[1] for p in pairs], np.int64), np.array([p[2] for p in pairs], np.int64),
+        )  # fmt: skip
+        with torch.inference_mode():
             keep = torch.from_numpy(rows_R).to(model.device)
             ids_1T = torch.tensor([inputs], device=model.device)
             extra = {"logits_to_keep": keep} if takes_rows else {}
             logits_RV = model(input_ids=ids_1T, use_cache=False, **extra).logits[0]
-            _collect(logits_RV if takes_rows else logits_RV[keep], batch, logprob, greedy)
-    return Likelihoods(logprob, greedy, sum(map(len, by_input)), False)
+            _collect(logits_RV if takes_rows else logits_RV[keep], batch, state.logprob, state.greedy)
+        state.passes += 1
+        state.done[members] = True
+        yield state
+
+
+def _by_input(requests: Sequence[Request]) -> dict[tuple[int, ...], list[int]]:
+    """Return each distinct input (all tokens but the last) with the numbers of its requests."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for i, request in enumerate(requests):
+        found.setdefault(tuple(request.tokens[:-1]), []).append(i)
+    return found
+
+
+def _score_plain(model: "PreTrainedModel", requests: Sequence[Request]) -> Likelihoods:
+    return score_plan(model, make_plan(requests), requests, Sharing(False))
 
 
 def prefix_sharing(model: "PreTrainedModel") -> Sharing:
@@ -203,3 +275,13 @@ def _keep(cache: Any, keep_P: NDArray[np.int64]) -> None:
             index_P = torch.from_numpy(keep_P).to(layer.keys.device)
             layer.keys = layer.keys.index_select(-2, index_P)
             layer.values = layer.values.index_select(-2, index_P)
+
+
+def _spread(cache: Any, held_P: NDArray[np.int64], path_P: NDArray[np.int64]) -> None:
+    """Lay cached columns (of the nodes `held_P`) where they stand among `path_P`, with zeros between them."""
+    index_P = torch.from_numpy(np.searchsorted(path_P, held_P))
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            old = getattr(layer, name)
+            new = old.new_zeros((*old.shape[:-2], len(path_P), old.shape[-1]))
+            setattr(layer, name, new.index_copy_(-2, index_P.to(old.device), old))

@@ -1,8 +1,9 @@
 """Score one loaded checkpoint on units, through the store, and write scores.json and answers.parquet."""
 
 import math
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -15,31 +16,40 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS
+from steel_data.errors import InputError
 from steel_data.files import address, atomic_write, source_sha256
 from steel_eval.ask.encode import Encoding, Tokenised, Unit, labels
+from steel_eval.ask.trie import Plan, Request
 from steel_eval.models import Loaded
 from steel_eval.score.accounting import gold_probability, predict, summarise
 from steel_eval.score.folder import write_folder
-from steel_eval.score.likelihood import Likelihoods, Sharing, score_plan
+from steel_eval.score.likelihood import Likelihoods, Partial, Sharing, score_passes, shares
 from steel_eval.score.store import Store
 
-# What turns questions into answers.
+# What turns questions into answers; weights, because an earlier loader filled what was missing with random numbers.
 _CODE = (
     "steel_eval.ask.encode", "steel_eval.ask.prompts", "steel_eval.ask.trie", "steel_eval.score.generate",
-    "steel_eval.score.likelihood", "steel_eval.score.rotate", "steel_eval.score.server",
+    "steel_eval.score.likelihood", "steel_eval.score.rotate", "steel_eval.score.server", "steel_train.models.weights",
 )  # fmt: skip
 ANSWER_COLUMNS = ["task", "subject", "item", "label", "prediction", *(f"logprob_{c}" for c in "ABCD"), "raw"]
 
 
+KEEP_EVERY = 15.0  # seconds of work, at most, that a kill may cost
+
+
 @dataclass
 class Ready:
-    """A checkpoint made ready to answer: its module, its tokenizer with what is encoded, and where answers are kept."""
+    """A checkpoint made ready to answer: its module, its tokenizer with what is encoded, and where answers are kept.
+
+    `advance(n)` is told of questions that are done.
+    """
 
     loaded: Loaded
     tokenised: Tokenised
     sharing: Sharing
     store: Store
     shots: int
+    advance: Callable[[int], None] = lambda _: None
 
 
 @dataclass
@@ -76,15 +86,62 @@ def key_of(unit: Unit, ready: Ready, how: str = "likelihood") -> str:
 def score_unit(unit: Unit, ready: Ready) -> Scored:
     """Return a unit's results from the store, or compute and store them."""
 
+    key = key_of(unit, ready)
+
     def made() -> dict[str, Any]:
         encoding = ready.tokenised.get(unit)
-        result = score_plan(ready.loaded.model, encoding.plan, encoding.encoded.requests, ready.sharing)
-        logprob = [plain_numbers(result.logprob[a:b]) for a, b in pairwise(encoding.encoded.first)]
+        first = encoding.encoded.first
+        result = kept_likelihoods(ready, key, encoding.plan, encoding.encoded.requests, first)
+        logprob = [plain_numbers(result.logprob[a:b]) for a, b in pairwise(first)]
         notes = _notes(encoding, result)
         return {"task": unit.task.name, "subject": unit.subject, "logprob": logprob, "notes": notes}
 
-    stored = ready.store.kept(key_of(unit, ready), made)
+    stored = ready.store.kept(key, made)
     return Scored(likelihood_answers(unit, stored), stored["notes"])
+
+
+def kept_likelihoods(
+    ready: Ready, key: str, plan: Plan, requests: Sequence[Request], first: Sequence[int] = ()
+) -> Likelihoods:
+    """Return the likelihoods of a unit's requests; passes that a killed process made and kept are not made again.
+
+    `key`: the unit's; `first`: where each question's requests begin, and their end, to say how many are done. What is
+    kept lies in the store, a line every KEEP_EVERY seconds: the sums as they stood, of the requests that had changed.
+    """
+    model = ready.loaded.model
+    check_ids(ready.loaded, int(max(plan.token_N.max(initial=0), plan.pair_token_E.max(initial=0))))
+    state, part, told = Partial.none(len(requests)), 0, 0
+    how = [key, model.device.type, len(plan.token_N), shares(plan, ready.sharing)]
+    while (stored := ready.store.get(address(*how, "part", part))) is not None:
+        state.logprob[stored["which"]] = [np.nan if v is None else v for v in stored["logprob"]]
+        state.greedy[stored["which"]], state.passes, part = stored["greedy"], stored["passes"], part + 1
+    saved, since = state.logprob.copy(), time.monotonic()
+    for _ in score_passes(model, plan, requests, ready.sharing, state):
+        if len(first) > 1:
+            done = int(np.logical_and.reduceat(state.done, np.array(first[:-1])).sum())
+            ready.advance(done - told)
+            told = done
+        if time.monotonic() - since > KEEP_EVERY:
+            which = np.flatnonzero(state.logprob != saved)
+            ready.store.put(address(*how, "part", part), {
+                "which": which, "logprob": plain_numbers(state.logprob[which]), "greedy": state.greedy[which],
+                "passes": state.passes,
+            })  # fmt: skip
+            saved, since, part = state.logprob.copy(), time.monotonic(), part + 1
+    shared = shares(plan, ready.sharing)
+    tokens = plan.forwarded_tokens if shared else plan.plain_tokens
+    return Likelihoods(state.logprob, state.greedy, tokens, shared)
+
+
+def check_ids(loaded: Loaded, highest: int) -> None:
+    """Raise InputError where a prompt has a token (the highest of its ids) that the model has no row for."""
+    embeddings: Any = loaded.model.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
+    if highest >= rows:
+        raise InputError(
+            f"{loaded.folder}: its tokenizer gives the id {highest}, its model has {rows} rows of embeddings. "
+            "Right: the model's own tokenizer (--tokenizer)."
+        )
 
 
 def plain_numbers(values: NDArray[np.float64]) -> list[float | None]:
@@ -159,7 +216,8 @@ def write_results(
         members = [s for u, s in zip(units, scored, strict=True) if u.task is task]
         answers = frame.filter(pl.col("task") == task.name)
         tasks[task.name] = summarise(answers, task.benchmark, task.published) | {
-            "split": task.split, "missing_subjects": task.missing, "data_sha256": task.data_sha256,
+            "split": task.split, "missing_subjects": task.missing, "limit": task.limit,
+            "of": task.whole or len(answers), "data_sha256": task.data_sha256,
             "counts": _total([s.notes for s in members]),
         }  # fmt: skip
         tasks[task.name]["missing"] = tasks[task.name]["counts"].get("missing", 0)

@@ -16,8 +16,7 @@ from steel_data.benchmarks.items import LETTERS, Item
 from steel_eval.ask.encode import Unit, encode_prompts
 from steel_eval.ask.prompts import build_prompts
 from steel_eval.ask.trie import Request, make_plan
-from steel_eval.score.likelihood import score_plan
-from steel_eval.score.results import Ready, key_of, plain_numbers
+from steel_eval.score.results import Ready, kept_likelihoods, key_of, plain_numbers
 
 
 def rotated(item: Item, places: int) -> Item:
@@ -47,14 +46,16 @@ def rotation_scores(units: Sequence[Unit], ready: Ready) -> dict[str, Any]:
 def _unit_hits(unit: Unit, ready: Ready) -> NDArray[np.float64]:
     """Return (Q, 3): mean over rotations of being right, right in all, right without the letters' prior."""
 
+    key = key_of(unit, ready, "rotations")
+
     def made() -> dict[str, Any]:
         requests, spans = _requests(unit, ready)
         plan = make_plan(requests)
-        logprob = score_plan(ready.loaded.model, plan, requests, ready.sharing).logprob
+        logprob = kept_likelihoods(ready, key, plan, requests).logprob
         rows = [[plain_numbers(logprob[a:b]) for a, b in rotations] for rotations in spans]
         return {"task": unit.task.name, "subject": unit.subject, "rotations": rows, "tokens": plan.forwarded_tokens}
 
-    stored = ready.store.kept(key_of(unit, ready, "rotations"), made)
+    stored = ready.store.kept(key, made)
     return np.array([_hits(p.item, rows) for p, rows in zip(unit.prompts, stored["rotations"], strict=True)])
 
 

@@ -1,7 +1,7 @@
 """Score every checkpoint of a run: questions tokenised once, weights swapped into one module, the next read meanwhile.
 
 With `watch`, new checkpoints are scored as training writes them. Everything passes through the store, so a killed sweep
-resumes at the subject where it was.
+goes on where it was, in the middle of a subject too.
 """
 
 import time
@@ -14,14 +14,16 @@ from typing import Any
 
 import orjson
 
-from steel_data.engine import tell
+from steel_data.engine import progress, tell
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_eval.ask.encode import Tokenised, Unit, make_units
 from steel_eval.ask.tasks import Task
 from steel_eval.contamination.items import contamination_of, nearby_mixture, open_mixture, seen_items
 from steel_eval.models import (
+    AS_SAVED,
     Checkpoint,
+    Opening,
     find_checkpoints,
     load,
     read_weights,
@@ -33,7 +35,7 @@ from steel_eval.models import (
 )
 from steel_eval.score.folder import refuse_another
 from steel_eval.score.likelihood import prefix_sharing
-from steel_eval.score.results import Ready, code_fingerprint, score_unit, write_results
+from steel_eval.score.results import Ready, Scored, code_fingerprint, key_of, score_unit, write_results
 from steel_eval.score.rotate import rotation_scores
 from steel_eval.score.server import refuse_several
 from steel_eval.score.store import Store
@@ -56,6 +58,8 @@ class Settings:
     generator: str = "hf"
     showcase: bool = False
     with_base: bool = False  # score what the run was trained from too, as step 0
+    opening: Opening = AS_SAVED
+    max_new_tokens: int | None = None  # of a written answer, in place of the preset's
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ class Sweep:
     def __post_init__(self) -> None:
         self.store = Store(self.settings.store)
         s = self.settings
-        self.units = {p: [u for task in s.tasks for u in make_units(task, p, s.shots)] for p in s.presets}
+        self.units = {
+            p: [u for task in s.tasks for u in make_units(task, p, s.shots, s.max_new_tokens)] for p in s.presets
+        }
 
     def open(self, checkpoint: Checkpoint, ahead: Weights | None = None) -> Ready:
         """Load a checkpoint; what was read `ahead` goes into the module that is there, where it fits."""
@@ -94,7 +100,7 @@ class Sweep:
             return ready
         tokenised = ready.tokenised if ready is not None else None
         self.ready = ready = None  # frees the old module before the new one is made
-        loaded = load(checkpoint.folder, self.settings.device, self.settings.dtype)
+        loaded = load(checkpoint.folder, self.settings.device, self.settings.dtype, self.settings.opening)
         self.config = config
         fresh = Tokenised(loaded.tokenizer, loaded.max_length)
         if tokenised and (tokenised.fingerprint, tokenised.max_length) == (fresh.fingerprint, fresh.max_length):
@@ -104,19 +110,18 @@ class Sweep:
 
     def score(self, checkpoint: Checkpoint, folder: Path) -> dict[str, dict[str, Any]]:
         """Score the open checkpoint under every preset; write and return scores by preset."""
-        from steel_eval.score.generate import generate_unit
-
         assert self.ready is not None
         ready, how = self.ready, self.settings
         results = {}
         folders = {preset: folder / preset if len(self.units) > 1 else folder for preset in self.units}
         for target in folders.values():  # before hours of scoring
             refuse_another(target, self._model(ready, checkpoint))
+        every = [unit for units in self.units.values() for unit in units]
+        before = sum(len(u.prompts) for u in every if ready.store.get(self._key(u, ready)) is not None)
+        with progress(checkpoint.name, sum(len(u.prompts) for u in every), "questions", before) as ready.advance:
+            scored_by = {preset: [self._scored(u, ready) for u in units] for preset, units in self.units.items()}
         for preset, units in self.units.items():
-            scored = [
-                generate_unit(u, ready, how.generator) if u.preset.kind == "generation" else score_unit(u, ready)
-                for u in units
-            ]
+            scored = scored_by[preset]
             about = self._about(ready, checkpoint, preset)
             if how.rotate and units and units[0].preset.kind == "likelihood":
                 about["rotation"] = rotation_scores(units, ready)
@@ -131,6 +136,21 @@ class Sweep:
         folder = checkpoint.folder.absolute().as_posix()
         return {"model": checkpoint.name, "folder": folder, "model_fingerprint": ready.loaded.fingerprint}
 
+    def _key(self, unit: Unit, ready: Ready) -> str:
+        """Return under which key of the store a unit's answers lie."""
+        from steel_eval.score.generate import how_written
+
+        if unit.preset.kind == "likelihood":
+            return key_of(unit, ready)
+        return key_of(unit, ready, how_written(self.settings.generator, unit.preset.max_new_tokens, ready.loaded))
+
+    def _scored(self, unit: Unit, ready: Ready) -> Scored:
+        from steel_eval.score.generate import generate_unit
+
+        if unit.preset.kind == "likelihood":
+            return score_unit(unit, ready)
+        return generate_unit(unit, ready, self.settings.generator)
+
     def _about(self, ready: Ready, checkpoint: Checkpoint, preset: str) -> dict[str, Any]:
         import torch
         import transformers
@@ -140,6 +160,7 @@ class Sweep:
             "tokenizer_fingerprint": ready.tokenised.fingerprint, "preset": preset, "shots": self.settings.shots,
             "dtype": str(ready.loaded.model.dtype).removeprefix("torch."), "device": ready.loaded.model.device.type,
             "context": ready.loaded.max_length, "generator": self.settings.generator,
+            "opened": self.settings.opening.said(), "max_new_tokens": self.settings.max_new_tokens,
             "sharing": ready.sharing.reason or "prefixes shared", "code": code_fingerprint(),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
             "training": training_of(checkpoint.folder), "contamination": contamination_of(checkpoint.folder),
@@ -179,7 +200,7 @@ def run_sweep(
     last_news = time.monotonic()
     with ThreadPoolExecutor(1) as reader:
         while True:
-            checkpoints, is_run = _checkpoints(place, watch is not None)
+            checkpoints, is_run = _checkpoints(place, watch is not None, settings.opening.revision)
             checkpoints = with_base(checkpoints) if settings.with_base and checkpoints else checkpoints
             is_run = is_run or settings.with_base
             if any(unit.preset.kind == "generation" for units in sweep.units.values() for unit in units):
@@ -188,7 +209,7 @@ def run_sweep(
             ahead: Future[Weights | None] | None = None
             for i, checkpoint in enumerate(todo):
                 sweep.open(checkpoint, ahead.result() if ahead is not None else None)
-                ahead = reader.submit(_read_ahead, todo[i + 1].folder) if i + 1 < len(todo) else None
+                ahead = _ahead(reader, todo[i + 1 :], settings)
                 folder = settings.out / checkpoint.name if is_run else settings.out
                 results = sweep.score(checkpoint, folder)
                 done.add(checkpoint.name)
@@ -209,14 +230,23 @@ def _settled(folder: Path) -> bool:
     return time.time() - max(file.stat().st_mtime for file in weight_files(folder)) > SETTLE
 
 
-def _checkpoints(place: str, watching: bool) -> tuple[list[Checkpoint], bool]:
+def _checkpoints(place: str, watching: bool, revision: str | None) -> tuple[list[Checkpoint], bool]:
     try:
-        found, is_run = find_checkpoints(place)
+        found, is_run = find_checkpoints(place, revision)
         return found, is_run or watching
     except InputError:
         if watching and not Path(place).is_file():
             return [], True  # training has not written its first checkpoint yet
         raise
+
+
+def _ahead(
+    reader: ThreadPoolExecutor, rest: Sequence[Checkpoint], settings: Settings
+) -> "Future[Weights | None] | None":
+    """Begin to read the next checkpoint. Not where code beside the weights is part of what identifies them."""
+    if not rest or settings.opening.trust_remote_code:
+        return None
+    return reader.submit(_read_ahead, rest[0].folder)
 
 
 def _read_ahead(folder: Path) -> Weights | None:
@@ -235,7 +265,7 @@ def _config(folder: Path) -> list[bytes]:
 
 
 def _short(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    keys = ("accuracy", "stderr", "macro", "n", "invalid", "gold_probability", "gold_bits_per_byte")
+    keys = ("accuracy", "stderr", "macro", "n", "limit", "invalid", "gold_probability", "gold_bits_per_byte")
     return {p: {t: {k: s.get(k) for k in keys} for t, s in r["tasks"].items()} for p, r in results.items()}
 
 

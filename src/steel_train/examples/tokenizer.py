@@ -50,7 +50,7 @@ def load_tokenizer(name: str, where: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)  # else it would ask on the terminal
     except Exception as error:
         raise InputError(
             f"{where}: the tokenizer of '{name}' cannot be loaded: {first_line(error)}. Right: a folder with "

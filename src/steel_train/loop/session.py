@@ -32,6 +32,7 @@ from steel_train.models.load import (
     packs,
     uses_bf16,
 )
+from steel_train.models.weights import check_adapter, load_full
 from steel_train.preflight.inspect import Question, inspect, stop_at_faults
 from steel_train.preflight.print import print_report
 from steel_train.say import say, write_json
@@ -105,9 +106,18 @@ class Session:
         base = describe_base(model, self.settings, self.recipe.path)
         self._write_run(base)
         trainer = self._trainer(model, base, stop)
+        if checkpoint is not None:
+            self._check(checkpoint, trainer.model)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if not stop and self.main:
             self._finish()
+
+    def _check(self, checkpoint: Path, model: Any) -> None:
+        """Refuse to go on from weights that are not those of the model: the trainer would leave out what is missing."""
+        if self.settings.uses_lora:
+            check_adapter(model, checkpoint)
+        else:
+            load_full(checkpoint, device_map="meta")
 
     def _start(self) -> Path | None:
         """Return the checkpoint to go on from, with the log wound back to it."""

@@ -2,7 +2,8 @@
 
 `convert`: the published Steel-LLM. Its config says `model_type = "qwen2"` and points to Python files beside the
 weights; loaded as it stands, a Qwen2 model would be built and every expert's weight dropped. The weights' names and
-values are kept; only the config changes, and `.bin` files become safetensors. `merge_adapter`: a LoRA checkpoint, whose
+values are kept; only the config changes, and `.bin` files become safetensors. Of any other model or adapter whose
+weights are a pickle it makes safetensors, which is all that the loader reads. `merge_adapter`: a LoRA checkpoint, whose
 base lies elsewhere.
 """
 
@@ -11,8 +12,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError, first_line, nearest
+from steel_data.errors import InputError, nearest
 from steel_data.files import replaced_folder
+from steel_train.models.weights import base_of, load_adapter, load_full, read_config
 from steel_train.say import write_json
 
 # what belongs to remote code or to one machine's loading, not to the model
@@ -22,22 +24,53 @@ NOT_COPIED = ("config.json", "model.safetensors.index.json", "pytorch_model.bin.
 
 
 def convert(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write a loadable copy of the checkpoint `folder` to `out` (default: `<folder>-steel`) and return its path.
+    """Write a loadable copy of the checkpoint `folder` to `out` and return its path.
 
-    The copy loads with `AutoModelForCausalLM.from_pretrained` after `import steel_train.models.steel`. Raises
-    InputError when `folder` is no Steel checkpoint, when weights are missing, unknown or of another shape, and when
-    `out` exists. Needs room for one copy of the weights; one weight file is in memory at a time.
+    `folder`: a published Steel-LLM (`out`: by default `<folder>-steel`), or any model or adapter of which the weights
+    are `.bin` files (`<folder>-safetensors`). The copy loads with `AutoModelForCausalLM.from_pretrained` after
+    `import steel_train.models.steel`. Raises InputError when `folder` is neither, when weights are missing, unknown or
+    of another shape, and when `out` exists. Needs room for one copy of the weights; of a Steel-LLM one weight file is
+    in memory at a time.
     """
     folder = Path(folder)
-    out = Path(out) if out is not None else folder.with_name(f"{folder.name}-steel")
+    pickled = _is_pickled(folder)
+    out = Path(out) if out is not None else folder.with_name(f"{folder.name}-{'safetensors' if pickled else 'steel'}")
     if out.exists():
         raise InputError(f"{out}: exists already. Right: another output folder, or remove it first.")
+    if pickled:
+        return _unpickled(folder, out)
     settings = _settings(folder)
     files = _weight_files(folder)
     with replaced_folder(out) as fresh:
         _write_weights(files, _expected_shapes(folder, settings), fresh)
         write_json(fresh / "config.json", settings)
         for source in (path for pattern in BESIDE for path in folder.glob(pattern) if path.name not in NOT_COPIED):
+            shutil.copyfile(source, fresh / source.name)
+    return out
+
+
+def _is_pickled(folder: Path) -> bool:
+    """Return whether a folder holds a model of another kind than Steel-LLM, or an adapter, as a pickle alone."""
+    if any(folder.glob("*.safetensors")) or not any(folder.glob("*.bin")):
+        return False
+    adapter = (folder / "adapter_config.json").is_file()
+    return adapter or "FFN_type" not in read_config(folder / "config.json")
+
+
+def _unpickled(folder: Path, out: Path) -> Path:
+    """Write the folder with its weights as safetensors. Only tensors are read: what else a pickle holds is an error."""
+    from safetensors.torch import save_file
+
+    adapter = folder / "adapter_model.bin"
+    with replaced_folder(out) as fresh:
+        if adapter.is_file():
+            read_config(folder / "adapter_config.json")
+            tensors = {name: x.contiguous() for name, x in _read(adapter).items()}
+            save_file(tensors, fresh / "adapter_model.safetensors", metadata={"format": "pt"})
+        else:
+            load_full(folder, pickled=True, dtype="auto").save_pretrained(fresh)
+        kept = (path for pattern in BESIDE for path in folder.glob(pattern) if not path.name.endswith(".index.json"))
+        for source in kept:
             shutil.copyfile(source, fresh / source.name)
     return out
 
@@ -53,20 +86,19 @@ def merge_adapter(checkpoint: Path, out: Path | None = None) -> Path:
     if target.exists():
         raise InputError(f"{target}: is there already. Right: another --out.")
     import torch
-    from peft import AutoPeftModelForCausalLM
     from transformers import AutoTokenizer
 
-    try:
-        model = AutoPeftModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{checkpoint}: cannot be loaded with its base: {first_line(error)}.") from None
-    said = json.loads((checkpoint / "steel.json").read_text(encoding="utf-8"))
+    base = base_of(checkpoint)
+    model = load_adapter(load_full(base, dtype=torch.float32), checkpoint)
     of_the_adapter = ("files", "weights_sha256", "state_sha256", "window")
     with replaced_folder(target) as fresh:
         model.merge_and_unload().save_pretrained(fresh)
-        AutoTokenizer.from_pretrained(checkpoint).save_pretrained(fresh)
-        merged = {key: value for key, value in said.items() if key not in of_the_adapter}
-        write_json(fresh / "steel.json", merged | {"merged_from": checkpoint.name})
+        tokenizer = checkpoint if (checkpoint / "tokenizer_config.json").is_file() else base
+        AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False).save_pretrained(fresh)
+        if (checkpoint / "steel.json").is_file():  # an adapter of another trainer has none
+            said = read_config(checkpoint / "steel.json")
+            merged = {key: value for key, value in said.items() if key not in of_the_adapter}
+            write_json(fresh / "steel.json", merged | {"merged_from": checkpoint.name})
     return target
 
 

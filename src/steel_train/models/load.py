@@ -11,6 +11,7 @@ import xxhash
 
 from steel_data.errors import InputError, first_line, nearest
 from steel_train.models.attention import ATTENTION, register_attention
+from steel_train.models.weights import check_folder, load_full
 from steel_train.settings import Lora, Settings
 
 # Layers whose output depends on the rest of a row in ways that no mask can undo: padding or packing would change it.
@@ -54,9 +55,32 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
         return _config_of_table(settings.model, recipe, vocabulary)
     name = resolve(settings.model, recipe)
     try:
-        return AutoConfig.from_pretrained(name)
+        if Path(name).is_dir():
+            check_folder(Path(name))
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except InputError as error:
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {error}") from None
     except Exception as error:
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
+
+
+def check_model(settings: Settings, recipe: Path) -> None:
+    """Check the base of a run before a row is read: its configuration, and every tensor by name and shape.
+
+    No weight is read. Raises InputError. A hub id is looked at when it is loaded.
+    """
+    if isinstance(settings.model, dict):
+        return
+    name = resolve(settings.model, recipe)
+    if Path(name).is_dir():
+        _strictly(settings, recipe, name, device_map="meta")
+
+
+def _strictly(settings: Settings, recipe: Path, name: str, **options: Any) -> Any:
+    try:
+        return load_full(name, **options)
+    except InputError as error:
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {error}") from None
 
 
 def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> Any:
@@ -80,7 +104,10 @@ def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> An
 
 
 def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed: int) -> Any:
-    """Return the model in float32, its attention fit for packed rows if `packed`. Raises InputError."""
+    """Return the model in float32, its attention fit for packed rows if `packed`; a base is loaded strictly.
+
+    Raises InputError.
+    """
     from transformers import AutoModelForCausalLM, set_seed
     from transformers.utils.import_utils import is_flash_attn_2_available
 
@@ -88,12 +115,11 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
     able = torch.cuda.is_available() and is_flash_attn_2_available()
     attention = "sdpa" if not packed else "flash_attention_2" if able else ATTENTION
     options = {"attn_implementation": attention, "dtype": torch.float32}
-    name = None if isinstance(settings.model, dict) else resolve(settings.model, recipe)
+    if not isinstance(settings.model, dict):
+        return _strictly(settings, recipe, resolve(settings.model, recipe), **options)
     try:
-        if name is None:
-            set_seed(seed)
-            return AutoModelForCausalLM.from_config(config, **options)
-        return AutoModelForCausalLM.from_pretrained(name, **options)
+        set_seed(seed)
+        return AutoModelForCausalLM.from_config(config, **options)
     except Exception as error:
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
 

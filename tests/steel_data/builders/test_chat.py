@@ -107,7 +107,7 @@ def test_trim_cuts_a_greeting_and_an_open_question() -> None:
 @pytest.mark.parametrize("name", layouts())
 def test_the_columns_that_are_read_are_those_that_change_the_record(name: str) -> None:
     row = orjson.loads(layouts()[name].row)
-    read = columns_read(tuple({**row, "extra": 1, "score": 2}))
+    read = columns_read(tuple({**row, "extra": 1, "score": 2}), {})
     assert read <= set(row) and "extra" not in read
     for column in row.keys() - read:
         assert chat({**row, column: "other"}) == chat(row)

@@ -93,4 +93,8 @@ def test_an_overlap_is_shown_around_the_item(result: Result) -> None:
     assert (overlap["name"], overlap["rows"], overlap["found"]) == ("own", 1, 1)
     (row,) = overlap["examples"]
     assert row["witness_id"] == "own/test/own/00000" and QUESTION in row["item"].text
-    assert row["turns"][0].text.startswith("… ") and QUESTION in row["turns"][0].text  # 1,200 characters into the row
+    turn, item = row["turns"][0], row["item"]
+    assert turn.text.startswith("… ") and QUESTION in turn.text  # 1,200 characters into the row
+    assert (
+        turn.text[turn.shared].startswith(QUESTION.rstrip("？。")) and QUESTION.rstrip("？。") in item.text[item.shared]
+    )

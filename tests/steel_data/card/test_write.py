@@ -98,7 +98,7 @@ def test_hostile_text_is_only_text_in_markdown(hostile: Result) -> None:
     assert [t.info for t in tokens if t.type == "fence"].count("toml") == 1
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
     columns = [len(row) for row in _tables(tokens)]
-    assert set(columns) <= {2, 3, 6, 7}  # no cell was split by a pipe in a name
+    assert set(columns) <= {2, 3, 4, 6, 7}  # no cell was split by a pipe in a name
 
 
 def _tables(tokens: list[Any]) -> list[list[str]]:
@@ -188,7 +188,7 @@ path = "b.jsonl"
 def _pairs(make: Make, root: Path, text: str, clusters: int) -> Result:
     """Build `clusters` clusters of three rows and one of eight; one row is an item of the benchmark."""
     question = "水磨坊里第三只石磨每小时能磨出多少斤面粉才够全村人吃"
-    write_jsonl(root / "own.jsonl", [{"question": question + text, "answer": "十斤"}])
+    write_jsonl(root / "own.jsonl", [{"question": question + text[:40], "answer": "十斤"}])
     rows = [
         {"instruction": f"{row['instruction']}{text}{i}", "output": row["output"]}
         for i, row in enumerate(chat_rows(clusters))

@@ -113,6 +113,12 @@ def test_contaminated_row_shows_the_item(mixture: Path) -> None:
     assert [f.row["origin_row"] for f in by_item.found] == [11]
 
 
+def test_what_row_and_item_share_is_printed_as_each_has_it(mixture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_answer(ask(mixture, "a.jsonl:11"))
+    out = capsys.readouterr().out
+    assert "shared, as user has it:" in out and "shared, as the item has it:" in out
+
+
 def test_items_are_told_with_dose_and_copies_or_not_drawn(mixture: Path) -> None:
     truth = pl.read_parquet(mixture / "truth.parquet")
     for row in truth.iter_rows(named=True):

@@ -1,5 +1,6 @@
 """Decontamination: what holds an item is found whatever its dress; what only looks like one is not flagged."""
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -89,7 +90,17 @@ def test_every_item_is_found_in_every_dress(index: Index, form: str) -> None:
 
 
 def test_a_long_question_is_found_without_its_options(index: Index) -> None:
-    assert found(index, CRAB[0], f"请回答：{KILN[0]}？", ENGLISH[0], FREE[0]) == [0, 1, 6, 5]
+    assert found(index, f"请回答：{CRAB[0]}？", f"{KILN[0]}？", ENGLISH[0], FREE[0]) == [0, 1, 6, 5]
+
+
+def test_a_long_question_alone_must_be_there_to_its_end_where_it_asks(index: Index) -> None:
+    source = "据记载，河边的老人在雨季之前把渔网挂在第三棵柳树上，等到水位退去再一一收回"
+    index = index_of(
+        ["b/test/s/0"], [item(f"{source}。这段材料说明", ("水位可测", "柳树耐涝", "渔网贵重", "老人谨慎"))]
+    )
+    assert found(index, f"{source}。这段材料说明什么", f"{source}。据此写一篇作文。", asked("下列记载可信的是", [source, "乙"])) == [
+        0, None, None,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [0, 1, 6])
@@ -100,15 +111,83 @@ def test_an_edited_item_is_found(index: Index, number: int) -> None:
     assert found(index, asked(edited, options), asked(question, [options[0] + "了", *options[1:]])) == [number] * 2
 
 
-def test_a_short_or_common_question_needs_its_options(index: Index) -> None:
-    alone = [SHORT[0], f"{SHORT[0]}什么？", STEM[0], f"{STEM[0]}{TURN}请补充选项。"]
-    assert found(index, *alone) == [None] * 4
-    assert found(index, asked(*SHORT), asked(*STEM)) == [2, 4]
+def test_a_short_question_counts_as_a_whole_turn_or_with_its_options(index: Index) -> None:
+    talk = "色彩是光的性质。" * 8
+    inside = [
+        f"{SHORT[0]}什么？",
+        f"{talk}{SHORT[0]}什么，书上都有。{talk}",
+        f"{talk}宋代汝窑瓷器的天青釉色主要来自哪种元素，尚无定论",
+    ]
+    assert found(index, *inside) == [None] * 3
+    assert (
+        found(index, f"{SHORT[0]}：", f"{talk}{TURN}{SHORT[0]}", asked(*SHORT), f"{talk}\n{asked(*SHORT)}\n{talk}")
+        == [2] * 4
+    )
+
+
+def test_text_on_the_topic_is_no_item() -> None:
+    # public bug report: instruct rows dropped since their answers begin as a stem does
+    items = [
+        item("贝多芬的第九交响曲是", ("《田园》", "《合唱》", "《英雄》", "《命运》")),
+        item("第一次世界大战开始的时间是", ("1940", "1939", "1910", "1914")),
+        item("淋巴结肿大的原因有", ("感染", "结核", "外伤", "肿瘤")),
+    ]
+    index = index_of([f"b/test/s/{i}" for i in range(3)], items)
+    rows = [
+        f"描述贝多芬的第九交响曲。{TURN}贝多芬的第九交响曲是一部不朽的作品，完成于 1824 年，末乐章是《欢乐颂》。",
+        f"一战是哪一年开始的？{TURN}第一次世界大战开始的时间是 1914 年。",
+        f"淋巴结肿大有哪些原因{TURN}淋巴结肿大的原因有很多：感染、结核、传染性单核细胞增多症等都可能。",
+    ]
+    assert found(index, *rows) == [None] * 3
+    assert found(index, *(asked(x.question, x.options) for x in items)) == [0, 1, 2]
+
+
+def test_a_term_is_no_question() -> None:
+    index = index_of(
+        ["b/test/s/0"], [item("鼓室", ("下壁为乳突壁", "内侧壁为迷路壁", "前壁为鼓膜", "外侧壁为颈静脉壁"))]
+    )
+    assert found(index, f"中耳由什么组成{TURN}鼓室", asked("鼓室", index.options[0])) == [None, 0]
+
+
+def test_a_common_question_needs_its_options_even_as_a_whole_turn(index: Index) -> None:
+    assert found(index, STEM[0], f"{STEM[0]}{TURN}请补充选项。", asked(*STEM)) == [None, None, 4]
 
 
 def test_a_question_without_options_that_is_a_whole_turn_counts_however_short() -> None:
     index = index_of(["b/test/s/0", "b/test/s/1"], [item("几点了？", ()), item("地球绕太阳一周的时间叫做什么？", ())])
     assert found(index, f"几点了？{TURN}三点。", "请问现在几点了？先告诉我。") == [0, None]
+
+
+WORDY = (
+    "Which layer of the old harbour wall was laid before the great flood of the northern valley?",
+    ("The granite blocks below the customs house", "The brick arches facing the western pier",
+     "The timber piles under the fish market", "The clay bank behind the lighthouse"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("rate", "least"), [(0.02, 97), (0.05, 92)])
+@pytest.mark.parametrize("number", [0, len(ITEMS)])
+def test_edited_copies_are_found_in_both_languages(number: int, rate: float, least: int) -> None:
+    everything = [*ITEMS, WORDY, *OTHERS]
+    index = index_of([f"b/test/s/{i:05d}" for i in range(len(everything))], [item(q, o) for q, o in everything])
+    draw = random.Random(14)
+
+    def edited(text: str) -> str:
+        letter = "aeinorst" if number else "的一是在不了"
+        return "".join(
+            draw.choice([draw.choice(letter), "", c + draw.choice(letter)]) if draw.random() < rate else c for c in text
+        )
+
+    question, options = everything[number]
+    rows = [asked(edited(question), [edited(option) for option in options]) for _ in range(100)]
+    assert found(index, *rows).count(number) >= least
+
+
+def test_a_changed_number_makes_another_option() -> None:
+    question = "某厂购入一台设备，增值税税额为多少万元才符合规定"
+    index = index_of(["b/test/s/0"], [item(question, ("100万元", "200万元", "300万元", "400万元"))])
+    rows = [["150万元", "250万元", "350万元", "450万元"], ["400万元", "300万元", "200万元", "100万元"]]
+    assert found(index, *(asked(question, options) for options in rows)) == [None, 0]
 
 
 def test_same_stem_with_other_options_is_another_item(index: Index) -> None:
@@ -149,7 +228,8 @@ def test_a_run_of_numbers_must_stand_there_as_a_run(index: Index) -> None:
 def test_numbers_scattered_over_a_row_are_not_the_run() -> None:
     index = index_of(["b/test/s/0"], [item("1，4，9，16，25，36，49，64，____", ())])
     scattered = "1 4 9 乙 4 9 16 丙 9 16 25 丁 16 25 36 戊 25 36 49 己 36 49 64"
-    assert found(index, scattered, f"接着写：1, 4, 9, 16, 25, 36, 49, 64, ？{TURN}81") == [None, 0]
+    assert found(index, scattered, f"1, 4, 9, 16, 25, 36, 49, 64, ？{TURN}81") == [None, 0]
+    assert found(index, "1, 4, 9, 16, 25, 36, 49, 65") == [None]  # another digit, another question
 
 
 def test_options_that_were_all_edited_a_little_are_still_the_options() -> None:

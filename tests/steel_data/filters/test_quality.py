@@ -11,7 +11,8 @@ from tests.steel_data.toys import write_jsonl
 
 from steel_data.build import Result
 from steel_data.errors import InputError
-from steel_data.filters.quality import CHECKS, Quality, faults
+from steel_data.filters.quality import CHECKS, Quality, faults, sampled
+from steel_data.row.table import table
 
 Make = Callable[..., Result]
 SCHEMA = {"messages": pl.String, "kind": pl.String, "note": pl.String}
@@ -209,3 +210,25 @@ def test_a_check_that_there_is_not_is_refused() -> None:
 def test_no_row_and_rows_without_messages() -> None:
     assert faults(pl.DataFrame(schema=SCHEMA)).shape == (0, len(CHECKS))
     assert faults(pl.DataFrame({name: [None] for name in SCHEMA}, schema=SCHEMA)).row(0) == (False,) * len(CHECKS)
+
+
+def test_a_sample_is_drawn_by_the_hash_that_an_id_is() -> None:
+    """The same rows whatever chunk they stand in; a larger share holds the smaller one; what has no id is not looked at."""
+    text = '[{"role":"user","content":"问"},{"role":"assistant","content":"<p>答</p>"}]'
+    rows = [{"id": f"{i:02x}{'0' * 30}", "messages": text, "kind": "chat"} for i in range(256)]
+    records = table([*rows, {"kind": "chat"}])
+    for share, looked in ((1.0, 256), (0.5, 128), (0.25, 64)):
+        found = sampled(records, share).to_list()
+        assert found == ["html"] * looked + [None] * (257 - looked)
+    assert sampled(records[100:120], 0.42).to_list() == sampled(records, 0.42).to_list()[100:120]
+
+
+def test_what_is_left_is_counted_without_the_filter_too(make: Make, tmp_path: Path) -> None:
+    rows = [{"instruction": f"问{i}", "output": "<p>答</p>" if i < 3 else "答"} for i in range(8)]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    source = '[source.a]\npath = "a.jsonl"\n'
+    without, asked = make(source), make(source + 'filters = [{ use = "quality" }]\n', name="asked")
+    assert without.manifest["quality"]["a"] == {"rows": 8, "found": {**dict.fromkeys(CHECKS, 0), "html": 3}}
+    assert "| `html` | 0 | 3 | `a` 3 |" in (without.folder / "card.md").read_text(encoding="utf-8")
+    assert asked.manifest["quality"]["a"] == {"rows": 5, "found": dict.fromkeys(CHECKS, 0)}
+    assert "| `html` | 3 | 0 |  |" in (asked.folder / "card.md").read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ _NARROW = {
     "origin_row": pl.Int64, "part": pl.Int32, "id": pl.String, "kind": pl.Categorical, "benchmark": pl.Categorical,
     "item": pl.String, "dose": pl.Int32, "chars": pl.Int32, "note": pl.Categorical, "language": pl.Categorical,
     "tokens": pl.Int32, "step": pl.Categorical, "reason": pl.Categorical,
+    "quality": pl.Categorical,
 }  # fmt: skip
 
 

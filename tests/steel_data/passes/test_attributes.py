@@ -67,7 +67,7 @@ def test_what_was_made_is_found_again_and_read_narrow(tmp_path: Path, monkeypatc
     first = stage(job(tmp_path, *steps), records())
     first.measure_step(0, steps[0])
     first.measure_for_plan()
-    assert first.narrow.columns == [*NARROW, "meta"]
+    assert first.narrow.columns == [*NARROW, "meta", "unread"]
     read: list[tuple[str, list[str] | None]] = []
     real = pl.read_parquet
     monkeypatch.setattr(
@@ -79,7 +79,7 @@ def test_what_was_made_is_found_again_and_read_narrow(tmp_path: Path, monkeypatc
     assert again.reasons([(0, steps[0])]).equals(first.reasons([(0, steps[0])]))
     assert again.attributes == first.attributes
     assert len(read) == len({file for file, _ in read}) == 4  # records, language, tokens, pattern; no duplicate bands
-    assert dict(read)[str(again.place)] == [*NARROW, "meta"]
+    assert dict(read)[str(again.place)] == [*NARROW, "meta", "unread"]
 
 
 def test_the_first_step_that_a_row_fails_is_named(tmp_path: Path) -> None:

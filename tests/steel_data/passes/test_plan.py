@@ -40,6 +40,13 @@ def test_the_first_of_equal_rows_stays_and_is_the_witness(tmp_path: Path) -> Non
     assert sources[0].narrow == []  # taken away: it would be in memory twice
 
 
+def test_rows_in_which_there_is_nothing_to_compare_are_not_alike(tmp_path: Path) -> None:
+    """`exact` is 0 where the text that `on` names is empty."""
+    rows = [{"exact": 0}, {"exact": 0}, {"exact": 7}, {"exact": 7}]
+    plan = decide(recipe(tmp_path, [EXACT]), [source(tmp_path, "a", rows, steps=[EXACT])])
+    assert list(verdicts(plan).values()) == [None, None, None, "dedup:exact"]
+
+
 def test_decontamination_precedes_dedup_whatever_their_order(tmp_path: Path) -> None:
     """The row that would win a cluster falls first, so that the next one wins and none is lost to a row that is gone."""
     steps = [EXACT, CLEAN]

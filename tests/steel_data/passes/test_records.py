@@ -97,6 +97,32 @@ def test_an_edit_changes_rows_that_pass_and_sees_the_mixtures_columns(tmp_path: 
     assert edit(tmp_path, "return 'rude'", [True], kind="injected")["reason"].to_list() == [None]
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "error"),
+    [
+        ("record['messages'] = []", "empty", None),
+        ("record['messages'].reverse()", "roles", "turn 0 is assistant, first"),
+        ("record['messages'].pop()", "roles", "the last turn is user"),
+        ("record['messages'].insert(0, record['messages'][0])", "roles", "turn 1 is user, behind user"),
+        ("record['messages'][1]['mood'] = 'x'", "record", "a message with 'mood'"),
+        ("record['messages'][1]['content'] = None", "record", "a record without messages"),
+        ("record['messages'][1]['tool_calls'] = 'f'", "record", "a message whose tool_calls are 'f'"),
+        ("record['meta'] = {'a': 1}", "record", "a record whose meta is"),
+        ("record['score'] = 1", "record", "a record with 'score'"),
+        ("record['kind'] = 'talk'", "record", "a record of kind 'talk'"),
+        ("record['messages'][1]['content'] = '\\ud800'", "surrogate", "not valid Unicode"),
+    ],
+)
+def test_an_edit_that_leaves_no_conversation_is_a_counted_drop(
+    code: str, reason: str, error: str | None, tmp_path: Path
+) -> None:
+    frame = edit(tmp_path, f"{code}; return record", [True, False])
+    assert frame.select("step", "reason").rows() == [("own:edit", f"own:edit:{reason}"), (None, None)]
+    assert error is None or error in frame["error"][0]
+    assert orjson.loads(frame["messages"][0]) == TURNS  # as it was before the edit
+    assert frame["id"][0] == "0"
+
+
 @pytest.mark.parametrize("code", ["return None", "return ''", "return True"])
 def test_an_edit_returns_the_record_or_a_reason(code: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.jsonl row 0: filter 'own:edit' returned .* Right: the record, or a"):

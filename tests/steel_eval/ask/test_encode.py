@@ -1,5 +1,7 @@
 """Continuation ids come from the full string; what cannot be encoded faithfully is refused or counted."""
 
+import copy
+
 import pytest
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
@@ -8,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from steel_data.errors import InputError
-from steel_eval.ask.encode import context_text, encode_prompts
+from steel_eval.ask.encode import context_text, encode_prompts, opened_thought
 from steel_eval.ask.prompts import build_prompts, load_preset
 from steel_eval.ask.tasks import load_task
 
@@ -112,3 +114,20 @@ def test_a_prompt_longer_than_the_context_follows_the_stated_rule(asked, toy_tok
     if name == "cmmlu":
         assert 0 < len(encoded.prompts[0].shots) < 5
         assert encoded.truncated == 0
+
+
+def test_likelihoods_inside_an_opened_thought_are_refused(asked, toy_tokenizer):
+    preset, prompts = asked[0]("steel-likelihood")
+    thinking = copy.deepcopy(toy_tokenizer)
+    thinking.chat_template += "{% if add_generation_prompt %}<think>\n{% endif %}"
+    with pytest.raises(InputError, match=r"opens a thought \(<think>\).*--thinking off"):
+        encode_prompts(thinking, preset, prompts, 4096)
+    thinking.chat_template = (
+        toy_tokenizer.chat_template + "{% if add_generation_prompt %}<think>\n\n</think>\n{% endif %}"
+    )
+    assert encode_prompts(thinking, preset, prompts, 4096).requests
+    assert (opened_thought("答案<think>\n"), opened_thought("<think>在想</think>"), opened_thought("a")) == (
+        "<think>",
+        "",
+        "",
+    )

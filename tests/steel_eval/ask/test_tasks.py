@@ -1,13 +1,14 @@
 """Benchmarks from folders, zips and parquet files; bad files are named, with the place."""
 
 import zipfile
+from dataclasses import replace
 
 import polars as pl
 import pytest
 from tests.steel_eval import toys
 
 from steel_data.errors import InputError
-from steel_eval.ask.tasks import is_local, load_task
+from steel_eval.ask.tasks import is_local, limited, load_task
 
 HEADER = ["", "Question", "A", "B", "C", "D", "Answer"]
 
@@ -121,6 +122,20 @@ def test_other_names_are_for_lm_eval(toy_data):
 def test_our_own_names_are_never_fetched_from_elsewhere(tmp_path, name):
     with pytest.raises(InputError, match=r"here\. Right: --data with"):
         is_local(name, tmp_path)
+
+
+def test_a_smaller_part_lies_inside_a_larger_one_whatever_the_order(toy_data):
+    task = load_task("cmmlu", toy_data)
+    names = [{i.item for i in limited(task, n).items["agronomy"]} for n in (3, 7)]
+    assert len(names[0]) == 3 and len(names[1]) == 7 and names[0] < names[1]
+    turned = replace(task, items={s: items[::-1] for s, items in task.items.items()})
+    assert {i.item for i in limited(turned, 3).items["agronomy"]} == names[0]
+    assert [i.row for i in limited(task, 7).items["agronomy"]] == sorted(
+        i.row for i in limited(task, 7).items["agronomy"]
+    )
+    assert limited(task, 12) is task and limited(task, None) is task  # nothing is lost, nothing is marked
+    part = limited(task, 3)
+    assert (part.limit, part.whole) == (3, 24) and part.data_sha256 != task.data_sha256
 
 
 def test_published_sizes_are_known(toy_data, tmp_path, monkeypatch):

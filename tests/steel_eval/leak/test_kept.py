@@ -10,7 +10,7 @@ from steel_data.errors import InputError
 from steel_eval.leak import kept
 from steel_eval.leak.kept import How, check_tokenizer, code_fingerprint, key_of, measured
 from steel_eval.leak.measure import Texts, measure
-from steel_eval.models import load
+from steel_eval.models import Opening, load
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,7 @@ TEXTS = {
 }
 HOW = {
     "the number type": {"dtype": "bfloat16"},
+    "how it is opened": {"opening": Opening(trust_remote_code=True)},
     "the device": {"device": "cuda:1"},  # `auto` is another type there
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
+from peft import LoraConfig, get_peft_model
 from typer.testing import CliRunner
 
 from steel_data.errors import InputError
@@ -15,6 +16,7 @@ from steel_eval.leak.judge import as_items
 from steel_eval.leak.kept import How
 from steel_eval.leak.measure import MEASURES
 from steel_eval.leak.rates.calibrate import Pair, calibrate
+from steel_eval.models import load
 
 
 def leak(lab, out, model, *more):
@@ -118,3 +120,12 @@ def test_no_controls_and_wrong_words_are_refused(lab, tmp_path):
         leak(lab, tmp_path, lab.model, "--form", "prose")
     with pytest.raises(InputError, match="no controls"):
         leak(lab, tmp_path, lab.model, "--control", "cmmlu")
+
+
+def test_an_adapter_whose_base_was_moved_lies_on_the_base_that_is_named(lab, tmp_path):
+    adapted = get_peft_model(load(lab.base).model, LoraConfig(r=2, target_modules=["q_proj"]))  # computes as its base
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    file = tmp_path / "adapter/adapter_config.json"
+    file.write_bytes(orjson.dumps(orjson.loads(file.read_bytes()) | {"base_model_name_or_path": "moved/away/from"}))
+    _, about, _ = leak(lab, tmp_path / "out", tmp_path / "adapter", "--permute", "0")
+    assert all(f["excess"] == pytest.approx(0, abs=1e-6) for f in about["findings"])

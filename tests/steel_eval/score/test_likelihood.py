@@ -1,5 +1,7 @@
 """Shared prefixes change the cost and nothing else; what cannot share is found out and scored plainly."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,14 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from steel_eval.ask.trie import Request, make_plan
 from steel_eval.score import likelihood as scorer
-from steel_eval.score.likelihood import prefix_sharing, score_plan, score_requests
+from steel_eval.score.likelihood import (
+    Partial,
+    Sharing,
+    prefix_sharing,
+    score_passes,
+    score_plan,
+    score_requests,
+)
 
 
 def requests(vocabulary: int, n: int = 20, stem: int = 60) -> list[Request]:
@@ -141,3 +150,25 @@ def test_logits_are_made_only_where_a_token_is_scored(toy_model):
     score_plan(toy_model, plan, asked, sharing)
     handle.remove()
     assert sum(rows) == len(set(plan.pair_node_E.tolist())) < plan.forwarded_tokens / 3
+
+
+@pytest.mark.parametrize("roots", [1, 3])
+@pytest.mark.parametrize("kind", ["shared", "plain"])
+def test_what_goes_on_after_a_kill_is_bit_for_bit_what_never_stopped(toy_model, kind, roots, monkeypatch):
+    """Other shapes round otherwise, so the passes that hold the cached path are made again as they were, and no other."""
+    monkeypatch.setattr(scorer, "CPU_BUDGET", 24)
+    asked = requests(420, n=8, stem=30)
+    asked = [Request([i % roots, *r.tokens], r.start + 1) for i, r in enumerate(asked)]
+    plan, sharing = make_plan(asked), Sharing(kind == "shared")
+    whole = Partial.none(len(asked))
+    before = [copy.deepcopy(s) for s in score_passes(toy_model, plan, asked, sharing, whole)]
+    assert len(before) > 8 and whole.done.all()
+    assert np.array_equal(whole.logprob, score_plan(toy_model, plan, asked, sharing).logprob)
+    passes = []
+    monkeypatch.setattr(scorer, "_forward", lambda *a, real=scorer._forward: passes.append(1) or real(*a))
+    for state in before:
+        left, made = len(before) - state.passes, len(passes)
+        for _ in score_passes(toy_model, plan, asked, sharing, state):
+            pass
+        assert np.array_equal(state.logprob, whole.logprob) and np.array_equal(state.greedy, whole.greedy)
+        assert kind == "plain" or len(passes) - made <= left + 6

@@ -11,8 +11,8 @@ import torch
 from tests.steel_eval import toys
 
 from steel_eval.ask.encode import Tokenised, make_units
-from steel_eval.ask.tasks import load_task
-from steel_eval.models import checkpoint_fingerprint, load
+from steel_eval.ask.tasks import limited, load_task
+from steel_eval.models import checkpoint_fingerprint, load, switched
 from steel_eval.score import results
 from steel_eval.score.generate import how_written
 from steel_eval.score.likelihood import prefix_sharing
@@ -36,9 +36,10 @@ class Asked:
     def __init__(self, data, loaded):
         self.data, self.name, self.subject, self.preset, self.shots = data, "cmmlu", "agronomy", "lm-eval", 2
         self.loaded, self.tokenizer, self.context, self.how = copy.copy(loaded), toys.tokenizer(), 2048, "likelihood"
+        self.limit = self.room = None
 
     def unit(self):
-        units = make_units(load_task(self.name, self.data), self.preset, self.shots)
+        units = make_units(limited(load_task(self.name, self.data), self.limit), self.preset, self.shots, self.room)
         return next(u for u in units if u.subject == self.subject)
 
     def key(self):
@@ -88,6 +89,8 @@ CHANGES = {
     "the name of a task": lambda asked, _: setattr(asked, "name", "cmmlu/agronomy"),
     "the subject": lambda asked, _: setattr(asked, "subject", "ethnology"),
     "the number type": lambda asked, _: setattr(asked.loaded, "model", copy.deepcopy(asked.loaded.model).bfloat16()),
+    "a part of the questions": lambda asked, _: setattr(asked, "limit", 6),
+    "a switch of the chat template": lambda asked, _: switched(asked.tokenizer, {"messages": []}),
     "the context": lambda asked, _: setattr(asked, "context", 1024),
     "rotations": lambda asked, _: setattr(asked, "how", "rotations"),
     "writing": lambda asked, _: setattr(asked, "how", how_written("hf", 16, asked.loaded)),
@@ -100,6 +103,14 @@ def test_each_input_alone_makes_another_key(data, loaded, tmp_path, what):
     before = asked.key()
     assert Asked(data, loaded).key() == before
     CHANGES[what](asked, tmp_path)
+    assert asked.key() != before
+
+
+def test_the_room_of_a_written_answer_makes_another_key(data, loaded):
+    asked = Asked(data, loaded)
+    asked.preset = "steel"
+    before = asked.key()
+    asked.room = 17
     assert asked.key() != before
 
 

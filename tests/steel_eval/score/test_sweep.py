@@ -1,6 +1,8 @@
 """`score` on checkpoints: equal to lm-eval, complete, resumable, and clear about bad models."""
 
+import contextlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,9 +14,9 @@ from tests.steel_eval import oracle, toys
 
 from steel_data.errors import InputError
 from steel_eval.ask.encode import Tokenised, make_units
-from steel_eval.ask.tasks import load_task
-from steel_eval.models import load
-from steel_eval.score import sweep
+from steel_eval.ask.tasks import limited, load_task
+from steel_eval.models import Opening, load
+from steel_eval.score import generate, likelihood, results, sweep
 from steel_eval.score.likelihood import score_requests
 from steel_eval.score.results import ANSWER_COLUMNS, likelihood_answers
 from steel_eval.score.sweep import Settings, run_sweep
@@ -117,7 +119,7 @@ def test_a_run_is_scored_step_by_step_with_weights_swapped_into_one_module(toy_d
 def test_a_killed_sweep_resumes_where_it_was(toy_data, tmp_path, monkeypatch):
     run, chosen = run_folder(tmp_path), settings(toy_data, tmp_path / "out", ("cmmlu",))
     calls = []
-    real = sweep.score_unit.__globals__["score_plan"]
+    real = sweep.score_unit.__globals__["kept_likelihoods"]
 
     def counted(*args):
         calls.append(1)
@@ -125,7 +127,7 @@ def test_a_killed_sweep_resumes_where_it_was(toy_data, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setitem(sweep.score_unit.__globals__, "score_plan", counted)
+    monkeypatch.setitem(sweep.score_unit.__globals__, "kept_likelihoods", counted)
     with pytest.raises(KeyboardInterrupt):
         list(run_sweep(str(run), chosen))
     assert len(list(run_sweep(str(run), chosen))) == 3
@@ -246,3 +248,79 @@ def test_cloze_is_decided_per_byte(toy_data):
     frame = likelihood_answers(unit, {"logprob": [row] * len(unit.prompts)})
     assert frame["prediction"][0] == "C"
     assert min(range(4), key=lambda i: -row[i]) != 2
+
+
+@pytest.mark.parametrize("preset", ["lm-eval", "steel"])
+def test_a_killed_score_goes_on_in_the_middle_of_a_subject(toy_checkpoint, toy_data, tmp_path, monkeypatch, preset):
+    monkeypatch.setattr(results, "KEEP_EVERY", 0.0)
+    monkeypatch.setattr(likelihood, "CPU_BUDGET", 64)
+    monkeypatch.setattr(generate, "CPU_TOKENS", 1500)
+
+    def asked(name):
+        more = {"max_new_tokens": 8} if preset == "steel" else {}
+        return settings(toy_data, tmp_path / name, ("cmmlu/agronomy",), (preset,), 0, **more)
+
+    done: list[int] = []
+
+    def killing(label, total, unit, before):
+        def advance(n):
+            done.append(n)
+            if sum(done) >= 8:  # of twelve questions
+                raise KeyboardInterrupt
+
+        return contextlib.nullcontext(advance)
+
+    work: list[int] = []
+    module, name, at = (generate, "write", 0) if preset == "steel" else (likelihood, "_forward", 2)
+    real = getattr(module, name)
+    size = (lambda batch: len(batch.tokens_T)) if preset == "lm-eval" else len
+    monkeypatch.setattr(module, name, lambda *a: work.append(size(a[at])) or real(*a))
+    list(run_sweep(str(toy_checkpoint), asked("whole")))
+    cost, work[:] = sum(work), []
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sweep, "progress", killing)
+        list(run_sweep(str(toy_checkpoint), asked("killed")))
+    assert 8 <= sum(done) < 12 and not (tmp_path / "killed/scores.json").exists()
+    first, work[:] = sum(work), []
+    list(run_sweep(str(toy_checkpoint), asked("killed")))
+    for name in ("answers.parquet", "scores.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    # what was asked is not asked again, but for the passes that hold the prefix which all questions share
+    assert sum(work) + first == cost if preset == "steel" else sum(work) < 0.7 * cost
+
+
+def test_a_part_of_the_questions_is_marked_and_kept_apart(toy_checkpoint, toy_data, tmp_path):
+    task = load_task("cmmlu", toy_data)
+    part = replace(settings(toy_data, tmp_path, ("cmmlu",)), tasks=[limited(task, 5)])
+    row = scores_of(toy_checkpoint, part)["tasks"]["cmmlu"]
+    assert (row["n"], row["limit"], row["of"]) == (10, 5, 24)
+    whole = scores_of(toy_checkpoint, replace(part, tasks=[task]))["tasks"]["cmmlu"]  # through the same store
+    assert (whole["n"], whole["limit"], whole["of"]) == (24, None, 24)
+    assert row["data_sha256"] != whole["data_sha256"]  # so `compare` refuses the two
+
+
+def test_an_adapter_takes_another_base_and_a_runs_tokenizer(toy_data, tmp_path):
+    base = toys.save(tmp_path / "base")
+    get_peft_model(load(base).model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(
+        str(tmp_path / "run/checkpoint-3")
+    )
+    (tmp_path / "base").rename(tmp_path / "moved")
+    toys.tokenizer().save_pretrained(tmp_path / "run")
+    for file in (tmp_path / "moved").glob("tokenizer*"):
+        file.unlink()
+    part = settings(toy_data, tmp_path / "out", ("cmmlu/agronomy",))
+    with pytest.raises(InputError, match=r"its base model .* is not there"):
+        list(run_sweep(str(tmp_path / "run"), part))
+    opened = replace(part, opening=Opening(base=str(tmp_path / "moved")))
+    ((_, found),) = run_sweep(str(tmp_path / "run"), opened)
+    assert found["lm-eval"]["opened"] == {"base": str(tmp_path / "moved")}
+    with pytest.raises(InputError, match="is a whole model"):
+        load(tmp_path / "moved", how=Opening(base=str(tmp_path / "moved")))
+
+
+def test_a_token_that_the_model_does_not_know_is_one_line(toy_data, tmp_path):
+    folder = toys.save(tmp_path / "model")
+    toys.model(300).save_pretrained(folder)
+    for preset in ("lm-eval", "steel"):
+        with pytest.raises(InputError, match=r"gives the id \d+, its model has 300 rows"):
+            list(run_sweep(str(folder), settings(toy_data, tmp_path / preset, ("cmmlu",), (preset,))))

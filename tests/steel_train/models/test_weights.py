@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from steel_data.errors import InputError
-from steel_train.models.weights import adapter_shapes, load_adapter, load_full
+from steel_train.models.convert import convert
+from steel_train.models.weights import adapter_shapes, base_of, load_adapter, load_full
 
 SMALL = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -166,3 +167,76 @@ def test_a_folder_without_an_adapter_is_one_line(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
     with pytest.raises(InputError, match="no adapter_model"):
         adapter_shapes(tmp_path)
+
+
+def test_a_pickle_is_refused_and_convert_makes_it_readable(whole, base, tmp_path):
+    model = load_full(whole)
+    shutil.copytree(whole, tmp_path / "m")
+    (tmp_path / "m/model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "m/pytorch_model.bin")
+    with pytest.raises(InputError, match=r"a pickle \(pytorch_model\.bin\).*steel_train convert"):
+        load_full(tmp_path / "m")
+    made = convert(tmp_path / "m")
+    assert made == tmp_path / "m-safetensors"
+    assert torch.equal(logits(load_full(made)), logits(model))
+    folder = adapter(base, tmp_path / "a")
+    before = logits(load_adapter(load_full(base), folder))
+    torch.save(load_file(folder / "adapter_model.safetensors"), folder / "adapter_model.bin")
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"adapter is a pickle .*steel_train convert"):
+        load_adapter(load_full(base), folder)
+    assert torch.equal(logits(load_adapter(load_full(base), convert(folder))), before)
+
+
+def test_an_adapter_is_no_model(base, tmp_path):
+    folder = adapter(base, tmp_path / "a")
+    with pytest.raises(InputError, match="is an adapter, not a model"):
+        load_full(folder)  # transformers itself would load its base, and the adapter on top
+
+
+def test_names_and_shapes_are_checked_without_the_weights(whole, tmp_path):
+    assert next(load_full(whole, device_map="meta").parameters()).device.type == "meta"
+    broken = edited(whole, tmp_path / "m", lambda state: state.pop("model.norm.weight"))
+    with pytest.raises(InputError, match=r"no model\.norm\.weight"):
+        load_full(broken, device_map="meta")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "cannot be read as JSON"), ('"text"', "holds a str"), ("[]", "a list")]
+)
+def test_a_configuration_that_is_none_is_named(whole, tmp_path, text, said):
+    shutil.copytree(whole, tmp_path / "m")
+    (tmp_path / "m/config.json").write_text(text)
+    with pytest.raises(InputError, match=rf"config\.json: .*{said}"):
+        load_full(tmp_path / "m")
+
+
+def test_code_beside_the_weights_runs_only_where_it_is_asked_for(whole, tmp_path, capfd):
+    folder = tmp_path / "m"
+    shutil.copytree(whole, folder)
+    config = json.loads((folder / "config.json").read_text())
+    code = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": code}))
+    (folder / "configuration_own.py").write_text(
+        "from transformers import Qwen2Config\nclass OwnConfig(Qwen2Config):\n    model_type = 'own'\n"
+    )
+    (folder / "modeling_own.py").write_text(
+        "from transformers import Qwen2ForCausalLM\nfrom .configuration_own import OwnConfig\n"
+        "class OwnForCausalLM(Qwen2ForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    with pytest.raises(InputError, match="--trust-remote-code runs it; read it first"):
+        load_full(folder)
+    assert "y/N" not in capfd.readouterr().out  # nobody is asked
+    found = load_full(folder, trust_remote_code=True)
+    assert type(found).__name__ == "OwnForCausalLM" and torch.equal(logits(found), logits(load_full(whole)))
+
+
+def test_an_adapters_base_is_found_or_named(base, tmp_path):
+    folder = adapter(base, tmp_path / "a")
+    said = json.loads((folder / "adapter_config.json").read_text())
+    for name, found in ((str(base), str(base)), ("owner/name", "owner/name")):
+        (folder / "adapter_config.json").write_text(json.dumps(said | {"base_model_name_or_path": name}))
+        assert base_of(folder) == found
+    (folder / "adapter_config.json").write_text(json.dumps(said | {"base_model_name_or_path": "no/such/place"}))
+    with pytest.raises(InputError, match="its base model 'no/such/place' is not there"):
+        base_of(folder)

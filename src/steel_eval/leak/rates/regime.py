@@ -37,9 +37,12 @@ class Regime:
         return asdict(self)
 
 
-def regime_of(checkpoint: Path) -> Regime:
-    """Return the regime of a checkpoint or adapter folder. Raises InputError where an adapter's base is missing."""
-    full = full_weights(checkpoint)
+def regime_of(checkpoint: Path, base: str | None = None) -> Regime:
+    """Return the regime of a checkpoint or adapter folder (`base`: in place of the one that the adapter names).
+
+    Raises InputError where an adapter's base is missing.
+    """
+    full = full_weights(checkpoint, base)
     config = _json(full / "config.json")
     said = _json(checkpoint / "steel.json")
     train = said.get("train") or {}

@@ -1,0 +1,1 @@
+"""What files are that have no recipe yet: layouts, columns, what a build would keep and lose, and the recipe for it."""

@@ -1,0 +1,27 @@
+"""What a build and a forecast say on the terminal beside their tables."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.steel_data.toys import chat_rows, write_jsonl
+
+from steel_data.build import Result
+from steel_data.explain.forecast import forecast
+from steel_data.print import print_build, print_forecast
+from steel_data.recipe.load import load
+
+
+def test_columns_that_nobody_reads_are_named(
+    make: Callable[..., Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the rows in which they hold something, where that is not all of them; no more than twelve."""
+    many = {f"more-{i:02d}": "x" for i in range(11)}
+    rows = [{**row, "id": i, "topic": "x" if i else "", **many} for i, row in enumerate(chat_rows(5))]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    print_build(make('[source.a]\npath = "a.jsonl"\n'))
+    said = capsys.readouterr().out
+    assert "  not read from a: 'id', 'more-00', " in said and "'more-10' and 1 more, of 5 rows\n" in said
+    write_jsonl(tmp_path / "a.jsonl", [{**row, "topic": "x" if i else ""} for i, row in enumerate(chat_rows(5))])
+    print_forecast(forecast(load(tmp_path / "r.toml"), data_root=tmp_path, cache=tmp_path / "cache"))
+    assert "  not read from a: 'topic' (4), of 5 rows looked at\n" in capsys.readouterr().out
