@@ -203,11 +203,14 @@ def export(
 
 
 @app.command()
-def fetch(recipe: RecipePath, data_root: DataRoot = None) -> None:
-    """Download what the sources' `origin` names into the data root, at a pinned revision; what is there stays."""
-    from steel_data.fetch import fetch_recipe
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="RECIPE|NAME...", help="Recipes, or ceval, cmmlu, mmlu.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Download what the sources' `origin` names, or a benchmark, into the data root, pinned; what is there stays."""
+    from steel_data.fetch import fetch_named
 
-    fetch_recipe(recipe, data_root)
+    fetch_named(names, data_root)
 
 
 @app.command()

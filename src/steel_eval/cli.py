@@ -72,6 +72,9 @@ def score(
     ] = "auto",
     rotate: Annotated[bool, typer.Option("--rotate", help="Also score all rotations of the options.")] = False,
     generator: Annotated[str, typer.Option(help="Who writes, generation presets: hf, vllm or openai:URL.")] = "hf",
+    with_base: Annotated[
+        bool, typer.Option("--with-base", help="Also score what it was trained from, as step 0 of the curve.")
+    ] = False,
     showcase: Annotated[
         bool, typer.Option("--showcase", help="Also let it answer fixed prompts, for the report.")
     ] = False,
@@ -122,7 +125,7 @@ def score(
     settings = Settings(
         tasks=local, presets=presets, shots=5 if shots is None else shots, out=out,
         store=store or out / "store.jsonl", device=device or default_device(), dtype=dtype, rotate=rotate,
-        generator=generator, showcase=showcase, opening=opening, max_new_tokens=max_new_tokens,
+        generator=generator, with_base=with_base, showcase=showcase, opening=opening, max_new_tokens=max_new_tokens,
     )  # fmt: skip
     score_command(model, settings, Foreign(foreign, shots, include_path, limit), watch)
 
@@ -135,16 +138,31 @@ def compare(
     checkpoint: Annotated[str, typer.Option(help="last, first, or a step.")] = "last",
     preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
     groups: Annotated[bool, typer.Option("--groups", help="Also show the published groups of subjects.")] = False,
+    primary: Annotated[
+        str | None, typer.Option(help="task:metric:checkpoint, the one test chosen beforehand; else the recipes' own.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON, for `report`.")] = None,
 ) -> None:
     """Say which arm is better, how sure that is, and what the data cannot say."""
-    from steel_eval.compare.pair import compare_arms, write_tests
+    from steel_eval.compare.pair import Comparison, compare_arms, primary_of, write_tests
     from steel_eval.compare.print import print_tests
 
-    tests = compare_arms(arms, _names(tasks), metric, checkpoint, preset)
-    print_tests(tests, groups)
+    chosen = primary_of(primary) if primary else None
+    tests = compare_arms(arms, Comparison(_names(tasks), metric, checkpoint, preset, groups, chosen))
+    print_tests(tests)
     if out is not None:
         write_tests(out, tests)
+
+
+@app.command()
+def check(
+    places: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Score folders or runs.")],
+    preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
+) -> None:
+    """Verify scores: files against checksums, prompts and accuracies against the answers."""
+    from steel_eval.compare.check import check_scores
+
+    typer.echo(check_scores(places, preset))
 
 
 @app.command()

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from steel_data.benchmarks.items import Item, benchmark_files, benchmark_name, read_items
+from steel_data.benchmarks.items import Item, benchmark_files, benchmark_name, published_part, read_items
 from steel_data.files import kept
 from steel_data.row.text import BORDER, HANGUL, I64, LETTER, SPACE, U64, TextBatch, distinct, grams
 
@@ -94,6 +94,7 @@ def build_index(benchmarks: tuple[str, ...], data_root: Path) -> Index:
     items: list[Item] = []
     for benchmark in benchmarks:
         some = read_items(_scored(benchmark, data_root))
+        published_part(benchmark, some)
         name = benchmark_name(benchmark)
         names += [f"{name}/{item.item}" for item in some]
         items += some
