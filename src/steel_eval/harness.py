@@ -28,13 +28,14 @@ from steel_data.files import address, sha256_of, source_sha256
 from steel_eval.ask.tasks import Foreign
 from steel_eval.ask.trie import Request
 from steel_eval.contamination.items import contamination_of
-from steel_eval.models import Checkpoint, Loaded, load, tokenizer_fingerprint, training_of
+from steel_eval.models import Checkpoint, Loaded, load, training_of
 from steel_eval.score.accounting import predict
 from steel_eval.score.folder import read_scores, refuse_another, write_folder
 from steel_eval.score.likelihood import Sharing, prefix_sharing, score_requests
 from steel_eval.score.results import ANSWER_COLUMNS
 from steel_eval.score.store import Store
 from steel_eval.score.sweep import Settings
+from steel_eval.tokenizer import tokenizer_fingerprint
 
 # Metrics of lm-eval that say of one answer whether it is right, and the files that make a task.
 _RIGHT = ("exact_match", "acc", "em", "exact", "pass@1")
