@@ -31,6 +31,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "mix": "{ budget_rows = 10_000 }",
         "train": "{ epochs = 3 }",
         "eval": '{ tasks = ["cmmlu"] }',
+        "search": '{ measure = { held_out = ["exam"] } }',
         "allow_empty": "true",
     },
     "source": {
@@ -44,12 +45,14 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "take": "200_000",
         "take_tokens": "50_000_000",
         "repeat": "2",
+        "hold_out": "200",
         "allow_test_split": '"dose-response study"',
     },
     "mix": {
         "budget_tokens": "350_000_000",
         "budget_rows": "100_000",
         "languages": "{ zh = 0.8, en = 0.2 }",
+        "sources": "{ a = 0.7, b = 0.3 }",
     },
     "chat": {
         "layout": '"sharegpt"',

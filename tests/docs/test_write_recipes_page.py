@@ -63,7 +63,7 @@ def recipe_with(table, key):
     if table == "":
         return line + "\n" if key == "source" else f"{line}\n{file}"
     if table == "mix":
-        return f"{file}[mix]\n{line}\n"
+        return f'{file}[source.b]\npath = "b"\n[mix]\n{line}\n'
     if table == "source":
         return "[source.a]\n" + (f"{line}\n" if key == "path" else f"{path}\n{line}\n")
     given = {**NEEDED.get(table, {}), key: EXAMPLES[table][key]}

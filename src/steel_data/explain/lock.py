@@ -54,7 +54,8 @@ def differences(manifest: dict[str, Any], head: dict[str, Any], prepared: Prepar
     """Return what a mixture was made of and what is there now differ in: one line each, inputs first."""
     lines = _input_lines(manifest, head, prepared)
     lines += [
-        f"recipe, {change.line()}" for change in recipe_changes(manifest["recipe"], head["recipe"], ("train", "eval"))
+        f"recipe, {change.line()}"
+        for change in recipe_changes(manifest["recipe"], head["recipe"], ("train", "eval", "search"))
     ]
     for key, what, digits in (
         ("revisions", "source {}: hub revision", 16),

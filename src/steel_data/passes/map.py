@@ -73,6 +73,7 @@ class MappedSource:
     narrow: list[pl.DataFrame]
     take: int | None = None
     take_tokens: int | None = None
+    hold_out: int = 0
     repeat: int = 1
 
     @property
@@ -162,6 +163,7 @@ def _source(inputs: SourceInputs, job: Job, mapped: list[Mapped]) -> MappedSourc
         narrow=[narrow for _, narrow in mapped],
         take=table.take,
         take_tokens=table.take_tokens,
+        hold_out=table.hold_out,
         repeat=table.repeat,
     )
 

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
@@ -66,7 +66,14 @@ class Source(_Table):
     take_tokens: Positive | None = Field(
         default=None, description="The same in tokens; whole rows, never more than asked."
     )
-    repeat: Positive = Field(default=1, description="How many copies of each taken row the mixture holds.")
+    repeat: Positive = Field(
+        default=1, description="How many copies of each taken row the mixture holds; with `[mix] sources`, at most."
+    )
+    hold_out: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Rows of those taken that stay out, by keyed hash, so that a loss can be measured on what no "
+        "training saw.",
+    )
     allow_test_split: str | None = Field(
         default=None,
         description="The reason why this source may train on a known test split; it goes to the card and manifest.",
@@ -97,8 +104,16 @@ class Mix(_Table):
         "the mixture is the largest with these shares.",
     )
 
+    sources: dict[str, Annotated[float, Field(ge=0, le=1, strict=False)]] | None = Field(
+        default=None,
+        description="Shares of tokens by source, summing to 1; each source that is not injected has one. First copies "
+        "come before second ones, up to `repeat`. Without a budget the mixture is the largest with these shares.",
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> "Mix":
+        if self.languages is not None and self.sources is not None:
+            raise ValueError("languages and sources are both given. Right: shares of one of them")
         if self.budget_rows and self.budget_tokens:
             raise ValueError("budget_rows and budget_tokens are both given. Right: one of them")
         try:
@@ -108,6 +123,8 @@ class Mix(_Table):
             raise ValueError(f"languages: {str(error).rstrip('.')}") from None
         if self.languages is not None and abs(sum(self.languages.values()) - 1) > 1e-6:
             raise ValueError(f"languages sum to {sum(self.languages.values()):g}. Right: shares that sum to 1")
+        if self.sources is not None and abs(sum(self.sources.values()) - 1) > 1e-6:
+            raise ValueError(f"sources sum to {sum(self.sources.values()):g}. Right: shares that sum to 1")
         return self
 
 
@@ -143,6 +160,9 @@ class RecipeTables(_Table):
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_train` (docs/training.md).")
     eval: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_eval` (docs/scoring.md).")
+    search: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of `steel_eval mix`, a search for better shares (docs/mix.md)."
+    )
 
 
 @dataclass(frozen=True)
@@ -157,7 +177,7 @@ class BoundSource:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train` and `eval` are its tables."""
+    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train`, `eval`, `search` its tables."""
 
     path: Path
     name: str
@@ -171,6 +191,7 @@ class Recipe:
     eval: dict[str, Any]
     merged: dict[str, Any]
     allow_empty: bool = False
+    search: dict[str, Any] = field(default_factory=dict)
 
     def source(self, name: str) -> BoundSource:
         """Return a source by name (InputError with the nearest name)."""
@@ -219,13 +240,27 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
         sources.append(BoundSource(source_name, table, builder, filters))
     if not sources:
         raise InputError(f"{path}: no [source.…] left. Right: at least one source with take other than 0.")
+    _check_shares(path, tables.mix, sources)
     filters = tuple(bind_filter(f"{path} filters[{i}]", f, folder, tables.seed) for i, f in enumerate(tables.filters))
     tokenizer = tables.tokenizer or tables.train.get("tokenizer")
     return Recipe(
         path=path, name=name, seed=tables.seed, tokenizer=tokenizer, data_root=data_root, sources=tuple(sources),
         filters=filters, mix=tables.mix, allow_empty=tables.allow_empty, train=tables.train, eval=tables.eval,
-        merged=merged,
+        merged=merged, search=tables.search,
     )  # fmt: skip
+
+
+def _check_shares(path: Path, mix: Mix, sources: Sequence[BoundSource]) -> None:
+    """Refuse `[mix] sources` that does not give a share to each source but the injected ones."""
+    if mix.sources is None:
+        return
+    names = [source.name for source in sources if not source.builder.injects]
+    for name, share in mix.sources.items():
+        if share and name not in names:
+            raise InputError(f"{path} [mix]: sources: no source '{name}' that can have a share.{nearest(name, names)}")
+    for name in names:
+        if name not in mix.sources:
+            raise InputError(f"{path} [mix]: sources: no share of '{name}'. Right: {name} = 0 leaves it out.")
 
 
 def _check_source(where: str, table: Source, builder: Builder) -> None:
@@ -236,6 +271,7 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
         for key, value in (
             ("take", table.take),
             ("take_tokens", table.take_tokens),
+            ("hold_out", table.hold_out or None),
             ("filters", table.filters or None),
         ):
             if value is not None:
@@ -353,8 +389,8 @@ def _known_keys(location: list[str]) -> list[str]:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Return the SHA-256 of the merged recipe without [train], [eval] and where the data lies."""
-    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "data_root")}
+    """Return the SHA-256 of the merged recipe without [train], [eval], [search] and where the data lies."""
+    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "search", "data_root")}
     return hashlib.sha256(json.dumps(tables, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
