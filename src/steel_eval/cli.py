@@ -284,3 +284,25 @@ def audit(
     from steel_eval.audit.run import audit_command
 
     audit_command(places or [], _names(tasks), data, preset, out)
+
+
+@app.command()
+def mix(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with [train] and [search].")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "--data-root", help="Where sources and questions lie; by default the recipe's."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/mix.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Arms side by side, on a machine without a GPU.")] = 1,
+    confirm: Annotated[
+        int, typer.Option(min=0, help="Train proposal and recipe with so many fresh seeds each, and compare: 3.")
+    ] = 0,
+) -> None:
+    """Train arms with other shares of the sources; say which mixture is better, by how much, or that none is."""
+    from steel_data.errors import InputError
+    from steel_eval.mix.search import mix_command
+
+    if confirm == 1:
+        raise InputError("--confirm 1: one seed says nothing about seeds. Right: --confirm 3.")
+    mix_command(recipe, data, out, workers, confirm)
