@@ -36,6 +36,7 @@ PAGES = {
     "docs/curation.md": (6, 0),
     "docs/datasets.md": (0, 2),
     "docs/kernels.md": (1, 0),
+    "docs/mix.md": (1, 1),
     "docs/plugins.md": (1, 0),
     "docs/recipes.md": (0, 0),
     "docs/scoring.md": (7, 1),
@@ -43,6 +44,7 @@ PAGES = {
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),
     "docs/results/kernels.md": (0, 0),
+    "docs/results/mix.md": (0, 0),
     "docs/results/packing.md": (0, 1),
     "docs/results/peers.md": (0, 1),
     "docs/results/real-builds.md": (0, 2),
@@ -53,7 +55,13 @@ PAGES = {
 }
 # Pages that import torch for every command: whole in `make check`. In `make test` so many blocks of them as are said
 # here: what samples, trains and scores.
-TORCH = {"docs/contamination.md": 0, "docs/kernels.md": 0, "docs/scoring.md": 1, "docs/training.md": 0}
+TORCH = {
+    "docs/contamination.md": 0,
+    "docs/kernels.md": 0,
+    "docs/mix.md": 0,
+    "docs/scoring.md": 1,
+    "docs/training.md": 0,
+}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_eval.mix.design import Floats, Space, fitted, scatter
-from steel_eval.mix.surface import BETTER, LEVEL, Fit, Process, features, fit, process, root_mean_square
+from steel_eval.mix.surface import BETTER, Fit, Process, features, fit, process, root_mean_square
 
 _CANDIDATES = 11  # 2 ** 11 mixtures are looked at
 _SURE = 0.95  # the level of a gain's interval
@@ -83,9 +83,10 @@ def choose(space: Space, observed: Observed, seed: int = 0) -> Choice | None:
     noise = float(np.std(value_N[observed.centre], ddof=1)) if observed.centre.sum() > 1 else used.spread
     candidate_NK = scatter(space, _CANDIDATES, seed)
     best_K = lowest(used, space, candidate_NK, noise)
-    gain = gain_of(used, best_K, space.own, candidate_NK)
+    reach = chance_reach(used, space.own, candidate_NK)
+    gain = gain_of(used, best_K, space.own, reach)
     change_N, error_N = used.difference(candidate_NK, best_K)
-    open_N = change_N <= _t(used, LEVEL) * error_N
+    open_N = change_N <= reach * error_N
     held_NK = np.vstack([candidate_NK[open_N], best_K])
     why = _doubt(gain, loo[used.form], spread, noise)
     for name, other in (("quadratic", twin), ("log-linear", straight), ("gaussian-process", free)):
@@ -114,11 +115,10 @@ def _doubt(gain: Gain, loo: float, spread: float, noise: float) -> str:
     return ""
 
 
-def gain_of(used: Fit, share_K: Floats, own_K: Floats, candidate_NK: Floats) -> Gain:
-    """Return the gain of a mixture that was looked for among candidates.
+def chance_reach(used: Fit, own_K: Floats, candidate_NK: Floats) -> float:
+    """Return how many standard errors the best of all candidates' gains comes to by chance, in 95 of 100 searches.
 
-    Its interval reaches as far to either side as the best of all candidates' gains, over its standard error, would come
-    by chance where no share mattered, in 95 of 100 searches (the maximum of correlated t values, drawn).
+    Where no share matters, that is the largest of correlated t values, which are drawn.
     """
     contrast_NP = features(used.form, own_K, candidate_NK[:_DRAWN]) - features(used.form, own_K, own_K)
     root_PP = np.linalg.cholesky(used.covariance)
@@ -127,16 +127,14 @@ def gain_of(used: Fit, share_K: Floats, own_K: Floats, candidate_NK: Floats) -> 
     generator = np.random.default_rng(0)
     chance_BP = generator.standard_normal((_DRAWS, direction_NP.shape[1]))
     scale_B = np.sqrt(generator.chisquare(used.freedom, _DRAWS) / used.freedom)
-    reach = float(np.quantile((chance_BP @ direction_NP.T).max(1) / scale_B, _SURE))
+    return float(np.quantile((chance_BP @ direction_NP.T).max(1) / scale_B, _SURE))
+
+
+def gain_of(used: Fit, share_K: Floats, own_K: Floats, reach: float) -> Gain:
+    """Return the gain of a mixture that was looked for, its interval so many standard errors to either side."""
     change_1, error_1 = used.difference(share_K, own_K)
     value, half = -float(change_1[0]), reach * float(error_1[0])
     return Gain(value, value - half, value + half)
-
-
-def _t(used: Fit, level: float) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf((1 + level) / 2, used.freedom))
 
 
 def lowest(used: Fit, space: Space, candidate_NK: Floats, noise: float) -> Floats:

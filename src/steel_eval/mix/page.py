@@ -153,14 +153,14 @@ def triangle(surface: dict[str, Any]) -> str:
     for name, (dx, dy), anchor in zip(
         names, ((-0.87, 0.5), (0.87, 0.5), (0.0, -1.0)), ("start", "end", "middle"), strict=True
     ):
-        cx, cy = 760, 90
+        cx, cy = 720, 90
         parts.append(f'<path d="M{cx} {cy}l{50 * dx:.1f} {50 * dy:.1f}" stroke="currentColor" stroke-width="1.5"/>')
         edge = "end" if anchor == "start" else "start" if anchor == "end" else "middle"
         parts.append(
             _label(cx + 56 * dx, cy + 56 * dy + (14 if dy > 0 else -4), f"more {name}", "middle" if edge else edge)
         )
     notes = ("blue: better, red: worse", "ringed: not shown worse than the best", "crosses: trained arms")
-    parts += [_label(640, 210 + 20 * i, words) for i, words in enumerate(notes)]
+    parts += [_label(590, 210 + 20 * i, words) for i, words in enumerate(notes)]
     return _svg(860, 420, f"{unit_of(surface)} by shares of {', '.join(names)}", parts)
 
 

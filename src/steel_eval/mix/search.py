@@ -128,17 +128,17 @@ def run_design(search: Search) -> list[Run]:
     """Build and train the recipe's own mixture with every seed, and each arm once; return all runs, failed ones too."""
     settings = search.settings
     own_K = search.space.own
-    centre = _arm(search, "centre", own_K, [search.seed(i) for i in range(1, settings.centre + 1)])
+    centre = make_arm(search, "centre", own_K, [search.seed(i) for i in range(1, settings.centre + 1)])
     share_NK = choose_arms(search.space, settings.runs or 4 * len(own_K), settings.seed)
     planned = [Planned("centre", Job(centre, search.seed(i)), own_K) for i in range(1, settings.centre + 1)]
     for number, share_K in enumerate(share_NK, start=1):
         seed = search.seed(100 + number)
-        planned.append(Planned("design", Job(_arm(search, f"arm-{number:02d}", share_K, [seed]), seed), share_K))
+        planned.append(Planned("design", Job(make_arm(search, f"arm-{number:02d}", share_K, [seed]), seed), share_K))
     tell(f"{len(planned)} arms of {search.tokens:,} tokens are built: {settings.centre} of the recipe's own shares")
-    return _run(search, planned)
+    return train_planned(search, planned)
 
 
-def _arm(search: Search, name: str, share_K: Floats, seeds: Sequence[int]) -> RunArm:
+def make_arm(search: Search, name: str, share_K: Floats, seeds: Sequence[int]) -> RunArm:
     """Write and build an arm: its mixture holds, of each source, the first rows of one order."""
     shares = search.pool.shares(share_K)
     arm = write_arm(name, search.pool.arm(shares, search.tokens, seeds), search.folder)
@@ -146,7 +146,8 @@ def _arm(search: Search, name: str, share_K: Floats, seeds: Sequence[int]) -> Ru
     return arm
 
 
-def _run(search: Search, planned: Sequence[Planned]) -> list[Run]:
+def train_planned(search: Search, planned: Sequence[Planned]) -> list[Run]:
+    """Train and measure what is planned, side by side, a line of progress each; failed trainings are runs too."""
     count = iter(range(1, len(planned) + 1))
     done = partial(_tell_run, count=count, of=len(planned))
     measured = measure_all([p.job for p in planned], search.how, search.workers, done)
@@ -169,8 +170,8 @@ def _go_on(search: Search, runs: list[Run], surface: dict[str, Any]) -> tuple[li
         share_K = np.array([surface["lowest"][n] / search.pool.varied for n in search.pool.vary])
         seed = search.seed(500 + number)
         name = f"next-{number}-{address(surface['lowest'])[:8]}"
-        arm = _arm(search, name, share_K, [seed])
-        runs = [*runs, *_run(search, [Planned("next", Job(arm, seed), share_K)])]
+        arm = make_arm(search, name, share_K, [seed])
+        runs = [*runs, *train_planned(search, [Planned("next", Job(arm, seed), share_K)])]
         surface = surface_of(search.pool, search.space, search.settings, runs)
     return runs, surface
 
@@ -190,11 +191,11 @@ def _confirm(search: Search, surface: dict[str, Any], seeds: int) -> dict[str, A
     own_K = search.space.own
     known = [search.seed(i) for i in range(1, search.settings.centre + 1)]
     sides = {
-        "centre": (_arm(search, "centre", own_K, [*known, *fresh]), own_K),
-        "proposal": (_arm(search, f"proposal-{address(proposal)[:8]}", best_K, fresh), best_K),
+        "centre": (make_arm(search, "centre", own_K, [*known, *fresh]), own_K),
+        "proposal": (make_arm(search, f"proposal-{address(proposal)[:8]}", best_K, fresh), best_K),
     }
     planned = [Planned(kind, Job(arm, seed), share_K) for seed in fresh for kind, (arm, share_K) in sides.items()]
-    return confirmation(_run(search, planned), search.settings.measure, surface["objective"]["of"])
+    return confirmation(train_planned(search, planned), search.settings.measure, surface["objective"]["of"])
 
 
 def _write_best(search: Search, surface: dict[str, Any]) -> None:

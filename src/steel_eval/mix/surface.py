@@ -89,7 +89,7 @@ def fit(form: Form, own_K: Floats, share_NK: Floats, value_N: Floats) -> Fit | N
     freedom = len(x_NP) - x_NP.shape[1]
     if freedom < FREE or np.linalg.matrix_rank(x_NP, tol=1e-8) < x_NP.shape[1]:
         return None
-    covariance_PP: Floats = np.linalg.inv(x_NP.T @ x_NP)
+    covariance_PP = np.linalg.inv(x_NP.T @ x_NP).astype(np.float64)
     coefficient_P = covariance_PP @ x_NP.T @ value_N
     residual_N = value_N - x_NP @ coefficient_P
     leverage_N = np.minimum(np.einsum("np,pq,nq->n", x_NP, covariance_PP, x_NP), 1 - 1e-9)
