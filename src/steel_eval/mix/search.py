@@ -79,7 +79,7 @@ def prepare_search(recipe_path: Path, data: Path | None, out: Path | None, worke
     root = places(recipe, data, None, None).data_root.absolute()
     folder = out or Path("runs") / recipe.name / "mix"
     if settings.measure.tasks is not None:
-        from steel_eval.run import known_presets
+        from steel_eval.ask.prompts import known_presets
 
         known_presets([settings.measure.preset])
         check_tasks(where, settings.measure, root)
