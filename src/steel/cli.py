@@ -1,7 +1,7 @@
 """The commands of `steel`: those of the three packages under one name each, and those a newcomer needs first.
 
 A command of a package is the same function under both names, so that `steel build` and `python -m steel_data build`
-cannot differ. Two commands of steel_train bear another name here, because `run` and `plan` alone would not say of what.
+cannot differ. A few bear another name here (RENAMED).
 """
 
 from importlib.metadata import version as version_of
@@ -15,7 +15,8 @@ from steel_data.cli import app as data
 from steel_eval.cli import app as eval_
 from steel_train.cli import app as train
 
-RENAMED = {"run": "train", "plan": "preflight"}  # of steel_train
+# (package, its own name) -> the name here, where the own one alone would not say of what
+RENAMED = {("train", "run"): "train", ("train", "plan"): "preflight", ("eval", "check"): "check-scores"}
 
 app = typer.Typer(
     help="Make, train and judge language models: `build` a mixture, `train` on it, `score` it, `compare`, `report`.\n\n"
@@ -30,10 +31,11 @@ def _name(command: CommandInfo) -> str:
     return command.name or command.callback.__name__.replace("_", "-")  # type: ignore[union-attr]
 
 
-for _package in (data, train, eval_):
-    for _command in _package.registered_commands:
+PACKAGES = {"data": data, "train": train, "eval": eval_}
+for _package, _commands in PACKAGES.items():
+    for _command in _commands.registered_commands:
         _own = _name(_command)
-        app.command(RENAMED.get(_own, _own) if _package is train else _own)(_command.callback)  # type: ignore[type-var]
+        app.command(RENAMED.get((_package, _own), _own))(_command.callback)  # type: ignore[type-var]
 
 
 def _say_version(asked: bool) -> None:

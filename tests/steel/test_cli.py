@@ -7,10 +7,7 @@ import pytest
 from tests.steel_data.toys import chat_rows, write_jsonl
 from typer.testing import CliRunner
 
-from steel.cli import RENAMED, _name, app
-from steel_data.cli import app as data
-from steel_eval.cli import app as eval_
-from steel_train.cli import app as train
+from steel.cli import PACKAGES, RENAMED, _name, app
 
 
 def run(*arguments: object) -> str:
@@ -22,10 +19,10 @@ def run(*arguments: object) -> str:
 def test_every_command_of_the_packages_is_there_once_and_is_the_same_function() -> None:
     here = {_name(c): c.callback for c in app.registered_commands}
     assert len(here) == len(app.registered_commands)  # no name twice
-    for package in (data, train, eval_):
-        for command in package.registered_commands:
+    for package, commands in PACKAGES.items():
+        for command in commands.registered_commands:
             own = _name(command)
-            assert here[RENAMED.get(own, own) if package is train else own] is command.callback
+            assert here[RENAMED.get((package, own), own)] is command.callback
 
 
 def test_version_is_one_line() -> None:
