@@ -217,7 +217,8 @@ def swiglu_floor(tokens: int, width: int, itemsize: int) -> int:
 
 
 def _swiglu_floor(inputs: Tensors) -> int:
-    return swiglu_floor(*inputs[0].shape, inputs[0].element_size())
+    tokens, width = inputs[0].shape
+    return swiglu_floor(tokens, width, inputs[0].element_size())
 
 
 def _swiglu_types(*pointers: str) -> dict[str, str]:
