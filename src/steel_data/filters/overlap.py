@@ -16,8 +16,9 @@ The score is 1 less two for each edit a letter, of the question or of question a
 an edit spoils two pairs of letters. The default threshold, 0.7, is an edit in seven letters. The score is compared in
 the plan pass, so that another threshold recomputes nothing.
 
-Of a passage before a question, a summary or another question is no copy: what the item asks must stand there too, for
-ways 2 and 3. A passage is what several items begin with, or all lines of a question but the last, from 200 characters.
+A summary of a passage, or another question on it, is no copy of an item that asks about it: for ways 2 and 3 what the
+item asks must stand behind the passage, up to 80 letters away. A passage is what several items begin with, or all lines
+of a question but the last, from 200 characters.
 
 Turns are looked at where an index of n-grams leads: token 3-grams, but pairs of words, since one changed letter breaks
 three 3-grams of words. A question that many items share (下列说法正确的是) is looked for by its options, and never

@@ -110,9 +110,9 @@ def nearest(pattern: str, text: str) -> tuple[int, int]:
 
 
 def fewest(pattern: str, text: str) -> int:
-    """Return how many edits `nearest` finds at least: each spoils three triples of letters at most."""
-    missing = sum(1 for at in range(len(pattern) - 2) if pattern[at : at + 3] not in text)
-    return max(-(-missing // 3), len(pattern) - len(text))
+    """Return how many edits `nearest` finds at least: each spoils one triple of letters at most."""
+    missing = sum(1 for at in range(0, len(pattern) - 2, 3) if pattern[at : at + 3] not in text)
+    return max(missing, len(pattern) - len(text))
 
 
 def beginning(pattern: str, text: str, end: int) -> int:

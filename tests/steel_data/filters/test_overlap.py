@@ -246,9 +246,12 @@ def test_a_passage_without_what_is_asked_is_no_item(exam: Index) -> None:
     assert found(exam, *rows) == found(lone, *rows) == [None] * 3
 
 
-def test_rows_with_a_passage_are_compared_with_few_items(exam: Index) -> None:
+@pytest.mark.parametrize("many", [120, 180])
+def test_rows_with_a_passage_are_compared_with_few_items(many: int) -> None:
+    # 40 items that ask for the main idea are led to by that, 60 are not
+    index = index_of([f"b/test/s/{i:05d}" for i in range(many)], [item(q, o) for q, o in EXAM[:many]])
     rows = [f"{passage(n)}\n{other}" for n in range(20) for other in ("", "Tell it as a story.", *asked_of(n))]
-    unit_U, _, _ = _candidates(TextBatch(rows), exam)
+    unit_U, _, _ = _candidates(TextBatch(rows), index)
     assert len(unit_U) <= 2 * len(rows)
 
 

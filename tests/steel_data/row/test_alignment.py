@@ -97,6 +97,9 @@ def test_pieces_that_recur_spoil_nothing() -> None:
     other = text[:100] + text[104:700] + "q" + text[700:]
     assert edits(text, other) == 5
     assert [changed for changed, _, _ in stretches(text, other, 100)] == [5]
+    assert edits("ab" * 100, "q" + "ab" * 100 + "q") == edits("ab" * 100, "q" + ("ab" * 100)[:-1]) == 2
+    twice = passage(random.Random(5), 3 * LONG) + "thelastrowofthetableistwicetherethisisit" * 2
+    assert [changed for changed, *_ in stretches(twice, "7" + twice[1:200] + twice[201:], 100)] == [2]
 
 
 @pytest.mark.parametrize(
