@@ -202,13 +202,12 @@ def _long_stretches(pattern: str, text: str, most: int) -> list[tuple[int, int, 
         shifts = sorted(at_text - at for at, at_text in held)
         low = max(shifts, key=lambda shift: bisect_right(shifts, shift + most) - bisect_left(shifts, shift), default=0)
         held = [(at, at_text) for at, at_text in held if low <= at_text - at <= low + most]
-        while len(held) > 1 and _drift(*held[:2]) > _PIECE:
-            held.pop(0)
-        while len(held) > 1 and _drift(*held[-2:]) > _PIECE:
-            held.pop()
         if 8 * len(held) < len(ats):
             break
-        (first, start), (last, end) = held[0], held[-1]
+        usual = sorted(at_text - at for at, at_text in held)[len(held) // 2]
+        middle = min(range(len(held)), key=lambda i: (abs(held[i][1] - held[i][0] - usual), abs(2 * i - len(held))))
+        first, start = _followed(held[middle::-1])
+        last, end = _followed(held[middle:])
         further = alike(pattern[last:], text[end:])
         last, end = last + further, end + further
         before, after = text[max(start - 2 * first, begun) : start], text[end : end + 2 * (size - last)]
@@ -224,8 +223,13 @@ def _long_stretches(pattern: str, text: str, most: int) -> list[tuple[int, int, 
     return found
 
 
-def _drift(one: tuple[int, int], other: tuple[int, int]) -> int:
-    return abs((one[1] - one[0]) - (other[1] - other[0]))
+def _followed(held: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return the last of some pieces' places, leaving out those that are not where the ones before them let expect."""
+    at, at_text = held[0]
+    for one, other in held:
+        if abs((other - one) - (at_text - at)) <= _PIECE:
+            at, at_text = one, other
+    return at, at_text
 
 
 def _ends(piece: str, text: str) -> list[int]:

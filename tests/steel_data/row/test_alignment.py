@@ -100,6 +100,14 @@ def test_pieces_that_recur_spoil_nothing() -> None:
     assert edits("ab" * 100, "q" + "ab" * 100 + "q") == edits("ab" * 100, "q" + ("ab" * 100)[:-1]) == 2
     twice = passage(random.Random(5), 3 * LONG) + "thelastrowofthetableistwicetherethisisit" * 2
     assert [changed for changed, *_ in stretches(twice, "7" + twice[1:200] + twice[201:], 100)] == [2]
+    # of the last pieces but one the first place is 42 letters too early
+    again = (
+        passage(random.Random(6), LONG)
+        + "howtofinishbothprojectsatthesametimeornone"
+        + "howtofinishbothprojects"
+        + "zuv"
+    )
+    assert [changed for changed, *_ in stretches(again, again[:90] + "7" + again[91:], 48)] == [1]
 
 
 @pytest.mark.parametrize(
