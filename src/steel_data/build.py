@@ -42,15 +42,18 @@ def build(
     out: Path | None = None,
     cache: Path | None = None,
     workers: int = 1,
+    verify: bool = False,
 ) -> Result:
     """Build the mixture of a recipe, or verify the one that is already there.
+
+    verify: know changed inputs by their bytes, all read again, instead of by size and time of change.
 
     Raises InputError for what the user can put right; LedgerError when the books do not balance.
     """
     where = places(recipe, data_root, out, cache)
     with locked(where.out):
         refuse_foreign_folder(where.out)
-        prepared = prepare(recipe, where, workers)
+        prepared = prepare(recipe, where, workers, verify)
         head = manifest_head(prepared)
         finished = _finished(where.out, head)
         if finished is not None:

@@ -42,6 +42,9 @@ def build(
     locked: Annotated[
         bool, typer.Option("--locked", help="Build nothing: fail, naming what differs, unless this mixture is there.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every input again, byte by byte; else size and time tell a change.")
+    ] = False,
     changes: Changes = None,
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
@@ -54,10 +57,12 @@ def build(
     if locked:
         from steel_data.explain.lock import verify_lock
 
-        folder, manifest, warnings = verify_lock(loaded, data_root=data_root, out=out, cache=cache)
+        folder, manifest, warnings = verify_lock(loaded, data_root=data_root, out=out, cache=cache, verify=verify)
         print_build(Result(folder, manifest, fresh=False, warnings=warnings))
         return
-    result = run_build(loaded, data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1)
+    result = run_build(
+        loaded, data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1, verify=verify
+    )
     print_build(result)
 
 

@@ -6,6 +6,7 @@ so that a killed build leaves no orphans behind.
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, excerpt, first_line
 
 TELL_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
 
@@ -35,34 +36,85 @@ def run(
     """Return `[function(task) for task in tasks]`, on `workers` processes where that is more than one.
 
     The order of results is that of the tasks, whichever ends first; the first error is raised and the rest cancelled.
-    `begin` is called once in each process before its first task; like `function` it must be importable. Raises
-    InputError where a process was killed, which is nearly always for want of memory.
+    `begin` is called once in each process before its first task; like `function` it must be importable. Where the
+    system ends a process, nearly always for want of memory, what is not done is done again by half as many. Raises
+    InputError, which names the task (its `str`), where one that worked alone was ended too.
     """
-    if workers <= 1 or len(tasks) <= 1:
-        results = []
-        for task in tasks:
-            results.append(function(task))
-            on_done(results[-1])
-        return results
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(tasks)), mp_context=context, initializer=_begin, initargs=(begin,)
-    ) as pool:
-        futures = [pool.submit(function, task) for task in tasks]
-        try:
-            results = []
-            for future in futures:
-                results.append(future.result())
-                on_done(results[-1])
-            return results
-        except BrokenProcessPool:
+    found: dict[int, Result] = {}
+    told = 0
+
+    def keep(i: int, result: Result) -> None:
+        nonlocal told
+        found[i] = result
+        while told in found:
+            on_done(found[told])
+            told += 1
+
+    processes = workers if len(tasks) > 1 else 1
+    while workers > 1 and len(tasks) > 1 and len(found) < len(tasks):
+        pool = _pool(min(processes, len(tasks) - len(found)), begin)
+        if pool is None:
+            break
+        before = len(found)
+        ending = _in_pool(pool, function, {i: task for i, task in enumerate(tasks) if i not in found}, keep)
+        if len(found) == len(tasks):
+            break
+        left = f"{len(tasks) - len(found):,} of {len(tasks):,} tasks are left"
+        if processes == 1 and len(found) == before:
             raise InputError(
-                f"--workers {workers}: a process was killed, out of memory? "
-                "Right: a smaller number; what is done is kept."
-            ) from None
+                f"{excerpt(str(tasks[told]))}: its worker process {ending}, even with nothing beside it; {left}. "
+                "Right: more memory; what is done is kept."
+            )
+        processes = max(processes // 2, 1)
+        tell(f"--workers {workers}: a worker process {ending}; {left} and go on with {processes} at a time")
+    for i in range(len(tasks)):
+        if i not in found:
+            keep(i, function(tasks[i]))
+    return [found[i] for i in range(len(tasks))]
+
+
+def _pool(processes: int, begin: Callable[[], None] | None) -> ProcessPoolExecutor | None:
+    """Return a pool of processes; None, once a line has said so, where the system cannot have one."""
+    context = multiprocessing.get_context("spawn")
+    try:
+        return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(begin,))
+    except (OSError, ImportError) as error:  # its locks need /dev/shm
+        tell(f"worker processes cannot be had here ({first_line(error, 60)}; no /dev/shm?): one process does all")
+        return None
+
+
+def _in_pool(
+    pool: ProcessPoolExecutor,
+    function: Callable[[Task], Result],
+    tasks: dict[int, Task],
+    keep: Callable[[int, Result], None],
+) -> str:
+    """Hand the result of each task to `keep`, in order. Return how a process was ended; '' where all are done."""
+    with pool:
+        futures = {i: pool.submit(function, task) for i, task in tasks.items()}
+        processes = multiprocessing.active_children()
+        try:
+            for i, future in futures.items():
+                keep(i, future.result())
+        except (BrokenProcessPool, MemoryError) as error:
+            pool.shutdown(cancel_futures=True)
+            for i, future in futures.items():
+                if not future.cancelled() and future.exception() is None:
+                    keep(i, future.result())
+            return "had no memory left" if isinstance(error, MemoryError) else _ending(processes)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return ""
+
+
+def _ending(processes: Sequence[multiprocessing.process.BaseProcess]) -> str:
+    """Say how the process was ended that fell first: the others were told to end (SIGTERM) because of it."""
+    codes = [process.exitcode for process in processes if process.exitcode]
+    code = next((code for code in codes if code != -signal.SIGTERM), -signal.SIGTERM)
+    if code > 0:
+        return f"ended itself with status {code}"
+    return f"was ended by the system with signal {-code}, which is nearly always for want of memory"
 
 
 def in_threads(function: Callable[[Task], Result], items: Iterable[Task], workers: int) -> Iterator[Result]:

@@ -4,9 +4,11 @@ Every command prints an `InputError` as one line and exits with status 2; any ot
 traceback. The form of a message: **where: what is wrong. What would be right.**
 """
 
+import errno
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 
 
@@ -57,8 +59,25 @@ def first_line(error: BaseException, length: int = 160) -> str:
     return excerpt(lines[0] if lines else type(error).__name__, length).rstrip(".")
 
 
+# What the machine lacks or forbids, wherever it shows: no room, no right to write, too many open files.
+_MACHINE = {
+    errno.ENOSPC: "Right: room on that disk.",
+    errno.EDQUOT: "Right: room within the quota.",
+    errno.EFBIG: "Right: a disk and a limit (ulimit -f) that let files be as large.",
+    errno.EROFS: "Right: a place that can be written.",
+    errno.EACCES: "Right: a place that you may read and write.",
+    errno.EPERM: "Right: a place that you may read and write.",
+    errno.EMFILE: "Right: a higher limit of open files (ulimit -n).",
+    errno.ENFILE: "Right: a higher limit of open files.",
+    errno.ENOMEM: "Right: more memory, or fewer --workers.",
+}
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line. `command` imports what it needs itself, so that an error there is told like any other."""
+    for stream in (sys.stdout, sys.stderr):  # where a terminal has no Chinese: a mark instead of a crash
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")  # type: ignore[union-attr]
     try:
         command()
     except InputError as error:
@@ -71,3 +90,12 @@ def run_command(command: Callable[[], object]) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # `… | head` closes the pipe: no fault
         sys.exit(0)
+    except MemoryError:
+        sys.stderr.write("error: out of memory. Right: more of it, or fewer --workers; what is done is kept.\n")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(one_line(f"error: {where}{error.strerror or error}. {_MACHINE[error.errno]}") + "\n")
+        sys.exit(2)

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 
 T = TypeVar("T")
+_DAY = 86_400
 
 
 @contextmanager
@@ -44,8 +47,10 @@ def atomic_write(path: Path, data: bytes) -> None:
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder`; it takes its place whole when the block ends well and is removed when not.
 
-    An OSError (full or read-only disk) becomes an InputError that names the place.
+    Where `folder` is a symbolic link, that is the folder which it points to: the link stays. An OSError (full or
+    read-only disk) becomes an InputError that names the place.
     """
+    folder = linked_to(folder)
     fresh, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -64,14 +69,29 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def linked_to(path: Path) -> Path:
+    """Return the place that a path names, symbolic links and `..` followed; nothing need be there.
+
+    Raises InputError for links in a circle, and for a path without a name (`/`): beside it nothing can be written.
+    """
+    try:
+        place = path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: leads nowhere: {first_line(error)}. Right: another folder.") from None
+    if not place.name:
+        raise InputError(f"{path}: is no folder that can be replaced. Right: a folder of its own.")
+    return place
+
+
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Hold the operating system's lock on an output folder; it ends with the process, however that ends."""
     from filelock import FileLock, Timeout
 
+    place = linked_to(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out.parent / f".{out.name}.lock")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.parent / f".{place.name}.lock")
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
@@ -112,6 +132,9 @@ def kept(place: Path, make: Callable[[], T], write: Callable[[Path, T], object],
     """
     if place.exists():
         try:
+            with suppress(OSError):  # of others, or on a disk that may only be read
+                if time.time() - place.stat().st_mtime > _DAY:
+                    os.utime(place)  # in use: see `passes.cache.sweep`
             return read(place)
         except Exception:
             place.unlink(missing_ok=True)
@@ -119,6 +142,19 @@ def kept(place: Path, make: Callable[[], T], write: Callable[[Path, T], object],
     with atomic(place) as temporary:
         write(temporary, made)
     return made
+
+
+def write_sealed(place: Path, value: Any) -> None:
+    """Write a value of JSON's types together with a checksum of itself."""
+    place.write_text(json.dumps({"value": value, "sha256": address(value)}), encoding="utf-8")
+
+
+def read_sealed(place: Path) -> Any:
+    """Return what `write_sealed` wrote. Raises ValueError, KeyError or TypeError where a byte of it is another."""
+    held = json.loads(place.read_text(encoding="utf-8"))
+    if held["sha256"] != address(held["value"]):
+        raise ValueError(f"{place}: not what was written")
+    return held["value"]
 
 
 def source_sha256(*modules: str) -> str:

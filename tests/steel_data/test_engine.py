@@ -46,7 +46,9 @@ def test_an_error_of_a_job_is_raised_as_it_is():
 
 
 def test_a_killed_process_is_an_error_in_words():
-    with pytest.raises(InputError, match="--workers 2: a process was killed"):
+    with pytest.raises(
+        InputError, match=r"1: its worker process was ended by the system with signal 9.*2 of 2 tasks are left"
+    ):
         run(killed, [1, 2], 2)
 
 
@@ -85,3 +87,48 @@ def test_an_error_in_a_thread_is_raised_as_it_is():
     for workers in (1, 2):
         with pytest.raises(InputError, match="job 2: wrong"):
             list(in_threads(partial(refuse, bad=2), range(5), workers))
+
+
+def killed_once(job):
+    number, folder = job
+    mark = folder / str(number)
+    if number == 2 and not mark.exists():
+        mark.write_text("tried")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_task_whose_process_is_killed_is_done_again_by_fewer(tmp_path, capsys):
+    told = []
+    assert run(killed_once, [(i, tmp_path) for i in range(5)], 2, told.append) == [0, 1, 2, 3, 4]
+    assert told == [0, 1, 2, 3, 4]  # each once, in order
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--workers 2: a worker process was ended by the system with signal 9" in line and "1 at a time" in line
+
+
+def ends_itself(job):
+    os._exit(3)
+
+
+def test_a_process_that_ends_itself_is_told_by_its_status(capsys):
+    with pytest.raises(InputError, match=r"^second job: its worker process ended itself with status 3"):
+        run(ends_itself, ["second job", "third"], 2)
+
+
+def fills_memory(job):
+    raise MemoryError
+
+
+def test_a_task_without_memory_is_told_as_one(capsys):
+    with pytest.raises(InputError, match="had no memory left, even with nothing beside it"):
+        run(fills_memory, [1, 2], 2)
+    assert "1 at a time" in capsys.readouterr().err
+
+
+def test_where_processes_cannot_be_had_one_does_all(monkeypatch, capsys):
+    def refused(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory")  # what Python says without /dev/shm
+
+    monkeypatch.setattr(engine, "ProcessPoolExecutor", refused)
+    assert [process for _, process, _ in run(place, [1, 2], 2)] == [os.getpid()] * 2
+    assert "one process does all" in capsys.readouterr().err

@@ -1,8 +1,12 @@
 """One line a fault, whatever another library says or does not say."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from steel_data.errors import excerpt, first_line, nearest, one_line, visible
+from steel_data.errors import excerpt, first_line, nearest, one_line, run_command, visible
 
 
 @pytest.mark.parametrize(
@@ -40,3 +44,42 @@ def test_a_full_width_blank_is_text_but_an_escape_in_what_a_mixture_stores() -> 
 def test_the_nearest_known_word():
     assert nearest("lenght", ["length", "language"]) == " Did you mean 'length'? Known: language, length."
     assert nearest("x", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(28, "No space left on device", "/m/a\x1b[2J"),
+            "/m/a\\x1b[2J: No space left on device. Right: room on",
+        ),
+        (OSError(30, "Read-only file system", "/m"), "/m: Read-only file system. Right: a place that can be written."),
+        (OSError(24, "Too many open files"), "Too many open files. Right: a higher limit of open files (ulimit -n)."),
+        (MemoryError(), "out of memory. Right: more of it, or fewer --workers"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(error, line, capsys):
+    def fails():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(fails)
+    assert ended.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: {line}")
+
+
+def test_another_error_of_the_system_is_our_bug():
+    def fails():
+        raise FileNotFoundError(2, "No such file or directory", "/m")
+
+    with pytest.raises(FileNotFoundError):
+        run_command(fails)
+
+
+def test_a_terminal_without_chinese_shows_marks():
+    code = "from steel_data.errors import run_command; run_command(lambda: print('一a'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1252"}
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, b"?a")

@@ -1,11 +1,21 @@
 """Files appear whole or not at all; what is kept is found again, and made again when it is damaged."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from steel_data.errors import InputError
-from steel_data.files import address, atomic_write, kept, source_sha256
+from steel_data.files import (
+    address,
+    atomic_write,
+    kept,
+    linked_to,
+    read_sealed,
+    replaced_folder,
+    source_sha256,
+    write_sealed,
+)
 
 
 def keep(place, value, made):
@@ -59,3 +69,35 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be written"):
         atomic_write(tmp_path / "file" / "below", b"x")
+
+
+def test_a_link_to_a_folder_stays_when_the_folder_is_replaced(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "mixture")  # of which nothing is there yet
+    for text in ("one", "two"):
+        with replaced_folder(tmp_path / "link") as fresh:
+            (fresh / "a").write_text(text)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "far" / "mixture" / "a").read_text() == "two"
+    assert [p.name for p in (tmp_path / "far").iterdir()] == ["mixture"]
+
+
+def test_a_folder_that_leads_nowhere_is_one_line(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(InputError, match="leads nowhere"):
+        linked_to(tmp_path / "a")
+    with pytest.raises(InputError, match="no folder that can be replaced"):
+        linked_to(Path("/"))
+    assert linked_to(tmp_path / "c" / "..") == tmp_path.resolve()
+
+
+def test_a_sealed_value_is_what_was_written_or_an_error(tmp_path):
+    value = {"sha256": "ab12", "rows": 12, "文": [1, None]}
+    place = tmp_path / "v.json"
+    write_sealed(place, value)
+    assert read_sealed(place) == value
+    whole = place.read_bytes()
+    for at in range(len(whole)):
+        place.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            read_sealed(place)

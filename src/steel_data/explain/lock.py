@@ -22,7 +22,12 @@ _LINES = 20  # differences shown
 
 
 def verify_lock(
-    recipe: Recipe, *, data_root: Path | None = None, out: Path | None = None, cache: Path | None = None
+    recipe: Recipe,
+    *,
+    data_root: Path | None = None,
+    out: Path | None = None,
+    cache: Path | None = None,
+    verify: bool = False,
 ) -> tuple[Path, dict[str, Any], tuple[str, ...]]:
     """Return folder, manifest and warnings where the mixture is the one that this recipe and these inputs make.
 
@@ -36,7 +41,7 @@ def verify_lock(
             "without --locked once; its manifest is the lock."
         )
     manifest = read_manifest(where.out)
-    prepared = prepare(recipe, where)
+    prepared = prepare(recipe, where, verify=verify)
     found = differences(manifest, manifest_head(prepared), prepared) + damaged(where.out, manifest)
     if not found:
         return where.out, manifest, prepared.warnings

@@ -270,7 +270,7 @@ class StageOfChunk:
                 turn = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
                 frame = frame.with_columns(pl.col("messages").str.json_decode(turn))
             keep = frame.select(expression.alias("keep"))["keep"]
-        except Exception as error:
+        except (Exception, SystemExit, pl.exceptions.PanicException) as error:
             detail = first_line(error)
             raise InputError(
                 f"{self.file_name}: filter '{step.use}' raised {type(error).__name__}: {detail}. "

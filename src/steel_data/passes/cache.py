@@ -1,10 +1,16 @@
 """The cache of the passes: files addressed by what determines them, so that nothing is computed twice.
 
 Every address holds the versions of steel_data's own source and of the libraries that can change a result: what other
-code has made is not found again.
+code has made is not found again, and what no build has used for a season is swept away. Every file checks itself: a
+table has a checksum of all its bytes in its own footer, JSON one beside its value, the index is a zip. What fails is
+made again.
 """
 
+import mmap
+import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache as memo
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -12,13 +18,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import xxhash
 
 from steel_data import __version__
+from steel_data.errors import first_line
 from steel_data.files import address, kept
+from steel_data.row.table import read_columns
 
 FORMAT = 1
+UNUSED_DAYS = 90  # after which a file is swept away
+_UNFINISHED_SECONDS = 600  # a temporary file that has not grown for so long is a killed build's
 _PACKAGES = ("polars", "pyarrow", "numpy", "fasttext-community", "rensa", "regex", "tokenizers")
 _SUFFIX = {"records": "parquet", "attributes": "parquet", "index": "npz", "scans": "json", "test_splits": "json"}
+_OURS = re.compile(r"\.?[0-9a-f]{32}\.(?:parquet|npz|json)(\.[0-9a-f]{8}\.tmp)?")
 Kind = Literal["records", "attributes", "index", "scans", "test_splits"]
 
 
@@ -57,13 +69,67 @@ def place_of(cache: Path, key: str, kind: Kind) -> Path:
 
 def kept_frame(place: Path, make: Callable[[], pl.DataFrame], columns: list[str] | None = None) -> pl.DataFrame:
     """Return the table kept in a file of the cache (all columns or some), or what `make` makes and leaves there."""
-    return kept(place, make, _write, lambda there: pl.read_parquet(there, columns=columns, glob=False))
+
+    def read(there: Path) -> pl.DataFrame:
+        _check(there)
+        return read_columns(there, columns)
+
+    return kept(place, make, write_frame, read)
 
 
 def made_sure(place: Path, make: Callable[[], pl.DataFrame]) -> None:
-    """Make a table and leave it in a file of the cache, unless that is there; it is not read."""
-    kept(place, make, _write, lambda there: pl.DataFrame())
+    """Make a table and leave it in a file of the cache, unless it is there whole; it is not decoded."""
+    kept(place, make, write_frame, _check)
 
 
-def _write(place: Path, frame: pl.DataFrame) -> None:
-    frame.write_parquet(place, compression="lz4", statistics=False)
+def write_frame(place: Path, frame: pl.DataFrame) -> None:
+    """Write a table with a checksum of the whole file in its footer's metadata, which readers of parquet pass by."""
+    try:
+        frame.write_parquet(place, compression="lz4", statistics=False, metadata={_SEAL.decode(): _OPEN.decode()})
+    except pl.exceptions.ComputeError as error:  # polars' word for a full disk
+        raise OSError(first_line(error)) from error
+    digest, at = _digest(place)
+    with place.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(digest)
+
+
+_SEAL, _OPEN = b"steel_xxh3_128", b"0" * 32  # the checksum is that of the file with _OPEN where it stands itself
+
+
+def _digest(place: Path) -> tuple[bytes, int]:
+    """Return the checksum of a file, 32 hex digits, and where in the file it belongs. Raises ValueError without one."""
+    with place.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as held:
+        found = held.rfind(_SEAL)
+        if found < 0:
+            raise ValueError(f"{place}: holds no checksum")
+        at = found + len(_SEAL) + 2  # between them stand a field's type and the length of the text
+        digest = xxhash.xxh3_128()
+        with memoryview(held) as whole:
+            for part in (whole[:at], _OPEN, whole[at + len(_OPEN) :]):
+                digest.update(part)
+                del part  # no view may outlive the map
+        return digest.hexdigest().encode(), at
+
+
+def _check(place: Path) -> None:
+    """Raise ValueError where a table of the cache is not byte for byte what was written."""
+    digest, at = _digest(place)
+    with place.open("rb") as stream:
+        stream.seek(at)
+        if stream.read(len(digest)) != digest:
+            raise ValueError(f"{place}: not what was written")
+
+
+def sweep(cache: Path) -> int:
+    """Remove what no build has used for UNUSED_DAYS, and what a killed build was writing; return how many files."""
+    now, removed = time.time(), 0
+    for kind in _SUFFIX:
+        for path in (cache / kind).glob("*/*"):
+            known = _OURS.fullmatch(path.name)  # whatever else somebody keeps there is theirs
+            allowed = _UNFINISHED_SECONDS if known and known[1] else UNUSED_DAYS * 86_400
+            with suppress(OSError):  # another build's that is finished meanwhile; a cache that may only be read
+                if known and now - path.stat().st_mtime > allowed:
+                    path.unlink()
+                    removed += 1
+    return removed

@@ -28,7 +28,7 @@ from steel_data.mixture.schema import Shape, to_arrow
 from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.plan import Plan
 from steel_data.row.record import EXTRA_KEYS
-from steel_data.row.table import read_records, texts_of
+from steel_data.row.table import read_columns, read_records, texts_of
 from steel_data.row.text import I64, distinct
 
 SHARD_ROWS = 100_000
@@ -187,7 +187,7 @@ class _Dropped:
 
 def _whole(source: MappedSource, chunk: MappedChunk, records: pl.DataFrame) -> pl.DataFrame:
     """Return a chunk's records with the mixture's columns."""
-    language = pl.read_parquet(chunk.stages[-1].attributes["language"], glob=False)
+    language = read_columns(chunk.stages[-1].attributes["language"])
     return (
         records.drop("language")
         .hstack(language)

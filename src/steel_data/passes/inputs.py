@@ -1,16 +1,17 @@
 """Find the files a source names, look through each once (checksum, rows, chunks), and remember what was seen."""
 
-import json
 import posixpath
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cache as memo
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from steel_data.benchmarks.items import benchmark_files, look
-from steel_data.errors import InputError, nearest
-from steel_data.files import address, kept, source_sha256
+from steel_data.engine import tell
+from steel_data.errors import InputError, nearest, one_line
+from steel_data.files import address, kept, read_sealed, source_sha256, write_sealed
 from steel_data.mixture.own_output import places_of_output
 from steel_data.passes.cache import place_of
 from steel_data.read.formats import CHUNK_BYTES, scan_file
@@ -70,8 +71,11 @@ class SourceInputs:
         return _benchmark_root(self.source)
 
 
-def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -> SourceInputs:
-    """Find and scan a source's files. Raises InputError for a pattern without a file, naming how to get the data."""
+def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path, verify: bool = False) -> SourceInputs:
+    """Find and scan a source's files. Raises InputError for a pattern without a file, naming how to get the data.
+
+    verify: read every file again, though its size and its time of change are those of an earlier look.
+    """
     where = f"{recipe.path} [source.{source.name}]"
     builder, revision = source.builder, None
     found: list[tuple[Path, str | None]] = []
@@ -82,7 +86,8 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
             published = benchmark_files(root, data_root, str(builder.options["split"]))
         except InputError as error:
             raise InputError(f"{where}: {error}{_how_to_get(source, recipe)}") from None
-        return SourceInputs(source, builder, benchmark_inputs([path for _, path in published], data_root, cache))
+        files = benchmark_inputs([path for _, path in published], data_root, cache, verify)
+        return SourceInputs(source, builder, files)
     patterns = source.table.paths
     if source.table.dataset is not None:
         from steel_data.builders.llamafactory import entry
@@ -101,9 +106,9 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
         found = [(Path(file), None) for file in info.files if not is_hub_uri(file)]
     for pattern in patterns:
         if is_hub_uri(pattern):
-            files = locate(pattern)
-            revision = files.revision
-            found += [(path, f"{files.name}/{path.relative_to(files.root).as_posix()}") for path in files.files]
+            hub = locate(pattern)
+            revision = hub.revision
+            found += [(path, f"{hub.name}/{path.relative_to(hub.root).as_posix()}") for path in hub.files]
             continue
         matches = _glob(data_root, pattern)
         ours: list[tuple[Path, Path]] = []
@@ -119,7 +124,8 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path) -
         if not matches:
             raise InputError(f"{where}: {_no_file(data_root, pattern)}{_how_to_get(source, recipe)}")
         found += [(path, None) for path in matches]
-    return SourceInputs(source, builder, _scan_all(where, found, data_root, cache), revision, tuple(passed_over))
+    scanned = _scan_all(where, found, data_root, partial(scan, cache=cache, verify=verify))
+    return SourceInputs(source, builder, scanned, revision, tuple(passed_over))
 
 
 def _is_glob(pattern: str) -> bool:
@@ -177,7 +183,9 @@ def _how_to_get(source: BoundSource, recipe: Recipe) -> str:
     return f" It comes from {source.table.origin}: `python -m steel_data fetch {recipe.path}` gets it."
 
 
-def _scan_all(where: str, found: list[tuple[Path, str | None]], data_root: Path, cache: Path) -> tuple[InputFile, ...]:
+def _scan_all(
+    where: str, found: list[tuple[Path, str | None]], data_root: Path, look: Callable[[Path], FileScan]
+) -> tuple[InputFile, ...]:
     paths: dict[str, Path] = {}
     for path, given in found:
         name = given or origin_name(path, data_root)
@@ -185,12 +193,14 @@ def _scan_all(where: str, found: list[tuple[Path, str | None]], data_root: Path,
             raise InputError(
                 f"{where}: two files are named '{name}': {shown(paths[name])} and {shown(path)}. Rename one of them."
             )
-    return tuple(InputFile(path, name, scan(path, cache)) for name, path in sorted(paths.items()))
+    return tuple(InputFile(path, name, look(path)) for name, path in sorted(paths.items()))
 
 
-def benchmark_inputs(files: Iterable[Path], data_root: Path, cache: Path) -> tuple[InputFile, ...]:
+def benchmark_inputs(
+    files: Iterable[Path], data_root: Path, cache: Path, verify: bool = False
+) -> tuple[InputFile, ...]:
     """Return the files of a benchmark as inputs, sorted by name: with hash and rows, and no chunks to be mapped."""
-    found = [InputFile(path, origin_name(path, data_root), scan(path, cache, look)) for path in files]
+    found = [InputFile(path, origin_name(path, data_root), scan(path, cache, look, verify)) for path in files]
     return tuple(sorted(found, key=lambda f: f.name))
 
 
@@ -206,12 +216,31 @@ def origin_name(path: Path, data_root: Path) -> str:
     return posixpath.normpath(absolute.as_posix())
 
 
-def scan(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file) -> FileScan:
-    """Return what `look` finds, from the cache where path, size and time of change are those of an earlier look."""
+def scan(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file, verify: bool = False) -> FileScan:
+    """Return what `look` finds, from the cache where path, size and time of change are those of an earlier look.
+
+    verify: look again all the same, and say so where the bytes are others.
+    """
     stat = path.stat()
     if time.time() - stat.st_mtime <= _SETTLED_SECONDS:
         return look(path)
+    if verify:
+        place = scan_place(path, cache, look)
+        before = _remembered(place)
+        place.unlink(missing_ok=True)
+        found = kept(place, lambda: look(path), _write_scan, _read_scan)
+        if before is not None and before != found:
+            tell(f"{one_line(str(path))}: its bytes are others, though its size and its time of change are the same")
+        return found
     return kept(scan_place(path, cache, look), lambda: look(path), _write_scan, _read_scan)
+
+
+def _remembered(place: Path) -> FileScan | None:
+    """Return an earlier look; None where there is none that can be read."""
+    try:
+        return _read_scan(place)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def scan_place(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file) -> Path:
@@ -227,9 +256,9 @@ def _readers() -> str:
 
 
 def _write_scan(place: Path, scan: FileScan) -> None:
-    place.write_text(json.dumps(asdict(scan)), encoding="utf-8")
+    write_sealed(place, asdict(scan))
 
 
 def _read_scan(place: Path) -> FileScan:
-    data = json.loads(place.read_text(encoding="utf-8"))
+    data = read_sealed(place)
     return FileScan(**{**data, "chunks": tuple(Chunk(**chunk) for chunk in data["chunks"])})

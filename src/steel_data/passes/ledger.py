@@ -11,7 +11,7 @@ from steel_data.mixture.manifest import broken_laws
 from steel_data.passes.map import MappedSource
 from steel_data.passes.plan import Plan
 from steel_data.recipe.load import Recipe
-from steel_data.row.table import UNREADABLE
+from steel_data.row.table import UNREADABLE, read_columns
 
 
 class LedgerError(Exception):
@@ -82,7 +82,7 @@ def _example(plan: Plan, source: int, reason: str) -> str:
     """Return what the first of a source's rows that falls for a reason was told, in brackets."""
     row = plan.frame.filter((pl.col("source") == source) & (pl.col("reason") == reason)).select("chunk", "pos").row(0)
     records = plan.chunks[row[0]][1].stages[0].records
-    error = pl.read_parquet(records, columns=["error"], glob=False)["error"][row[1]]
+    error = read_columns(records, ["error"])["error"][row[1]]
     return f" ({excerpt(error, 120)})" if error else ""
 
 

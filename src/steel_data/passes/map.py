@@ -41,7 +41,7 @@ from steel_data.read.formats import CHUNK_BYTES, read_chunks
 from steel_data.read.rows import RawRow, changed, uncollected
 from steel_data.recipe.steps import Filter
 from steel_data.row.columns import Unread, added, count, holds
-from steel_data.row.table import UNREADABLE
+from steel_data.row.table import UNREADABLE, read_columns
 
 RUNS = 2  # of the chunks of a parquet row group, for each worker
 
@@ -95,6 +95,11 @@ class Task:
     file: InputFile
     file_index: int
     chunks: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Name the task for people."""
+        chunks = f"chunk {self.chunks[0]}" if len(self.chunks) == 1 else f"chunks {self.chunks[0]} to {self.chunks[-1]}"
+        return f"{self.file.name}, {chunks}"
 
 
 Mapped = tuple[MappedChunk, pl.DataFrame]  # a chunk and its narrow columns
@@ -175,7 +180,7 @@ def _refuse_unreadable_files(prepared: Prepared, mapped: dict[str, list[Mapped]]
             mine = [done for done in mapped[inputs.source.name] if done[0].file == i]
             if not mine or not all((rows["reason"] == UNREADABLE).fill_null(False).all() for _, rows in mine):
                 continue
-            errors = [pl.read_parquet(c.stages[0].records, columns=["error"], glob=False)["error"] for c, _ in mine]
+            errors = [read_columns(c.stages[0].records, ["error"])["error"] for c, _ in mine]
             error = next((e for column in errors for e in column), "no rows")
             raise InputError(f"{file.name}: none of its {file.scan.rows:,} rows can be read; the first: {error}")
 

@@ -24,7 +24,7 @@ from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.select import select
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.steps import Filter
-from steel_data.row.table import compared_of, read_records, texts_of
+from steel_data.row.table import compared_of, read_columns, read_records, texts_of
 
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -158,7 +158,7 @@ class _Table:
         """Yield, chunk by chunk, which of some rows lie in it, and columns of an attribute for them."""
         for place, mine in by_chunk(self.chunk[rows]):
             stage = self.chunks[place][1].stages[-1]
-            yield mine, pl.read_parquet(stage.attributes[name], columns=columns, glob=False)[self.pos[rows[mine]]]
+            yield mine, read_columns(stage.attributes[name], columns)[self.pos[rows[mine]]]
 
     def decontaminate(self, s: int, step: Filter) -> None:
         """Drop the rows of a source that hold an item of a benchmark."""
@@ -166,7 +166,7 @@ class _Table:
         for place, (source, chunk) in enumerate(self.chunks):
             if source != s:
                 continue
-            found = pl.read_parquet(chunk.stages[-1].attributes[name], glob=False)
+            found = read_columns(chunk.stages[-1].attributes[name])
             why = found.select(step.settings.verdict().alias("why"), "overlap_item")
             rows = np.arange(self.start[place], self.start[place + 1])
             hit = why["why"].is_not_null().to_numpy() & ~self.injected[rows] & self.kept[rows]

@@ -9,7 +9,7 @@ from steel_data.benchmarks.index import overlap_files
 from steel_data.benchmarks.items import benchmark_name, read_benchmark
 from steel_data.builders.contaminate import Draw, draw
 from steel_data.errors import InputError, nearest
-from steel_data.passes.cache import versions
+from steel_data.passes.cache import sweep, versions
 from steel_data.passes.inputs import InputFile, SourceInputs, benchmark_inputs, resolve
 from steel_data.passes.known_tests import check_test_splits
 from steel_data.recipe.load import Recipe, portable, recipe_sha256
@@ -63,11 +63,15 @@ class Prepared:
         return rows | {name: len(injection.draws) for name, injection in self.injections.items()}
 
 
-def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
-    """Find and scan all inputs and check what can be checked before a row is built."""
+def prepare(recipe: Recipe, where: Places, workers: int = 1, verify: bool = False) -> Prepared:
+    """Find and scan all inputs and check what can be checked before a row is built.
+
+    verify: read every input again, byte by byte, instead of trusting size and time of change.
+    """
+    sweep(where.cache)
     _check_priorities(recipe)
     tokenizer = find_tokenizer(recipe.tokenizer, recipe.path.parent)
-    inputs = tuple(resolve(recipe, source, where.data_root, where.cache) for source in recipe.sources)
+    inputs = tuple(resolve(recipe, source, where.data_root, where.cache, verify) for source in recipe.sources)
     warnings = check_test_splits(recipe, inputs, where.cache)
     benchmarks: dict[tuple[str, ...], tuple[InputFile, ...]] = {}
     for step in _filters(recipe):
@@ -78,7 +82,7 @@ def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
             files = overlap_files(list(names), where.data_root)
         except InputError as error:
             raise InputError(f"{recipe.path} filter '{step.use}': {error}") from None
-        benchmarks[names] = benchmark_inputs(files, where.data_root, where.cache)
+        benchmarks[names] = benchmark_inputs(files, where.data_root, where.cache, verify)
     return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings))
 
 

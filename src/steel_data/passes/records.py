@@ -67,7 +67,7 @@ def _call(where: str, builder: Builder, function: Callable[..., Any], value: dic
         made = function(value, **builder.options)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{where}: builder '{builder.use}' raised {type(error).__name__}: {excerpt(str(error))}. "
             "Right: return records, or the reason why not as a string."
@@ -208,7 +208,7 @@ def edit_records(
 def _filter(where: str, step: Filter, function: Callable[..., Any], record: Record) -> Record | str:
     try:
         result = function(record, **step.options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{where}: filter '{step.use}' raised {type(error).__name__}: {excerpt(str(error))}. "
             "Right: return the record, or the reason of the drop as a string."

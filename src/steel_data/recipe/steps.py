@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
 
 # A builder takes a raw row and returns records; one that takes no row makes its source as a whole.
 BUILDERS = {
@@ -210,8 +210,8 @@ def _load_module(file: Path, name: str, source: bytes) -> ModuleType:
     sys.modules[unique] = module
     try:
         exec(compile(source, file, "exec"), module.__dict__)
-    except Exception as error:
-        raise InputError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{file} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
     return module
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from steel_data.errors import InputError, first_line
 from steel_data.row.json_text import from_json
 from steel_data.row.record import Record, segments
 
@@ -117,4 +118,14 @@ def spoken_by_others(records: pl.DataFrame) -> list[int]:
 
 def read_records(place: Path, columns: list[str] | None = None) -> pl.DataFrame:
     """Read a records file (all columns of SCHEMA, or some)."""
-    return pl.read_parquet(place, columns=columns or list(SCHEMA), glob=False)
+    return read_columns(place, columns or list(SCHEMA))
+
+
+def read_columns(place: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read a table of the cache (all columns, or some). Raises InputError for one that is gone or damaged."""
+    try:
+        return pl.read_parquet(place, columns=columns, glob=False)
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(
+            f"{place}: was whole and is not: {first_line(error)}. Right: build again, which makes it anew."
+        ) from None

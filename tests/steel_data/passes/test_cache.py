@@ -2,6 +2,7 @@
 again for nothing, so each input is changed alone and every key is looked at."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -262,3 +263,52 @@ def test_a_table_is_made_once_and_made_again_when_damaged(tmp_path: Path) -> Non
     place.write_bytes(place.read_bytes()[:50])
     assert kept_frame(place, make)["id"].to_list() == ["x"]
     assert made == [1, 1]
+
+
+# Files that check themselves
+
+
+def test_every_damaged_byte_of_a_table_is_found_and_the_table_made_again(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"id": ["a", None, "文"], "n": [1, 2, 3]})
+    place = tmp_path / "records" / "ab" / f"{'0' * 32}.parquet"
+    made: list[int] = []
+
+    def make() -> pl.DataFrame:
+        made.append(1)
+        return frame
+
+    assert kept_frame(place, make).equals(frame)
+    whole = place.read_bytes()
+    assert pl.read_parquet(place).equals(frame)  # the checksum is in no reader's way
+    damaged = [whole[:at] + bytes([whole[at] ^ 0x20]) + whole[at + 1 :] for at in range(0, len(whole), 7)]
+    for count, held in enumerate([*damaged, whole[:-1], whole + b"x", b"", frame.write_parquet(tmp_path / "other")], 2):
+        place.write_bytes(held if held is not None else (tmp_path / "other").read_bytes())
+        # the late attributes, of which plan reads some columns later, are looked through as well
+        made_sure(place, make) if count % 2 else kept_frame(place, make, ["n"])
+        assert len(made) == count
+        assert place.read_bytes() == whole
+    made_sure(place, make)
+    assert len(made) == count
+
+
+def test_what_nobody_uses_is_swept_and_what_is_not_ours_stays(tmp_path: Path) -> None:
+    name, day = "0" * 32, 86_400
+    ages = {
+        f"records/ab/{name}.parquet": 91 * day,
+        f"scans/ab/{name}.json": 91 * day,
+        f"records/ab/.{name}.parquet.12ab34cd.tmp": 0.01 * day,  # of a killed build
+        f"records/cd/{name}.parquet": 89 * day,
+        f"records/cd/.{name}.parquet.12ab34cd.tmp": 60.0,  # somebody is writing it
+        "records/ab/my notes.txt": 400 * day,
+        f"{name}.parquet": 400 * day,
+    }
+    for file, age in ages.items():
+        place = tmp_path / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"x")
+        os.utime(place, (0, time.time() - age))
+    assert cache.sweep(tmp_path) == 3
+    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == set(list(ages)[3:])
+    kept_frame(tmp_path / f"records/cd/{name}.parquet", pl.DataFrame)  # used: it stays for another season
+    assert time.time() - (tmp_path / f"records/cd/{name}.parquet").stat().st_mtime < day

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,3 +150,20 @@ def test_a_scan_is_remembered_once_the_file_has_settled(tmp_path: Path) -> None:
     scan_place(file, tmp_path, look).write_text('{"format": "jsonl"}')
     assert scan(file, tmp_path, look) == settled[0]  # a damaged memory is made again
     assert len(scanned) == 4
+
+
+def test_verify_finds_a_change_that_size_and_time_do_not_show(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"a": 1}\n', encoding="utf-8")
+    long_ago = (0, time.time() - 60)
+    os.utime(file, long_ago)
+    first = scan(file, tmp_path / "cache")
+    file.write_text('{"a": 2}\n', encoding="utf-8")
+    os.utime(file, long_ago)
+    assert scan(file, tmp_path / "cache") == first
+    found = scan(file, tmp_path / "cache", verify=True)
+    assert found.sha256 != first.sha256
+    assert "its bytes are others" in capsys.readouterr().err
+    assert scan(file, tmp_path / "cache") == found  # from now on it is known
+    assert scan(file, tmp_path / "cache", verify=True) == found
+    assert capsys.readouterr().err == ""

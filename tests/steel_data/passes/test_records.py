@@ -41,6 +41,7 @@ def test_each_raw_row_is_a_record_several_or_a_reason(tmp_path: Path) -> None:
     ("code", "message"),
     [
         ("1 / 0", r"a\.jsonl row 0: builder 'own:made' raised ZeroDivisionError.*Right: return records, or the reason"),
+        ("exit('done')", r"row 0: builder 'own:made' raised SystemExit: done\. Right: return records, or the reason"),
         ("[]", "returned \\[\\]. Right: a list of records, or a reason"),
         ("''", "Right: a list of records, or a reason"),
         ("[{'text': 'x'}]", "made a record without messages"),

@@ -55,6 +55,7 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
             r"no option of 'own:long' 'char'\. Did you mean 'chars'\?",
         ),
         (SOURCE + 'filters = [{ use = "own:long", chars = "3" }]\n', "chars = '3'"),
+        (SOURCE + 'filters = [{ use = "leaves:f" }]\n', "leaves.py cannot be imported: SystemExit: 0"),
         (SOURCE + 'filters = [{ use = "broken:f" }]\n', "broken.py cannot be imported: ZeroDivisionError"),
         ("[source.a]\n", "path is missing"),
         ("", r"no \[source\.…\] left"),
@@ -86,6 +87,7 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
 def test_faults_are_one_line_with_place_and_remedy(tmp_path: Path, toml: str, message: str) -> None:
     (tmp_path / "own.py").write_text("def long(record, *, chars: int = 3):\n    return record\n", encoding="utf-8")
     (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n", encoding="utf-8")
     with pytest.raises(InputError, match=message) as caught:
         load(write(tmp_path, toml))
     assert "\n" not in str(caught.value)
