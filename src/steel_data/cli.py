@@ -135,9 +135,10 @@ def analyze(
 @app.command()
 def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
+    from steel_data.errors import visible
     from steel_data.mixture.check import check_mixture
 
-    typer.echo(check_mixture(folder))
+    typer.echo(visible(check_mixture(folder)))
 
 
 @app.command()

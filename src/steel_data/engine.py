@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
-from steel_data.errors import InputError, excerpt, first_line
+from steel_data.errors import InputError, excerpt, first_line, visible
 
 TELL_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
 
@@ -213,4 +213,4 @@ def _places(rate: float) -> int:
 
 def tell(line: str) -> None:
     """Write a line of progress to stderr: stdout holds results only."""
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(visible(line) + "\n")

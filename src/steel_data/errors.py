@@ -69,6 +69,8 @@ _MACHINE = {
     errno.EPERM: "Right: a place that you may read and write.",
     errno.EMFILE: "Right: a higher limit of open files (ulimit -n).",
     errno.ENFILE: "Right: a higher limit of open files.",
+    errno.ENAMETOOLONG: "Right: a shorter name.",
+    errno.ELOOP: "Right: links that do not lead in a circle.",
     errno.ENOMEM: "Right: more memory, or fewer --workers.",
 }
 

@@ -3,13 +3,12 @@
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from steel_data.build import Result
 from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
-from steel_data.row.display import console, plain_table
+from steel_data.row.display import console, harmless, plain_table
 
 
 def print_build(result: Result) -> None:
@@ -24,7 +23,7 @@ def print_build(result: Result) -> None:
         columns = ("read", "unreadable", "built", "", "kept", "sampled_out", "repeated", "written", "tokens")
         row = [account[column] if column else dropped for column in columns]
         totals = [a + b for a, b in zip(totals, row, strict=True)]
-        table.add_row(escape(name), *(f"{n:,}" for n in row))
+        table.add_row(harmless(name), *(f"{n:,}" for n in row))
     table.add_section()
     table.add_row("all", *(f"{n:,}" for n in totals))
     out.print(table)
@@ -32,7 +31,7 @@ def print_build(result: Result) -> None:
     for name, columns in manifest["unused_columns"].items():
         _print_unused(out, name, columns, manifest["sources"][name]["read"])
     for warning in result.warnings:
-        out.print(f"warning: {escape(warning)}")
+        out.print(f"warning: {harmless(warning)}")
     _print_summary(out, result)
 
 
@@ -42,7 +41,7 @@ def _print_unused(out: Console, source: str, columns: dict[str, int], rows: int,
         return
     shown = [f"'{name}'" if n == rows else f"'{name}' ({n:,})" for name, n in list(columns.items())[:12]]
     more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
-    line = f"  not read from {escape(source)}: {escape(', '.join(shown))}{more}, of {rows:,} rows{sampled}"
+    line = f"  not read from {harmless(source)}: {harmless(', '.join(shown))}{more}, of {rows:,} rows{sampled}"
     out.print(line, soft_wrap=True)
 
 
@@ -51,7 +50,7 @@ def _print_reasons(out: Console, manifest: dict[str, Any]) -> None:
         (name, reason, n) for name, account in manifest["sources"].items() for reason, n in account["dropped"].items()
     ]
     for name, reason, n in sorted(reasons, key=lambda r: -r[2])[:12]:
-        out.print(f"  dropped {n:>9,}  {escape(reason)}  ({escape(name)})")
+        out.print(f"  dropped {n:>9,}  {harmless(reason)}  ({harmless(name)})")
     if len(reasons) > 12:
         out.print(f"  … and {len(reasons) - 12} more reasons: see card.md")
 
@@ -61,14 +60,16 @@ def _print_summary(out: Console, result: Result) -> None:
     tokens = manifest["tokens"]
     shares = ", ".join(f"{k} {v / max(tokens, 1):.1%}" for k, v in list(manifest["languages"].items())[:5])
     tokenizer = manifest["tokenizer"]["name"]
-    out.print(f"{manifest['rows']:,} rows, {tokens:,} tokens ({escape(tokenizer)}): {escape(shares)}")
+    out.print(f"{manifest['rows']:,} rows, {tokens:,} tokens ({harmless(tokenizer)}): {harmless(shares)}")
     for benchmark, doses in manifest["contamination"].items():
         spread = ", ".join(f"{n:,} items x {dose}" for dose, n in sorted(doses.items(), key=lambda kv: int(kv[0])))
-        out.print(f"declared contamination with {escape(benchmark)}: {spread}")
+        out.print(f"declared contamination with {harmless(benchmark)}: {spread}")
     if result.fresh:
-        out.print(escape(agreement(manifest["language_check"])))
+        out.print(harmless(agreement(manifest["language_check"])))
     state = "written" if result.fresh else "up to date, verified"
-    out.print(f"{escape(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there")
+    out.print(
+        f"{harmless(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there"
+    )
 
 
 def print_forecast(forecast: Forecast) -> None:
@@ -78,33 +79,35 @@ def print_forecast(forecast: Forecast) -> None:
     for s in forecast.sources:
         bound, near = ("", "") if s.exact else ("≤ ", "≈ ")
         shares = ", ".join(f"{k} {v:.0%}" for k, v in list(s.languages.items())[:3])
-        table.add_row(escape(s.name), f"{s.read:,}", f"{bound}{s.rows:,}", f"{near}{s.tokens:,}", str(s.repeat), shares)
+        table.add_row(
+            harmless(s.name), f"{s.read:,}", f"{bound}{s.rows:,}", f"{near}{s.tokens:,}", str(s.repeat), shares
+        )
     near = "≈ " if forecast.sign else ""
     shares = ", ".join(f"{k} {v:.0%}" for k, v in list(forecast.languages.items())[:3])
     table.add_section()
     table.add_row("mixture", "", f"{forecast.sign}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
     out.print(table)
     if forecast.steps is not None:
-        out.print(f"optimiser steps: {forecast.sign}{forecast.steps:,} = {escape(forecast.steps_text)}")
+        out.print(f"optimiser steps: {forecast.sign}{forecast.steps:,} = {harmless(forecast.steps_text)}")
     else:
-        out.print(f"optimiser steps: not known ({escape(forecast.steps_text)})")
-    out.print(f"tokens by {escape(forecast.tokenizer)}")
+        out.print(f"optimiser steps: not known ({harmless(forecast.steps_text)})")
+    out.print(f"tokens by {harmless(forecast.tokenizer)}")
     if forecast.sign:
         out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
     for s in forecast.sources:
         _print_unused(out, s.name, s.unused, s.looked, "" if s.exact else " looked at")
     for warning in forecast.warnings:
-        out.print(f"warning: {escape(warning)}")
+        out.print(f"warning: {harmless(warning)}")
 
 
 def print_export(done: Exported) -> None:
     """Print what an export wrote, what it left out, and what the rows carry that the format does not show."""
     out = console()
-    out.print(f"{escape(str(done.folder))}: {done.rows:,} rows written as {done.to} (train.jsonl)")
+    out.print(f"{harmless(str(done.folder))}: {done.rows:,} rows written as {done.to} (train.jsonl)")
     for note, n in done.notes.items():
-        out.print(f"  {n:,} rows: {escape(note)}")
+        out.print(f"  {n:,} rows: {harmless(note)}")
     for reason, n in done.left_out.items():
-        out.print(f"  {n:,} rows left out, {escape(reason)}: see left_out.jsonl")
+        out.print(f"  {n:,} rows left out, {harmless(reason)}: see left_out.jsonl")
     for benchmark, doses in done.contamination.items():
         items = sum(doses.values())
-        out.print(f"warning: {items:,} items of {escape(benchmark)} are injected, and no longer marked row by row")
+        out.print(f"warning: {items:,} items of {harmless(benchmark)} are injected, and no longer marked row by row")

@@ -25,3 +25,15 @@ def test_columns_that_nobody_reads_are_named(
     write_jsonl(tmp_path / "a.jsonl", [{**row, "topic": "x" if i else ""} for i, row in enumerate(chat_rows(5))])
     print_forecast(forecast(load(tmp_path / "r.toml"), data_root=tmp_path, cache=tmp_path / "cache"))
     assert "  not read from a: 'topic' (4), of 5 rows looked at\n" in capsys.readouterr().out
+
+
+def test_names_from_data_and_recipe_do_not_act_on_the_terminal(
+    make: Callable[..., Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**row, "\x1b[2Jtopic\u202e": "x"} for row in chat_rows(5)]
+    write_jsonl(tmp_path / "a.jsonl", [*rows, {"instruction": "x", "output": ""}])
+    print_build(make('[source."a\\u001b[31m"]\npath = "a.jsonl"\n'))
+    print_forecast(forecast(load(tmp_path / "r.toml"), data_root=tmp_path, cache=tmp_path / "cache"))
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "\u202e" not in said
+    assert said.count("\\x1b[2Jtopic\\u202e") == 2 and "a\\x1b[31m" in said

@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 from polars import selectors as cs
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from steel_data.errors import InputError
@@ -31,7 +30,7 @@ from steel_data.passes.prepare import manifest_head, prepare
 from steel_data.recipe.changes import Change, changes, recipe_changes, things
 from steel_data.recipe.load import load
 from steel_data.recipe.places import places
-from steel_data.row.display import console, one_line, plain_table
+from steel_data.row.display import console, harmless, one_line, plain_table
 from steel_data.row.record import text_view
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -366,7 +365,7 @@ def _print_books(
     for name, book in by.items():
         counts = [_signed(f, getattr(book, f)) for f in shown]
         more = [f"{side.get(name, 0):,}" for side in tokens] if tokens else []
-        table.add_row(escape(one_line(name)), *counts, *more)
+        table.add_row(harmless(one_line(name)), *counts, *more)
     out.print(table)
 
 
@@ -386,14 +385,14 @@ def _print_totals(found: Diff, out: Console) -> None:
     )
     out.print(f"rows: {_delta(a.size, b.size)}")
     names = [_tokenizer(side) for side in (a, b)]
-    out.print(f"tokens: {_delta(a.tokens, b.tokens)} ({escape(names[1])})")
+    out.print(f"tokens: {_delta(a.tokens, b.tokens)} ({harmless(names[1])})")
     if names[0] != names[1]:
-        out.print(f"warning: A counts tokens by {escape(names[0])}: the two totals cannot be compared")
+        out.print(f"warning: A counts tokens by {harmless(names[0])}: the two totals cannot be compared")
     (one, how_one), (two, how_two) = a.steps(), b.steps()
     if one is not None and two is not None:
-        out.print(f"optimiser steps: {_delta(one, two)}: {escape(how_one)}; {escape(how_two)}")
+        out.print(f"optimiser steps: {_delta(one, two)}: {harmless(how_one)}; {harmless(how_two)}")
     else:
-        out.print(f"optimiser steps: not known ({escape(how_one if one is None else how_two)})")
+        out.print(f"optimiser steps: not known ({harmless(how_one if one is None else how_two)})")
 
 
 def _tokenizer(side: Side) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from steel_data.errors import excerpt
 from steel_data.passes.inputs import SourceInputs
 from steel_data.passes.map import map_sources
 from steel_data.passes.plan import decide
@@ -186,8 +187,11 @@ def optimiser_steps(train: dict[str, Any], rows: int, tokens: int) -> tuple[int 
     if not train:
         return None, "no [train] table"
     epochs, micro, accumulate = train.get("epochs", 3), train.get("micro_batch", 8), train.get("accumulate", 8)
+    for key, value in {"epochs": epochs, "micro_batch": micro, "accumulate": accumulate}.items():
+        if not isinstance(value, int | float) or not 0 < value < 1e9 or (key != "epochs" and value != int(value)):
+            return None, f"{key} = {excerpt(repr(value), 40)} in [train]"
     batch = micro * accumulate
-    if train.get("packing") and train.get("max_length"):
+    if train.get("packing") and isinstance(train.get("max_length"), int) and train["max_length"] > 0:
         units, what = math.ceil(tokens / train["max_length"]), f"packed sequences of {train['max_length']} tokens"
     else:
         units, what = rows, "rows"

@@ -21,6 +21,7 @@ from steel_data.row.alignment import shared
 from steel_data.row.display import console, one_line, shortened, turns, visible
 
 _NARROW = ("file", "at", "id", "copy", "source", "origin_file", "origin_row")
+_TRUTH = ("benchmark", "item", "dose", "form", "source")
 _LENGTH, _TURNS, _PLACES = 400, 8, 6
 _STYLES = {"kept": "bold green", "dropped": "bold red", "unreadable": "bold red", "sampled out": "bold yellow"}
 
@@ -74,7 +75,7 @@ def _item_notes(folder: Path, manifest: Row, query: Query) -> list[str]:
     notes = []
     benchmark, item = query.parts
     if manifest["truth"]:
-        truth = collect(folder, scan(folder, manifest["truth"]).filter(pl.col("item") == item))
+        truth = collect(folder, scan(folder, manifest["truth"]).filter(pl.col("item") == item).select(_TRUTH))
         for row in truth.iter_rows(named=True):
             if benchmark in ("", row["benchmark"]):
                 fate = f"injected with dose {row['dose']}, form {row['form']}" if row["dose"] else "not drawn (dose 0)"

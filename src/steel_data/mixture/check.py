@@ -22,7 +22,7 @@ import xxhash
 from steel_data.engine import progress
 from steel_data.errors import InputError, first_line, one_line
 from steel_data.files import sha256_of
-from steel_data.mixture.manifest import broken_laws, read_manifest
+from steel_data.mixture.manifest import broken_laws, misfits, read_manifest
 from steel_data.mixture.rows import Row, collect, rows, scan
 from steel_data.mixture.schema import Shape
 from steel_data.row.faults import record_fault
@@ -55,7 +55,8 @@ def check_mixture(folder: Path) -> str:
 
 def find_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:
     """Return what is wrong with a mixture: one line each, nothing for a whole one."""
-    faults = _manifest_faults(manifest)
+    manifest = dict(manifest)  # whose faults are listed, not told one by one
+    faults = _manifest_faults(manifest) or [f"manifest.json: {fault}" for fault in misfits(manifest)]
     if faults:
         return faults  # nothing can be measured by a manifest that is itself broken
     files, schemas = _file_faults(folder, manifest)
@@ -101,6 +102,9 @@ def _manifest_faults(manifest: dict[str, Any]) -> list[str]:
             if not isinstance(entry, dict) or not isinstance(entry.get("rows"), int) or "sha256" not in entry:
                 faults.append(f"manifest.json: {part}: '{name}' has no rows or no sha256")
     for name, account in manifest["sources"].items():
+        if not isinstance(account, dict):
+            faults.append(f"manifest.json: source {name}: is no table")
+            continue
         wrong = [key for key in _COUNTS if not isinstance(account.get(key), int) or account[key] < 0]
         if wrong or not isinstance(account.get("dropped"), dict):
             faults.append(f"manifest.json: source {name}: no count of {', '.join(wrong) or 'dropped'}")
@@ -153,7 +157,7 @@ def _file_faults(folder: Path, manifest: dict[str, Any]) -> tuple[list[str], dic
         try:
             metadata = pq.read_metadata(path)
             schemas[name] = metadata.schema.to_arrow_schema()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             faults.append(f"{name}: is no parquet file that can be read: {first_line(error, 120)}")
             continue
         if metadata.num_rows != entry["rows"]:

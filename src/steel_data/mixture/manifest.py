@@ -1,11 +1,11 @@
 """The manifest of a mixture and the laws of its ledger (apart: what all readers need, without a data library)."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, excerpt
 from steel_data.files import sha256_of
 
 # What the account of each source must fulfil: nothing vanishes between what was read and what was written.
@@ -16,10 +16,48 @@ LAWS: dict[str, Callable[[dict[str, Any]], bool]] = {
 }
 
 
+_FILES = {"*": {"rows": int, "sha256": str}}
+# What stands under the keys that readers use, as far as it is there; `*`: under every name.
+_SHAPE: dict[str, Any] = {
+    "name": str, "seed": int, "rows": int, "tokens": int, "recipe_sha256": str, "content_sha256": str,
+    "recipe": {"source": {"*": {"build": {"use": str}, "filters": [{"use": str}]}}, "filters": [{"use": str}],
+               "mix": dict, "train": dict, "eval": dict, "name": str},
+    "versions": {"*": str}, "custom": {"*": str}, "revisions": {"*": str}, "test_splits": {"*": str},
+    "tokenizer": {"name": str}, "inputs": _FILES, "output": _FILES, "dropped_files": _FILES, "truth": _FILES,
+    "sources": {"*": {
+        "read": int, "unreadable": int, "made": int, "built": int, "kept": int, "sampled_out": int, "repeated": int,
+        "written": int, "tokens": int, "dropped": {"*": int},
+    }},
+    "contamination": {"*": {"*": int}}, "languages": {"*": int}, "unused_columns": {"*": {"*": int}},
+    "quality": dict, "language_check": dict, "losses": [str], "warnings": [str],
+}  # fmt: skip
+_NEEDED = {"rows", "sha256", *_SHAPE["sources"]["*"]}  # of every file, of every account
+_WORDS = {str: "text", int: "a whole number", dict: "a table", list: "a list"}
+
+
+class _Manifest(dict[str, Any]):
+    """A manifest that tells in words what is not there, or of another type than belongs there, when it is asked for."""
+
+    folder: Path
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        for fault in _misfits(key, value, _SHAPE.get(key, object)):
+            raise InputError(f"{self.folder}/manifest.json: {fault}. Right: build the recipe again.")
+        return value
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"{self.folder}/manifest.json: has no '{key}'. Right: build the recipe again.")
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a finished mixture. Raises InputError where there is none."""
+    """Return the manifest of a finished mixture, which is looked through as it is used.
+
+    Raises InputError where there is none; later, when a key is asked for that it lacks, or whose value is of another
+    type than belongs there.
+    """
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"{folder}: no manifest.json, so no finished mixture. Right: the folder that `build` wrote."
@@ -28,7 +66,33 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}/manifest.json: cannot be read: {error}.") from None
     if not isinstance(manifest, dict):
         raise InputError(f"{folder}/manifest.json: is no mixture's manifest. Right: the folder that `build` wrote.")
-    return manifest
+    found = _Manifest(manifest)
+    found.folder = folder
+    return found
+
+
+def misfits(manifest: dict[str, Any]) -> Iterator[str]:
+    """Yield what in a manifest is of another type than belongs there."""
+    return _misfits("", dict(manifest), _SHAPE)
+
+
+def _misfits(place: str, value: Any, shape: Any) -> Iterator[str]:
+    """Yield where a value is not of its shape: a type, a list of one shape, a table of shapes by key."""
+    kind = shape if isinstance(shape, type) else type(shape)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        yield f"{place} is {excerpt(repr(value), 40)}, where {_WORDS[kind]} belongs"
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        yield f"{place} is no valid Unicode"
+    elif isinstance(shape, list):
+        for item in value:
+            yield from _misfits(place, item, shape[0])
+    elif isinstance(shape, dict):
+        for key, inner in shape.items():
+            for name in value if key == "*" else [key]:
+                if name in value:
+                    yield from _misfits(f"{place}.{name}".lstrip("."), value[name], inner)
+                elif place and name in _NEEDED:
+                    yield f"{place} has no '{name}'"
 
 
 def damaged(folder: Path, manifest: dict[str, Any]) -> list[str]:

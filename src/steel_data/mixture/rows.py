@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steel_data.errors import InputError, first_line
@@ -17,6 +18,8 @@ from steel_data.errors import InputError, first_line
 Row = dict[str, Any]
 Place = tuple[str, int]  # file, row in it (from 0)
 _BATCH = 2_000  # rows decoded at once
+# What pyarrow and polars say of a damaged file: the last is a fault that polars itself did not foresee.
+_DAMAGE = (OSError, ValueError, pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 def files(folder: Path) -> list[str]:
@@ -79,7 +82,7 @@ def collect(folder: Path, frame: pl.LazyFrame) -> pl.DataFrame:
     """Run a query on what `scan` returned, with bounded memory. Raises InputError for a damaged file."""
     try:
         return frame.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _DAMAGE as error:
         for path in sorted(folder.rglob("*.parquet")):  # polars does not say which file it was
             with _opened(path) as file:
                 for _ in file.iter_batches(_BATCH):
@@ -99,7 +102,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (OSError, ValueError) as error:  # pyarrow's errors about content are either
+    except _DAMAGE as error:
         raise _unreadable(path, error) from None
 
 
@@ -108,7 +111,7 @@ def _present(path: Path) -> None:
         raise InputError(f"{path}: is missing. `check` says what is whole.")
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def _unreadable(path: Path, error: BaseException) -> InputError:
     return InputError(f"{path}: cannot be read: {first_line(error, 120)}. `check` says what is whole.")
 
 

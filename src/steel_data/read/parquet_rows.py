@@ -112,15 +112,26 @@ def scan_parquet(path: Path, chunk_bytes: int) -> tuple[Chunk, ...]:
     return tuple(chunks)
 
 
+def _unreadable(row: Any) -> str:
+    """Say of a batch of one row which column holds a value that Python has no word for."""
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            column.to_pylist()
+        except (ValueError, OverflowError) as fault:
+            return f"column '{name}' holds a {column.type} that cannot be read ({first_line(fault)})"
+    return "cannot be read"
+
+
 @uncollected()
 def _rows_of_batch(batch: Any, first: int, careful: list[str]) -> list[RawRow]:
     try:
         values = batch.to_pylist()
-    except UnicodeDecodeError:  # text that is not UTF-8 in some row: find out in which
+    except (ValueError, OverflowError) as fault:  # text that is not UTF-8, a date of the year 10000: find out where
         if batch.num_rows > 1:
             singles = [_rows_of_batch(batch.slice(i, 1), first + i, careful) for i in range(batch.num_rows)]
             return [row for rows in singles for row in rows]
-        return [RawRow(first, None, f"row {first} (counted from 0): not UTF-8")]
+        why = "not UTF-8" if isinstance(fault, UnicodeDecodeError) else _unreadable(batch)
+        return [RawRow(first, None, f"row {first} (counted from 0): {why}")]
     if not careful:
         return whole_rows(first, values)
     rows = []

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, first_line, nearest
 from steel_data.recipe.shipped import found
 from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
 from steel_data.row.record import check_language
@@ -230,7 +230,7 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
         if table.take == 0:
             continue
         where = f"{path} [source.{source_name}]"
-        if table.build.get("use") in WITH_FILES and "path" in table.build:
+        if str(table.build.get("use")) in WITH_FILES and "path" in table.build:
             table = _with_path_of_build(where, table)
         builder = bind_builder(where, table.build, folder, tables.seed, has_path=bool(table.paths))
         _check_source(where, table, builder)
@@ -317,7 +317,10 @@ def _change(text: str) -> dict[str, Any]:
 
 def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Return the tables of `path` laid over those of the recipe that it extends."""
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a zero byte
+        raise InputError(f"{path}: no such recipe: {first_line(error)}.") from None
     if real in seen:
         chain = " -> ".join(p.name for p in (*seen, real))
         raise InputError(f"{path}: extends itself: {chain}. Right: a chain without a cycle.")
@@ -332,6 +335,10 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         own = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}.") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid TOML: lists or tables in one another beyond all measure.") from None
+    if zero := next(_with_zero(own), None):
+        raise InputError(f"{path}: {zero!r} holds a zero byte, which no name and no path can.")
     parent = own.pop("extends", None)
     if parent is None:
         return own
@@ -343,6 +350,18 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     )
     base.pop("name", None)
     return merge(base, own)
+
+
+def _with_zero(value: Any) -> Iterator[str]:
+    """Yield the strings in a table that hold a zero byte."""
+    if isinstance(value, str):
+        yield from [value] if "\0" in value else []
+    elif isinstance(value, dict):
+        for item in (*value, *value.values()):
+            yield from _with_zero(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _with_zero(item)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
-from steel_data.errors import InputError, first_line, nearest
+from steel_data.errors import InputError, excerpt, first_line, nearest
 
 # A builder takes a raw row and returns records; one that takes no row makes its source as a whole.
 BUILDERS = {
@@ -190,6 +190,8 @@ def _import(target: str, folder: Path) -> Any:
 
 
 def _module_file(module: str, folder: Path) -> Path:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise InputError(f"no module '{excerpt(module)}'. Right: \"module:function\", the file's name without .py.")
     relative = Path(*module.split(".")).with_suffix(".py")
     for place in (folder, Path.cwd()):
         if (place / relative).is_file():

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from steel_data.errors import one_line as one_line
@@ -64,6 +65,11 @@ def shortened(parts: list[Turn], length: int, most: int) -> list[Turn]:
     if len(cut) <= most:
         return cut
     return [*cut[: most - 2], Turn("", "", f"{len(cut) - most:,} more turns"), *cut[-2:]]
+
+
+def harmless(text: str) -> str:
+    """Return text from data (names, reasons, warnings) for rich to print in a line: nothing of it acts, no markup."""
+    return escape(one_line(text))
 
 
 def console(width: int = 0) -> Console:

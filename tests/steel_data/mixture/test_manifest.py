@@ -1,6 +1,7 @@
 """Reading a manifest is light; the laws of the ledger stand once and each of them can break."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,30 @@ def test_files_that_are_gone_or_changed_are_damage(tmp_path: Path) -> None:
     assert damaged(tmp_path, manifest) == [f"{tmp_path / 'b'}: is missing"]
     manifest["output"]["a"]["sha256"] = json.dumps(empty)
     assert "its bytes are not those" in damaged(tmp_path, manifest)[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("rows", "58", "rows is '58', where a whole number belongs"),
+        ("inputs", {"a.jsonl": 1.5}, "inputs.a.jsonl is 1.5, where a table belongs"),
+        ("inputs", {"a.jsonl": {"rows": 1}}, "inputs.a.jsonl has no 'sha256'"),
+        (
+            "sources",
+            {"a": {**ACCOUNT, "tokens": 1, "dropped": {"x": None}}},
+            "sources.a.dropped.x is None, where a whole",
+        ),
+        ("recipe", {"filters": [{"use": {}}]}, "recipe.filters.use is {}, where text belongs"),
+        ("name", "a\ud800", "name is no valid Unicode"),
+    ],
+)
+def test_what_is_of_another_type_is_told_when_it_is_asked_for(
+    key: str, value: object, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({key: value}), encoding="utf-8")
+    manifest = read_manifest(tmp_path)
+    with pytest.raises(InputError, match=re.escape(said)):
+        manifest[key]
+    with pytest.raises(InputError, match="has no 'tokens'"):
+        manifest["tokens"]
+    assert manifest.get("tokens") is None

@@ -13,7 +13,7 @@ from tests.steel_data.read.test_bad_input import rows_of
 from tests.steel_data.read.test_formats import as_parquet, read, write
 
 from steel_data.errors import InputError
-from steel_data.read.formats import scan_file
+from steel_data.read.formats import read_whole, scan_file
 
 
 def test_parquet_values_become_json(tmp_path: Path) -> None:
@@ -79,3 +79,12 @@ def test_whole_decimals_are_integers_of_any_length(tmp_path: Path) -> None:
     values = [row.value for row in rows_of(tmp_path / "a.parquet")]
     assert values == [{"a": 5}, {"a": 12345678901234567890123456789}, {"a": None}]
     assert type(values[0]["a"]) is int  # type: ignore[index]
+
+
+def test_a_date_beyond_the_calendar_is_its_rows_fault_alone(tmp_path: Path) -> None:
+    days = pa.array([0, 2_932_897, None, -800_000], pa.int32()).cast(pa.date32())  # the second is 10000-01-01
+    pq.write_table(pa.table({"instruction": ["a", "b", "c", "d"], "day": days}), tmp_path / "a.parquet")
+    rows = list(read_whole(tmp_path / "a.parquet"))
+    assert [row.value and row.value["day"] for row in rows] == ["1970-01-01", None, None, None]
+    assert [row.error is None for row in rows] == [True, False, True, False]
+    assert rows[1].error.startswith("row 1 (counted from 0): column 'day' holds a date32[day] that cannot be read")
