@@ -39,6 +39,7 @@ PAGES = {
     "docs/mix.md": (1, 1),
     "docs/plugins.md": (1, 0),
     "docs/recipes.md": (0, 0),
+    "docs/scale.md": (1, 4),
     "docs/scoring.md": (8, 1),
     "docs/training.md": (3, 1),
     "docs/results/contamination.md": (0, 6),

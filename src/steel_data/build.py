@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.builders.unused import idle
-from steel_data.engine import progress
+from steel_data.engine import Executor, Local, progress, threads
 from steel_data.errors import InputError
 from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
 from steel_data.mixture.manifest import damaged, read_manifest
@@ -22,7 +22,7 @@ from steel_data.passes.map import MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.load import Recipe
-from steel_data.recipe.places import places
+from steel_data.recipe.places import Places, places
 
 
 @dataclass(frozen=True)
@@ -41,26 +41,30 @@ def build(
     data_root: Path | None = None,
     out: Path | None = None,
     cache: Path | None = None,
-    workers: int = 1,
+    workers: int | Executor = 1,
     verify: bool = False,
 ) -> Result:
     """Build the mixture of a recipe, or verify the one that is already there.
 
+    workers: processes here, or where else tasks run (`cluster.Ray`); the bytes of the mixture do not depend on it.
     verify: know changed inputs by their bytes, all read again, instead of by size and time of change.
 
     Raises InputError for what the user can put right; LedgerError when the books do not balance.
     """
+    executor = Local(workers) if isinstance(workers, int) else workers
     where = places(recipe, data_root, out, cache)
+    if not isinstance(executor, Local):  # other machines work in folders of their own
+        where = Places(where.data_root.absolute(), where.out.absolute(), where.cache.absolute())
     with locked(where.out):
         refuse_foreign_folder(where.out)
-        prepared = prepare(recipe, where, workers, verify)
+        prepared = prepare(recipe, where, executor.workers, verify)
         head = manifest_head(prepared)
-        finished = _finished(where.out, head)
-        if finished is not None:
-            return Result(where.out, finished, fresh=False, warnings=_warnings(prepared, finished))
-        sources = map_sources(prepared, workers)
-        plan = decide(recipe, sources, workers)
-        manifest = _write(prepared, sources, plan, head, workers)
+        there = finished(where.out, head)
+        if there is not None:
+            return Result(where.out, there, fresh=False, warnings=_warnings(prepared, there))
+        sources = map_sources(prepared, executor)
+        plan = decide(recipe, sources, threads(executor))
+        manifest = _write(prepared, sources, plan, head, executor)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
 
 
@@ -68,7 +72,7 @@ def _warnings(prepared: Prepared, manifest: dict[str, Any]) -> tuple[str, ...]:
     return (*prepared.notices, *prepared.warnings, *manifest.get("losses", ()))
 
 
-def _finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
+def finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
     """Return the manifest of a whole mixture made of the very same things, or None."""
     if not (out / "manifest.json").is_file():
         return None
@@ -82,7 +86,7 @@ def _finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _write(
-    prepared: Prepared, sources: tuple[MappedSource, ...], plan: Plan, head: dict[str, Any], workers: int
+    prepared: Prepared, sources: tuple[MappedSource, ...], plan: Plan, head: dict[str, Any], executor: Executor
 ) -> dict[str, Any]:
     """Write the mixture into a temporary folder and put it in place whole."""
     with replaced_folder(prepared.places.out) as fresh:
@@ -97,7 +101,7 @@ def _write(
                 check.look(place, records)
                 advance(len(records))
 
-            gathered = gather(plan, sources, fresh, workers, _item_texts(sources), look)
+            gathered = gather(plan, sources, fresh, executor, _item_texts(sources), look)
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
         manifest["unused_columns"] = {source.name: source.unused_columns for source in sources}

@@ -45,25 +45,44 @@ def build(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every input again, byte by byte; else size and time tell a change.")
     ] = False,
+    engine: Annotated[str, typer.Option(help="local, ray or ray:ADDRESS (docs/scale.md).")] = "local",
+    part: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Do one of N shares of the work, for --finish (docs/scale.md).")
+    ] = None,
+    finish: Annotated[bool, typer.Option("--finish", help="Build what all parts have prepared.")] = False,
     changes: Changes = None,
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
+    from steel_data import parts
     from steel_data.build import Result
     from steel_data.build import build as run_build
+    from steel_data.cluster import executor
+    from steel_data.errors import InputError, visible
     from steel_data.print import print_build
     from steel_data.recipe.load import load
+    from steel_data.recipe.places import places
 
-    loaded = load(recipe, changes or ())
+    if locked + finish + (part is not None) > 1:
+        raise InputError("--locked, --part and --finish are each a build of its own. Right: one of them.")
+    share = None if part is None else parts.Share.read(part)
+    # other machines start in other folders
+    loaded = load(recipe.absolute() if engine != "local" and recipe.exists() else recipe, changes or ())
     if locked:
         from steel_data.explain.lock import verify_lock
 
         folder, manifest, warnings = verify_lock(loaded, data_root=data_root, out=out, cache=cache, verify=verify)
         print_build(Result(folder, manifest, fresh=False, warnings=warnings))
         return
-    result = run_build(
-        loaded, data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1, verify=verify
-    )
-    print_build(result)
+    there = executor(engine, workers or os.cpu_count() or 1)
+    if share is not None:
+        where = places(loaded, data_root, out, cache)
+        tasks = parts.build_part(loaded, where, share, there, verify)
+        typer.echo(visible(f"part {part} of {loaded.name}: {tasks:,} tasks done; after all parts: build --finish"))
+        return
+    if finish:
+        print_build(parts.finish(loaded, places(loaded, data_root, out, cache), there, verify))
+        return
+    print_build(run_build(loaded, data_root=data_root, out=out, cache=cache, workers=there, verify=verify))
 
 
 @app.command()

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from steel_data.errors import InputError, excerpt, first_line, visible
 
@@ -24,6 +25,43 @@ TELL_EVERY = 30.0  # seconds between two lines of progress, where there is no te
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+class Executor(Protocol):
+    """Where tasks run. All work that is cut into tasks goes through `map`."""
+
+    @property
+    def workers(self) -> int:
+        """How many tasks run at once."""
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], on_done: Callable[[Result], None] = ...
+    ) -> list[Result]:
+        """Return `[function(task) for task in tasks]`; `on_done` sees each result in that order.
+
+        `function` must be importable where the tasks run. The first error is raised and the rest cancelled.
+        """
+
+
+@dataclass(frozen=True)
+class Local:
+    """Processes of this machine: see `run`."""
+
+    workers: int = 1
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        on_done: Callable[[Result], None] = lambda _: None,
+    ) -> list[Result]:
+        """Return the results in the order of the tasks, on `workers` processes."""
+        return run(function, tasks, self.workers, on_done)
+
+
+def threads(executor: Executor) -> int:
+    """Return how many threads this process may use beside the tasks: as many as it has workers of its own."""
+    return executor.workers if isinstance(executor, Local) else os.cpu_count() or 1
 
 
 def run(

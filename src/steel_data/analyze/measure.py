@@ -13,6 +13,7 @@ import polars as pl
 from steel_data.analyze.look import Sample
 from steel_data.analyze.parts import Part
 from steel_data.analyze.recipe import recipe_toml
+from steel_data.engine import Local
 from steel_data.errors import InputError, excerpt
 from steel_data.passes.attributes import index_of
 from steel_data.passes.ledger import ledger
@@ -82,7 +83,7 @@ def measure(parts: list[Part], benchmarks: list[str], folder: Path, workers: int
     where = Places(folder / "data", folder / "out", folder / "cache")
     try:
         prepared = prepare(recipe, where, workers)
-        sources = map_sources(prepared, workers)
+        sources = map_sources(prepared, Local(workers))
         plan = decide(recipe, sources)
         accounts = ledger(plan, sources, prepared.raw_rows)
     except InputError as error:

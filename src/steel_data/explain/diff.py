@@ -20,6 +20,7 @@ from polars import selectors as cs
 from rich.console import Console
 from rich.text import Text
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.explain.forecast import optimiser_steps
 from steel_data.mixture.manifest import read_manifest
@@ -172,7 +173,7 @@ def _of_mixture(folder: Path) -> Side:
 def _of_recipe(path: Path, where: Where) -> Side:
     recipe = load(path)
     prepared = prepare(recipe, places(recipe, where.data_root, None, where.cache), where.workers)
-    sources = map_sources(prepared, where.workers)
+    sources = map_sources(prepared, Local(where.workers))
     plan = decide(recipe, sources)
     names = pl.DataFrame(
         [(s, f, source.name, file) for s, source in enumerate(sources) for f, file in enumerate(source.files)],

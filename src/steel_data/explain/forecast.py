@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from steel_data.engine import Local
 from steel_data.errors import excerpt
 from steel_data.passes.inputs import SourceInputs
 from steel_data.passes.map import map_sources
@@ -93,7 +94,7 @@ def forecast(
 
 
 def _exact(prepared: Prepared, workers: int) -> list[SourceForecast]:
-    mapped = map_sources(prepared, workers)
+    mapped = map_sources(prepared, Local(workers))
     plan = decide(prepared.recipe, mapped)
     out = []
     for s, source in enumerate(mapped):
@@ -116,7 +117,7 @@ def _shares(frame: pl.DataFrame) -> dict[str, float]:
 def _estimated(prepared: Prepared, workers: int) -> list[SourceForecast]:
     head = replace(prepared, inputs=tuple(_first_chunks(inputs) for inputs in prepared.inputs))
     out = []
-    for inputs, source in zip(prepared.inputs, map_sources(head, workers), strict=True):
+    for inputs, source in zip(prepared.inputs, map_sources(head, Local(workers)), strict=True):
         seen = pl.concat(source.narrow) if source.narrow else pl.DataFrame()
         one = _from_sample(prepared, inputs, source.repeat, seen)
         looked = int((seen["part"] == 0).sum()) if len(seen) else 0

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import polars as pl
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.explain.lock import differences
 from steel_data.explain.query import Again, Answer, Found, Query, account_of, steps
@@ -37,7 +38,7 @@ def recompute(folder: Path, manifest: dict[str, Any], query: Query, again: Again
         root = again.data_root
         prepared = prepare(recipe, places(recipe, root, folder, again.cache), again.workers)
         changed = differences(manifest, manifest_head(prepared), prepared)
-        sources = map_sources(prepared, again.workers)
+        sources = map_sources(prepared, Local(again.workers))
         plan = decide(recipe, sources)
     except InputError as error:
         raise InputError(

@@ -78,7 +78,7 @@ def misfits(manifest: dict[str, Any]) -> Iterator[str]:
 
 def _misfits(place: str, value: Any, shape: Any) -> Iterator[str]:
     """Yield where a value is not of its shape: a type, a list of one shape, a table of shapes by key."""
-    kind = shape if isinstance(shape, type) else type(shape)
+    kind: Any = shape if isinstance(shape, type) else type(shape)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         yield f"{place} is {excerpt(repr(value), 40)}, where {_WORDS[kind]} belongs"
     elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
-from steel_data.engine import in_threads
+from steel_data.engine import Executor, Local, in_threads, threads
 from steel_data.errors import InputError
 from steel_data.files import sha256_of
 from steel_data.mixture.schema import Shape, to_arrow
@@ -55,7 +55,7 @@ def gather(
     plan: Plan,
     sources: tuple[MappedSource, ...],
     folder: Path,
-    workers: int,
+    executor: Executor,
     item_texts: Callable[[list[str]], list[str]],
     look: Callable[[int, pl.DataFrame], None],
 ) -> Gathered:
@@ -64,6 +64,7 @@ def gather(
     `item_texts` gives the texts of benchmark items by name; `look` is shown each chunk's place and its records. Raises
     InputError for rows that no trainer takes together.
     """
+    workers = threads(executor)
     preference = _is_preference(plan)
     shard_U = _shards(plan)
     dropped = _Dropped(plan)
@@ -107,7 +108,11 @@ def gather(
         for i in range(dropped.parts)
     ]
     written: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "dropped": {}}
-    for task, entry in zip(tasks, in_threads(partial(_write_file, workers), tasks, workers), strict=True):
+    if isinstance(executor, Local):
+        entries = in_threads(partial(_write_file, workers), tasks, workers)
+    else:
+        entries = iter(executor.map(partial(_write_file, 1), tasks))
+    for task, entry in zip(tasks, entries, strict=True):
         written[task.pile][task.target.relative_to(folder).as_posix()] = entry
     shutil.rmtree(aside.folder, ignore_errors=True)
     return Gathered(written["train"], written["dropped"], _content_sha256(plan, sources))

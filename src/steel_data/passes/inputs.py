@@ -71,10 +71,13 @@ class SourceInputs:
         return _benchmark_root(self.source)
 
 
-def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path, verify: bool = False) -> SourceInputs:
+def resolve(
+    recipe: Recipe, source: BoundSource, data_root: Path, cache: Path, verify: bool = False, begin: float = 0.0
+) -> SourceInputs:
     """Find and scan a source's files. Raises InputError for a pattern without a file, naming how to get the data.
 
-    verify: read every file again, though its size and its time of change are those of an earlier look.
+    verify: read every file again, though its size and its time of change are those of an earlier look. begin: share of
+    the files after which to begin, and go round: builds side by side that share a cache then share the looking.
     """
     where = f"{recipe.path} [source.{source.name}]"
     builder, revision = source.builder, None
@@ -124,7 +127,7 @@ def resolve(recipe: Recipe, source: BoundSource, data_root: Path, cache: Path, v
         if not matches:
             raise InputError(f"{where}: {_no_file(data_root, pattern)}{_how_to_get(source, recipe)}")
         found += [(path, None) for path in matches]
-    scanned = _scan_all(where, found, data_root, partial(scan, cache=cache, verify=verify))
+    scanned = _scan_all(where, found, data_root, partial(scan, cache=cache, verify=verify), begin)
     return SourceInputs(source, builder, scanned, revision, tuple(passed_over))
 
 
@@ -184,7 +187,7 @@ def _how_to_get(source: BoundSource, recipe: Recipe) -> str:
 
 
 def _scan_all(
-    where: str, found: list[tuple[Path, str | None]], data_root: Path, look: Callable[[Path], FileScan]
+    where: str, found: list[tuple[Path, str | None]], data_root: Path, look: Callable[[Path], FileScan], begin: float
 ) -> tuple[InputFile, ...]:
     paths: dict[str, Path] = {}
     for path, given in found:
@@ -193,7 +196,10 @@ def _scan_all(
             raise InputError(
                 f"{where}: two files are named '{name}': {shown(paths[name])} and {shown(path)}. Rename one of them."
             )
-    return tuple(InputFile(path, name, look(path)) for name, path in sorted(paths.items()))
+    names = sorted(paths)
+    first = int(begin * len(names))
+    scans = {name: look(paths[name]) for name in (*names[first:], *names[:first])}
+    return tuple(InputFile(paths[name], name, scans[name]) for name in names)
 
 
 def benchmark_inputs(

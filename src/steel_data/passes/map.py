@@ -18,7 +18,7 @@ import polars as pl
 
 from steel_data.builders import unused
 from steel_data.builders.contaminate import records as injected
-from steel_data.engine import progress, run
+from steel_data.engine import Executor, progress
 from steel_data.errors import InputError
 from steel_data.filters import quality
 from steel_data.passes.attributes import (
@@ -105,7 +105,7 @@ class Task:
 Mapped = tuple[MappedChunk, pl.DataFrame]  # a chunk and its narrow columns
 
 
-def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
+def map_sources(prepared: Prepared, executor: Executor) -> tuple[MappedSource, ...]:
     """Run the map pass over all sources."""
     jobs = _jobs(prepared)
     # before hours of work on the other sources: a draw may not be possible
@@ -114,11 +114,8 @@ def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
         for inputs in prepared.inputs
     }
     by_rows = [inputs for inputs in prepared.inputs if not inputs.builder.whole]
-    tasks = [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files, workers)]
-    if workers > 1 and len(tasks) > 1:  # each worker would build the benchmark index for itself
-        for benchmarks in tasks[0].job.benchmarks:
-            if not index_place(tasks[0].job, benchmarks).exists():
-                index_of(tasks[0].job, benchmarks)
+    tasks = _tasks(prepared, executor.workers)
+    _make_indexes(tasks, executor)
     sources = {inputs.source.name: inputs for inputs in prepared.inputs}
     with progress("map", sum(inputs.rows for inputs in by_rows)) as advance:
         done_with = iter(tasks)  # results come in their order
@@ -128,13 +125,46 @@ def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
             inputs = sources[next(done_with).job.source]
             _refuse_lost_meaning(prepared, inputs, done, whole=len(done) == inputs.chunks and inputs.is_whole)
 
-        results = run(run_task, tasks, workers, look)
+        results = executor.map(run_task, tasks, look)
     for task, done in zip(tasks, results, strict=True):
         mapped[task.job.source] += done
     _refuse_unreadable_files(prepared, mapped)
     for inputs in prepared.inputs:
         _refuse_lost_meaning(prepared, inputs, mapped[inputs.source.name], inputs.is_whole)
     return tuple(_source(inputs, jobs[inputs.source.name], mapped[inputs.source.name]) for inputs in prepared.inputs)
+
+
+def map_part(prepared: Prepared, number: int, of: int, executor: Executor) -> int:
+    """Leave the `number`-th (from 1) of `of` shares of the map pass in the cache; return of how many tasks it is."""
+    tasks = _tasks(prepared, of)[number - 1 :: of]
+    _make_indexes(tasks, executor)
+    with progress("map", sum(task.file.scan.chunks[i].rows for task in tasks for i in task.chunks)) as advance:
+        executor.map(run_task, tasks, lambda done: advance(sum(chunk.rows for chunk, _ in done)))
+    return len(tasks)
+
+
+def unmapped(prepared: Prepared, workers: int) -> int:
+    """Return how many chunks of files have no records in the cache."""
+    return sum(
+        not place_of(task.job.cache, records_key(task.job, task.file, index), "records").exists()
+        for task in _tasks(prepared, workers)
+        for index in task.chunks
+    )
+
+
+def _tasks(prepared: Prepared, workers: int) -> list[Task]:
+    """Return the tasks of all sources that are read row by row."""
+    jobs = _jobs(prepared)
+    by_rows = [inputs for inputs in prepared.inputs if not inputs.builder.whole]
+    return [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files, workers)]
+
+
+def _make_indexes(tasks: list[Task], executor: Executor) -> None:
+    """Make the benchmarks' indexes, where several workers would each make them."""
+    if executor.workers > 1 and len(tasks) > 1:
+        for benchmarks in tasks[0].job.benchmarks:
+            if not index_place(tasks[0].job, benchmarks).exists():
+                index_of(tasks[0].job, benchmarks)
 
 
 def _jobs(prepared: Prepared) -> dict[str, Job]:

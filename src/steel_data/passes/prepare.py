@@ -63,15 +63,15 @@ class Prepared:
         return rows | {name: len(injection.draws) for name, injection in self.injections.items()}
 
 
-def prepare(recipe: Recipe, where: Places, workers: int = 1, verify: bool = False) -> Prepared:
+def prepare(recipe: Recipe, where: Places, workers: int = 1, verify: bool = False, begin: float = 0.0) -> Prepared:
     """Find and scan all inputs and check what can be checked before a row is built.
 
-    verify: read every input again, byte by byte, instead of trusting size and time of change.
+    verify: read every input again, byte by byte, instead of trusting size and time of change. begin: see `resolve`.
     """
     sweep(where.cache)
     _check_priorities(recipe)
     tokenizer = find_tokenizer(recipe.tokenizer, recipe.path.parent)
-    inputs = tuple(resolve(recipe, source, where.data_root, where.cache, verify) for source in recipe.sources)
+    inputs = tuple(resolve(recipe, source, where.data_root, where.cache, verify, begin) for source in recipe.sources)
     warnings = check_test_splits(recipe, inputs, where.cache)
     benchmarks: dict[tuple[str, ...], tuple[InputFile, ...]] = {}
     for step in _filters(recipe):

@@ -1,0 +1,105 @@
+"""Tasks on a Ray cluster, by the same seam as in processes here: results in the order of the tasks (extra `ray`).
+
+Core tasks and nothing else of Ray. The machines share the folders of data, cache and output; a node that dies costs its
+tasks again. A machine whose steel, or a library that decides bytes, is of another version is refused by name.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from steel_data.engine import Executor, Local, tell
+from steel_data.errors import InputError, first_line, nearest
+from steel_data.passes.cache import versions
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+RETRIES = 5  # of a task whose machine or process is gone; an error of its own is raised at once
+
+
+def executor(engine: str, workers: int) -> Executor:
+    """Return where tasks run: `local`, `ray` (RAY_ADDRESS, else a cluster of this machine alone) or `ray:ADDRESS`.
+
+    Raises InputError for another word, for an address that does not answer, and where Ray is missing.
+    """
+    name, _, address = engine.partition(":")
+    if name == "local" and not address:
+        return Local(workers)
+    if name != "ray":
+        raise InputError(f"--engine {engine}: no such engine.{nearest(name, ['local', 'ray'])} Right: ray:HOST:6379.")
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            f"--engine {engine}: Ray is missing ({first_line(error)}). Right: pip install 'steel-lab[ray]'."
+        ) from None
+    try:
+        ray.init(address=address or None, log_to_driver=False, logging_level="error")
+    except Exception as error:
+        raise InputError(
+            f"--engine {engine}: no cluster answers there: {first_line(error)}. Right: the address that `ray start "
+            "--head` printed."
+        ) from None
+    processors = int(ray.cluster_resources().get("CPU", 1))
+    tell(f"ray: {len([node for node in ray.nodes() if node['Alive']])} nodes, {processors} processors")
+    return Ray(processors)
+
+
+@dataclass(frozen=True)
+class Ray:
+    """A cluster that this process is connected to."""
+
+    workers: int
+
+    def map(
+        self,
+        function: Callable[[Task], Result],
+        tasks: Sequence[Task],
+        on_done: Callable[[Result], None] = lambda _: None,
+    ) -> list[Result]:
+        """Return `[function(task) for task in tasks]`; `on_done` sees each result in that order.
+
+        The first error of a task is raised and the rest cancelled. Raises InputError where machines fall again and
+        again, or are of another version.
+        """
+        import ray
+
+        remote = ray.remote(max_retries=RETRIES)(_there)
+        waiting = [remote.remote(function, task, versions()) for task in tasks]
+        results: list[Result] = []
+        try:
+            for reference in waiting:
+                results.append(ray.get(reference))
+                on_done(results[-1])
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise InputError(
+                f"{tasks[len(results)]}: its machine was lost {RETRIES} times over: {first_line(error)}. Right: more "
+                "memory a worker; what is done is kept."
+            ) from None
+        finally:
+            for reference in waiting[len(results) :]:
+                ray.cancel(reference, force=True)
+        return results
+
+
+def _there(function: Callable[[Task], Result], task: Task, driver: dict[str, str]) -> Result:
+    """Run a task on a machine of the cluster, which must be what the driver is."""
+    refuse_other(driver, versions(), _machine())
+    return function(task)
+
+
+def refuse_other(driver: dict[str, str], worker: dict[str, str], machine: str) -> None:
+    """Raise InputError where a machine's versions would make other bytes, or a cache that the driver does not find."""
+    unlike = [
+        f"{name} {worker.get(name, 'absent')}, here {own}" for name, own in driver.items() if worker.get(name) != own
+    ]
+    if unlike:
+        raise InputError(f"{machine}: is of another version: {'; '.join(unlike)}. Right: the same on all machines.")
+
+
+def _machine() -> str:
+    import platform
+
+    return platform.node() or "a machine of the cluster"

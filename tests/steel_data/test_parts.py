@@ -1,0 +1,121 @@
+"""Parts on machines that know nothing of one another, and the build that finishes them: the same bytes, or a refusal."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
+
+from steel_data.build import Result
+from steel_data.engine import Local
+from steel_data.errors import InputError
+from steel_data.parts import Share, build_part, finish
+from steel_data.recipe.load import Recipe, load
+from steel_data.recipe.places import Places
+
+TOML = """
+filters = [{ use = "decontaminate", benchmarks = ["bench"] }, { use = "dedup" }]
+[source.a]
+path = "?.jsonl"
+[source.who]
+build = { use = "identity", name = "S", team = "T" }
+[source.leak]
+path = "bench"
+build = { use = "contaminate", benchmark = "bench", split = "test", share = 0.5, doses = [1, 3] }
+"""
+Make = Callable[..., Result]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> tuple[Recipe, Places]:
+    rows = chat_rows(60)
+    for i in range(4):
+        write_jsonl(tmp_path / f"{i}.jsonl", [{**row, "input": str(k % 9)} for k, row in enumerate(rows[i * 12 :])])
+    write_cmmlu(tmp_path)
+    (tmp_path / "r.toml").write_text(TOML, encoding="utf-8")
+    return load(tmp_path / "r.toml"), Places(tmp_path, tmp_path / "parts" / "mixture", tmp_path / "shared")
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_parts_in_any_order_and_twice_make_the_bytes_of_a_plain_build(
+    world: tuple[Recipe, Places], make: Make, tmp_path: Path
+) -> None:
+    recipe, where = world
+    plain = make(TOML)
+    done = [build_part(recipe, where, Share(k, 3), Local()) for k in (3, 1, 1, 2)]
+    assert sum(done[1:]) - done[1] + done[0] == 4  # each task is some part's
+    records = {path: path.stat().st_mtime_ns for path in (where.cache / "records").rglob("*.parquet")}
+    result = finish(recipe, where, Local())
+    assert bytes_of(result.folder) == bytes_of(plain.folder)
+    after = {path: path.stat().st_mtime_ns for path in (where.cache / "records").rglob("*.parquet")}
+    assert records.items() <= after.items()  # nothing of theirs was done again
+    assert [path.name for path in where.out.parent.iterdir() if path.name.endswith("parts")] == []
+    assert not finish(recipe, where, Local()).fresh  # again: verified
+
+
+def test_a_part_that_never_came_is_named(world: tuple[Recipe, Places]) -> None:
+    recipe, where = world
+    with pytest.raises(InputError, match="no part has come"):
+        finish(recipe, where, Local())
+    build_part(recipe, where, Share(2, 4), Local())
+    with pytest.raises(InputError, match=r"of 4 parts 3 never came: 1, 3, 4\. Right: run build --part 1/4"):
+        finish(recipe, where, Local())
+
+
+def test_parts_of_unlike_recipes_inputs_or_numbers_are_refused(world: tuple[Recipe, Places], tmp_path: Path) -> None:
+    recipe, where = world
+    build_part(recipe, where, Share(1, 2), Local())
+    other = load(tmp_path / "r.toml", ["seed=7"])
+    build_part(other, where, Share(2, 2), Local())
+    with pytest.raises(InputError, match="part 2/2 is of another recipe"):
+        finish(recipe, where, Local())
+    with pytest.raises(InputError, match="part 1/2 is of another recipe"):
+        finish(other, where, Local())
+    build_part(recipe, where, Share(2, 2), Local())
+    build_part(recipe, where, Share(3, 3), Local())
+    with pytest.raises(InputError, match="parts of /2 and /3 have come"):
+        finish(recipe, where, Local())
+    write_jsonl(tmp_path / "0.jsonl", chat_rows(3))
+    with pytest.raises(InputError, match="part 1/2 is of other inputs"):
+        finish(recipe, where, Local())
+
+
+def test_a_damaged_mark_is_as_if_it_had_not_come(world: tuple[Recipe, Places]) -> None:
+    recipe, where = world
+    build_part(recipe, where, Share(1, 1), Local())
+    (mark,) = where.out.parent.glob(".mixture.parts/*.json")
+    mark.write_text(mark.read_text(encoding="utf-8").replace("a", "b", 1), encoding="utf-8")
+    with pytest.raises(InputError, match="no part has come"):
+        finish(recipe, where, Local())
+
+
+def test_a_cache_that_the_parts_did_not_share_is_told(
+    world: tuple[Recipe, Places], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, where = world
+    build_part(recipe, where, Share(1, 1), Local())
+    finish(recipe, Places(where.data_root, where.out, tmp_path / "elsewhere"), Local())
+    assert "4 chunks that the parts made are not there" in capsys.readouterr().err
+
+
+@given(st.integers(-3, 99), st.integers(-3, 99))
+def test_a_part_is_one_of_n(k: int, n: int) -> None:
+    text = f"{k}/{n}"
+    if 1 <= k <= n:
+        assert Share.read(text) == Share(k, n)
+    else:
+        with pytest.raises(InputError, match=r"Right: 1/8 to 8/8"):
+            Share.read(text)
+
+
+@pytest.mark.parametrize("text", ["", "3", "3/", "a/b", "1.5/2", "1/2/3", "١/٢", "0/0", "9999999/9999999"])
+def test_another_word_is_no_part(text: str) -> None:
+    with pytest.raises(InputError, match=r"is no part\. Right: 1/8 to 8/8"):
+        Share.read(text)
