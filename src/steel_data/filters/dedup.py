@@ -122,7 +122,8 @@ def near_winners(
 ) -> I64:
     """Return for each of `rows` rows (best first) the row of its cluster that stays: itself, or the cluster's first.
 
-    `read_key(name)` gives a column of `near_keys` for all rows; `read_texts(rows)` the texts of some, in that order.
+    `read_key(name)` gives a column of `near_keys` for all rows; `read_texts(rows)` the texts of some, in that order; it
+    is asked twice at most, for all pairs at once, so what it returns had better not lie in memory.
     The bands are sorted on `workers` threads.
     """
     bits = np.column_stack([read_key("bits_0"), read_key("bits_1")])
@@ -199,10 +200,12 @@ def _joined(root: I64, pairs: I64) -> I64:
 def verify(pairs: I64, read_texts: Callable[[I64], Sequence[str]], threshold: float) -> npt.NDArray[np.bool_]:
     """Return which pairs (shape (pairs, 2), sorted by the first) are alike, turn by turn; TURN stands between turns."""
     alike = np.zeros(len(pairs), bool)
+    asked = distinct(pairs.reshape(-1))
+    texts = read_texts(asked)  # of all pairs at once: in their order, each batch would need nearly every chunk again
     for start in range(0, len(pairs), _BATCH // 2):
         part = pairs[start : start + _BATCH // 2]
         rows, place = np.unique(part, return_inverse=True)
-        turns = [text.split(TURN) for text in read_texts(rows)]
+        turns = [texts[at].split(TURN) for at in np.searchsorted(asked, rows).tolist()]
         sets = _shingle_sets([turn for row in turns for turn in row])
         first = np.cumsum([0, *map(len, turns)])
         for k, (a, b) in enumerate(place.reshape(-1, 2).tolist()):

@@ -8,9 +8,10 @@ Legend of array suffixes: _R one entry a row.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from os import SEEK_END
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import Any
+from typing import IO, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -191,12 +192,13 @@ class _Table:
         if not step.settings.near:
             return
         rows = rows[winner == np.arange(len(rows))]
-        with _Aside(len(rows), self.sources[0].job.cache) as aside:
+        cache = self.sources[0].job.cache
+        with _Aside(len(rows), cache) as aside, SpooledTemporaryFile(_IN_MEMORY, dir=str(cache)) as texts:
             for mine, found in self.attribute(dedup_name(on), dedup.NEAR_KEYS, rows):
                 aside.put(mine, found)
             winner = dedup.near_winners(
                 aside.column,
-                lambda some: self.compared(rows[some], on),
+                lambda some: self._compared(rows[some], on, texts),
                 len(rows),
                 step.settings.threshold,
                 self.workers,
@@ -218,9 +220,13 @@ class _Table:
         self.drop(rows[lost], step, reason)
         self.witness[rows[lost]] = rows[winner[lost]]
 
-    def compared(self, rows: I64, on: str) -> list[str]:
-        """Return what duplicates are told by of some rows, in the order asked; each chunk is read once."""
-        return texts_at(self.chunks, self.chunk[rows], self.pos[rows], lambda records: compared_of(records, on, TURN))
+    def _compared(self, rows: I64, on: str, file: IO[bytes]) -> Sequence[str]:
+        """Return what duplicates are told by of some rows, in the order asked, kept in `file`; a chunk is read once."""
+        texts = _Texts(file, len(rows))
+        for place, mine in by_chunk(self.chunk[rows]):
+            records = read_records(self.chunks[place][1].stages[-1].records, ["messages", "tools"])
+            texts.put(mine, compared_of(records[self.pos[rows[mine]].tolist()], on, TURN))
+        return texts
 
 
 def texts_at(
@@ -247,6 +253,37 @@ def by_chunk(chunk_R: npt.NDArray[Any]) -> Iterator[tuple[int, I64]]:
     borders = np.flatnonzero(np.diff(chunk_R[order].astype(np.int64))) + 1
     for mine in np.split(order, borders) if len(order) else ():
         yield int(chunk_R[mine[0]]), mine
+
+
+class _Texts(Sequence[str]):
+    """The texts of R rows, put into a file piece by piece and read one by one."""
+
+    def __init__(self, file: IO[bytes], rows: int) -> None:
+        self._file = file
+        self._start_R, self._size_R = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+
+    def put(self, rows: I64, texts: list[str]) -> None:
+        """Put the texts of some rows, by their places among the R."""
+        held = [text.encode() for text in texts]
+        at = self._file.seek(0, SEEK_END)
+        size = np.array([len(text) for text in held], np.int64)
+        self._start_R[rows], self._size_R[rows] = at + np.cumsum(size) - size, size
+        self._file.write(b"".join(held))
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        """Return the text of a row, or of some."""
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        self._file.seek(int(self._start_R[row]))
+        return self._file.read(int(self._size_R[row])).decode()  # a row beyond the last has raised IndexError
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self._start_R)
 
 
 class _Aside:

@@ -159,6 +159,20 @@ def test_pairs_are_verified_alike_in_batches_of_any_size(monkeypatch: pytest.Mon
     assert 0 < sum(whole) < len(pairs)
 
 
+def test_texts_are_asked_for_at_once_however_small_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each batch reads nearly every chunk again, and the time grows with the square of the rows."""
+    monkeypatch.setattr(dedup, "_BATCH", 6)
+    asked: list[list[int]] = []
+
+    def read(rows: np.ndarray) -> list[str]:
+        asked.append(rows.tolist())
+        return [text(0)] * len(rows)
+
+    pairs = np.array([(i, j) for i in range(0, 40, 4) for j in range(i + 1, i + 4)])
+    assert verify(pairs, read, 0.75).all()
+    assert asked == [list(range(40))]
+
+
 def test_keys_of_a_row_do_not_depend_on_its_neighbours() -> None:
     texts = [text(i, 50 + i) for i in range(12)] + ["", "短"]
     whole = dedup.near_keys(TextBatch(texts))

@@ -1,5 +1,6 @@
 """The plan pass on narrow columns made by hand: what drops a row, which row wins, and what is read of them."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from tests.steel_data.passes.narrow import recipe, source
 from steel_data.filters.dedup import Dedup
 from steel_data.filters.overlap import Decontaminate
 from steel_data.passes import plan as plan_pass
-from steel_data.passes.plan import Plan, by_chunk, decide, texts_at
+from steel_data.passes.plan import Plan, _Texts, by_chunk, decide, texts_at
 from steel_data.recipe.steps import Filter
 from steel_data.row.table import texts_of
 
@@ -128,3 +129,12 @@ def test_columns_put_aside_come_back_whole(in_memory: int, tmp_path: Path, monke
         assert (aside.column("wide") == wide).all()
         assert (aside.column("narrow") == narrow).all()
     assert not list(tmp_path.iterdir())
+
+
+def test_texts_that_wait_in_a_file_come_back_by_their_rows() -> None:
+    texts = _Texts(io.BytesIO(), 5)
+    texts.put(np.array([4, 0]), ["四四", ""])
+    texts.put(np.array([2, 1, 3]), ["two", "一\n", "three"])
+    assert [texts[3], texts[0], texts[4]] == ["three", "", "四四"]
+    assert texts[1:4] == ["一\n", "two", "three"]
+    assert list(texts) == ["", "一\n", "two", "three", "四四"]
