@@ -33,6 +33,7 @@ from steel_data.recipe.load import load
 from steel_data.recipe.places import places
 from steel_data.row.display import console, harmless, one_line, plain_table
 from steel_data.row.record import text_view
+from steel_data.row.table import id_texts
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 CHANGES = ("same", "elsewhere", "moved", "changed", "removed", "added")
@@ -182,6 +183,7 @@ def _of_recipe(path: Path, where: Where) -> Side:
     tokens = pl.col("tokens").fill_null(0).cast(pl.Int64) * pl.col("written")
     kept = plan.frame.with_row_index("at").filter(pl.col("written") > 0).with_columns(tokens=tokens)
     kept = kept.join(names, on=["source", "file"], how="left")
+    kept = kept.with_columns(id=pl.Series(id_texts(kept["id"]), dtype=pl.String))
     rows = kept.select(
         "id", "kind", "language", "at", pl.col("name").alias("source"), pl.col("path").alias("file"),
         pl.col("origin_row").alias("row"), pl.col("written").alias("n"),

@@ -25,7 +25,7 @@ from steel_data.passes.prepare import manifest_head, prepare
 from steel_data.passes.select import keyed_hashes, take_rows, without_held
 from steel_data.recipe.load import Recipe, load, to_toml
 from steel_data.recipe.places import places
-from steel_data.row.table import read_records, texts_of
+from steel_data.row.table import id_texts, read_records, texts_of
 
 
 def recompute(folder: Path, manifest: dict[str, Any], query: Query, again: Again, number: int) -> Answer:
@@ -76,7 +76,8 @@ def _matching(plan: Plan, sources: tuple[MappedSource, ...], query: Query) -> li
     """Return the rows of the plan's frame that a query means."""
     frame = plan.frame
     if query.meant == "id":
-        hit = frame["id"].str.starts_with(query.parts[0]).fill_null(False)
+        ids = pl.Series(id_texts(frame["id"]), dtype=pl.String)
+        hit = ids.str.starts_with(query.parts[0]).fill_null(False)
     elif query.meant == "origin":
         name, row = query.parts
         hit = pl.repeat(False, len(frame), eager=True)
@@ -102,6 +103,7 @@ def _with_text(plan: Plan, text: str) -> list[int]:
 
 def _found(recipe: Recipe, sources: tuple[MappedSource, ...], plan: Plan, row: int) -> Found:
     narrow = plan.frame.row(row, named=True)
+    (narrow["id"],) = id_texts(plan.frame["id"][[row]])
     source = sources[narrow["source"]]
     chunk = plan.chunks[narrow["chunk"]][1]
     record = read_records(chunk.stages[-1].records, ["messages", "tools", "error"]).row(narrow["pos"], named=True)

@@ -2,8 +2,8 @@
 
 Every address holds the versions of steel_data's own source and of the libraries that can change a result: what other
 code has made is not found again, and what no build has used for a season is swept away. Every file checks itself: a
-table has a checksum of all its bytes in its own footer, JSON one beside its value, the index is a zip. What fails is
-made again.
+table has a checksum of all its bytes in its own footer, what was seen of an input one beside its value, the index is a
+zip. What fails is made again.
 """
 
 import mmap

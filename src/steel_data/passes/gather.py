@@ -28,7 +28,7 @@ from steel_data.mixture.schema import Shape, to_arrow
 from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.plan import Plan
 from steel_data.row.record import EXTRA_KEYS
-from steel_data.row.table import read_columns, read_records, texts_of
+from steel_data.row.table import id_texts, read_columns, read_records, texts_of
 from steel_data.row.text import I64, distinct
 
 SHARD_ROWS = 100_000
@@ -162,7 +162,7 @@ class _Dropped:
         self.part_C = self._parts(np.diff(self._start_C))
         part_D = np.repeat(self.part_C, np.diff(self._start_C))
         self.parts = int(part_D[-1]) + 1 if len(part_D) else 1
-        witness_D = plan.frame["witness"].to_numpy()[self._row_D]
+        witness_D = plan.frame["witness"].to_numpy()[self._row_D].astype(np.int64)
         told = witness_D >= 0
         pair = distinct(witness_D[told] * self.parts + part_D[told])
         self._witness, self._part = pair // self.parts, pair % self.parts
@@ -209,11 +209,11 @@ def _verdicts(plan: Plan, rows: pl.DataFrame, lost: I64, item_texts: Callable[[l
     texts: list[str | None] = [None] * len(lost)
     for at, text in zip(hits, item_texts([items[i] for i in hits]), strict=True):
         texts[at] = _cut(text)
-    ids = plan.frame["id"]
-    by_row = pl.Series([ids[w] if w >= 0 else None for w in witness], dtype=pl.String)
+    others = pl.Series([w if w >= 0 else None for w in witness], dtype=pl.UInt32)
+    by_row = pl.Series(id_texts(plan.frame["id"].gather(others)), dtype=pl.String)
     return rows.with_columns(
         copy=pl.lit(0, pl.Int32), position=pl.Series(lost), step=verdict["step"].cast(pl.String),
-        reason=verdict["reason"].cast(pl.String), witness_row=verdict["witness"],
+        reason=verdict["reason"].cast(pl.String), witness_row=verdict["witness"].cast(pl.Int64),
         witness_id=pl.coalesce(items, by_row), item_text=pl.Series(texts, dtype=pl.String),
     )  # fmt: skip
 
@@ -294,6 +294,6 @@ def _content_sha256(plan: Plan, sources: tuple[MappedSource, ...]) -> str:
     ids, source = plan.frame["id"], plan.frame["source"].to_numpy()
     for start in range(0, len(plan.record), 100_000):
         record, copy = plan.record[start : start + 100_000], plan.copy[start : start + 100_000]
-        lines = zip(ids.gather(record).to_list(), source[record].tolist(), copy.tolist(), strict=True)
+        lines = zip(id_texts(ids.gather(record)), source[record].tolist(), copy.tolist(), strict=True)
         digest.update("".join(f"{i}\t{names[s]}\t{c}\n" for i, s, c in lines).encode())
     return digest.hexdigest()

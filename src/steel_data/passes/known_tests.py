@@ -7,6 +7,7 @@ renamed file of one of the other subjects is not known by content. Up to 400 row
 once (0.01 to 0.1 CPU-seconds a file; the answer is remembered).
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
@@ -24,7 +25,7 @@ from steel_data.benchmarks.known_tests import (
     question_hash,
 )
 from steel_data.errors import InputError
-from steel_data.files import kept, read_sealed, write_sealed
+from steel_data.files import kept
 from steel_data.passes.cache import key_of, place_of
 from steel_data.passes.inputs import InputFile, SourceInputs
 from steel_data.read.formats import CHUNK_BYTES, read_chunks
@@ -101,7 +102,11 @@ def _content_split(file: InputFile, cache: Path) -> str | None:
     """Return the split that half or more of a file's first chunk matches (a remembered answer where there is one)."""
     if not fingerprints() or not file.scan.chunks:
         return None
-    answer: str | None = kept(answer_place(file, cache), lambda: _matched_split(file), write_sealed, read_sealed)
+    answer: str | None = kept(
+        answer_place(file, cache), lambda: _matched_split(file),
+        lambda place, split: place.write_text(json.dumps(split), encoding="utf-8"),
+        lambda place: json.loads(place.read_text(encoding="utf-8")),
+    )  # fmt: skip
     return answer
 
 

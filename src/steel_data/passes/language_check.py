@@ -13,7 +13,7 @@ import polars as pl
 
 from steel_data.filters.language import fasttext_language
 from steel_data.passes.plan import Plan
-from steel_data.row.table import own_words_of
+from steel_data.row.table import first_half, own_words_of
 from steel_data.row.text import mix64
 
 SAMPLE = 1_000  # fastText takes as long for them as all else that a small build does with its languages
@@ -52,8 +52,7 @@ class LanguageCheck:
 def _drawn(plan: Plan, seed: int) -> Any:
     """Return rows of the plan's frame, ascending: of SAMPLE distinct texts the first row each."""
     there = np.flatnonzero(plan.frame["id"].is_not_null().to_numpy())
-    number = pl.col("id").str.slice(0, 16).str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big")
-    text = plan.frame.lazy().select(number).collect().to_series().drop_nulls().to_numpy()
+    text = plan.frame.lazy().select(first_half(pl.col("id"))).collect().to_series().drop_nulls().to_numpy()
     key = mix64(text ^ np.uint64(seed & (2**64 - 1)))  # an id is a hash already: mixing keys it by the seed
     _, first = np.unique(key, return_index=True)
     return np.sort(there[first[:SAMPLE]])

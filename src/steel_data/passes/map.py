@@ -41,7 +41,7 @@ from steel_data.read.formats import CHUNK_BYTES, read_chunks
 from steel_data.read.rows import RawRow, changed, uncollected
 from steel_data.recipe.steps import Filter
 from steel_data.row.columns import Unread, added, count, holds
-from steel_data.row.table import UNREADABLE, read_columns
+from steel_data.row.table import UNREADABLE, packed, read_columns
 
 RUNS = 2  # of the chunks of a parquet row group, for each worker
 
@@ -326,12 +326,13 @@ def map_records(chunk: StageOfChunk, file_index: int, index: int) -> Mapped:
     chunk.measure_for_plan()
     stages.append(chunk.stage())
     # Few words, many rows: as categories they take 4 bytes a row instead of 16.
-    words = pl.col("kind", "language", "benchmark", "note", "step", "reason", "quality").cast(pl.Categorical)
+    words = pl.col("kind", "language", "benchmark", "item", "note", "step", "reason", "quality").cast(pl.Categorical)
     told = [chunk.measured["language"].select("language"), chunk.measured["tokens"], verdict]
     told.append(chunk.quality().alias("quality").to_frame())
     narrow = pl.concat([chunk.narrow.select(NARROW).drop(verdict.columns), *told], how="horizontal")
     unread = count(dict(chunk.narrow["unread"].drop_nulls().value_counts().iter_rows()))
-    return MappedChunk(file_index, index, len(narrow), tuple(stages), unread), narrow.with_columns(words)
+    narrow = narrow.with_columns(words, packed(pl.col("id")))
+    return MappedChunk(file_index, index, len(narrow), tuple(stages), unread), narrow
 
 
 def edit_key(chunk: StageOfChunk, since: list[tuple[int, Filter]], step: Filter) -> str:

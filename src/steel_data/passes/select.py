@@ -19,6 +19,7 @@ import xxhash
 from steel_data.errors import InputError, nearest
 from steel_data.passes.map import MappedSource
 from steel_data.recipe.load import Mix, Recipe
+from steel_data.row.table import id_texts
 
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -134,7 +135,7 @@ def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64
     out = np.empty(len(record), np.uint64)
     for start in range(0, len(record), _BLOCK):
         block = slice(start, start + _BLOCK)
-        pairs = zip(ids.gather(record[block]).to_list(), copy[block].tolist(), strict=True)
+        pairs = zip(id_texts(ids.gather(record[block])), copy[block].tolist(), strict=True)
         out[block] = [digest(f"{purpose}/{i}/{c}".encode(), key) for i, c in pairs]
     return out
 

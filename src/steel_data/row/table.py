@@ -38,6 +38,36 @@ def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
+_HALF = pl.lit(2**64, dtype=pl.UInt128)
+
+
+def packed(ids: pl.Expr) -> pl.Expr:
+    """Return ids of 32 hex digits as whole numbers of 128 bits: 16 bytes each, as text 48."""
+    first, second = (
+        ids.str.slice(at, 16).str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big").cast(pl.UInt128)
+        for at in (0, 16)
+    )
+    return first * _HALF + second
+
+
+def first_half(ids: pl.Expr) -> pl.Expr:
+    """Return the first 16 hex digits of packed ids as a number."""
+    return (ids // _HALF).cast(pl.UInt64)
+
+
+def id_texts(ids: pl.Series) -> list[str | None]:
+    """Return ids, packed or not, as they are written."""
+    if ids.dtype == pl.String:
+        return ids.to_list()
+    number = pl.col("id")
+    halves = ids.to_frame("id").select(first=first_half(number), second=(number % _HALF).cast(pl.UInt64)).fill_null(0)
+    digits = halves.to_numpy().astype(">u8").tobytes().hex()
+    texts: list[str | None] = [digits[at : at + 32] for at in range(0, len(digits), 32)]
+    for row in ids.is_null().arg_true():
+        texts[row] = None
+    return texts
+
+
 def as_record(row: dict[str, Any]) -> Record:
     """Return a row of the table as the record that custom steps see: messages decoded, internal columns left out."""
     record: Record = {

@@ -1,13 +1,19 @@
 """The views of records on disk: the whole text, what duplicates are told by, and what people say themselves."""
 
 import orjson
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from steel_data.row.record import record_id, text_view
 from steel_data.row.table import (
     as_record,
     compared_of,
+    first_half,
+    id_texts,
     own_words_of,
+    packed,
     segments_of,
     spoken_by_others,
     table,
@@ -86,3 +92,13 @@ def test_a_record_comes_back_as_it_was():
     assert record["messages"] == CALLING
     assert record["tools"] == TOOLS
     assert record_id(record) == record_id({"messages": CALLING, "tools": TOOLS})
+
+
+@given(st.lists(st.none() | st.integers(0, 2**128 - 1), max_size=9))
+def test_packed_ids_come_back_as_they_are_written(numbers: list[int | None]) -> None:
+    texts = [None if n is None else f"{n:032x}" for n in numbers]
+    frame = pl.DataFrame({"id": pl.Series(texts, dtype=pl.String)}).select("id", packed=packed(pl.col("id")))
+    assert frame["packed"].to_list() == numbers
+    assert id_texts(frame["packed"]) == id_texts(frame["id"]) == texts
+    halves = frame.select(first_half(pl.col("packed"))).to_series().to_list()
+    assert halves == [None if n is None else n >> 64 for n in numbers]
