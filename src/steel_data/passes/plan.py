@@ -132,13 +132,14 @@ class _Table:
         self.frame, self.sources, self.chunks, self.workers = frame, sources, chunks, workers
         # Verdicts are numbers, -1 for none: millions of Python strings would be most of the memory.
         self.verdicts: list[tuple[str, str]] = []
-        self.verdict = np.full(len(frame), -1, np.int32 if len(frame) < 2**31 else np.int64)
+        self.verdict = np.full(len(frame), -1, np.int32)
         for step, reason in frame.select("step", "reason").drop_nulls("reason").unique().sort("step", "reason").rows():
             same = frame.select((pl.col("step") == step) & (pl.col("reason") == reason)).to_series().fill_null(False)
             self.drop(np.flatnonzero(same.to_numpy()), step, reason)
         self.items: list[str] = []
         self.item = np.full(len(frame), -1, np.int32)
-        self.witness = np.full(len(frame), -1, np.int32)
+        kind = np.int32 if len(frame) < 2**31 else np.int64
+        self.witness: npt.NDArray[Any] = np.full(len(frame), -1, kind)
         self.source = frame["source"].to_numpy()
         self.chunk = frame["chunk"].to_numpy()
         self.pos = frame["pos"].to_numpy()
