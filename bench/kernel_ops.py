@@ -66,6 +66,8 @@ HEAD_CASES = {
     "ragged": (17, 507, 123, 0.4),
     "one token": (1, 300, 48, 0.0),
     "all masked": (5, 64, 16, 1.0),
+    # all rows: their upstream gradient is used as it comes, be it one number seen from all of them
+    "none masked": (6, 300, 16, 0.0),
     # four rows or more with a label: MKL sums a product of fewer one by one, 7 times less exact over 8192 columns
     "vocabulary": (8, VOCABULARY, 24, 0.4),
     "hidden": (9, 260, HIDDEN, 0.3),

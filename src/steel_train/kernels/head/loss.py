@@ -175,7 +175,8 @@ class _HeadLoss(torch.autograd.Function):
         if upstream[0] is None:
             return None, None, None, None
         with torch.autocast(x_MH.device.type, enabled=False):
-            scale_M = job.compact(upstream[0]).to(log_z_2M.dtype)
+            # a sum hands over one number seen from every row; a kernel reads as many as there are rows
+            scale_M = job.compact(upstream[0]).to(log_z_2M.dtype).contiguous()
             ready, job.gradients = job.gradients, None  # given away once: a second backward recomputes
             dx_MH, dw_VH = scaled(ready, scale_M, job) if ready else (None, None)
             missing = (job.needs[0] and dx_MH is None, job.needs[1] and dw_VH is None)
