@@ -62,6 +62,36 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
 
 
 @app.command()
+def init(
+    recipe: Annotated[Path, typer.Argument(metavar="[RECIPE]", help="The file to write.")] = Path("mine.toml"),
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="File, folder, glob or hf://datasets/…; again for more.")
+    ] = None,
+    languages: Annotated[str | None, typer.Option(help="Which stay: zh,en, or all.")] = None,
+    model: Annotated[str | None, typer.Option(help="What is trained: a hub id or a folder.")] = None,
+    method: Annotated[str | None, typer.Option(help="full (all weights) or lora (an adapter).")] = None,
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="An exam that stays out of the data, by path or name; again for more.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take the proposals.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Ask five questions (or take flags) and write a recipe that runs.
+
+    Example: steel init mine.toml --data rows.jsonl --languages zh --yes
+    """
+    import os
+
+    from steel.init import Wishes
+    from steel.init import init as run_init
+
+    wishes = Wishes(
+        data=data, languages=languages, model=model, method=method, benchmarks=benchmark, assume=yes
+    )  # fmt: skip
+    typer.echo(run_init(recipe, wishes, force, os.cpu_count() or 1))
+
+
+@app.command()
 def env(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Print what a bug report needs: versions, machine, devices, and the settings that change what steel does."""
     from steel.environment import print_environment
