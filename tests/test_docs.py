@@ -308,9 +308,9 @@ def test_readmes_tell_the_same():
     """The Chinese page is no stub: the same headings, recipes and blocks."""
     one, two = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
     assert len(re.findall(r"^## ", one, re.M)) == len(re.findall(r"^## ", two, re.M))
-    assert set(re.findall(r"\(recipes/([\w-]+\.toml)\)", one)) == set(re.findall(r"\(recipes/([\w-]+\.toml)\)", two))
+    assert set(re.findall(r"\(recipes/([\w.-]+\.toml)\)", one)) == set(re.findall(r"\(recipes/([\w.-]+\.toml)\)", two))
     assert {f"{r.stem}.toml" for r in (ROOT / "recipes").glob("*.toml")} == set(
-        re.findall(r"\(recipes/([\w-]+\.toml)\)", one)
+        re.findall(r"\(recipes/([\w.-]+\.toml)\)", one)
     )
     shown = {
         info: [[b.text for b in blocks(n) if b.info == info] for n in ("README.md", "README.zh.md")]
