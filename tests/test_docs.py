@@ -41,6 +41,7 @@ PAGES = {
     "docs/recipes.md": (0, 0),
     "docs/scoring.md": (8, 1),
     "docs/training.md": (3, 1),
+    "docs/ui.md": (0, 1),
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),
     "docs/results/kernels.md": (0, 0),

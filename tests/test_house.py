@@ -32,7 +32,7 @@ FLOORS = {
     "steel_eval": (
         "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms", "study mix audit", "cli",
     ),
-    "steel": ("environment init", "cli"),
+    "steel": ("environment init ui", "cli"),
 }  # fmt: skip
 # src path:function -> reason
 MANY_PARAMETERS = {"steel_data/builders/contaminate.py:contaminate": "each is a key of the recipe's build table"}

@@ -107,3 +107,19 @@ def open_page(
     from steel.environment import open_in_browser
 
     open_in_browser(place)
+
+
+@app.command()
+def ui(
+    runs: Annotated[Path, typer.Argument(metavar="[RUNS]", help="The folder of mixtures, runs and scores.")] = Path(
+        "runs"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any free one.")] = 8765,
+) -> None:
+    """Serve a local, read-only page over a folder of runs: search rows, curves, compare, every question.
+
+    Example: steel ui runs
+    """
+    from steel.ui.server import serve
+
+    serve(runs, port)
