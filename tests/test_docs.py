@@ -40,7 +40,7 @@ PAGES = {
     "docs/plugins.md": (1, 0),
     "docs/recipes.md": (0, 0),
     "docs/scoring.md": (8, 1),
-    "docs/training.md": (3, 1),
+    "docs/training.md": (3, 2),
     "docs/ui.md": (0, 1),
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),
