@@ -38,6 +38,7 @@ PAGES = {
     "docs/kernels.md": (1, 0),
     "docs/mix.md": (1, 1),
     "docs/plugins.md": (1, 0),
+    "docs/python.md": (2, 1),
     "docs/recipes.md": (0, 0),
     "docs/scoring.md": (8, 1),
     "docs/training.md": (3, 2),

@@ -24,7 +24,7 @@ SHORT, LONG = 60, 100  # lines: below the one a module says why it stands alone,
 FLOORS = {
     "steel_data": (
         "errors", "files engine row", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "passes",
-        "build analyze explain fetch", "print", "cli",
+        "build analyze explain fetch", "print opened", "cli",
     ),
     "steel_train": (
         "settings say kernels", "models", "examples", "schedule", "preflight", "loop", "run", "cli",
