@@ -35,6 +35,7 @@ def serve(root: Path, port: int) -> None:
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder. Right: the folder that holds your runs, such as runs.")
+    tell(f"opening {one_line(str(root))}, read-only, on this machine only; Ctrl-C ends it")
     token = secrets.token_urlsafe(18)
     try:
         import uvicorn
@@ -51,7 +52,6 @@ def serve(root: Path, port: int) -> None:
         raise InputError(
             f"--port {port}: {error.strerror or error}. Right: another --port, or 0 for a free one."
         ) from None
-    tell(f"{one_line(str(root))}, read-only, on this machine only; Ctrl-C ends it")
     print(f"http://127.0.0.1:{door.getsockname()[1]}/{token}/", flush=True)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, server_header=False))
     try:

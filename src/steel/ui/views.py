@@ -63,7 +63,8 @@ def stylesheet() -> str:
 
 def exported(site: Site, place: str) -> bytes:
     """Return a page that another command wrote (card.html, report.html, …)."""
-    return _known(look(site.root).pages, place, "page").read_bytes()
+    found: Path = _known(look(site.root).pages, place, "page")
+    return found.read_bytes()
 
 
 def error(site: Site, message: str) -> str:
