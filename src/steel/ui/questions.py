@@ -12,6 +12,7 @@ from steel_data.errors import InputError, first_line, nearest
 from steel_eval.compare.runs import Result
 
 QUESTIONS = 50  # of a page
+PROMPT = 220  # characters of a prompt's end, in a list
 MOST = 24  # checkpoints side by side: the last ones
 ONLY = ("all", "wrong", "right", "changed")  # by the last checkpoint; changed: not all checkpoints answer alike
 
@@ -97,7 +98,10 @@ def listed(shown: Sequence[Column], asked: Asked) -> tuple[list[dict[str, Any]],
     if asked.text:
         wide = wide.filter(pl.col("prompt").str.contains(asked.text, literal=True))
     page = wide.slice(asked.start, QUESTIONS).with_columns(answers=pl.concat_list(answers)).drop(answers)
-    return page.to_dicts(), len(wide)
+    rows = page.to_dicts()
+    for row in rows:
+        row["prompt"] = _as_turns(row["prompt"])[-PROMPT:]
+    return rows, len(wide)
 
 
 def one(shown: Sequence[Column], task: str, item: str) -> dict[str, Any]:

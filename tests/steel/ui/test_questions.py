@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from steel.ui.folder import look, results
@@ -45,8 +46,6 @@ def test_one_question_has_every_answer_to_it(runs: Path) -> None:
 
 
 def test_a_checkpoint_of_other_questions_has_no_answer(runs: Path) -> None:
-    import polars as pl
-
     file = runs / "b/scores/step-000010/answers.parquet"
     pl.read_parquet(file).head(2).write_parquet(file)
     rows, total = listed(shown(runs), Asked(task="cmmlu"))
@@ -58,3 +57,15 @@ def test_damaged_answers_are_one_line(runs: Path) -> None:
     (runs / "b/scores/step-000020/answers.parquet").write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(InputError, match=r"answers\.parquet: cannot be read"):
         listed(shown(runs), Asked(task="cmmlu"))
+
+
+def test_a_chat_prompt_is_shown_as_its_turns(runs: Path) -> None:
+    file = runs / "b/scores/step-000020/prompts.parquet"
+    prompt = '[{"role":"system","content":"s"},{"role":"user","content":"第一题\\n答案："}]'
+    pl.read_parquet(file).with_columns(prompt=pl.lit(prompt)).write_parquet(file)
+    (first, *_), _ = listed(shown(runs), Asked(task="cmmlu"))
+    assert (
+        first["prompt"]
+        == one(shown(runs), "cmmlu", "test/law/00004")["prompt"]
+        == "[system]\ns\n[user]\n第一题\n答案："
+    )
