@@ -16,6 +16,7 @@ from steel_data.errors import InputError
 from steel_data.recipe.load import load
 from steel_data.sample import write_sample
 from steel_eval.study.settings import read_study_settings
+from steel_train.settings import read_settings
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.toml"))
@@ -54,7 +55,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
 
 
 def test_none_was_overlooked():
-    assert len(RECIPES) == 13
+    assert len(RECIPES) == 15
     assert {path.stem for path in RECIPES} >= {"demo", "exp1", "exp2", "exp3", "exp4", "study-contamination"}
 
 
@@ -77,6 +78,14 @@ def test_builds_and_the_ledger_makes_sense(builds, path):
         assert ledger["written"] == ledger["kept"] - ledger["sampled_out"] + ledger["repeated"] > 0, name
     assert manifest["rows"] == len(builds.train(path.stem))
     assert builds.dropped(path.stem)["reason"].is_not_null().all()
+
+
+@pytest.mark.parametrize("name", ["zh-sft-qwen2.5-0.5b", "zh-sft-qwen3-0.6b-lora"])
+def test_ready_recipes_are_chinese_chat_whose_training_is_said(builds, name):
+    assert set(builds.train(name).filter(source="infinity")["language"]) == {"zh"}
+    settings = read_settings(load(FOLDER / f"{name}.toml").train, FOLDER / f"{name}.toml")
+    assert settings.uses_lora == name.endswith("lora")
+    assert load(Path(f"@{name}")).path == FOLDER / f"{name}.toml"
 
 
 def test_exp1_takes_all_languages_and_the_posts_wording(builds):

@@ -1,5 +1,7 @@
 """What the commands print: tables that can be read at 80 columns and in a log file."""
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +12,15 @@ from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
 from steel_data.row.display import console, plain_table
+
+
+def print_json(found: Result | Forecast) -> None:
+    """Print what `print_build` or `print_forecast` print, as one JSON table; the recipe stays in the manifest."""
+    told = asdict(found)
+    if isinstance(found, Result):
+        manifest = {key: value for key, value in found.manifest.items() if key not in ("recipe", "inputs", "output")}
+        told = {**manifest, "folder": str(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)}
+    print(json.dumps(told, indent=2))
 
 
 def print_build(result: Result) -> None:

@@ -142,6 +142,7 @@ def compare(
         str | None, typer.Option(help="task:metric:checkpoint, the one test chosen beforehand; else the recipes' own.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON, for `report`.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say which arm is better, how sure that is, and what the data cannot say."""
     from steel_eval.compare.pair import Comparison, compare_arms, primary_of, write_tests
@@ -149,7 +150,13 @@ def compare(
 
     chosen = primary_of(primary) if primary else None
     tests = compare_arms(arms, Comparison(_names(tasks), metric, checkpoint, preset, groups, chosen))
-    print_tests(tests)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(test) for test in tests], indent=2))
+    else:
+        print_tests(tests)
     if out is not None:
         write_tests(out, tests)
 
@@ -174,10 +181,16 @@ def power(
     discordance: Annotated[float, typer.Option(help="Share of questions that one alone answers right.")] = 0.3,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds an arm.")] = 1,
     seed_spread: Annotated[float, typer.Option(help="Standard deviation between seeds, points; 0: not known.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say what a comparison can find, before training for it."""
-    from steel_eval.compare.print import print_power
+    from steel_eval.compare.print import power_rows, print_power
 
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(power_rows(effect, _names(sets), discordance, seeds, seed_spread), indent=2))
+        return
     print_power(effect, _names(sets), discordance, seeds, seed_spread)
 
 
