@@ -77,7 +77,8 @@ class Source(_Table):
     )
     select: Select | None = Field(
         default=None,
-        description="Choose rows instead of drawing them, from those that `take` and `hold_out` leave (docs/select.md).",
+        description="Choose rows instead of drawing them, from those that `take` and `hold_out` leave "
+        "(docs/select.md).",
     )
     allow_test_split: str | None = Field(
         default=None,

@@ -2,10 +2,11 @@
 
 Features: unigrams and bigrams of words (row/text.py: a Han character, or a run of other letters), hashed into 10,000
 buckets. A row's weight is the likelihood of its features under the target's bag of n-grams over that under the raw
-rows'; rows are resampled without replacement by the Gumbel top-k trick. Two things are ours: the noise is a keyed hash
-of the row's id, so that the choice is the same whatever runs it and a smaller one lies inside a larger one; and the
-target's counts are raised by 1 (the authors' `target_laplace_smoothing`), since a development set is small. Logarithms
-are summed as whole numbers of 2^-20, so that no order of sums matters.
+rows'; rows are resampled without replacement by the Gumbel top-k trick. Two things are ours. The noise is a keyed hash
+of the row's id, so that the choice is the same whatever runs it and a smaller one lies inside a larger one. And a tenth
+of the target's bag is the raw rows' own: a development set is small, and without that a row of n-grams that are rare
+everywhere would look like the target (the authors add 1e-8 to each bucket, of millions of documents). Logarithms are
+summed as whole numbers of 2^-20, so that no order of sums matters.
 
 Legend of array suffixes: _R one entry a row, _G one an n-gram, _B one a bucket.
 """
@@ -21,13 +22,14 @@ from steel_data.row.text import TextBatch
 from steel_data.selection.candidates import F64, I64, Candidates
 
 BUCKETS = 10_000
+_RAW = 0.1  # share of the raw rows' bag in the target's
 _UNIT = 2.0**20
 _PART_CHARS = 1_000_000  # of one TextBatch
 
 
 def importance(candidates: Candidates, target: Iterable[str]) -> F64:
     """Return the log importance weight of each row (R)."""
-    wanted_B = np.ones(BUCKETS, np.int64)
+    wanted_B = np.zeros(BUCKETS, np.int64)
     for bucket_G, _ in _features(list(target)):
         wanted_B += np.bincount(bucket_G, minlength=BUCKETS)
     raw_B = np.zeros(BUCKETS, np.int64)
@@ -40,8 +42,8 @@ def importance(candidates: Candidates, target: Iterable[str]) -> F64:
                 aside.write(bucket_G.tobytes())
                 sizes.append((rows[place : place + len(count_R)], count_R))
                 place += len(count_R)
-        log_B = np.log(wanted_B / wanted_B.sum()) - np.log(np.maximum(raw_B, 1) / max(int(raw_B.sum()), 1))
-        whole_B = np.rint(log_B * _UNIT).astype(np.int64)
+        ratio_B = (wanted_B / max(int(wanted_B.sum()), 1)) / (np.maximum(raw_B, 1) / max(int(raw_B.sum()), 1))
+        whole_B = np.rint(np.log((1 - _RAW) * ratio_B + _RAW) * _UNIT).astype(np.int64)
         weight_R = np.zeros(len(candidates.ids), np.int64)
         aside.seek(0)
         for rows, count_R in sizes:

@@ -1,7 +1,6 @@
-"""From scores to a choice: a total order, in balance over groups where that is asked for, of which a beginning is
-taken.
+"""From scores to an order of which a beginning is taken (apart: what makes every way of choosing nested).
 
-So a choice of 10,000 rows lies inside that of 100,000, whatever they are chosen by.
+Where that is asked for, groups take turns in it. A choice of 10,000 rows lies inside that of 100,000.
 
 Legend of array suffixes: _R one entry a row; _O the same, in the order of choice.
 """

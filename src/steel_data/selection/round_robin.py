@@ -1,4 +1,6 @@
-"""RDS+ (Ivison et al. 2025, arXiv 2503.01807): queries take turns, each taking its most alike row that is still free.
+"""RDS+, the half without a model: queries take turns (apart: `steel_eval rate` has made the vectors).
+
+Each takes its most alike row that is still free (Ivison et al. 2025, arXiv 2503.01807).
 
 Representations are made by `steel_eval rate`: the weighted mean of a model's last hidden states.
 

@@ -25,7 +25,8 @@ from steel_data.recipe.places import Places
 from steel_data.recipe.selection import RATED
 from steel_data.selection.ratings import RatingStore, open_store
 from steel_data.selection.target import find_target, target_key
-from steel_eval.models import Loaded, default_device, find_checkpoints, load, tokenizer_fingerprint
+from steel_eval.models import Loaded, default_device, find_checkpoints, load
+from steel_eval.tokenizer import tokenizer_fingerprint
 
 _BATCH, _PART = 64, 2048  # rows that go through the model as one trie; rows that are read and put in order together
 _SECONDS = 20.0  # of work that may be lost to a kill

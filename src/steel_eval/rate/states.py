@@ -1,7 +1,7 @@
-"""A conversation as a vector: RDS+ (Ivison et al. 2025, arXiv 2503.01807).
+"""A conversation as a vector: RDS+, arXiv 2503.01807 (apart: the other ratings need no hidden states).
 
 The mean of the last hidden states of all its tokens, a token's weight growing with its place (1, 2, 3, …), brought to
-unit length. (apart: the other ratings need no hidden states)
+unit length (Ivison et al. 2025).
 """
 
 from collections.abc import Sequence
