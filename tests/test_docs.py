@@ -40,6 +40,8 @@ PAGES = {
     "docs/plugins.md": (1, 0),
     "docs/recipes.md": (0, 0),
     "docs/scoring.md": (8, 1),
+    "docs/select.md": (1, 1),
+    "docs/scoring.md": (7, 1),
     "docs/training.md": (3, 1),
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),
@@ -50,6 +52,7 @@ PAGES = {
     "docs/results/real-builds.md": (0, 3),
     "docs/results/audit.md": (0, 0),
     "docs/results/scoring.md": (0, 1),
+    "docs/results/select.md": (0, 0),
     "docs/results/token-estimate.md": (0, 0),
     "docs/results/training.md": (0, 0),
 }
