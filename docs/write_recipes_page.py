@@ -33,6 +33,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "train": "{ epochs = 3 }",
         "eval": '{ tasks = ["cmmlu"] }',
         "search": '{ measure = { held_out = ["exam"] } }',
+        "trial": '{ tokens = 200_000, arms = { longest = { by = "longest" } }, measure = { held_out = ["exam"] } }',
         "allow_empty": "true",
     },
     "source": {

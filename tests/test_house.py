@@ -30,7 +30,7 @@ FLOORS = {
         "settings say kernels", "models", "examples", "schedule", "preflight", "loop", "run", "cli",
     ),
     "steel_eval": (
-        "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit", "cli",
+        "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit", "trial", "cli",
     ),
     "steel": ("environment", "cli"),
 }  # fmt: skip

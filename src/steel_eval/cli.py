@@ -297,6 +297,24 @@ def rate(
 
 
 @app.command()
+def trial(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with [trial] and [train].")],
+    data: Annotated[
+        Path | None, typer.Option("--data", "--data-root", help="Where sources and questions lie, as for the build.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/trial.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
+) -> None:
+    """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
+    from steel_eval.trial.command import trial_command
+
+    trial_command(recipe, data, out, workers, changes or ())
+
+
+@app.command()
 def audit(
     places: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN...]", help="Scored runs; without any, only texts are looked at.")

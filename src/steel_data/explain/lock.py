@@ -55,7 +55,7 @@ def differences(manifest: dict[str, Any], head: dict[str, Any], prepared: Prepar
     lines = _input_lines(manifest, head, prepared)
     lines += [
         f"recipe, {change.line()}"
-        for change in recipe_changes(manifest["recipe"], head["recipe"], ("train", "eval", "search"))
+        for change in recipe_changes(manifest["recipe"], head["recipe"], ("train", "eval", "search", "trial"))
     ]
     for key, what, digits in (
         ("revisions", "source {}: hub revision", 16),

@@ -184,6 +184,9 @@ class RecipeTables(_Table):
     search: dict[str, Any] = Field(
         default_factory=dict, description="Settings of `steel_eval mix`, a search for better shares (docs/mix.md)."
     )
+    trial: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of `steel_eval trial`, selections in comparison (docs/select.md)."
+    )
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,9 @@ class BoundSource:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train`, `eval`, `search` its tables."""
+    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train`, `eval`, `search`, `trial` its
+    tables.
+    """
 
     path: Path
     name: str
@@ -213,6 +218,7 @@ class Recipe:
     merged: dict[str, Any]
     allow_empty: bool = False
     search: dict[str, Any] = field(default_factory=dict)
+    trial: dict[str, Any] = field(default_factory=dict)
 
     def source(self, name: str) -> BoundSource:
         """Return a source by name (InputError with the nearest name)."""
@@ -267,7 +273,7 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
     return Recipe(
         path=path, name=name, seed=tables.seed, tokenizer=tokenizer, data_root=data_root, sources=tuple(sources),
         filters=filters, mix=tables.mix, allow_empty=tables.allow_empty, train=tables.train, eval=tables.eval,
-        merged=merged, search=tables.search,
+        merged=merged, search=tables.search, trial=tables.trial,
     )  # fmt: skip
 
 
@@ -413,8 +419,8 @@ def _known_keys(location: list[str]) -> list[str]:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Return the SHA-256 of the merged recipe without [train], [eval], [search] and where the data lies."""
-    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "search", "data_root")}
+    """Return the SHA-256 of the merged recipe without [train], [eval], [search], [trial] and where the data lies."""
+    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "search", "trial", "data_root")}
     return hashlib.sha256(json.dumps(tables, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
