@@ -41,6 +41,7 @@ PAGES = {
     "docs/recipes.md": (0, 0),
     "docs/scoring.md": (8, 1),
     "docs/select.md": (1, 1),
+    "docs/select.md": (1, 2),
     "docs/scoring.md": (7, 1),
     "docs/training.md": (3, 1),
     "docs/results/contamination.md": (0, 6),

@@ -12,6 +12,7 @@ from typing import Any
 from steel_data.errors import InputError
 
 _ROUNDS = 4  # the more rows are selected, the shorter they may be: the mean is looked at again
+SHARED = 0.8  # of the rows there are to select from: arms of more have nearly the same rows
 APART = 0.1  # of the trainable tokens: arms further apart are refused
 
 
@@ -61,6 +62,11 @@ def equal_arms(where: str, names: list[str], tokens: int, least_rows: int, most:
             per_step -= 1
         rows, learnt = count(name, steps * per_step - other)
         sized[name] = Sized(rows - other, rows, per_step, steps, learnt)
+    if all(size.selected > SHARED * most for size in sized.values()):
+        raise InputError(
+            f"{where}: tokens = {tokens:,}: every arm selects more than {SHARED:.0%} of the {most:,} rows there are, so "
+            f"the arms are nearly the same rows. Right: tokens = {tokens // 3} or less, or a larger source."
+        )
     low, high = min(s.tokens for s in sized.values()), max(s.tokens for s in sized.values())
     if high > (1 + APART) * low:
         raise InputError(
