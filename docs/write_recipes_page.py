@@ -132,8 +132,8 @@ How the parts act together:
 - Uncompressed JSON lines, JSON arrays and parquet are cut, so that all `--workers` share one file; csv and what is
   packed (.gz, .zst) goes to one worker a file. The mixture is the same.
 - A row goes through the builder, the source's filters, the recipe's filters, then sampling (`take`, `hold_out`), then
-  `select` ([select.md](select.md)), `repeat` and `[mix]`. Decontamination precedes dedup wherever they stand; only rows that survive it may win a cluster of
-  duplicates.
+  `select` ([select.md](select.md)), `repeat` and `[mix]`. Decontamination precedes dedup wherever they stand; only rows
+  that survive it may win a cluster of duplicates.
 - No column vanishes: those that the builder does not read are listed by `plan`, in manifest.json (`unused_columns`) and
   on the card, with the rows in which they hold something. One that changes what a row means is an error with the line
   that mends it, until the recipe maps it (`columns`), keeps it (`meta`) or lets it go (`ignore`): a `label` of true and

@@ -64,8 +64,8 @@ def equal_arms(where: str, names: list[str], tokens: int, least_rows: int, most:
         sized[name] = Sized(rows - other, rows, per_step, steps, learnt)
     if all(size.selected > SHARED * most for size in sized.values()):
         raise InputError(
-            f"{where}: tokens = {tokens:,}: every arm selects more than {SHARED:.0%} of the {most:,} rows there are, so "
-            f"the arms are nearly the same rows. Right: tokens = {tokens // 3} or less, or a larger source."
+            f"{where}: tokens = {tokens:,}: every arm selects more than {SHARED:.0%} of the {most:,} rows there are, "
+            f"so the arms are nearly the same rows. Right: tokens = {tokens // 3} or less, or a larger source."
         )
     low, high = min(s.tokens for s in sized.values()), max(s.tokens for s in sized.values())
     if high > (1 + APART) * low:

@@ -1,4 +1,4 @@
-"""A trial as people read it: printed, and as a self-contained page that works from file://."""
+"""A trial as people read it: printed, and as a page (apart: what is shown is decided in results)."""
 
 import textwrap
 from pathlib import Path
