@@ -1,4 +1,4 @@
-"""A trial as people read it: printed, and as a page (apart: what is shown is decided in results)."""
+"""A trial in print and as a page (apart: what is shown is decided in results)."""
 
 import textwrap
 from pathlib import Path
