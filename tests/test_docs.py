@@ -41,6 +41,7 @@ PAGES = {
     "docs/python.md": (2, 1),
     "docs/recipes.md": (0, 0),
     "docs/scoring.md": (8, 1),
+    "docs/select.md": (1, 2),
     "docs/training.md": (3, 2),
     "docs/ui.md": (0, 1),
     "docs/results/contamination.md": (0, 6),
@@ -53,6 +54,7 @@ PAGES = {
     "docs/results/real-builds.md": (0, 3),
     "docs/results/audit.md": (0, 0),
     "docs/results/scoring.md": (0, 1),
+    "docs/results/select.md": (0, 0),
     "docs/results/token-estimate.md": (0, 0),
     "docs/results/training.md": (0, 0),
 }

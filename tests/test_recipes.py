@@ -55,7 +55,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
 
 
 def test_none_was_overlooked():
-    assert len(RECIPES) == 15
+    assert len(RECIPES) == 16
     assert {path.stem for path in RECIPES} >= {"demo", "exp1", "exp2", "exp3", "exp4", "study-contamination"}
 
 
@@ -64,7 +64,9 @@ def test_loads_and_says_where_its_data_come_from(path):
     recipe = load(path)
     assert recipe.name == path.stem
     if recipe.name not in ("demo", "study-demo", "tiny"):
-        assert recipe.train["epochs"] == {"study-contamination": 5, "mix-english": 1}.get(recipe.name, 3)
+        assert recipe.train["epochs"] == {"study-contamination": 5, "mix-english": 1, "trial-select": 1}.get(
+            recipe.name, 3
+        )
         assert [s.name for s in recipe.sources if s.table.paths and not s.table.origin] == []
 
 

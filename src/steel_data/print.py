@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from steel_data.build import Result
+from steel_data.card.facts import selected
 from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
@@ -40,6 +41,8 @@ def print_build(result: Result) -> None:
     table.add_row("all", *(f"{n:,}" for n in totals))
     out.print(table)
     _print_reasons(out, manifest)
+    for name, selection in manifest.get("selections", {}).items():
+        out.print(f"  {escape(name)}: {escape(selected(selection))}", soft_wrap=True)
     for name, columns in manifest["unused_columns"].items():
         _print_unused(out, name, columns, manifest["sources"][name]["read"])
     for warning in result.warnings:

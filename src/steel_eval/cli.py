@@ -284,6 +284,50 @@ def study(
 
 
 @app.command()
+def rate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, of which sources select by the rating.")],
+    by: Annotated[str, typer.Option(help="perplexity, ifd or rds: as in `select` of the recipe.")],
+    model: Annotated[str, typer.Option(help="Checkpoint folder, run or hub id: the base that is to be trained.")],
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", help="Where the data lies, as for the build.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The build's --out, where it has one.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="The build's --cache, where it has one: ratings lie there.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read the data; the model uses all cores.")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
+) -> None:
+    """Let a model rate the rows that a recipe selects from. Goes on where it was; the build finds the ratings."""
+    from steel_data.recipe.load import load
+    from steel_data.recipe.places import places
+    from steel_eval.rate.command import print_rated, rate_command
+
+    loaded = load(recipe, changes or ())
+    print_rated(rate_command(loaded, by, model, places(loaded, data_root, out, cache), workers))
+
+
+@app.command()
+def trial(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with [trial] and [train].")],
+    data: Annotated[
+        Path | None, typer.Option("--data", "--data-root", help="Where sources and questions lie, as for the build.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/trial.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
+) -> None:
+    """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
+    from steel_eval.trial.command import trial_command
+
+    trial_command(recipe, data, out, workers, changes or ())
+
+
+@app.command()
 def audit(
     places: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN...]", help="Scored runs; without any, only texts are looked at.")
