@@ -29,6 +29,7 @@ Cache = Annotated[
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")]
 
 
@@ -51,6 +52,7 @@ def build(
     ] = None,
     finish: Annotated[bool, typer.Option("--finish", help="Build what all parts have prepared.")] = False,
     changes: Changes = None,
+    as_json: AsJson = False,
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
     from steel_data import parts
@@ -58,10 +60,11 @@ def build(
     from steel_data.build import build as run_build
     from steel_data.cluster import executor
     from steel_data.errors import InputError, visible
-    from steel_data.print import print_build
+    from steel_data.print import print_build, print_json
     from steel_data.recipe.load import load
     from steel_data.recipe.places import places
 
+    show = print_json if as_json else print_build
     if locked + finish + (part is not None) > 1:
         raise InputError("--locked, --part and --finish are each a build of its own. Right: one of them.")
     share = None if part is None else parts.Share.read(part)
@@ -71,7 +74,7 @@ def build(
         from steel_data.explain.lock import verify_lock
 
         folder, manifest, warnings = verify_lock(loaded, data_root=data_root, out=out, cache=cache, verify=verify)
-        print_build(Result(folder, manifest, fresh=False, warnings=warnings))
+        show(Result(folder, manifest, fresh=False, warnings=warnings))
         return
     there = executor(engine, workers or os.cpu_count() or 1)
     if share is not None:
@@ -80,9 +83,9 @@ def build(
         typer.echo(visible(f"part {part} of {loaded.name}: {tasks:,} tasks done; after all parts: build --finish"))
         return
     if finish:
-        print_build(parts.finish(loaded, places(loaded, data_root, out, cache), there, verify))
+        show(parts.finish(loaded, places(loaded, data_root, out, cache), there, verify))
         return
-    print_build(run_build(loaded, data_root=data_root, out=out, cache=cache, workers=there, verify=verify))
+    show(run_build(loaded, data_root=data_root, out=out, cache=cache, workers=there, verify=verify))
 
 
 @app.command()
@@ -95,16 +98,16 @@ def plan(
         bool, typer.Option(help="Run the passes (their work is kept for build) instead of a sample.")
     ] = False,
     changes: Changes = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a recipe would make: rows, tokens, languages, repeats, optimiser steps. Upper bounds are marked ≤."""
     from steel_data.explain.forecast import forecast
-    from steel_data.print import print_forecast
+    from steel_data.print import print_forecast, print_json
     from steel_data.recipe.load import load
 
     loaded = load(recipe, changes or ())
-    print_forecast(
-        forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact)
-    )
+    found = forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact)
+    (print_json if as_json else print_forecast)(found)
 
 
 @app.command()

@@ -56,7 +56,7 @@ def portable_tables(recipe: Recipe) -> dict[str, Any]:
     """Return the merged recipe with paths that hold wherever the arm's recipe lies."""
     from steel_train.models.load import resolve
 
-    table = {k: v for k, v in recipe.merged.items() if k not in ("extends", "data_root", "eval", "search")}
+    table = {k: v for k, v in recipe.merged.items() if k not in ("extends", "data_root", "eval", "search", "trial")}
     train = dict(recipe.train)
     for key in ("model", "tokenizer"):
         if isinstance(train.get(key), str):

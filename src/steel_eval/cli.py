@@ -142,6 +142,7 @@ def compare(
         str | None, typer.Option(help="task:metric:checkpoint, the one test chosen beforehand; else the recipes' own.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON, for `report`.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say which arm is better, how sure that is, and what the data cannot say."""
     from steel_eval.compare.pair import Comparison, compare_arms, primary_of, write_tests
@@ -149,7 +150,13 @@ def compare(
 
     chosen = primary_of(primary) if primary else None
     tests = compare_arms(arms, Comparison(_names(tasks), metric, checkpoint, preset, groups, chosen))
-    print_tests(tests)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(test) for test in tests], indent=2))
+    else:
+        print_tests(tests)
     if out is not None:
         write_tests(out, tests)
 
@@ -174,10 +181,16 @@ def power(
     discordance: Annotated[float, typer.Option(help="Share of questions that one alone answers right.")] = 0.3,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds an arm.")] = 1,
     seed_spread: Annotated[float, typer.Option(help="Standard deviation between seeds, points; 0: not known.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say what a comparison can find, before training for it."""
-    from steel_eval.compare.print import print_power
+    from steel_eval.compare.print import power_rows, print_power
 
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(power_rows(effect, _names(sets), discordance, seeds, seed_spread), indent=2))
+        return
     print_power(effect, _names(sets), discordance, seeds, seed_spread)
 
 
@@ -268,6 +281,50 @@ def study(
     lists = {"tasks": tasks, "presets": preset}
     said = {key: _names(text) for key, text in lists.items() if text is not None}
     study_command(load(recipe, changes or ()), data, out, workers, {**said, "shots": shots, "placebo": placebo})
+
+
+@app.command()
+def rate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, of which sources select by the rating.")],
+    by: Annotated[str, typer.Option(help="perplexity, ifd or rds: as in `select` of the recipe.")],
+    model: Annotated[str, typer.Option(help="Checkpoint folder, run or hub id: the base that is to be trained.")],
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", help="Where the data lies, as for the build.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The build's --out, where it has one.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="The build's --cache, where it has one: ratings lie there.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read the data; the model uses all cores.")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
+) -> None:
+    """Let a model rate the rows that a recipe selects from. Goes on where it was; the build finds the ratings."""
+    from steel_data.recipe.load import load
+    from steel_data.recipe.places import places
+    from steel_eval.rate.command import print_rated, rate_command
+
+    loaded = load(recipe, changes or ())
+    print_rated(rate_command(loaded, by, model, places(loaded, data_root, out, cache), workers))
+
+
+@app.command()
+def trial(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with [trial] and [train].")],
+    data: Annotated[
+        Path | None, typer.Option("--data", "--data-root", help="Where sources and questions lie, as for the build.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/trial.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
+) -> None:
+    """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
+    from steel_eval.trial.command import trial_command
+
+    trial_command(recipe, data, out, workers, changes or ())
 
 
 @app.command()

@@ -111,7 +111,9 @@ class Settings(_Table):
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
     kernels: Literal["auto", "triton", "torch"] = Field(
-        default="auto", description="Fused kernels: Triton where a GPU is, plain torch, or Triton or an error."
+        default="auto",
+        description="Fused kernels: `triton` (an error without a GPU) or `torch`; auto is torch on a CPU, and on a GPU "
+        "what was measured faster there (docs/kernels.md).",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass: less memory, about a fifth slower."

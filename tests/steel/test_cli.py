@@ -41,3 +41,15 @@ def test_set_lays_a_value_over_the_recipe(tmp_path: Path, monkeypatch: pytest.Mo
 def test_recipes_are_listed_by_the_name_that_build_takes() -> None:
     assert "@exp3" in json.loads(run("recipes", "--json"))
     assert "@exp3" in run("recipes")
+
+
+def test_tables_are_printed_as_json_with_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "chat.jsonl", chat_rows(6))
+    (tmp_path / "r.toml").write_text('[source.chat]\npath = "chat.jsonl"\n')
+    # progress is told on stderr: only JSON is in the pipe
+    planned = json.loads(CliRunner().invoke(app, ["plan", "r.toml", "--json", "--workers", "1"]).stdout)
+    built = json.loads(CliRunner().invoke(app, ["build", "r.toml", "--json", "--workers", "1"]).stdout)
+    assert planned["rows"] == built["rows"] == built["sources"]["chat"]["written"] == 6
+    (power,) = json.loads(run("power", "--sets", "100", "--json"))
+    assert power["n"] == 100 and 0 < power["power"] < 1

@@ -155,6 +155,9 @@ def _from_sample(prepared: Prepared, inputs: SourceInputs, repeat: int, seen: pl
     tokens = round(rows * mean * (1 if made_whole or table.take is not None else rate))
     if table.take_tokens is not None:
         tokens = min(tokens, table.take_tokens)
+    if table.select is not None:
+        rows, tokens = min(rows, table.select.rows or rows), min(tokens, table.select.tokens or tokens)
+        tokens = min(tokens, round(rows * mean))
     return SourceForecast(name, inputs.rows, rows * repeat, tokens * repeat, shares, repeat, False)
 
 

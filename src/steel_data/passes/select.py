@@ -1,14 +1,16 @@
 """Which of the kept records go into the mixture, how many copies of each, and in which order.
 
 First each source's `take` or `take_tokens`: by keyed hash of the record's id, so that the 10 % sample lies inside the
-20 % sample, and neither the order of files nor the number of workers matters; `hold_out` keeps some of them out. Then
-its repeats. Then budgets and shares of languages or sources: of all *units* (one copy of one record each), ordered by
-keyed hash, a prefix of each language or source is taken, so that a smaller budget's mixture lies inside a larger one's.
-Tokens are reached from below, by less than one row; row budgets are exact.
+20 % sample, and neither the order of files nor the number of workers matters; `hold_out` keeps some of them out. Of
+what is left, `select` chooses (steel_data/selection). Then the repeats. Then budgets and shares of languages or
+sources: of all *units* (one copy of one record each), ordered by keyed hash, a prefix of each language or source is
+taken, so that a smaller budget's mixture lies inside a larger one's. Tokens are reached from below, by less than one
+row; row budgets are exact.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,17 +22,38 @@ from steel_data.errors import InputError, nearest
 from steel_data.passes.map import MappedSource
 from steel_data.recipe.load import Mix, Recipe
 from steel_data.row.table import id_texts
+from steel_data.selection.candidates import Candidates, View
+from steel_data.selection.choose import Chosen, choose_rows
 
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 _BLOCK = 2**17  # units whose hashes are made at once
 
 
-def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, kept: Bool) -> tuple[I64, I64]:
-    """Return records (rows of `frame`) and copies (from 0) of the mixture in output order.
+@dataclass(frozen=True)
+class Selection:
+    """What a source's `select` chose from: rows of the frame (R), and the order of choice among them."""
+
+    rows_R: I64
+    chosen: Chosen
+
+    @property
+    def taken(self) -> I64:
+        """The chosen rows of the frame, ascending."""
+        return np.sort(self.rows_R[self.chosen.order_R[: self.chosen.count]])
+
+
+Read = Callable[[I64, View], Iterator[tuple[I64, list[Any]]]]  # some rows of the frame, and what is looked at in them
+
+
+def select(
+    recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, kept: Bool, read: Read
+) -> tuple[I64, I64, dict[str, Selection]]:
+    """Return records (rows of `frame`) and copies (from 0) of the mixture in output order, and what sources selected.
 
     `kept`: rows that no step has dropped. Raises InputError where more is asked for than there is.
     """
+    selections: dict[str, Selection] = {}
     source_of = frame["source"].to_numpy()
     injected_row = (frame["kind"] == "injected").fill_null(False).to_numpy()
     tokens = frame["tokens"].fill_null(0).to_numpy().astype(np.int64)
@@ -40,6 +63,10 @@ def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame,
         mine = np.flatnonzero(kept & (source_of == s) & ~injected_row)
         mine = take_rows(recipe, source, mine, frame["id"], tokens)
         mine = without_held(recipe, source, mine, frame["id"])
+        if source.choice is not None:
+            candidates = _candidates(recipe, source, mine, frame, read)
+            selections[source.name] = Selection(mine, choose_rows(source.choice, candidates, source.job.meta))
+            mine = selections[source.name].taken
         records.append(np.repeat(mine, source.repeat))
         copies.append(np.tile(np.arange(source.repeat), len(mine)))
     record, copy = np.concatenate(records), np.concatenate(copies)
@@ -68,7 +95,18 @@ def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame,
     copy = np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
     record = np.concatenate([record, np.repeat(injected, doses)])
     copy = np.concatenate([copy, *[np.arange(d) for d in doses.tolist()]]).astype(np.int64)
-    return _ordered(recipe.seed, sources, frame, record, copy)
+    return *_ordered(recipe.seed, sources, frame, record, copy), selections
+
+
+def _candidates(recipe: Recipe, source: MappedSource, rows: I64, frame: pl.DataFrame, read: Read) -> Candidates:
+    mine = frame[rows]
+    return Candidates(
+        where=f"{recipe.path} [source.{source.name}]", ids=pl.Series("id", id_texts(mine["id"]), dtype=pl.String),
+        key_R=keyed_hashes("select", recipe.seed, frame["id"], rows, np.zeros(len(rows), np.int64)),
+        tokens_R=mine["tokens"].fill_null(0).to_numpy().astype(np.int64), language=mine["language"],
+        file=mine["file"].replace_strict(range(len(source.files)), source.files, return_dtype=pl.String),
+        read=partial(read, rows),
+    )  # fmt: skip
 
 
 def _codes(column: pl.Series) -> tuple[list[str], I64]:

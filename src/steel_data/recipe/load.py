@@ -18,6 +18,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steel_data.errors import InputError, first_line, nearest
+from steel_data.recipe.selection import Select
 from steel_data.recipe.shipped import found
 from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
 from steel_data.row.record import check_language
@@ -74,6 +75,11 @@ class Source(_Table):
         description="Rows of those taken that stay out, by keyed hash, so that a loss can be measured on what no "
         "training saw.",
     )
+    select: Select | None = Field(
+        default=None,
+        description="Choose rows instead of drawing them, from those that `take` and `hold_out` leave "
+        "(docs/select.md).",
+    )
     allow_test_split: str | None = Field(
         default=None,
         description="The reason why this source may train on a known test split; it goes to the card and manifest.",
@@ -88,6 +94,21 @@ class Source(_Table):
     def _one_target(self) -> "Source":
         if self.take is not None and self.take_tokens is not None:
             raise ValueError("take and take_tokens are both given. Right: one of them")
+        if self.select is not None:
+            for word, taken, asked in (
+                ("rows", self.take, self.select.rows), ("tokens", self.take_tokens, self.select.tokens),
+            ):  # fmt: skip
+                if taken and asked and asked > taken:
+                    raise ValueError(
+                        f"select chooses {word} = {asked:,} of what take leaves, which is {taken:,}. "
+                        f"Right: {word} = {taken} or less"
+                    )
+            within = self.select.within
+            if within not in (None, "language", "source", *self.meta):
+                raise ValueError(
+                    f"select within = '{within}', which no column of meta is, nor language or source. "
+                    f"Right: meta = [{', '.join(json.dumps(name) for name in [*self.meta, within])}]"
+                )
         return self
 
 
@@ -163,6 +184,9 @@ class RecipeTables(_Table):
     search: dict[str, Any] = Field(
         default_factory=dict, description="Settings of `steel_eval mix`, a search for better shares (docs/mix.md)."
     )
+    trial: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of `steel_eval trial`, selections in comparison (docs/select.md)."
+    )
 
 
 @dataclass(frozen=True)
@@ -177,7 +201,9 @@ class BoundSource:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train`, `eval`, `search` its tables."""
+    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train`, `eval`, `search`, `trial` its
+    tables.
+    """
 
     path: Path
     name: str
@@ -192,6 +218,7 @@ class Recipe:
     merged: dict[str, Any]
     allow_empty: bool = False
     search: dict[str, Any] = field(default_factory=dict)
+    trial: dict[str, Any] = field(default_factory=dict)
 
     def source(self, name: str) -> BoundSource:
         """Return a source by name (InputError with the nearest name)."""
@@ -246,7 +273,7 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
     return Recipe(
         path=path, name=name, seed=tables.seed, tokenizer=tokenizer, data_root=data_root, sources=tuple(sources),
         filters=filters, mix=tables.mix, allow_empty=tables.allow_empty, train=tables.train, eval=tables.eval,
-        merged=merged, search=tables.search,
+        merged=merged, search=tables.search, trial=tables.trial,
     )  # fmt: skip
 
 
@@ -272,6 +299,7 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
             ("take", table.take),
             ("take_tokens", table.take_tokens),
             ("hold_out", table.hold_out or None),
+            ("select", table.select),
             ("filters", table.filters or None),
         ):
             if value is not None:
@@ -370,8 +398,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         below = out.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            # The options of one builder mean nothing to another: another `use` replaces the step whole.
-            other_step = "use" in value and "use" in below and value["use"] != below["use"]
+            # The options of one builder (`use`) or selection (`by`) mean nothing to another, which replaces it whole.
+            other_step = any(word in value and word in below and value[word] != below[word] for word in ("use", "by"))
             value = value if other_step else merge(below, value)
         out[key] = value
     return out
@@ -400,7 +428,9 @@ def _split_place(location: list[str]) -> tuple[str, str]:
 
 def _known_keys(location: list[str]) -> list[str]:
     model: type[BaseModel] = RecipeTables
-    if location[0] == "source" and len(location) > 2:
+    if location[0] == "source" and len(location) > 3 and location[2] == "select":
+        model = Select
+    elif location[0] == "source" and len(location) > 2:
         model = Source
     elif location[0] == "mix" and len(location) > 1:
         model = Mix
@@ -408,8 +438,8 @@ def _known_keys(location: list[str]) -> list[str]:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Return the SHA-256 of the merged recipe without [train], [eval], [search] and where the data lies."""
-    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "search", "data_root")}
+    """Return the SHA-256 of the merged recipe without [train], [eval], [search], [trial] and where the data lies."""
+    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "search", "trial", "data_root")}
     return hashlib.sha256(json.dumps(tables, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

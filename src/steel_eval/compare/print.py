@@ -72,27 +72,37 @@ def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: i
 
     `effect` and `spread` in percentage points.
     """
-    if not 0 < discordance <= 1:
-        raise InputError(f"--discordance {discordance}: Right: a share above 0, at most 1.")
+    rows = power_rows(effect, sets, discordance, seeds, spread)
     table = Table(
         title=f"paired, {seeds} seed(s) an arm, {100 * discordance:.0f} % discordant answers", title_justify="left"
     )
     table.add_column("set")
     for name in ("questions", f"power for {effect:g} points", "80 % power from", "questions needed", "seeds needed"):
         table.add_column(name, justify="right")
-    for name in sets:
-        if name not in SET_SIZES and not name.isdigit():
-            raise InputError(f"--sets {name}: no such set.{nearest(name, SET_SIZES)} Or a number of questions.")
-        n = SET_SIZES.get(name) or int(name)
-        row = power_row(effect / 100, n, discordance, seeds, spread / 100)
+    for row in rows:
         table.add_row(
-            name, f"{n:,}", f"{100 * row['power']:.0f} %", f"{100 * row['detectable']:.2f} points",
+            row["set"], f"{row['n']:,}", f"{100 * row['power']:.0f} %", f"{100 * row['detectable']:.2f} points",
             f"{row['questions']:,}", row["seeds"],
         )  # fmt: skip
     out = console()
     out.print(table)
     if spread == 0:
         out.print("Without --seed-spread this speaks of two checkpoints, not of two mixtures.", markup=False)
+
+
+def power_rows(
+    effect: float, sets: Sequence[str], discordance: float, seeds: int, spread: float
+) -> list[dict[str, Any]]:
+    """Return `set`, `n` (its questions) and `power_row` of each set. `effect` and `spread` in percentage points."""
+    if not 0 < discordance <= 1:
+        raise InputError(f"--discordance {discordance}: Right: a share above 0, at most 1.")
+    rows = []
+    for name in sets:
+        if name not in SET_SIZES and not name.isdigit():
+            raise InputError(f"--sets {name}: no such set.{nearest(name, SET_SIZES)} Or a number of questions.")
+        n = SET_SIZES.get(name) or int(name)
+        rows.append({"set": name, "n": n, **power_row(effect / 100, n, discordance, seeds, spread / 100)})
+    return rows
 
 
 def power_row(effect: float, n: int, discordance: float, seeds: int, spread: float) -> dict[str, Any]:

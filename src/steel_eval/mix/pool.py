@@ -99,18 +99,18 @@ def make_pool(recipe: Recipe, settings: SearchSettings, folder: Path, data: Path
     where = f"{recipe.path} [search]"
     kind, vary = _what_varies(recipe, settings, where)
     carry_steps(recipe, folder)
-    tables = _arms_tables(recipe, settings)
+    tables = arms_tables(recipe, settings.proxy, where)
     every = {k: v for k, v in tables.items() if k != "mix"} | {"allow_empty": True}
     every["source"] = {n: {k: v for k, v in t.items() if k != "repeat"} for n, t in tables["source"].items()}
     if isinstance(tables["train"]["model"], dict) and not tables["train"].get("tokenizer"):
-        tables["train"]["tokenizer"] = trained_on(_built("tokenizer", every, folder, data), tables)
+        tables["train"]["tokenizer"] = trained_on(built_pool("tokenizer", every, folder, data), tables)
         every["train"] = tables["train"]
-    arm = _built("pool", every, folder, data)
+    arm = built_pool("pool", every, folder, data)
     manifest = read_manifest(arm.mixture)
-    keys = _row_keys(arm.mixture)
+    keys = row_keys(arm.mixture)
     _refuse_twins(where, [n for n in vary if kind == "source"], keys)
-    held = {name: _rows_to_hold(where, name, manifest) for name in settings.measure.held_out or ()}
-    notes = _write_held(recipe, held, keys, arm, folder / "held-out")
+    held = {name: rows_to_hold(where, name, manifest) for name in settings.measure.held_out or ()}
+    notes = write_held(where, held_order(recipe.seed, held, keys), keys, arm, folder / "held-out")
     there = _there(recipe, kind, manifest, folder / "held-out", arm)
     for name in vary:
         if not there.get(name):
@@ -131,7 +131,8 @@ def make_pool(recipe: Recipe, settings: SearchSettings, folder: Path, data: Path
     )  # fmt: skip
 
 
-def _built(name: str, tables: dict[str, Any], folder: Path, data: Path) -> RunArm:
+def built_pool(name: str, tables: dict[str, Any], folder: Path, data: Path) -> RunArm:
+    """Build a mixture of the arms' recipe in `folder/name`, and say how large it is."""
     arm = write_arm(name, {**tables, "train": {**tables["train"], "seeds": [0]}}, folder)
     made = build_arm(arm, folder, data)
     tell(f"{name}: {made.manifest['rows']:,} rows, {made.manifest['tokens']:,} tokens")
@@ -160,6 +161,11 @@ def _what_varies(
     for name in settings.measure.held_out or ():
         if name not in free:
             raise InputError(f"{where}: measure: no source '{name}' to hold rows out of.{nearest(name, free)}")
+        if recipe.source(name).table.select is not None:
+            raise InputError(
+                f"{where}: measure: source '{name}' selects its rows, after those that are held out have been drawn. "
+                'Right: measure = { tasks = ["ceval-dev"] }, or no select.'
+            )
         if recipe.source(name).table.allow_test_split is not None:
             raise InputError(
                 f"{where}: measure: source '{name}' is a test split by its own account, and no choice may look at one. "
@@ -175,20 +181,18 @@ def _what_varies(
     return kind, vary
 
 
-def _arms_tables(recipe: Recipe, settings: SearchSettings) -> dict[str, Any]:
+def arms_tables(recipe: Recipe, proxy: str | dict[str, Any] | None, where: str) -> dict[str, Any]:
     """Return the recipe's tables with the proxy in place of its model, and paths that hold from anywhere."""
     from steel_train.models.load import resolve
     from steel_train.settings import read_settings
 
     train = dict(recipe.train)
-    if settings.proxy is not None:
-        if isinstance(settings.proxy, dict) and not train.get("tokenizer") and isinstance(train.get("model"), str):
+    if proxy is not None:
+        if isinstance(proxy, dict) and not train.get("tokenizer") and isinstance(train.get("model"), str):
             train["tokenizer"] = train["model"]
-        train["model"] = settings.proxy
-        if train.get("method") == "lora" and isinstance(settings.proxy, dict):
-            raise InputError(
-                f"{recipe.path} [search]: proxy: a model from scratch has nothing to adapt. Right: a folder or hub id."
-            )
+        train["model"] = proxy
+        if train.get("method") == "lora" and isinstance(proxy, dict):
+            raise InputError(f"{where}: proxy: a model from scratch has nothing to adapt. Right: a folder or hub id.")
     read_settings(train, recipe.path)
     tables = portable_tables(recipe)
     for key in ("model", "tokenizer"):
@@ -231,7 +235,8 @@ def read_held(folder: Path) -> list[dict[str, Any]]:
     return pl.read_parquet(folder / "rows.parquet").to_dicts() if (folder / "rows.parquet").is_file() else []
 
 
-def _rows_to_hold(where: str, name: str, manifest: dict[str, Any]) -> int:
+def rows_to_hold(where: str, name: str, manifest: dict[str, Any]) -> int:
+    """Return how many rows of a source are held out. Raises InputError where that leaves too few to measure on."""
     rows = int(manifest["sources"][name]["written"])
     if rows // 10 < FEWEST:
         raise InputError(
@@ -241,7 +246,7 @@ def _rows_to_hold(where: str, name: str, manifest: dict[str, Any]) -> int:
     return min(HELD, rows // 10)
 
 
-def _row_keys(mixture: Path) -> pl.DataFrame:
+def row_keys(mixture: Path) -> pl.DataFrame:
     """Return source, id and text's hash of each row of the pool, and of those that fell as duplicates of one."""
     names = files(mixture)
     key = squeezed(joined_text(schema(mixture, names[0]))).hash(7)
@@ -270,15 +275,19 @@ def _refuse_twins(where: str, names: Sequence[str], keys: pl.DataFrame) -> None:
             )
 
 
-def _write_held(
-    recipe: Recipe, held: Mapping[str, int], keys: pl.DataFrame, pool: RunArm, folder: Path
+def held_order(seed: int, held: Mapping[str, int], keys: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return source -> the rows of `keys` that its `hold_out` keeps out of every arm."""
+    kept = keys.filter(pl.col("kept"))
+    of = {name: kept.filter(pl.col("source") == name) for name in held}
+    return {n: mine[held_first(seed, mine["id"], np.arange(len(mine)))[: held[n]]] for n, mine in of.items()}
+
+
+def write_held(
+    where: str, held: Mapping[str, pl.DataFrame], keys: pl.DataFrame, pool: RunArm, folder: Path
 ) -> tuple[str, ...]:
     """Write the held-out rows to `folder/rows.parquet`; return notes on those that cannot be measured on."""
     kept = keys.filter(pl.col("kept"))
-    parts = []
-    for name, rows in held.items():
-        mine = kept.filter(pl.col("source") == name)
-        parts.append(mine[held_first(recipe.seed, mine["id"], np.arange(len(mine)))[:rows]])
+    parts = list(held.values())
     if not parts:
         return ()
     out = pl.concat(parts)
@@ -293,11 +302,11 @@ def _write_held(
     with atomic(folder / "rows.parquet") as path:
         wanted.join(whole, on=["source", "id"], maintain_order="left").write_parquet(path)
     notes = []
-    for name, rows in held.items():
+    for name, rows in ((name, len(mine)) for name, mine in held.items()):
         measured = wanted.filter((pl.col("source") == name) & pl.col("measured")).height
         if measured < FEWEST:
             raise InputError(
-                f"{recipe.path} [search]: measure: of {rows:,} rows held out of '{name}' {measured:,} stand nowhere "
+                f"{where}: measure: of {rows:,} rows held out of '{name}' {measured:,} stand nowhere "
                 'else in the data, too few to measure on. Right: filters = [{ use = "dedup" }].'
             )
         if measured < rows:

@@ -188,7 +188,9 @@ class Session:
         write_json(self.folder / "run.json", {"identity": self.identity(), "base": about, "versions": _versions()})
 
     def _trainer(self, model: Any, base: Base, stop: list[int]) -> SteelTrainer:
-        from steel_train.kernels.patch import patch
+        import torch
+
+        from steel_train.kernels.patch import patch, report
 
         examples, settings = self.prepared.examples, self.settings
         steps = Steps(examples, self.schedule, self.prepared.tokenizer.pad_token_id)
@@ -198,24 +200,24 @@ class Session:
         window = Window(examples, weights.astype(np.int64))
         if self.resumed:
             window.restore(self.resumed["window"])
-        kernels: list[str] = []
+        net: Any = None
         job = Job(
             self.folder, settings, steps, window, row_loss=sft_loss,
-            facts=lambda step: self._facts(step, base, kernels), stop=stop,
+            facts=lambda step: self._facts(step, base, report(net)), stop=stop,
         )  # fmt: skip
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
             processing_class=self.tokenizer, peft_config=adapter(settings),
         )  # fmt: skip
-        net: Any = trainer.model
-        inner = net.get_base_model() if settings.uses_lora else net
-        kernels += patch(inner, settings.kernels, in_forward=not is_dpo)
+        net = trainer.model
+        compute = torch.bfloat16 if uses_bf16(settings) else None
+        patch(net, settings.kernels, in_forward=not is_dpo, compute=compute)
         if is_dpo:
             reference = reference_log_likelihoods(trainer, steps, self.folder / "reference.npy")
             job.row_loss = dpo_loss(reference, settings.dpo.beta)
         return trainer
 
-    def _facts(self, step: int, base: Base, kernels: list[str]) -> dict[str, Any]:
+    def _facts(self, step: int, base: Base, kernels: dict[str, Any]) -> dict[str, Any]:
         """Return what a checkpoint says of itself."""
         manifest = self.prepared.manifest
         return {
@@ -232,7 +234,7 @@ class Session:
             "ends": {str(self.tokenizer.convert_ids_to_tokens(i)): count for i, count in self.ends.items()},
             "exposures": exposures(self.prepared.examples, self.schedule, step),
             "contamination": manifest.get("contamination", {}),
-            "kernels": kernels,
+            "kernels": {"asked": self.settings.kernels, "ops": kernels},
             "versions": _versions(),
         }
 
@@ -253,9 +255,9 @@ def _versions() -> dict[str, str]:
 
 
 def other_bases(folder: Path, base: Base) -> list[str]:
-    """Return warnings about neighbouring runs of the same architecture that start from other weights."""
-    found = []
-    for file in sorted([*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")]):
+    """Return a warning for each other base that neighbouring runs of the same architecture start from."""
+    found: dict[str, list[str]] = {}
+    for file in sorted({*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")}):
         if file.parent == folder:
             continue
         try:
@@ -263,11 +265,12 @@ def other_bases(folder: Path, base: Base) -> list[str]:
         except (OSError, ValueError, KeyError):
             continue
         if other["architecture"] == base.architecture and other["fingerprint"] != base.fingerprint:
-            found.append(
-                f"{file.parent} starts from {other['name']} ({other['fingerprint'][:8]}), this run from {base.name} "
-                f"({base.fingerprint[:8]}): a difference between the two is not one between mixtures."
-            )
-    return found
+            found.setdefault(f"{other['name']} ({other['fingerprint'][:8]})", []).append(str(file.parent))
+    return [
+        f"{runs[0]}{f' and {len(runs) - 1} more start' if runs[1:] else ' starts'} from {start}, this run from "
+        f"{base.name} ({base.fingerprint[:8]}): a difference between the two is not one between mixtures."
+        for start, runs in found.items()
+    ]
 
 
 def _learn_to_stop(model: Any, tokenizer: Any, ends: Iterable[int]) -> None:
