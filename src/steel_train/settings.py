@@ -14,7 +14,7 @@ PositiveRate = Annotated[float, Field(gt=0, strict=False)]
 
 
 # Keys that recipes could not have when there were runs already. Absent from a run's record they had their defaults.
-_LATER = ("chat_template_kwargs", "overlong")
+_LATER = ("chat_template_kwargs", "overlong", "eval")
 
 
 class _Table(BaseModel):
@@ -39,6 +39,38 @@ class Dpo(_Table):
     """`[train.dpo]`: the loss of `method = "dpo"` (Rafailov et al. 2023, arXiv 2305.18290)."""
 
     beta: PositiveRate = Field(default=0.1, description="Strength of the pull towards the reference model.")
+
+
+class Eval(_Table):
+    """`[train.eval]`: rows that are held out of training, and how often their loss is looked at."""
+
+    rows: Positive | None = Field(
+        default=None, description="So many rows are held out: those of the lowest hash. Or `share`."
+    )
+    share: Annotated[float, Field(gt=0, le=0.5, strict=False)] | None = Field(
+        default=None,
+        description="This share of the rows is held out, by a hash of the row's text alone: an arm with other rows or "
+        "another seed holds out the same ones. By default 0.01, where `rows` is not given.",
+    )
+    every: Positive | None = Field(
+        default=None,
+        description="Steps between two looks, besides those at each checkpoint; by default as few as cost at most 3 % "
+        "of the time.",
+    )
+    early_stopping: Positive | None = Field(
+        default=None,
+        description="Stop after so many looks in a row without a new lowest loss. Each new lowest is then a "
+        "checkpoint, of which the best is kept.",
+    )
+    prompts: list[str] = Field(
+        default_factory=list, description="Questions that are answered (greedily, 64 tokens) at each look, in the log."
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "Eval":
+        if self.rows is not None and self.share is not None:
+            raise ValueError("eval: rows and share are two sizes of one thing. Right: one of them")
+        return self
 
 
 class Settings(_Table):
@@ -110,6 +142,7 @@ class Settings(_Table):
     )  # fmt: skip
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
+    eval: Eval | None = Field(default=None, description="Rows held out, to look at while it trains; absent: none.")
     kernels: Literal["auto", "triton", "torch"] = Field(
         default="auto", description="Fused kernels: Triton where a GPU is, plain torch, or Triton or an error."
     )
@@ -168,10 +201,15 @@ def read_settings(table: dict[str, Any], recipe: Path) -> Settings:
         raise InputError(_first_fault(where, error)) from None
 
 
-def defaults() -> dict[str, Any]:
-    """Return what each key of `[train]` is where a run's record lacks it: an earlier steel had no such key."""
-    fields = {name: field for name, field in Settings.model_fields.items() if not field.is_required()}
-    return {name: field.get_default(call_default_factory=True) for name, field in fields.items() if name in _LATER}
+def completed(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's record of `[train]` with the keys that an earlier steel did not have, at their defaults."""
+    later = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in _LATER}
+    tables = {name: table().model_dump() | record[name] for name, table in _TABLES.items() if record.get(name)}
+    return later | record | tables
+
+
+# with all keys at their defaults each of these is a valid table
+_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "eval": Eval}
 
 
 def _first_fault(where: str, error: ValidationError) -> str:
@@ -182,8 +220,7 @@ def _first_fault(where: str, error: ValidationError) -> str:
     location = [str(part) for part in fault["loc"] if part not in ("str", "dict[str,any]", "list[str]", "list[int]")]
     key = ".".join(location)
     if fault["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"lora": Lora, "dpo": Dpo}
-        model = models.get(location[0], Settings) if len(location) > 1 else Settings
+        model = _TABLES.get(location[0], Settings) if len(location) > 1 else Settings
         return f"{where}: unknown key '{key}'.{nearest(location[-1], model.model_fields)}"
     if fault["type"] == "missing":
         return f'{where}: {key} is missing. Right: {key} = "Qwen/Qwen2.5-0.5B", a folder, or a table.'

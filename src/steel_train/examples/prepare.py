@@ -1,7 +1,7 @@
 """From a mixture to examples: check it, find or train the tokenizer, encode; what is done already is found again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from steel_data.recipe.load import Recipe
 from steel_data.row.record import text_view
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import Examples, make_examples
+from steel_train.examples.held_out import hold_out, never_held_out
 from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
 from steel_train.models.load import resolve
 from steel_train.say import write_json
@@ -22,13 +23,14 @@ from steel_train.settings import Settings
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all seeds of a run share."""
+    """What all seeds of a run share. `held_out`: examples that are looked at, never trained on."""
 
     recipe: Recipe
     settings: Settings
     manifest: dict[str, Any]
     tokenizer: Any
     examples: Examples
+    held_out: Examples | None = None
 
 
 def prepare(
@@ -42,7 +44,19 @@ def prepare(
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
     examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"])
-    return Prepared(recipe, settings, manifest, tokenizer, examples)
+    return divided(Prepared(recipe, settings, manifest, tokenizer, examples))
+
+
+def divided(prepared: Prepared) -> Prepared:
+    """Return it with the rows that `[train.eval]` holds out apart. Raises InputError where a side would be empty."""
+    wanted = prepared.settings.eval
+    if wanted is None:
+        return prepared
+    try:
+        train, held_out = hold_out(prepared.examples, wanted.rows, wanted.share, never_held_out(prepared.manifest))
+    except InputError as fault:
+        raise InputError(f"{prepared.recipe.path} {fault}") from None
+    return replace(prepared, examples=train, held_out=held_out)
 
 
 def checked_mixture(mixture: Path) -> dict[str, Any]:

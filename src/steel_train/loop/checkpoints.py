@@ -99,15 +99,32 @@ def _as_written(checkpoint: Path, name: str, facts: dict[str, Any]) -> bool:
 
 
 def prune(folder: Path, keep: int | None) -> None:
-    """Drop optimiser states that are no longer needed, and checkpoints beyond the newest `keep` (epoch ends stay)."""
+    """Drop optimiser states that are no longer needed, and checkpoints beyond the newest `keep`.
+
+    Epoch ends stay, and the best on held-out rows. One that was only kept for being the best is dropped when it is not.
+    """
     whole = whole_checkpoints(folder)
     for path in whole[:-_RESUMABLE]:
         for name in _RESUME_FILES:
             (path / name).unlink(missing_ok=True)
-    for path in whole[:-keep] if keep else []:
+    best, beyond = best_checkpoint(folder), whole[:-keep] if keep else []
+    for path in whole:
         facts = read_facts(path)
-        if facts is not None and not facts["epoch_end"]:
+        if facts is None or facts["epoch_end"] or path == best:
+            continue
+        if path in beyond or (not facts.get("scheduled", True) and path in whole[:-_RESUMABLE]):
             shutil.rmtree(path)
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint of the lowest loss on held-out rows, the earliest of equals; None without a look."""
+    found = []
+    for path in whole_checkpoints(folder):
+        facts = read_facts(path)
+        look = facts.get("eval") if facts else None
+        if facts and look and look["step"] == facts["step"]:
+            found.append((look["loss"], path))
+    return min(found, default=(0.0, None))[1]
 
 
 def verify(checkpoint: Path) -> None:

@@ -13,17 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from steel_data.errors import InputError
 from steel_data.recipe.changes import changes
 from steel_data.recipe.load import portable
+from steel_train.examples.folder import Examples
+from steel_train.examples.held_out import never_held_out
 from steel_train.examples.prepare import Prepared
 from steel_train.examples.tokenizer import stopping, tokenizer_sha256
-from steel_train.loop.checkpoints import WRITING, checkpoint_name, read_facts, resumable, verify, whole_checkpoints
-from steel_train.loop.dpo import dpo_loss, reference_log_likelihoods, sft_loss
+from steel_train.loop.checkpoints import (
+    WRITING,
+    best_checkpoint,
+    checkpoint_name,
+    read_facts,
+    resumable,
+    verify,
+    whole_checkpoints,
+)
+from steel_train.loop.evaluation import Evaluation, interval
+from steel_train.loop.losses import MEASURES, dpo_loss, reference_log_likelihoods, sft_loss
 from steel_train.loop.metrics import Metrics, Window, draw_losses
-from steel_train.loop.trainer import Job, SteelTrainer, arguments
+from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
 from steel_train.models.load import (
     Base,
     adapter,
@@ -43,7 +55,7 @@ from steel_train.say import say, write_json
 from steel_train.schedule.batches import Steps
 from steel_train.schedule.exposures import exposures
 from steel_train.schedule.order import make_schedule
-from steel_train.settings import defaults
+from steel_train.settings import completed
 
 # Settings that may change between two starts of one run: they do not touch what is computed.
 _FREE = ("resume", "keep", "report_to", "save_every")
@@ -100,7 +112,7 @@ class Session:
         before = json.loads(file.read_text(encoding="utf-8"))["identity"]
         # through JSON, so that tuples and lists compare alike; a run of an earlier steel may say less of itself
         now = {key: value for key, value in json.loads(json.dumps(self.identity())).items() if key in before}
-        before["train"] = defaults() | before["train"]
+        before["train"] = completed(before["train"])
         if not packed:
             now["packed"] = before.get("packed")
         for change in changes(before, now):
@@ -121,9 +133,11 @@ class Session:
         trainer = self._trainer(model, base, stop)
         if checkpoint is not None:
             self._check(checkpoint, trainer.model)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        evaluation = trainer.job.evaluation
+        if evaluation is None or not evaluation.is_over:  # else it was stopped early, and killed before it said so
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if not stop and self.main:
-            self._finish()
+            self._finish(evaluation)
 
     def _check(self, checkpoint: Path, model: Any) -> None:
         """Refuse to go on from weights that are not those of the model: the trainer would leave out what is missing."""
@@ -168,7 +182,7 @@ class Session:
         """Look before the leap: print and keep the report, and stop at a fault."""
         question = Question(
             self.prepared.examples, self.schedule, self.settings, self.prepared.tokenizer, self.config, self.folder,
-            bf16=uses_bf16(self.settings),
+            bf16=uses_bf16(self.settings), held_out=self.prepared.held_out,
         )  # fmt: skip
         # the memory of a tiny model can be no one's worry, and a resumed run has fitted before
         report = inspect(question, with_memory=self.main and fresh)
@@ -190,18 +204,20 @@ class Session:
     def _trainer(self, model: Any, base: Base, stop: list[int]) -> SteelTrainer:
         from steel_train.kernels.patch import patch
 
-        examples, settings = self.prepared.examples, self.settings
-        steps = Steps(examples, self.schedule, self.prepared.tokenizer.pad_token_id)
+        settings = self.settings
+        steps = Steps(self.prepared.examples, self.schedule, self.prepared.tokenizer.pad_token_id)
         is_dpo = settings.method == "dpo"
-        # a pair counts once, at its chosen answer
-        weights = np.arange(len(examples.table)) % 2 == 0 if is_dpo else examples.table["learnt"].to_numpy()
-        window = Window(examples, weights.astype(np.int64))
+        measures = MEASURES if is_dpo else ()
+        window = Window(steps.examples, self._weights(steps.examples), measures)
+        evaluation = self._evaluation(measures)
         if self.resumed:
             window.restore(self.resumed["window"])
+            if evaluation is not None:
+                evaluation.restore(self.resumed.get("eval") or {})
         kernels: list[str] = []
         job = Job(
-            self.folder, settings, steps, window, row_loss=sft_loss,
-            facts=lambda step: self._facts(step, base, kernels), stop=stop,
+            self.folder, settings, steps, window, row_loss=sft_loss, stop=stop, evaluation=evaluation,
+            facts=lambda step: self._facts(step, base, kernels) | {"eval": evaluation.state() if evaluation else {}},
         )  # fmt: skip
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
@@ -211,9 +227,30 @@ class Session:
         inner = net.get_base_model() if settings.uses_lora else net
         kernels += patch(inner, settings.kernels, in_forward=not is_dpo)
         if is_dpo:
-            reference = reference_log_likelihoods(trainer, steps, self.folder / "reference.npy")
-            job.row_loss = dpo_loss(reference, settings.dpo.beta)
+            beta = settings.dpo.beta
+            job.row_loss = dpo_loss(reference_log_likelihoods(trainer, steps, self.folder / "reference.npy"), beta)
+            if evaluation is not None:
+                kept = self.folder / "reference-held-out.npy"
+                evaluation.row_loss = dpo_loss(reference_log_likelihoods(trainer, evaluation.steps, kept), beta)
         return trainer
+
+    def _weights(self, examples: Examples) -> npt.NDArray[np.int64]:
+        """Return what the loss of each example is a mean over: its learnt tokens; of a pair, 1 at the chosen answer."""
+        is_dpo = self.settings.method == "dpo"
+        weights = np.arange(len(examples.table)) % 2 == 0 if is_dpo else examples.table["learnt"].to_numpy()
+        return weights.astype(np.int64)
+
+    def _evaluation(self, measures: tuple[str, ...]) -> Evaluation | None:
+        """Return the looks at the held-out rows, if any are held out."""
+        held_out, rule = self.prepared.held_out, self.settings.eval
+        if held_out is None or rule is None:
+            return None
+        schedule = dataclasses.replace(self.schedule, lengths=held_out.unit_lengths(), max_steps=None)
+        return Evaluation(
+            Steps(held_out, schedule, self.prepared.tokenizer.pad_token_id), sft_loss, self._weights(held_out),
+            measures=measures, every=interval(self.settings, self.schedule, schedule), patience=rule.early_stopping,
+            prompts=tuple(rule.prompts),
+        )  # fmt: skip
 
     def _facts(self, step: int, base: Base, kernels: list[str]) -> dict[str, Any]:
         """Return what a checkpoint says of itself."""
@@ -222,6 +259,7 @@ class Session:
             "step": step,
             "epoch": round(step / self.schedule.steps_per_epoch, 6),
             "epoch_end": step % self.schedule.steps_per_epoch == 0 or step == self.schedule.steps,
+            "scheduled": is_scheduled(step, self.schedule, self.settings.save_every),
             "steps": self.schedule.steps,
             "recipe": self.recipe.name,
             "seed": self.seed,
@@ -230,22 +268,37 @@ class Session:
             "base": dataclasses.asdict(base),
             "train": portable(self.settings.model_dump()),
             "ends": {str(self.tokenizer.convert_ids_to_tokens(i)): count for i, count in self.ends.items()},
+            "held_out": self._held_out(),
             "exposures": exposures(self.prepared.examples, self.schedule, step),
             "contamination": manifest.get("contamination", {}),
             "kernels": kernels,
             "versions": _versions(),
         }
 
-    def _finish(self) -> None:
+    def _held_out(self) -> dict[str, Any]:
+        """Return how many rows are held out, and the sources that never are."""
+        if self.prepared.held_out is None:
+            return {}
+        rows = self.prepared.held_out.table["id"].n_unique()
+        return {"rows": rows, "never": never_held_out(self.prepared.manifest)}
+
+    def _finish(self, evaluation: Evaluation | None) -> None:
         lines = Metrics(self.folder).read()
         shutil.rmtree(self.folder / "checkpoints" / WRITING, ignore_errors=True)
         draw_losses(lines, f"{self.recipe.name}, seed {self.seed}: training loss", self.folder / "loss.svg")
         last = whole_checkpoints(self.folder)[-1]
-        step = self.schedule.steps
+        step = evaluation.step if evaluation is not None and evaluation.is_over else self.schedule.steps
         if last.name != checkpoint_name(step):
             raise RuntimeError(f"training ended at {last.name}, not at step {step}")
-        write_json(self.folder / "result.json", {"step": step, "checkpoint": last.name, "loss": lines[-1]["loss"]})
-        say(f"{self.folder}: finished; {last.name}, loss {lines[-1]['loss']:.4f}, loss.svg")
+        loss = [line["loss"] for line in lines if "loss" in line][-1]
+        result = {"step": step, "checkpoint": last.name, "loss": loss}
+        best, told = best_checkpoint(self.folder), ""
+        if best is not None:
+            lowest = (read_facts(best) or {})["eval"]["loss"]
+            result |= {"best": {"checkpoint": best.name, "eval_loss": lowest}}
+            told = f"; the best on held-out rows is {best.name}, loss {lowest:.4f}"
+        write_json(self.folder / "result.json", result)
+        say(f"{self.folder}: finished; {last.name}, loss {loss:.4f}, loss.svg{told}")
 
 
 def _versions() -> dict[str, str]:

@@ -42,6 +42,7 @@ class Report:
     ends: dict[str, int]
     ended_share: float
     aside: int
+    held_out: dict[str, int]
     date: str | None
     steps: int
     steps_per_epoch: int
@@ -77,6 +78,7 @@ class Question:
     folder: Path
     bf16: bool
     devices: Devices | None = None
+    held_out: Examples | None = None
 
 
 def inspect(question: Question, with_memory: bool = True) -> Report:
@@ -93,7 +95,8 @@ def inspect(question: Question, with_memory: bool = True) -> Report:
         dropped=dict(sorted(examples.dropped["reason"].value_counts().iter_rows())),
         cut=int((table["cut"] > 0).sum()), examples=len(table), tokens=int(table["length"].sum()),
         learnt=int(table["learnt"].sum()), turns=turns, ends=ends, ended_share=sum(ends.values()) / max(turns, 1),
-        aside=int(table["aside"].sum()), date=_date(question), steps=steps, steps_per_epoch=per_epoch,
+        aside=int(table["aside"].sum()), held_out=_held_out(question.held_out), date=_date(question),
+        steps=steps, steps_per_epoch=per_epoch,
         rows_per_step=schedule.rows_per_step, checkpoints=checkpoints, packed=schedule.room is not None,
         padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, devices=question.devices, hours=None,
         disk_needed=_disk(parameters, checkpoints, settings), disk_free=_free(question.folder),
@@ -111,6 +114,13 @@ def _by_source(examples: Examples) -> list[dict[str, Any]]:
     columns = [pl.len().alias("examples"), pl.col("length").sum().alias("tokens"), pl.col("learnt").sum()]
     found = examples.table.group_by("source").agg(*columns, (pl.col("cut") > 0).sum()).sort("source")
     return list(found.iter_rows(named=True))
+
+
+def _held_out(examples: Examples | None) -> dict[str, int]:
+    """Return the rows of each source that are held out."""
+    if examples is None:
+        return {}
+    return dict(examples.table.group_by("source").agg(pl.col("id").n_unique()).sort("source").iter_rows())
 
 
 def _ends(question: Question) -> dict[str, int]:

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import encode_batch
-from steel_train.loop.dpo import sft_loss
+from steel_train.loop.losses import sft_loss
 from steel_train.loop.metrics import Window
 from steel_train.loop.trainer import Job, SteelTrainer, arguments
 from steel_train.models.attention import ATTENTION
