@@ -11,6 +11,7 @@ from steel_data.errors import InputError
 from steel_data.files import locked
 from steel_data.recipe.load import Recipe, load
 from steel_train.examples.prepare import Prepared, prepare
+from steel_train.models.adapter import continued
 from steel_train.models.load import check_model
 from steel_train.say import quiet, say
 from steel_train.settings import read_settings
@@ -30,7 +31,7 @@ def run(
     state = _processes()
     quiet()
     recipe = load(recipe_path)
-    settings = read_settings(recipe.train, recipe.path)
+    settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
     check_model(settings, recipe.path)
     folder = out or Path("runs") / recipe.name
     seeds: list[int | None] = list(settings.seeds) if settings.seeds else [None]

@@ -14,7 +14,7 @@ PositiveRate = Annotated[float, Field(gt=0, strict=False)]
 
 
 # Keys that recipes could not have when there were runs already. Absent from a run's record they had their defaults.
-_LATER = ("chat_template_kwargs", "overlong", "eval")
+_LATER = ("chat_template_kwargs", "overlong", "eval", "dtype", "optimizer")
 
 
 class _Table(BaseModel):
@@ -31,7 +31,18 @@ class Lora(_Table):
         default=0.0, description="Dropout on the adapter's input."
     )
     targets: list[str] | None = Field(
-        default=None, description="Names of the layers that get an adapter; by default every linear layer but the head."
+        default=None,
+        description="Names of the layers that get an adapter (`embed_tokens` may be one); by default every linear "
+        "layer but the head.",
+    )
+    modules_to_save: list[str] | None = Field(
+        default=None, description="Names of modules that are trained whole beside the adapter, such as `lm_head`."
+    )
+    dora: bool = Field(default=False, description="Learn the length of each weight apart from its direction (DoRA).")
+    rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank): for high ranks (rsLoRA).")
+    quantize: Literal["nf4"] | None = Field(
+        default=None,
+        description="Hold the frozen base in 4 bits (QLoRA); needs a CUDA device and bitsandbytes.",
     )
 
 
@@ -136,6 +147,16 @@ class Settings(_Table):
         default="auto",
         description="bf16 computes in bfloat16 over float32 weights; auto is bf16 on GPUs that have it, else fp32.",
     )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Type of the weights. auto: float32 where they learn, an adapter's frozen base in its own type "
+        "where the run computes in bf16; checkpoints in the base's type. float32, bfloat16: all of them.",
+    )
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = Field(
+        default="adamw",
+        description="adamw_8bit needs a CUDA device and bitsandbytes. To be named where `dtype` is bfloat16 and all "
+        "weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
+    )
     method: Literal["full", "lora", "dpo"] = Field(
         default="full", description="All weights, an adapter, or DPO on preference rows (all weights, or an adapter "
         "where `[train.lora]` is given)."
@@ -180,6 +201,10 @@ class Settings(_Table):
                 raise ValueError('model: a table without type. Right: model = { type = "qwen2", hidden_size = 256, … }')
             if self.uses_lora:
                 raise ValueError("method = 'lora' on a model from scratch has nothing to adapt. Right: method = 'full'")
+        if self.dtype == "bfloat16" and self.precision == "fp32":
+            raise ValueError("dtype = 'bfloat16' computes in bf16. Right: without precision, or dtype = 'auto'")
+        if self.dtype == "bfloat16" and not self.uses_lora and "optimizer" not in self.model_fields_set:
+            raise ValueError("dtype = 'bfloat16' loses small updates. Right: name the optimizer, or dtype = 'auto'")
         if self.lora is not None and self.method == "full":
             raise ValueError("[train.lora] is given, but method is 'full'. Right: method = 'lora'")
         return self

@@ -39,7 +39,8 @@ class Examples:
 
     `tokens` (T,) int32, `learnt` (T,) bool, `starts` and `lengths` (N,): example i is `lengths[i]` tokens from
     `starts[i]`. `table`: N rows, in the order of the mixture. `dropped`: rows that gave none. `per_unit`: 2 where
-    examples come in pairs (chosen, rejected), else 1. `rows`: rows read; `of`: rows of the mixture (more than `rows` for a sample).
+    examples come in pairs (chosen, rejected), else 1. `rows`: rows read; `of`: rows of the mixture (more than `rows`
+    for a sample).
     """
 
     tokens: npt.NDArray[np.int32]
@@ -125,7 +126,8 @@ def open_examples(folder: Path, key: str | None = None) -> Examples:
         raise ValueError(f"{folder}: made from something else, or cut short")
     return Examples(
         tokens=tokens, learnt=learnt, starts=starts, lengths=lengths, table=table,
-        dropped=pl.read_parquet(folder / "dropped.parquet"), per_unit=facts["per_unit"], rows=facts["rows"], of=facts["rows"],
+        dropped=pl.read_parquet(folder / "dropped.parquet"), per_unit=facts["per_unit"], rows=facts["rows"],
+        of=facts["rows"],
     )  # fmt: skip
 
 

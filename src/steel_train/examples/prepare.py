@@ -16,7 +16,7 @@ from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import Examples, make_examples
 from steel_train.examples.held_out import hold_out, never_held_out
 from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
-from steel_train.models.load import resolve
+from steel_train.models.load import resolve, resolve_base
 from steel_train.say import write_json
 from steel_train.settings import Settings
 
@@ -76,10 +76,18 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
     if settings.tokenizer is None and isinstance(settings.model, dict):
         name = str(trained_tokenizer(settings.model.get("vocab_size", 16_000), folder, mixture, manifest))
     else:
-        name = resolve(settings.tokenizer or str(settings.model), recipe.path)
+        name = resolve(settings.tokenizer, recipe.path) if settings.tokenizer else model_s_own(settings, recipe.path)
     tokenizer = load_tokenizer(name, where)
     settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs)
     return tokenizer
+
+
+def model_s_own(settings: Settings, recipe: Path) -> str:
+    """Return where the model's own tokenizer is: beside an adapter that is trained on, else beside its base."""
+    folder = resolve(str(settings.model), recipe)
+    is_adapter = (Path(folder) / "adapter_config.json").is_file() and settings.uses_lora
+    has_one = (Path(folder) / "tokenizer_config.json").is_file()
+    return resolve_base(settings, recipe) if is_adapter and not has_one else folder
 
 
 def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Path:

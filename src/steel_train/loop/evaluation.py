@@ -28,8 +28,8 @@ def interval(settings: Settings, schedule: Schedule, held_out: Schedule) -> int:
     """Return the steps between two looks: as the recipe says, else as few as cost at most 3 % of the time (counted)."""
     if settings.eval is not None and settings.eval.every is not None:
         return settings.eval.every
-    a_step = schedule.lengths.sum() / schedule.steps_per_epoch
-    return max(math.ceil(_FORWARD[settings.uses_lora] * held_out.lengths.sum() / (_COST * a_step)), 1)
+    a_step = float(schedule.lengths.sum() / schedule.steps_per_epoch)
+    return max(math.ceil(_FORWARD[settings.uses_lora] * float(held_out.lengths.sum()) / (_COST * a_step)), 1)
 
 
 @dataclass

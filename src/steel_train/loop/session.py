@@ -36,16 +36,18 @@ from steel_train.loop.evaluation import Evaluation, interval
 from steel_train.loop.losses import MEASURES, dpo_loss, reference_log_likelihoods, sft_loss
 from steel_train.loop.metrics import Metrics, Window, draw_losses
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
+from steel_train.models.adapter import adapter, started_adapter
+from steel_train.models.dtypes import saved_dtype, uses_bf16
 from steel_train.models.load import (
     Base,
-    adapter,
+    base_dtype,
     check_vocabulary,
     describe_base,
     load_config,
     load_model,
     packs,
     padded_attention,
-    uses_bf16,
+    with_adapter,
 )
 from steel_train.models.weights import check_adapter, load_full
 from steel_train.preflight.apart import mixing_fault
@@ -74,6 +76,7 @@ class Session:
         self.ends = prepared.examples.ends()
         self.tokenizer = stopping(prepared.tokenizer, self.ends)
         self.config = load_config(self.settings, self.recipe.path, len(prepared.tokenizer))
+        self.own = base_dtype(self.settings, self.config, self.recipe.path)
         self.packed = packs(self.settings, self.config, self.recipe.path)
         self.schedule = make_schedule(prepared, self.packed, seed, PartialState().num_processes)
 
@@ -126,9 +129,11 @@ class Session:
         checkpoint = self._start()
         model = self._load()
         self._preflight(fresh=checkpoint is None)
+        model = with_adapter(model, self.settings, self.recipe.path)
         check_vocabulary(model.get_input_embeddings().num_embeddings, self.prepared.tokenizer, self.recipe.path)
         _learn_to_stop(model, self.tokenizer, self.ends)
         base = describe_base(model, self.settings, self.recipe.path)
+        self._compare_base(base, checkpoint)
         self._write_run(base)
         trainer = self._trainer(model, base, stop)
         if checkpoint is not None:
@@ -138,6 +143,21 @@ class Session:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if not stop and self.main:
             self._finish(evaluation)
+
+    def _compare_base(self, base: Base, checkpoint: Path | None) -> None:
+        """Refuse to go on from a base whose weights are others than when the run was started."""
+        file = self.folder / "run.json"
+        before = json.loads(file.read_text(encoding="utf-8"))["base"] if file.is_file() else None
+        if before is None or before["fingerprint"] == base.fingerprint or isinstance(self.settings.model, dict):
+            return
+        if checkpoint is not None:
+            raise InputError(
+                f"{self.folder}: was started from {before['name']} with weights {before['fingerprint'][:8]}, now they "
+                f"are {base.fingerprint[:8]}. Right: the base as it was, or another --out."
+            )
+        if self.main:  # nothing was trained yet; what was computed of the old base is worth nothing
+            for reference in self.folder.glob("reference*.npy"):
+                reference.unlink()
 
     def _check(self, checkpoint: Path, model: Any) -> None:
         """Refuse to go on from weights that are not those of the model: the trainer would leave out what is missing."""
@@ -149,7 +169,7 @@ class Session:
     def _load(self) -> Any:
         """Return the model. Where it does not keep packed rows apart, they are padded, and the reason is said."""
         model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
-        if self.packed and torch.cuda.is_available():
+        if self.packed and torch.cuda.is_available() and not getattr(model, "is_quantized", False):
             model.to(f"cuda:{torch.cuda.current_device()}")
         fault = mixing_fault(model, uses_bf16(self.settings)) if self.packed else None
         if fault and self.settings.packing:
@@ -182,7 +202,7 @@ class Session:
         """Look before the leap: print and keep the report, and stop at a fault."""
         question = Question(
             self.prepared.examples, self.schedule, self.settings, self.prepared.tokenizer, self.config, self.folder,
-            bf16=uses_bf16(self.settings), held_out=self.prepared.held_out,
+            bf16=uses_bf16(self.settings), held_out=self.prepared.held_out, own=self.own,
         )  # fmt: skip
         # the memory of a tiny model can be no one's worry, and a resumed run has fitted before
         report = inspect(question, with_memory=self.main and fresh)
@@ -217,11 +237,13 @@ class Session:
         kernels: list[str] = []
         job = Job(
             self.folder, settings, steps, window, row_loss=sft_loss, stop=stop, evaluation=evaluation,
+            saved_as=saved_dtype(settings.dtype, self.own),
             facts=lambda step: self._facts(step, base, kernels) | {"eval": evaluation.state() if evaluation else {}},
         )  # fmt: skip
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
-            processing_class=self.tokenizer, peft_config=adapter(settings),
+            processing_class=self.tokenizer,
+            peft_config=None if started_adapter(settings, self.recipe.path) else adapter(settings),
         )  # fmt: skip
         net: Any = trainer.model
         inner = net.get_base_model() if settings.uses_lora else net

@@ -22,11 +22,11 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from steel_data.errors import InputError, excerpt, first_line
-from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, prune
+from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, narrow, prune, wide_weights
 from steel_train.loop.evaluation import Evaluation
 from steel_train.loop.losses import RowLoss, negative_log_likelihoods
 from steel_train.loop.metrics import Metrics, Window, flat
-from steel_train.models.load import uses_bf16
+from steel_train.models.dtypes import uses_bf16
 from steel_train.say import say
 from steel_train.schedule.batches import MicroBatch, Steps
 from steel_train.schedule.order import Schedule
@@ -38,6 +38,7 @@ class Job:
     """What the trainer needs besides TRL's own arguments.
 
     `facts(step)` is what a checkpoint says of itself. `stop` is set by a signal. `evaluation`: looks at rows held out.
+    `saved_as`: type of all weights in checkpoints.
     """
 
     folder: Path
@@ -48,10 +49,12 @@ class Job:
     facts: Callable[[int], dict[str, Any]]
     stop: list[int]
     evaluation: Evaluation | None = None
+    saved_as: torch.dtype = torch.float32
 
 
 def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -> Any:
     """Return TRL's SFTConfig: batches, order, saving and masks are ours, so it is told to leave them alone."""
+    chosen: dict[str, Any] = {"optim": settings.optimizer} if settings.optimizer != "adamw" else {}
     return SFTConfig(
         output_dir=str(folder / "checkpoints" / WRITING),
         per_device_train_batch_size=1,  # one item is a whole step
@@ -68,6 +71,7 @@ def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -
         logging_nan_inf_filter=False,
         save_strategy="no",  # _SaveAndStop decides
         report_to=settings.report_to,
+        **chosen,
         run_name=folder.name,
         seed=seed,
         data_seed=seed,
@@ -189,7 +193,7 @@ class SteelTrainer(SFTTrainer):
         """Look at the held-out rows; write a line of metrics.jsonl; stop, or keep what is best, where that is asked."""
         evaluation, step, began = self.job.evaluation, self.state.global_step, time.monotonic()
         assert evaluation is not None
-        line = {"step": step, "epoch": round(step / self.job.steps.schedule.steps_per_epoch, 6)}
+        line: dict[str, Any] = {"step": step, "epoch": round(step / self.job.steps.schedule.steps_per_epoch, 6)}
         line |= evaluation.look(self, step)
         if self.is_world_process_zero():
             self.metrics_file.append(line)
@@ -206,6 +210,13 @@ class SteelTrainer(SFTTrainer):
         self.began += time.monotonic() - began  # tokens a second are those of training
         return {"eval_loss": line["eval_loss"]}
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load a checkpoint; where its weights were narrowed for use, those that training goes on from."""
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        net: Any = model or self.model
+        for tensors in wide_weights(Path(resume_from_checkpoint)):
+            net.load_state_dict(tensors, strict=False)
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Write a checkpoint beside the others and rename it when it is whole."""
         step, main = self.state.global_step, self.is_world_process_zero()
@@ -220,6 +231,8 @@ class SteelTrainer(SFTTrainer):
                     written / "adapter_config.json"
                 ).is_file():  # peft saves none: where to stop is the adapter's to say
                     self.accelerator.unwrap_model(model).generation_config.save_pretrained(written)
+                if not self.is_fsdp_enabled:
+                    narrow(written, self.job.saved_as)
                 (written / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths; nothing reads it
                 finish(written, target, self.job.facts(step) | {"window": self.job.window.state()})
                 prune(self.job.folder, self.job.settings.keep)
