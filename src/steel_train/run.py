@@ -12,7 +12,7 @@ from steel_data.files import locked
 from steel_data.recipe.load import Recipe, load
 from steel_train.examples.prepare import Prepared, prepare
 from steel_train.models.adapter import continued
-from steel_train.models.load import check_model
+from steel_train.models.check import check_run
 from steel_train.say import quiet, say
 from steel_train.settings import read_settings
 
@@ -32,7 +32,7 @@ def run(
     quiet()
     recipe = load(recipe_path)
     settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
-    check_model(settings, recipe.path)
+    check_run(settings, recipe.path)
     folder = out or Path("runs") / recipe.name
     seeds: list[int | None] = list(settings.seeds) if settings.seeds else [None]
     if only_seed is not None:

@@ -328,9 +328,9 @@ def _versions() -> dict[str, str]:
 
 
 def other_bases(folder: Path, base: Base) -> list[str]:
-    """Return warnings about neighbouring runs of the same architecture that start from other weights."""
-    found = []
-    for file in sorted([*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")]):
+    """Return a warning for each other start that neighbouring runs of the same architecture have."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted({*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")}):
         if file.parent == folder:
             continue
         try:
@@ -338,11 +338,12 @@ def other_bases(folder: Path, base: Base) -> list[str]:
         except (OSError, ValueError, KeyError):
             continue
         if other["architecture"] == base.architecture and other["fingerprint"] != base.fingerprint:
-            found.append(
-                f"{file.parent} starts from {other['name']} ({other['fingerprint'][:8]}), this run from {base.name} "
-                f"({base.fingerprint[:8]}): a difference between the two is not one between mixtures."
-            )
-    return found
+            found.setdefault(f"{other['name']} ({other['fingerprint'][:8]})", []).append(file.parent)
+    return [
+        f"{folders[0]}{f' and {len(folders) - 1} more' if folders[1:] else ''} starts from {start}, this run from "
+        f"{base.name} ({base.fingerprint[:8]}): a difference between the two is not one between mixtures."
+        for start, folders in found.items()
+    ]
 
 
 def _learn_to_stop(model: Any, tokenizer: Any, ends: Iterable[int]) -> None:

@@ -10,10 +10,10 @@ import torch
 import xxhash
 
 from steel_data.errors import InputError, first_line, nearest
-from steel_train.models.adapter import check_bitsandbytes, four_bits, started_adapter
+from steel_train.models.adapter import four_bits, started_adapter
 from steel_train.models.attention import ATTENTION, register_attention
 from steel_train.models.dtypes import held_dtype, own_dtype, uses_bf16
-from steel_train.models.weights import base_of, check_folder, load_adapter, load_full
+from steel_train.models.weights import base_of, check_folder, load_adapter, load_full, read_config
 from steel_train.settings import Settings
 
 # Layers whose output depends on the rest of a row in ways that no mask can undo: padding or packing would change it.
@@ -65,29 +65,20 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
     try:
         if Path(name).is_dir():
             check_folder(Path(name))
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)  # nobody is asked, no code is run
     except InputError as error:
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {error}") from None
     except Exception as error:
-        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
+        place = Path(name) / "config.json"
+        if place.is_file() and read_config(place).get("auto_map"):
+            why = "it brings code of its own, which is not run here. Right: a model that transformers knows"
+        else:
+            why = first_line(error)
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {why}.") from None
 
 
-def check_model(settings: Settings, recipe: Path) -> None:
-    """Check the base of a run before a row is read: its configuration, and every tensor by name and shape.
-
-    No weight is read. Raises InputError. A hub id is looked at when it is loaded.
-    """
-    four_bits(settings, recipe)
-    if settings.optimizer == "adamw_8bit":
-        check_bitsandbytes(f'{recipe} [train]: optimizer = "adamw_8bit"', 'optimizer = "adafactor"')
-    if isinstance(settings.model, dict):
-        return
-    name = resolve_base(settings, recipe)
-    if Path(name).is_dir():
-        _strictly(settings, recipe, name, device_map="meta")
-
-
-def _strictly(settings: Settings, recipe: Path, name: str, **options: Any) -> Any:
+def strictly(settings: Settings, recipe: Path, name: str, **options: Any) -> Any:
+    """Return the model of a folder or hub id, loaded whole. Raises InputError that names the recipe."""
     try:
         return load_full(name, **options)
     except InputError as error:
@@ -133,7 +124,7 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
         quantised = four_bits(settings, recipe)
         if quantised is not None:
             options |= {"quantization_config": quantised, "device_map": {"": torch.cuda.current_device()}}
-        return _strictly(settings, recipe, name, **options)
+        return strictly(settings, recipe, name, **options)
     if settings.dtype == "bfloat16":
         options["dtype"] = torch.bfloat16
     try:

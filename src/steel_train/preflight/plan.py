@@ -13,6 +13,7 @@ from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import count_rows, sample_examples
 from steel_train.examples.prepare import Prepared, checked_mixture, divided, make_tokenizer
 from steel_train.models.adapter import continued
+from steel_train.models.check import check_model
 from steel_train.models.dtypes import uses_bf16
 from steel_train.models.load import base_dtype, check_vocabulary, load_config, packs
 from steel_train.preflight.costs import Devices
@@ -41,6 +42,7 @@ def plan_training(
     quiet()
     recipe = load(recipe_path)
     settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
+    check_model(settings, recipe.path)
     folder = out or Path("runs") / recipe.name
     place = mixture or folder / "mixture"
     if mixture is None:
