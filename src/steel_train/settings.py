@@ -14,7 +14,18 @@ PositiveRate = Annotated[float, Field(gt=0, strict=False)]
 
 
 # Keys that recipes could not have when there were runs already. Absent from a run's record they had their defaults.
-_LATER = ("chat_template_kwargs", "overlong", "eval", "dtype", "optimizer")
+_LATER = (
+    "chat_template_kwargs",
+    "overlong",
+    "eval",
+    "dtype",
+    "optimizer",
+    "min_lr_ratio",
+    "neftune_alpha",
+    "freeze",
+    "orpo",
+    "simpo",
+)
 
 
 class _Table(BaseModel):
@@ -50,6 +61,19 @@ class Dpo(_Table):
     """`[train.dpo]`: the loss of `method = "dpo"` (Rafailov et al. 2023, arXiv 2305.18290)."""
 
     beta: PositiveRate = Field(default=0.1, description="Strength of the pull towards the reference model.")
+
+
+class Orpo(_Table):
+    """`[train.orpo]`: the loss of `method = "orpo"` (Hong et al. 2024, arXiv 2403.07691); it needs no reference."""
+
+    beta: PositiveRate = Field(default=0.1, description="Weight of the odds ratio beside the chosen answer's loss.")
+
+
+class Simpo(_Table):
+    """`[train.simpo]`: the loss of `method = "simpo"` (Meng et al. 2024, arXiv 2405.14734); it needs no reference."""
+
+    beta: PositiveRate = Field(default=2.0, description="Scale of the mean log-likelihood of a token.")
+    gamma: Rate = Field(default=1.0, description="By how much the scaled mean of the chosen answer is to win.")
 
 
 class Eval(_Table):
@@ -111,13 +135,25 @@ class Settings(_Table):
     epochs: Positive = Field(default=3, description="How often each row is seen.")
     max_steps: Positive | None = Field(default=None, description="Stop after so many steps (short trials).")
     learning_rate: PositiveRate = Field(default=2e-5, description="Peak learning rate.")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="How the learning rate falls after the warm-up."
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
+        default="cosine",
+        description="How the learning rate falls after the warm-up; wsd: it stays, and falls in the last tenth.",
+    )
+    min_lr_ratio: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
+        default=0.0, description="Share of the peak to which it falls (cosine, wsd)."
     )
     warmup: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
         default=0.03, description="Share of the steps in which the learning rate rises from 0."
     )
     weight_decay: Rate = Field(default=0.0, description="AdamW's decoupled weight decay (matrices only).")
+    neftune_alpha: PositiveRate | None = Field(
+        default=None, description="Noise on the embeddings in training (NEFTune, arXiv 2310.05914): 5 is usual."
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description='Patterns of names of weights that do not learn, such as `"model.embed_tokens.*"`, '
+        '`"model.layers.[0-3].*"`.',
+    )
     max_grad_norm: Rate = Field(default=1.0, description="The gradient is scaled down to this norm; 0: never.")
     micro_batch: Positive = Field(
         default=8, description="Rows a process takes at once; with packing, the room of as many rows of `max_length`."
@@ -157,12 +193,14 @@ class Settings(_Table):
         description="adamw_8bit needs a CUDA device and bitsandbytes. To be named where `dtype` is bfloat16 and all "
         "weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
     )
-    method: Literal["full", "lora", "dpo"] = Field(
-        default="full", description="All weights, an adapter, or DPO on preference rows (all weights, or an adapter "
-        "where `[train.lora]` is given)."
+    method: Literal["full", "lora", "dpo", "orpo", "simpo"] = Field(
+        default="full", description="All weights, an adapter, or DPO, ORPO or SimPO on preference rows (all weights, "
+        "or an adapter where `[train.lora]` is given)."
     )  # fmt: skip
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
+    orpo: Orpo = Field(default_factory=Orpo, description="Settings of ORPO.")
+    simpo: Simpo = Field(default_factory=Simpo, description="Settings of SimPO.")
     eval: Eval | None = Field(default=None, description="Rows held out, to look at while it trains; absent: none.")
     kernels: Literal["auto", "triton", "torch"] = Field(
         default="auto", description="Fused kernels: Triton where a GPU is, plain torch, or Triton or an error."
@@ -205,9 +243,18 @@ class Settings(_Table):
             raise ValueError("dtype = 'bfloat16' computes in bf16. Right: without precision, or dtype = 'auto'")
         if self.dtype == "bfloat16" and not self.uses_lora and "optimizer" not in self.model_fields_set:
             raise ValueError("dtype = 'bfloat16' loses small updates. Right: name the optimizer, or dtype = 'auto'")
+        if self.min_lr_ratio and self.schedule not in ("cosine", "wsd"):
+            raise ValueError(f"min_lr_ratio does nothing with schedule = '{self.schedule}'. Right: 'cosine' or 'wsd'")
+        if self.freeze and self.uses_lora:
+            raise ValueError("freeze: under an adapter all weights are frozen. Right: [train.lora] targets")
         if self.lora is not None and self.method == "full":
             raise ValueError("[train.lora] is given, but method is 'full'. Right: method = 'lora'")
         return self
+
+    @property
+    def compares(self) -> bool:
+        """Return whether pairs of answers are learnt from, not single ones."""
+        return self.method in ("dpo", "orpo", "simpo")
 
     @property
     def uses_lora(self) -> bool:
@@ -234,7 +281,7 @@ def completed(record: dict[str, Any]) -> dict[str, Any]:
 
 
 # with all keys at their defaults each of these is a valid table
-_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "eval": Eval}
+_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "eval": Eval}
 
 
 def _first_fault(where: str, error: ValidationError) -> str:

@@ -72,6 +72,38 @@ def dpo_loss(reference_N: torch.Tensor, beta: float) -> RowLoss:
     return row_loss
 
 
+def simpo_loss(learnt_N: torch.Tensor, beta: float, gamma: float) -> RowLoss:
+    """Return the row loss of SimPO: -log sigmoid(beta * (mean of chosen - mean of rejected) - gamma).
+
+    Means are of the log-likelihood of an answer's tokens; `learnt_N`: how many each example has. The margin is the
+    scaled difference of the means, without gamma (Meng et al. 2024, arXiv 2405.14734).
+    """
+
+    def row_loss(losses_E: torch.Tensor, rows_E: torch.Tensor) -> torch.Tensor:
+        mean_E = -losses_E / learnt_N[rows_E].to(losses_E.device)
+        margin = beta * (mean_E[0::2] - mean_E[1::2])
+        return at_chosen(-F.logsigmoid(margin - gamma), margin)
+
+    return row_loss
+
+
+def orpo_loss(learnt_N: torch.Tensor, beta: float) -> RowLoss:
+    """Return the row loss of ORPO: the chosen answer's mean loss - beta * log sigmoid(log of the ratio of odds).
+
+    Odds are p / (1 - p) of the mean probability of a token, p = exp(mean log-likelihood). The margin is beta times the
+    log of the ratio (Hong et al. 2024, arXiv 2403.07691).
+    """
+
+    def row_loss(losses_E: torch.Tensor, rows_E: torch.Tensor) -> torch.Tensor:
+        # below 0, where log(1 - p) has no value
+        mean_E = (-losses_E / learnt_N[rows_E].to(losses_E.device)).clamp(max=-1e-6)
+        odds_E = mean_E - torch.log(-torch.expm1(mean_E))
+        ratio = odds_E[0::2] - odds_E[1::2]
+        return at_chosen(-mean_E[0::2] - beta * F.logsigmoid(ratio), beta * ratio)
+
+    return row_loss
+
+
 def at_chosen(loss_P: torch.Tensor, margin_P: torch.Tensor) -> torch.Tensor:
     """Return loss, margin and accuracy of pairs at their chosen examples, 0 at the rejected ones: (3, 2P)."""
     each_QP = torch.stack([loss_P, margin_P.detach(), (margin_P > 0).to(loss_P.dtype)])

@@ -33,7 +33,15 @@ from steel_train.loop.checkpoints import (
     whole_checkpoints,
 )
 from steel_train.loop.evaluation import Evaluation, interval
-from steel_train.loop.losses import MEASURES, dpo_loss, reference_log_likelihoods, sft_loss
+from steel_train.loop.losses import (
+    MEASURES,
+    RowLoss,
+    dpo_loss,
+    orpo_loss,
+    reference_log_likelihoods,
+    sft_loss,
+    simpo_loss,
+)
 from steel_train.loop.metrics import Metrics, Window, draw_losses
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
 from steel_train.models.adapter import adapter, started_adapter
@@ -43,6 +51,7 @@ from steel_train.models.load import (
     base_dtype,
     check_vocabulary,
     describe_base,
+    freeze,
     load_config,
     load_model,
     packs,
@@ -130,6 +139,7 @@ class Session:
         model = self._load()
         self._preflight(fresh=checkpoint is None)
         model = with_adapter(model, self.settings, self.recipe.path)
+        freeze(model, self.settings.freeze, self.recipe.path)
         check_vocabulary(model.get_input_embeddings().num_embeddings, self.prepared.tokenizer, self.recipe.path)
         _learn_to_stop(model, self.tokenizer, self.ends)
         base = describe_base(model, self.settings, self.recipe.path)
@@ -226,8 +236,7 @@ class Session:
 
         settings = self.settings
         steps = Steps(self.prepared.examples, self.schedule, self.prepared.tokenizer.pad_token_id)
-        is_dpo = settings.method == "dpo"
-        measures = MEASURES if is_dpo else ()
+        measures = MEASURES if settings.compares else ()
         window = Window(steps.examples, self._weights(steps.examples), measures)
         evaluation = self._evaluation(measures)
         if self.resumed:
@@ -247,19 +256,25 @@ class Session:
         )  # fmt: skip
         net: Any = trainer.model
         inner = net.get_base_model() if settings.uses_lora else net
-        kernels += patch(inner, settings.kernels, in_forward=not is_dpo)
-        if is_dpo:
-            beta = settings.dpo.beta
-            job.row_loss = dpo_loss(reference_log_likelihoods(trainer, steps, self.folder / "reference.npy"), beta)
-            if evaluation is not None:
-                kept = self.folder / "reference-held-out.npy"
-                evaluation.row_loss = dpo_loss(reference_log_likelihoods(trainer, evaluation.steps, kept), beta)
+        kernels += patch(inner, settings.kernels, in_forward=not settings.compares)
+        job.row_loss = self._row_loss(trainer, steps, "reference.npy")
+        if evaluation is not None:
+            evaluation.row_loss = self._row_loss(trainer, evaluation.steps, "reference-held-out.npy")
         return trainer
+
+    def _row_loss(self, trainer: SteelTrainer, steps: Steps, reference: str) -> RowLoss:
+        """Return the loss of the run's method on the examples of `steps`; `reference`: the file of DPO's reference."""
+        settings, learnt_N = self.settings, torch.tensor(steps.examples.table["learnt"].to_numpy())
+        if settings.method == "dpo":
+            return dpo_loss(reference_log_likelihoods(trainer, steps, self.folder / reference), settings.dpo.beta)
+        if settings.method == "simpo":
+            return simpo_loss(learnt_N, settings.simpo.beta, settings.simpo.gamma)
+        return orpo_loss(learnt_N, settings.orpo.beta) if settings.method == "orpo" else sft_loss
 
     def _weights(self, examples: Examples) -> npt.NDArray[np.int64]:
         """Return what the loss of each example is a mean over: its learnt tokens; of a pair, 1 at the chosen answer."""
-        is_dpo = self.settings.method == "dpo"
-        weights = np.arange(len(examples.table)) % 2 == 0 if is_dpo else examples.table["learnt"].to_numpy()
+        compares = self.settings.compares
+        weights = np.arange(len(examples.table)) % 2 == 0 if compares else examples.table["learnt"].to_numpy()
         return weights.astype(np.int64)
 
     def _evaluation(self, measures: tuple[str, ...]) -> Evaluation | None:

@@ -32,6 +32,8 @@ from steel_train.schedule.batches import MicroBatch, Steps
 from steel_train.schedule.order import Schedule
 from steel_train.settings import Settings
 
+_DECAY = 0.1  # share of the steps in which wsd falls
+
 
 @dataclass
 class Job:
@@ -54,6 +56,7 @@ class Job:
 
 def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -> Any:
     """Return TRL's SFTConfig: batches, order, saving and masks are ours, so it is told to leave them alone."""
+    scheduler, shape = _scheduler(settings, schedule.steps)
     chosen: dict[str, Any] = {"optim": settings.optimizer} if settings.optimizer != "adamw" else {}
     return SFTConfig(
         output_dir=str(folder / "checkpoints" / WRITING),
@@ -61,7 +64,9 @@ def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -
         gradient_accumulation_steps=1,
         max_steps=schedule.steps,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
+        lr_scheduler_type=scheduler,
+        lr_scheduler_kwargs=shape,
+        neftune_noise_alpha=settings.neftune_alpha,
         warmup_steps=round(settings.warmup * schedule.steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
@@ -85,6 +90,16 @@ def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -
         disable_tqdm=True,
         log_level="warning",
     )
+
+
+def _scheduler(settings: Settings, steps: int) -> tuple[str, dict[str, Any]]:
+    """Return transformers' name of the schedule and what shapes it."""
+    floor = settings.min_lr_ratio
+    if settings.schedule == "wsd":
+        return "warmup_stable_decay", {"num_decay_steps": max(round(_DECAY * steps), 1), "min_lr_ratio": floor}
+    if floor:
+        return "cosine_with_min_lr", {"min_lr_rate": floor}
+    return settings.schedule, {}
 
 
 class SteelTrainer(SFTTrainer):

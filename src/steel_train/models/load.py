@@ -3,6 +3,7 @@
 import inspect
 import json
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,20 @@ def with_adapter(model: Any, settings: Settings, recipe: Path) -> Any:
     """Return the model with the adapter that is trained on in place; as it is where there is none."""
     start = started_adapter(settings, recipe)
     return model if start is None else load_adapter(model, start, is_trainable=True)
+
+
+def freeze(model: Any, patterns: list[str], recipe: Path) -> None:
+    """Let weights whose name fits a pattern learn nothing. Raises InputError where one fits none, or all are."""
+    names = dict(model.named_parameters())
+    for pattern in patterns:
+        fitting = [name for name in names if fnmatchcase(name, pattern)]
+        if not fitting:
+            near = nearest(pattern, sorted(names), show_known=False)
+            raise InputError(f"{recipe} [train]: freeze: no weight is named '{pattern}'.{near}")
+        for name in fitting:
+            names[name].requires_grad_(False)
+    if not any(weight.requires_grad for weight in names.values()):
+        raise InputError(f"{recipe} [train]: freeze leaves no weight to learn. Right: fewer patterns.")
 
 
 def padded_attention(config: Any) -> str:

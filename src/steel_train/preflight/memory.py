@@ -8,6 +8,7 @@ import copy
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -238,6 +239,9 @@ def _fake_model(config: Any, form: _Form, attention: str) -> Any:
         add_fused_lm_head(model, outputs=("log_probs",))
         if form.settings.lora is not None and form.settings.lora.quantize is not None:
             _in_four_bits(model)
+        for name, weight in model.named_parameters():
+            if any(fnmatchcase(name, pattern) for pattern in form.settings.freeze):
+                weight.requires_grad_(False)
         if form.settings.uses_lora:
             model = get_peft_model(model, adapter(form.settings))
     # put in by hand: Module.to() cannot exchange a real or meta parameter for a fake one. Tied weights stay tied.
