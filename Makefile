@@ -1,11 +1,11 @@
-# make demo | test | check | bench | bench-peers: each sets up all it needs from a bare checkout.
+# make demo | test | check | bench | bench-peers | gpu-pack | gpu: each sets up all it needs from a bare checkout.
 # PYTHON: the interpreter that makes the virtual environments. pip's own index settings are honoured.
 PYTHON ?= python3
 VENV   ?= .venv
 PEERS  ?= .venv-peers
 BIN     = $(VENV)/bin
 
-.PHONY: demo test check bench bench-peers clean
+.PHONY: demo test check bench bench-peers gpu gpu-pack clean
 
 # One virtual environment, remade when pyproject.toml changes. The stamp is written last, so a killed install is redone.
 $(VENV)/.full: pyproject.toml
@@ -47,6 +47,13 @@ bench-peers: $(VENV)/.full
 	@$(call peer,data-juicer,py-data-juicer==1.6.1 aiohttp fasttext-predict scipy ray "torch>=2.9$(comma)<2.14")
 	$(BIN)/python bench/peers/compare.py --venvs $(PEERS)
 	$(BIN)/python bench/peers/reading.py
+
+# On the first GPU met (docs/kernels.md): pack here what a bare CUDA machine lacks, run there with its own Python.
+gpu-pack: $(VENV)/.full
+	PYTHONPATH=src $(BIN)/python -W ignore -m bench.gpu.pack
+
+gpu:
+	PYTHONPATH=src $(PYTHON) -W ignore -m bench.gpu
 
 clean:
 	rm -rf $(VENV) $(PEERS) runs .cache

@@ -1,9 +1,10 @@
 """What does decontamination find, and what does it flag wrongly?  `python bench/decontaminate.py [--data DIR]`
 
 Table 1: items of CMMLU and C-Eval injected in many forms, recall by form. Table 2: copies of Chinese and English items with
-some of their characters edited, by rate. Table 3: real pairs of questions from independent exams (overlap/real_overlaps.jsonl):
-the other exam's row against our items. Then every row of the instruct, ruozhiba, self_cognition and dpo files that is flagged, and of
-the exam files, item beside row, to be judged by eye. Without the real data, table 1 runs on the generated sample.
+some of their characters edited, by rate; with --english FILE… those files' items too (AGIEval's, say), and the speed on rows with their
+passages. Table 3: real pairs of questions from independent exams (overlap/real_overlaps.jsonl): the other exam's row against our
+items. Then every row of the instruct, ruozhiba, self_cognition and dpo files that is flagged, and of the exam files, item beside row,
+to be judged by eye. Without the real data, table 1 runs on the generated sample.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,7 @@ def injected(index: Index, items: list[int]) -> None:
         )
 
 
+@lru_cache(maxsize=1 << 17)
 def letters(text: str) -> str:
     """Return a text without blanks, mark-up and punctuation; one of signs only keeps its signs."""
     text = "".join(normalise(text).split())
@@ -207,6 +210,39 @@ def edited(language: str, index: Index, count: int) -> None:
         print(f"{share:17.0%} {found[0]:12.2%} {found[1]:10.2%} {found[2]:14.2%}")
 
 
+def with_passages(index: Index, count: int) -> None:
+    """Print how rows with long passages fare: how many are flagged, with the item's own question, and rows a CPU-second."""
+    rng = random.Random(0)
+    items = [i for i in range(len(index.names)) if index.passage_I[i]]
+    items = rng.sample(items, min(count, len(items)))
+    parts = [(index.questions[i][: index.passage_I[i]], index.questions[i], index.options[i]) for i in items]
+    labels = [f"{x}. " for x in "ABCDE"]
+    forms = {
+        "with options": [asked(question, options, labels) for _, question, options in parts],
+        "question only": [question for _, question, _ in parts],
+        "passage only": [passage for passage, _, _ in parts],
+        "half of the passage": [passage[: len(passage) // 2] for passage, _, _ in parts],
+        "asked something else": [
+            f"{passage}\nRetell this for a child.{TURN}Once there was." for passage, _, _ in parts
+        ],
+    }
+    for share in (0.02, 0.05, 0.1):
+        forms[f"{share:.0%} edited"] = [
+            asked(noisy(question, share, rng), [noisy(x, share, rng) for x in options], labels)
+            for _, question, options in parts
+        ]
+    print(f"\n{'with a passage':22s} {'flagged':>8s} {'right item':>11s} {'rows/CPU-s':>11s}   ({len(items)} items)")
+    for form, rows in forms.items():
+        overlap(rows, index)  # the items' letters are remembered
+        began = time.process_time()
+        found = overlap(rows, index)
+        seconds = time.process_time() - began
+        hit = np.asarray(found["overlap_score"]) >= THRESHOLD
+        own = [h and index.questions[index.names.index(name)] == question
+               for h, name, (_, question, _) in zip(hit, found["overlap_item"], parts, strict=True)]  # fmt: skip
+        print(f"{form:22s} {hit.mean():8.1%} {np.mean(own):11.1%} {len(rows) / seconds:11,.0f}")
+
+
 def rows_of(data: Path, folders: Sequence[str]) -> list[tuple[str, str]]:
     """Return (place, text) of all rows of some folders, whatever their layout."""
     found = []
@@ -257,6 +293,7 @@ def main() -> None:
     )
     parser.add_argument("--benchmarks", type=Path, help="another folder of cmmlu/ and ceval/ (all subjects, say)")
     parser.add_argument("--items", type=int, default=4000, help="items injected in each form")
+    parser.add_argument("--english", type=Path, nargs="*", default=[], help="files of English items (AGIEval's, say)")
     options = parser.parse_args()
     real = (options.data / "cmmlu").is_dir()
     with tempfile.TemporaryDirectory() as folder:
@@ -272,6 +309,10 @@ def main() -> None:
         real_pairs(index, options.data / "overlap" / "real_overlaps.jsonl")
         edited("Chinese", index, options.items)
         edited("English", english(options.data), options.items)
+        for file in options.english:
+            items_of_file = build_index((file.name,), file.parent)
+            edited(file.stem, items_of_file, options.items)
+            with_passages(items_of_file, options.items)
         flagged("ordinary", index, rows_of(options.data, ("instruct", "ruozhiba", "self_cognition", "dpo")))
         flagged("exam", index, rows_of(options.data, ("exam",)))
 

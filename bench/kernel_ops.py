@@ -15,7 +15,7 @@ from steel_train.kernels.backend import Calls
 from steel_train.kernels.head import loss as head_loss
 from steel_train.kernels.head import tiles as head_tiles
 from steel_train.kernels.head.loss import HeadSettings
-from steel_train.kernels.head.plan import HeadShape
+from steel_train.kernels.head.plan import HeadShape, l2_bytes
 
 Tensors = tuple[torch.Tensor, ...]
 # the Qwen vocabulary and the Steel-LLM model
@@ -43,6 +43,7 @@ class Launch:
 class Op:
     """One op with all that its checks need. `exact_in_bf16`: its outputs are rounded once, so bf16 costs no more.
 
+    `narrow`: which gradients come in bf16 even from float32 inputs, because `run` rounds that input first.
     `make(case, generator)` returns float32 inputs; integers are not converted. `floor(inputs)`: bytes of forward and
     backward. `bytes_case`: the case at which bytes are counted.
     """
@@ -56,6 +57,7 @@ class Op:
     floor: Callable[[Tensors], int]
     launches: tuple[Launch, ...] = field(repr=False)
     exact_in_bf16: bool = True
+    narrow: frozenset[int] = frozenset()
 
 
 # ---------------------------------------------------------------- head and loss
@@ -64,6 +66,8 @@ HEAD_CASES = {
     "ragged": (17, 507, 123, 0.4),
     "one token": (1, 300, 48, 0.0),
     "all masked": (5, 64, 16, 1.0),
+    # all rows: their upstream gradient is used as it comes, be it one number seen from all of them
+    "none masked": (6, 300, 16, 0.0),
     # four rows or more with a label: MKL sums a product of fewer one by one, 7 times less exact over 8192 columns
     "vocabulary": (8, VOCABULARY, 24, 0.4),
     "hidden": (9, 260, HIDDEN, 0.3),
@@ -102,11 +106,12 @@ def _head_tile_floor(inputs: Tensors) -> int:
 
 
 def _head_recompute_floor(inputs: Tensors) -> int:
-    """A tiled GEMM's operands (one pass over W a block of rows, over X a block of columns), then the gradient tile."""
+    """What `project_fold` draws out of the cache (one pass over W a block of rows, over X a block of columns), then the
+    gradient tile."""
     rows, (vocabulary, hidden) = int((inputs[2] != head_loss.IGNORE).sum()), inputs[1].shape
-    size = inputs[0].element_size()
-    row_blocks, column_blocks = -(-rows // head_tiles.PROJECT_ROWS), -(-vocabulary // head_tiles.PROJECT_COLUMNS)
-    return (row_blocks * vocabulary + column_blocks * rows) * hidden * size + rows * vocabulary * (4 + size)
+    dtype = inputs[0].dtype
+    shape = HeadShape(rows, vocabulary, hidden, dtype, dtype, True)
+    return l2_bytes(shape) + rows * vocabulary * (4 + dtype.itemsize)
 
 
 FOLD = Launch(
@@ -176,28 +181,47 @@ def _norm_reference(x: torch.Tensor, weight_H: torch.Tensor, residual: torch.Ten
     return y if residual is None else (y, r)
 
 
-def norm_floor(tokens: int, hidden: int, itemsize: int, residual: bool) -> int:
-    """Return the fewest bytes, forward and backward: each tensor touched once; s and w are counted too."""
-    small, cells = tokens * 4 + hidden * itemsize, tokens * hidden * itemsize
-    return (8 if residual else 5) * cells + 2 * small + hidden * itemsize
+def norm_floor(tokens: int, hidden: int, x: int, residual: int = 0, weight: int | None = None) -> int:
+    """Return the fewest bytes, forward and backward: each tensor touched once; s and w are counted too.
+
+    `x`, `residual`, `weight`: bytes an element (residual 0: none is added; weight: by default as x).
+    """
+    weight = x if weight is None else weight
+    stream = max(x, residual)  # r, y and their gradients
+    # x, r (without a residual x is r), y; dy, r, dx: then residual, dr, and its gradient where it has another dtype
+    cells = 5 * x if not residual else x + 2 * stream + 2 * stream + x + residual + stream + residual * (residual != x)
+    return cells * tokens * hidden + 2 * (tokens * 4 + hidden * weight) + hidden * weight
 
 
 def _norm_floor(inputs: Tensors) -> int:
-    tokens, hidden = inputs[0].shape
-    return norm_floor(tokens, hidden, inputs[0].element_size(), len(inputs) == 3)
+    x_NH, weight_H, *residual = inputs
+    sizes = (x_NH.element_size(), residual[0].element_size() if residual else 0, weight_H.element_size())
+    return norm_floor(*x_NH.shape, *sizes)
 
 
-def _norm_launches(residual: bool) -> tuple[Launch, ...]:
+def _norm_floor_under_autocast(inputs: Tensors) -> int:
+    return norm_floor(*inputs[0].shape, 2, 4, 4)
+
+
+def _norm_run_under_autocast(calls: Calls, x: torch.Tensor, weight_H: torch.Tensor, residual: torch.Tensor) -> Any:
+    """As `precision = "bf16"` has it: x out of a bf16 GEMM, residual stream and weight in float32."""
+    return _norm_run(calls, x.bfloat16(), weight_H, residual)
+
+
+def _norm_launches(residual: bool, stream: str = "*bf16") -> tuple[Launch, ...]:
+    """`stream`: what the residual and the norm's output are; x is bf16 where there is a residual, else as the stream."""
+    x = "*bf16" if residual else stream
     strides = {"n_rows": "i32", "rows_per_program": "i32", "n_hidden": "i32"}
-    forward = {"x_ptr": "*bf16", "x_stride": "i32", "res_ptr": "*bf16", "res_stride": "i32", "w_ptr": "*bf16",
-               "y_ptr": "*bf16", "r_ptr": "*bf16", "s_ptr": "*fp32", "eps": "fp32", **strides}  # fmt: skip
-    backward = {"dy_ptr": "*bf16", "dy_stride": "i32", "dr_ptr": "*bf16", "dr_stride": "i32", "r_ptr": "*bf16",
-                "r_stride": "i32", "s_ptr": "*fp32", "w_ptr": "*bf16", "dx_ptr": "*bf16", "dw_ptr": "*fp32",
-                **strides}  # fmt: skip
-    odd = ("n_rows", "rows_per_program")
+    forward = {"x_ptr": x, "x_stride": "i32", "res_ptr": stream, "res_stride": "i32", "w_ptr": stream,
+               "y_ptr": stream, "r_ptr": stream, "s_ptr": "*fp32", "eps": "fp32", **strides}  # fmt: skip
+    backward = {"dy_ptr": stream, "dy_stride": "i32", "dr_ptr": stream, "dr_stride": "i32", "r_ptr": stream,
+                "r_stride": "i32", "s_ptr": "*fp32", "w_ptr": stream, "dx_ptr": x, "dres_ptr": stream,
+                "dw_ptr": "*fp32", **strides}  # fmt: skip
+    odd, two = ("n_rows", "rows_per_program"), residual and stream != x
+    constants = {"HAS_DR": residual, "TWO_DTYPES": two, "BLOCK": 2048}
     return (
         Launch(rms_norm.forward_kernel, forward, {"HAS_RESIDUAL": residual, "BLOCK": 2048}, warps=8, odd=odd),
-        Launch(rms_norm.backward_kernel, backward, {"HAS_DR": residual, "BLOCK": 2048}, warps=8, odd=odd),
+        Launch(rms_norm.backward_kernel, backward, constants, warps=8, odd=odd),
     )
 
 
@@ -217,7 +241,8 @@ def swiglu_floor(tokens: int, width: int, itemsize: int) -> int:
 
 
 def _swiglu_floor(inputs: Tensors) -> int:
-    return swiglu_floor(*inputs[0].shape, inputs[0].element_size())
+    tokens, width = inputs[0].shape
+    return swiglu_floor(tokens, width, inputs[0].element_size())
 
 
 def _swiglu_types(*pointers: str) -> dict[str, str]:
@@ -266,7 +291,7 @@ def _rope_run(calls: Calls, q: torch.Tensor, k: torch.Tensor, positions_BT: torc
 
 
 def _rope_reference(q: torch.Tensor, k: torch.Tensor, positions_BT: torch.Tensor) -> Tensors:
-    return rope.reference(q, k, positions_BT, inverse_frequencies(q.shape[-1]), 1.0)
+    return rope.reference(q, k, positions_BT, inverse_frequencies(q.shape[-1]).to(q.device), 1.0)
 
 
 def rope_floor(tokens: int, heads: int, head_size: int, itemsize: int) -> int:
@@ -297,9 +322,11 @@ OPS = (
        "hidden", _head_recompute_floor,
        (_project_launch("*bf16"), _project_launch("*fp32"), _gradients_launch(True, "*bf16")), exact_in_bf16=False),
     Op("rms_norm", _norm_run, _norm_reference, _norm_inputs(False), tuple(NORM_CASES), "many", _norm_floor,
-       _norm_launches(False)),
+       (*_norm_launches(False), *_norm_launches(False, "*fp32"))),
     Op("add_rms_norm", _norm_run, _norm_reference, _norm_inputs(True), tuple(NORM_CASES), "many", _norm_floor,
        _norm_launches(True)),
+    Op("add_rms_norm, bf16 and float32", _norm_run_under_autocast, _norm_reference, _norm_inputs(True),
+       tuple(NORM_CASES), "many", _norm_floor_under_autocast, _norm_launches(True, "*fp32"), narrow=frozenset({0})),
     Op("swiglu", lambda calls, a, b: swiglu.swiglu(a, b, calls), swiglu.reference, _swiglu_inputs, tuple(WIDTH_CASES),
        "steel expert", _swiglu_floor, SWIGLU_LAUNCHES),
     Op("rope", _rope_run, _rope_reference, _rope_inputs, tuple(ROPE_CASES), "steel", _rope_floor, (ROPE_LAUNCH,)),

@@ -62,7 +62,7 @@ def layer_cases():
             lambda calls, x, w, r: rms_norm.rms_norm(x, w, EPS, r, calls),
             lambda x, w, r: rms_norm.reference(x, w, EPS, r),
         ),
-        norm_floor(TOKENS, HIDDEN, size, True),
+        norm_floor(TOKENS, HIDDEN, size, size),
     )
     yield (
         "rms_norm",
@@ -71,7 +71,7 @@ def layer_cases():
             lambda calls, x, w: rms_norm.rms_norm(x, w, EPS, calls=calls)[0],
             lambda x, w: rms_norm.reference(x, w, EPS)[0],
         ),
-        norm_floor(TOKENS, HIDDEN, size, False),
+        norm_floor(TOKENS, HIDDEN, size),
     )
     yield (
         "swiglu",

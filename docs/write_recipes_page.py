@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 
 from steel_data.recipe.load import Mix, RecipeTables, Source
+from steel_data.recipe.selection import Select
 from steel_data.recipe.steps import BUILDERS, FILTERS
 
 # [table][key] -> a right value, as TOML. Tables: "" (top level), "source", "mix", and each step by its name.
@@ -31,6 +32,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "mix": "{ budget_rows = 10_000 }",
         "train": "{ epochs = 3 }",
         "eval": '{ tasks = ["cmmlu"] }',
+        "search": '{ measure = { held_out = ["exam"] } }',
+        "trial": '{ tokens = 200_000, arms = { longest = { by = "longest" } }, measure = { held_out = ["exam"] } }',
         "allow_empty": "true",
     },
     "source": {
@@ -44,12 +47,23 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "take": "200_000",
         "take_tokens": "50_000_000",
         "repeat": "2",
+        "hold_out": "200",
+        "select": '{ by = "dsir", rows = 1000, target = "ceval/val" }',
         "allow_test_split": '"dose-response study"',
+    },
+    "select": {
+        "by": '"longest"',
+        "rows": "10_000",
+        "tokens": "5_000_000",
+        "within": '"language"',
+        "target": '"ceval/val"',
+        "model": '"SmolLM2-135M"',
     },
     "mix": {
         "budget_tokens": "350_000_000",
         "budget_rows": "100_000",
         "languages": "{ zh = 0.8, en = 0.2 }",
+        "sources": "{ a = 0.7, b = 0.3 }",
     },
     "chat": {
         "layout": '"sharegpt"',
@@ -117,9 +131,9 @@ How the parts act together:
   files that were; a single one of them can be named in full.
 - Uncompressed JSON lines, JSON arrays and parquet are cut, so that all `--workers` share one file; csv and what is
   packed (.gz, .zst) goes to one worker a file. The mixture is the same.
-- A row goes through the builder, the source's filters, the recipe's filters, then sampling (`take`, `[mix]`), then
-  `repeat`. Decontamination precedes dedup wherever they stand; only rows that survive it may win a cluster of
-  duplicates.
+- A row goes through the builder, the source's filters, the recipe's filters, then sampling (`take`, `hold_out`), then
+  `select` ([select.md](select.md)), `repeat` and `[mix]`. Decontamination precedes dedup wherever they stand; only rows
+  that survive it may win a cluster of duplicates.
 - No column vanishes: those that the builder does not read are listed by `plan`, in manifest.json (`unused_columns`) and
   on the card, with the rows in which they hold something. One that changes what a row means is an error with the line
   that mends it, until the recipe maps it (`columns`), keeps it (`meta`) or lets it go (`ignore`): a `label` of true and
@@ -147,6 +161,7 @@ COLUMNS = """## The mixture's columns
 | `benchmark`, `item`, `dose` | only of injected rows: which item, how often in all |
 | `chars` | length of all turns, in characters |
 | `meta` | the raw columns of `meta`, as JSON |
+| `rating` | only where a source selects: what its row was chosen by |
 
 Dropped rows (`dropped/*.parquet`) also have `step`, `reason`, `witness_id`, `witness_text` (the row or benchmark item
 that they repeat) and `error`.
@@ -172,8 +187,10 @@ STEP_EXAMPLES = {
 def page() -> str:
     """Return the whole page as Markdown."""
     parts = [INTRO]
-    models: dict[str, type[BaseModel]] = {"": RecipeTables, "source": Source, "mix": Mix}
-    headings = {"": "Top level", "source": "`[source.NAME]`", "mix": "`[mix]`"}
+    models: dict[str, type[BaseModel]] = {
+        "": RecipeTables, "source": Source, "select": Select, "mix": Mix,
+    }  # fmt: skip
+    headings = {"": "Top level", "source": "`[source.NAME]`", "select": "`select` of a source", "mix": "`[mix]`"}
     parts += [_table(f"## {headings[name]}", name, _fields(model)) for name, model in models.items()]
     parts += [COLUMNS, "## Builders\n\nRaw rows to conversations: `build = { use = …, … }`.\n"]
     parts += [_step(name, target) for name, target in BUILDERS.items()]

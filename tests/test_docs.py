@@ -34,26 +34,39 @@ PAGES = {
     "docs/architecture.md": (0, 0),
     "docs/contamination.md": (4, 2),
     "docs/curation.md": (6, 0),
-    "docs/datasets.md": (0, 2),
-    "docs/kernels.md": (1, 0),
+    "docs/datasets.md": (0, 3),
+    "docs/kernels.md": (1, 1),
+    "docs/mix.md": (1, 1),
     "docs/plugins.md": (1, 0),
+    "docs/python.md": (2, 1),
     "docs/recipes.md": (0, 0),
-    "docs/scoring.md": (7, 1),
-    "docs/training.md": (3, 1),
+    "docs/scoring.md": (8, 1),
+    "docs/select.md": (1, 2),
+    "docs/training.md": (3, 2),
+    "docs/ui.md": (0, 1),
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),
+    "docs/results/gpu.md": (0, 0),
     "docs/results/kernels.md": (0, 0),
+    "docs/results/mix.md": (0, 0),
     "docs/results/packing.md": (0, 1),
     "docs/results/peers.md": (0, 1),
-    "docs/results/real-builds.md": (0, 2),
+    "docs/results/real-builds.md": (0, 3),
     "docs/results/audit.md": (0, 0),
     "docs/results/scoring.md": (0, 1),
+    "docs/results/select.md": (0, 0),
     "docs/results/token-estimate.md": (0, 0),
     "docs/results/training.md": (0, 0),
 }
 # Pages that import torch for every command: whole in `make check`. In `make test` so many blocks of them as are said
 # here: what samples, trains and scores.
-TORCH = {"docs/contamination.md": 0, "docs/kernels.md": 0, "docs/scoring.md": 1, "docs/training.md": 0}
+TORCH = {
+    "docs/contamination.md": 0,
+    "docs/kernels.md": 0,
+    "docs/mix.md": 0,
+    "docs/scoring.md": 1,
+    "docs/training.md": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -300,9 +313,9 @@ def test_readmes_tell_the_same():
     """The Chinese page is no stub: the same headings, recipes and blocks."""
     one, two = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
     assert len(re.findall(r"^## ", one, re.M)) == len(re.findall(r"^## ", two, re.M))
-    assert set(re.findall(r"\(recipes/([\w-]+\.toml)\)", one)) == set(re.findall(r"\(recipes/([\w-]+\.toml)\)", two))
+    assert set(re.findall(r"\(recipes/([\w.-]+\.toml)\)", one)) == set(re.findall(r"\(recipes/([\w.-]+\.toml)\)", two))
     assert {f"{r.stem}.toml" for r in (ROOT / "recipes").glob("*.toml")} == set(
-        re.findall(r"\(recipes/([\w-]+\.toml)\)", one)
+        re.findall(r"\(recipes/([\w.-]+\.toml)\)", one)
     )
     shown = {
         info: [[b.text for b in blocks(n) if b.info == info] for n in ("README.md", "README.zh.md")]

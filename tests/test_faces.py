@@ -41,9 +41,11 @@ import types, steel_data
 assert isinstance(build, types.FunctionType) and build is here is steel_data.build is whole, (build, here)
 assert steel_data.build.Result is Result is whole.Result and steel_data.build.build is build
 assert isinstance(load, types.FunctionType) and load is there
+assert isinstance(open_mixture, types.FunctionType) and open_mixture is opened
 """
     statements = (
         "from steel_data import build, load; from steel_data.recipe import load as there",
+        "from steel_data import open_mixture; from steel_data.opened import open_mixture as opened",
         "from steel_data.build import Result, build as here",
         "import steel_data.build as whole",
     )

@@ -23,22 +23,23 @@ SHORT, LONG = 60, 100  # lines: below the one a module says why it stands alone,
 # The rooms of each package, floor by floor: a room imports rooms of lower floors only. README prints the same tree.
 FLOORS = {
     "steel_data": (
-        "errors", "files engine row", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "passes",
-        "build analyze explain fetch", "print", "cli",
+        "errors", "files engine row", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "selection", "passes",
+        "build analyze explain fetch", "print opened", "cli",
     ),
     "steel_train": (
         "settings say kernels", "models", "examples", "schedule", "preflight", "loop", "run", "cli",
     ),
     "steel_eval": (
-        "models stats", "ask contamination", "score", "harness compare leak", "run report", "study audit", "cli",
+        "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit", "trial", "cli",
     ),
-    "steel": ("environment", "cli"),
+    "steel": ("environment init chat export push ui", "cli"),
 }  # fmt: skip
 # src path:function -> reason
 MANY_PARAMETERS = {"steel_data/builders/contaminate.py:contaminate": "each is a key of the recipe's build table"}
 
 # files of others, which our comments name
 FOREIGN = {
+    "convert_hf_to_gguf.py",
     "my_filters.py",
     "data/converter.py",
     "data/formatter.py",

@@ -16,6 +16,7 @@ from steel_data.errors import InputError
 from steel_data.recipe.load import load
 from steel_data.sample import write_sample
 from steel_eval.study.settings import read_study_settings
+from steel_train.settings import read_settings
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.toml"))
@@ -54,7 +55,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
 
 
 def test_none_was_overlooked():
-    assert len(RECIPES) == 12
+    assert len(RECIPES) == 16
     assert {path.stem for path in RECIPES} >= {"demo", "exp1", "exp2", "exp3", "exp4", "study-contamination"}
 
 
@@ -63,7 +64,9 @@ def test_loads_and_says_where_its_data_come_from(path):
     recipe = load(path)
     assert recipe.name == path.stem
     if recipe.name not in ("demo", "study-demo", "tiny"):
-        assert recipe.train["epochs"] == (5 if recipe.name == "study-contamination" else 3)
+        assert recipe.train["epochs"] == {"study-contamination": 5, "mix-english": 1, "trial-select": 1}.get(
+            recipe.name, 3
+        )
         assert [s.name for s in recipe.sources if s.table.paths and not s.table.origin] == []
 
 
@@ -77,6 +80,14 @@ def test_builds_and_the_ledger_makes_sense(builds, path):
         assert ledger["written"] == ledger["kept"] - ledger["sampled_out"] + ledger["repeated"] > 0, name
     assert manifest["rows"] == len(builds.train(path.stem))
     assert builds.dropped(path.stem)["reason"].is_not_null().all()
+
+
+@pytest.mark.parametrize("name", ["zh-sft-qwen2.5-0.5b", "zh-sft-qwen3-0.6b-lora"])
+def test_ready_recipes_are_chinese_chat_whose_training_is_said(builds, name):
+    assert set(builds.train(name).filter(source="infinity")["language"]) == {"zh"}
+    settings = read_settings(load(FOLDER / f"{name}.toml").train, FOLDER / f"{name}.toml")
+    assert settings.uses_lora == name.endswith("lora")
+    assert load(Path(f"@{name}")).path == FOLDER / f"{name}.toml"
 
 
 def test_exp1_takes_all_languages_and_the_posts_wording(builds):

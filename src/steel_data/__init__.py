@@ -1,9 +1,10 @@
 """Make training mixtures from recipes, and account for every row. Never imports torch.
 
-From Python a mixture takes two functions; everything else has its room below this folder:
+From Python a mixture takes three functions; everything else has its room below this folder:
 
-    from steel_data import build, load
+    from steel_data import build, load, open_mixture
     result = build(load("recipes/exp3.toml"), data_root=Path("data"))
+    mixture = open_mixture(result.folder)
 
 They are imported when first asked for: `import steel_data` and `--help` must not wait for polars.
 """
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from steel_data.build import build
+    from steel_data.opened import open_mixture
     from steel_data.recipe import load
 
-__all__ = ["build", "load"]
+__all__ = ["build", "load", "open_mixture"]
 __version__ = "0.1.0"
 
 
@@ -29,6 +31,8 @@ def __getattr__(name: str) -> object:
         globals()[name] = home.build
     elif name == "load":
         globals()[name] = import_module("steel_data.recipe").load
+    elif name == "open_mixture":
+        globals()[name] = import_module("steel_data.opened").open_mixture
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals()[name]

@@ -17,7 +17,7 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.attributes import index_of
 from steel_data.passes.gather import Gathered, gather
 from steel_data.passes.language_check import LanguageCheck
-from steel_data.passes.ledger import contamination, faults_left, ledger, losses
+from steel_data.passes.ledger import contamination, faults_left, ledger, losses, selections
 from steel_data.passes.map import MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
@@ -100,6 +100,8 @@ def _write(
         manifest["unused_columns"] = {source.name: source.unused_columns for source in sources}
         manifest["quality"] = faults_left(plan, sources)
         manifest["language_check"] = check.result()
+        if chosen := selections(plan, sources):
+            manifest["selections"] = chosen
         if lost:
             manifest["losses"] = lost
         from steel_data.card.write import write_card

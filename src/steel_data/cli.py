@@ -29,6 +29,7 @@ Cache = Annotated[
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")]
 
 
@@ -43,11 +44,12 @@ def build(
         bool, typer.Option("--locked", help="Build nothing: fail, naming what differs, unless this mixture is there.")
     ] = False,
     changes: Changes = None,
+    as_json: AsJson = False,
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
     from steel_data.build import Result
     from steel_data.build import build as run_build
-    from steel_data.print import print_build
+    from steel_data.print import print_build, print_json
     from steel_data.recipe.load import load
 
     loaded = load(recipe, changes or ())
@@ -55,10 +57,10 @@ def build(
         from steel_data.explain.lock import verify_lock
 
         folder, manifest, warnings = verify_lock(loaded, data_root=data_root, out=out, cache=cache)
-        print_build(Result(folder, manifest, fresh=False, warnings=warnings))
-        return
-    result = run_build(loaded, data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1)
-    print_build(result)
+        result = Result(folder, manifest, fresh=False, warnings=warnings)
+    else:
+        result = run_build(loaded, data_root=data_root, out=out, cache=cache, workers=workers or os.cpu_count() or 1)
+    (print_json if as_json else print_build)(result)
 
 
 @app.command()
@@ -71,16 +73,16 @@ def plan(
         bool, typer.Option(help="Run the passes (their work is kept for build) instead of a sample.")
     ] = False,
     changes: Changes = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a recipe would make: rows, tokens, languages, repeats, optimiser steps. Upper bounds are marked ≤."""
     from steel_data.explain.forecast import forecast
-    from steel_data.print import print_forecast
+    from steel_data.print import print_forecast, print_json
     from steel_data.recipe.load import load
 
     loaded = load(recipe, changes or ())
-    print_forecast(
-        forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact)
-    )
+    found = forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact)
+    (print_json if as_json else print_forecast)(found)
 
 
 @app.command()
@@ -203,11 +205,14 @@ def export(
 
 
 @app.command()
-def fetch(recipe: RecipePath, data_root: DataRoot = None) -> None:
-    """Download what the sources' `origin` names into the data root, at a pinned revision; what is there stays."""
-    from steel_data.fetch import fetch_recipe
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="RECIPE|NAME...", help="Recipes, or ceval, cmmlu, mmlu.")],
+    data_root: DataRoot = None,
+) -> None:
+    """Download what the sources' `origin` names, or a benchmark, into the data root, pinned; what is there stays."""
+    from steel_data.fetch import fetch_named
 
-    fetch_recipe(recipe, data_root)
+    fetch_named(names, data_root)
 
 
 @app.command()

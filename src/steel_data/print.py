@@ -1,15 +1,27 @@
 """What the commands print: tables that can be read at 80 columns and in a log file."""
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from steel_data.build import Result
+from steel_data.card.facts import selected
 from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
 from steel_data.row.display import console, plain_table
+
+
+def print_json(found: Result | Forecast) -> None:
+    """Print what `print_build` or `print_forecast` print, as one JSON table; the recipe stays in the manifest."""
+    told = asdict(found)
+    if isinstance(found, Result):
+        manifest = {key: value for key, value in found.manifest.items() if key not in ("recipe", "inputs", "output")}
+        told = {**manifest, "folder": str(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)}
+    print(json.dumps(told, indent=2))
 
 
 def print_build(result: Result) -> None:
@@ -29,6 +41,8 @@ def print_build(result: Result) -> None:
     table.add_row("all", *(f"{n:,}" for n in totals))
     out.print(table)
     _print_reasons(out, manifest)
+    for name, selection in manifest.get("selections", {}).items():
+        out.print(f"  {escape(name)}: {escape(selected(selection))}", soft_wrap=True)
     for name, columns in manifest["unused_columns"].items():
         _print_unused(out, name, columns, manifest["sources"][name]["read"])
     for warning in result.warnings:

@@ -72,6 +72,9 @@ def score(
     ] = "auto",
     rotate: Annotated[bool, typer.Option("--rotate", help="Also score all rotations of the options.")] = False,
     generator: Annotated[str, typer.Option(help="Who writes, generation presets: hf, vllm or openai:URL.")] = "hf",
+    with_base: Annotated[
+        bool, typer.Option("--with-base", help="Also score what it was trained from, as step 0 of the curve.")
+    ] = False,
     showcase: Annotated[
         bool, typer.Option("--showcase", help="Also let it answer fixed prompts, for the report.")
     ] = False,
@@ -122,7 +125,7 @@ def score(
     settings = Settings(
         tasks=local, presets=presets, shots=5 if shots is None else shots, out=out,
         store=store or out / "store.jsonl", device=device or default_device(), dtype=dtype, rotate=rotate,
-        generator=generator, showcase=showcase, opening=opening, max_new_tokens=max_new_tokens,
+        generator=generator, with_base=with_base, showcase=showcase, opening=opening, max_new_tokens=max_new_tokens,
     )  # fmt: skip
     score_command(model, settings, Foreign(foreign, shots, include_path, limit), watch)
 
@@ -135,16 +138,38 @@ def compare(
     checkpoint: Annotated[str, typer.Option(help="last, first, or a step.")] = "last",
     preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
     groups: Annotated[bool, typer.Option("--groups", help="Also show the published groups of subjects.")] = False,
+    primary: Annotated[
+        str | None, typer.Option(help="task:metric:checkpoint, the one test chosen beforehand; else the recipes' own.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the comparisons as JSON, for `report`.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say which arm is better, how sure that is, and what the data cannot say."""
-    from steel_eval.compare.pair import compare_arms, write_tests
+    from steel_eval.compare.pair import Comparison, compare_arms, primary_of, write_tests
     from steel_eval.compare.print import print_tests
 
-    tests = compare_arms(arms, _names(tasks), metric, checkpoint, preset)
-    print_tests(tests, groups)
+    chosen = primary_of(primary) if primary else None
+    tests = compare_arms(arms, Comparison(_names(tasks), metric, checkpoint, preset, groups, chosen))
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([asdict(test) for test in tests], indent=2))
+    else:
+        print_tests(tests)
     if out is not None:
         write_tests(out, tests)
+
+
+@app.command()
+def check(
+    places: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Score folders or runs.")],
+    preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
+) -> None:
+    """Verify scores: files against checksums, prompts and accuracies against the answers."""
+    from steel_eval.compare.check import check_scores
+
+    typer.echo(check_scores(places, preset))
 
 
 @app.command()
@@ -156,10 +181,16 @@ def power(
     discordance: Annotated[float, typer.Option(help="Share of questions that one alone answers right.")] = 0.3,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds an arm.")] = 1,
     seed_spread: Annotated[float, typer.Option(help="Standard deviation between seeds, points; 0: not known.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say what a comparison can find, before training for it."""
-    from steel_eval.compare.print import print_power
+    from steel_eval.compare.print import power_rows, print_power
 
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(power_rows(effect, _names(sets), discordance, seeds, seed_spread), indent=2))
+        return
     print_power(effect, _names(sets), discordance, seeds, seed_spread)
 
 
@@ -253,6 +284,50 @@ def study(
 
 
 @app.command()
+def rate(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, of which sources select by the rating.")],
+    by: Annotated[str, typer.Option(help="perplexity, ifd or rds: as in `select` of the recipe.")],
+    model: Annotated[str, typer.Option(help="Checkpoint folder, run or hub id: the base that is to be trained.")],
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", help="Where the data lies, as for the build.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The build's --out, where it has one.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="The build's --cache, where it has one: ratings lie there.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read the data; the model uses all cores.")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
+) -> None:
+    """Let a model rate the rows that a recipe selects from. Goes on where it was; the build finds the ratings."""
+    from steel_data.recipe.load import load
+    from steel_data.recipe.places import places
+    from steel_eval.rate.command import print_rated, rate_command
+
+    loaded = load(recipe, changes or ())
+    print_rated(rate_command(loaded, by, model, places(loaded, data_root, out, cache), workers))
+
+
+@app.command()
+def trial(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with [trial] and [train].")],
+    data: Annotated[
+        Path | None, typer.Option("--data", "--data-root", help="Where sources and questions lie, as for the build.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/trial.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
+) -> None:
+    """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
+    from steel_eval.trial.command import trial_command
+
+    trial_command(recipe, data, out, workers, changes or ())
+
+
+@app.command()
 def audit(
     places: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN...]", help="Scored runs; without any, only texts are looked at.")
@@ -266,3 +341,25 @@ def audit(
     from steel_eval.audit.run import audit_command
 
     audit_command(places or [], _names(tasks), data, preset, out)
+
+
+@app.command()
+def mix(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with [train] and [search].")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", "--data-root", help="Where sources and questions lie; by default the recipe's."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/mix.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Arms side by side, on a machine without a GPU.")] = 1,
+    confirm: Annotated[
+        int, typer.Option(min=0, help="Train proposal and recipe with so many fresh seeds each, and compare: 3.")
+    ] = 0,
+) -> None:
+    """Train arms with other shares of the sources; say which mixture is better, by how much, or that none is."""
+    from steel_data.errors import InputError
+    from steel_eval.mix.search import mix_command
+
+    if confirm == 1:
+        raise InputError("--confirm 1: one seed says nothing about seeds. Right: --confirm 3.")
+    mix_command(recipe, data, out, workers, confirm)

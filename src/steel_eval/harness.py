@@ -24,16 +24,18 @@ from lm_eval.models.huggingface import HFLM
 from steel_data.benchmarks.items import LETTERS
 from steel_data.engine import tell
 from steel_data.errors import InputError, first_line, nearest
-from steel_data.files import address, atomic, atomic_write, sha256_of, source_sha256
+from steel_data.files import address, sha256_of, source_sha256
 from steel_eval.ask.tasks import Foreign
 from steel_eval.ask.trie import Request
 from steel_eval.contamination.items import contamination_of
-from steel_eval.models import Checkpoint, Loaded, load, tokenizer_fingerprint, training_of
+from steel_eval.models import Checkpoint, Loaded, load, training_of
 from steel_eval.score.accounting import predict
+from steel_eval.score.folder import read_scores, refuse_another, write_folder
 from steel_eval.score.likelihood import Sharing, prefix_sharing, score_requests
 from steel_eval.score.results import ANSWER_COLUMNS
 from steel_eval.score.store import Store
 from steel_eval.score.sweep import Settings
+from steel_eval.tokenizer import tokenizer_fingerprint
 
 # Metrics of lm-eval that say of one answer whether it is right, and the files that make a task.
 _RIGHT = ("exact_match", "acc", "em", "exact", "pass@1")
@@ -125,28 +127,31 @@ def score_foreign(checkpoint: Checkpoint, foreign: Foreign, how: Settings, folde
                 f"--tasks {name}: neither data here nor an lm-eval task.{nearest(name, manager.all_tasks, False)}"
             )
     loaded = load(checkpoint.folder, how.device, how.dtype, how.opening)
+    mine = {"model": checkpoint.name, "folder": checkpoint.folder.absolute().as_posix()}
+    mine["model_fingerprint"] = loaded.fingerprint
+    refuse_another(folder, mine)
     model = SteelLM(
         pretrained=loaded.model, tokenizer=loaded.tokenizer, device=how.device, max_length=loaded.max_length
     )
-    store, frames, samples = Store(how.store), [], []
+    schema = {c: pl.Float64 if c.startswith("logprob_") else pl.String for c in ANSWER_COLUMNS}
+    store, frames = Store(how.store), [pl.DataFrame(schema=schema)]
     rows: dict[str, Any] = {}
     for name in foreign.tasks:
         key = _key(name, loaded, foreign, how, _data_sha256(name, manager))
         stored = store.kept(key, partial(_evaluated, model, name, foreign, how, manager))
         rows |= stored["scores"]
-        samples += stored["samples"]
         frames += [pl.DataFrame(answers, infer_schema_length=None) for answers in stored["answers"] if answers]
         if stored["merged"]:
             tell(f"{name}: the answers of {stored['merged']:,} questions share a token with the question")
-    file = folder / "scores.json"
-    scores: dict[str, Any] = orjson.loads(file.read_bytes()) if file.is_file() else {
-        "tasks": {}, "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": loaded.fingerprint,
-        "preset": "lm-eval", "shots": foreign.shots, "opened": how.opening.said(),
+    about = {
+        **mine, "step": checkpoint.step, "preset": "lm-eval", "shots": foreign.shots, "opened": how.opening.said(),
         "training": training_of(checkpoint.folder), "contamination": contamination_of(checkpoint.folder),
     }  # fmt: skip
-    scores["tasks"] |= rows
-    _write_answers(folder / "answers.parquet", frames, samples)
-    atomic_write(file, orjson.dumps(scores, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    there = read_scores(folder) if (folder / "scores.json").is_file() else {}
+    if there.get("model_fingerprint") != loaded.fingerprint:
+        there = {}
+    tables = {"answers.parquet": pl.concat(frames, how="diagonal_relaxed")}
+    scores = write_folder(folder, {**about, **there, **mine, "tasks": rows}, tables)
     return scores | {"tasks": rows}
 
 
@@ -252,14 +257,6 @@ def _text(sample: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "label": label, "prediction": label if hit else wrong, **{f"logprob_{c}": None for c in "ABCD"}, "raw": raw,
     }  # fmt: skip
-
-
-def _write_answers(file: Path, frames: list[pl.DataFrame], names: Sequence[str]) -> None:
-    """Write the answers into the file, in place of those of the same tasks. There is a file even if there is no row."""
-    schema = {c: pl.Float64 if c.startswith("logprob_") else pl.String for c in ANSWER_COLUMNS}
-    kept = pl.read_parquet(file).filter(~pl.col("task").is_in(names)) if file.is_file() else pl.DataFrame(schema=schema)
-    with atomic(file) as path:
-        pl.concat([kept, *frames], how="diagonal_relaxed").write_parquet(path)
 
 
 def _common(rows: Sequence[Sequence[int]]) -> int:

@@ -6,9 +6,7 @@ Weights are hashed by xxh3-128 of the files' bytes: fast enough to be read along
 their own results.
 """
 
-import hashlib
 import inspect
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -22,6 +20,8 @@ import xxhash
 from steel_data.engine import tell
 from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import address
+from steel_eval.tokenizer import load_tokenizer, switched, thinking_switch
+from steel_eval.trainers import planned_steps, step_of, trained_as
 from steel_train.examples.tokenizer import pinned
 from steel_train.models.weights import (
     adapter_shapes,
@@ -116,7 +116,7 @@ def find_checkpoints(place: str, revision: str | None = None) -> tuple[list[Chec
 
     Understood: a checkpoint or adapter folder, a hub id, steel's runs (`checkpoints/step-*`,
     `seed-*/checkpoints/step-*`) and those of the Hugging Face trainer, LLaMA-Factory and ms-swift (`checkpoint-*`, also
-    `v0-*/checkpoint-*`). A run's root often holds the last weights once more; they are not scored twice. An unfinished
+    `v0-*/checkpoint-*`). Weights in a run's root are its last step (`_in_root`), and are there once. An unfinished
     checkpoint (no weights yet) is left out.
     """
     root = Path(place)
@@ -135,13 +135,72 @@ def find_checkpoints(place: str, revision: str | None = None) -> tuple[list[Chec
                 name = folder.relative_to(root).as_posix().replace("checkpoints/", "")
                 found.append(Checkpoint(folder, name, int(match[1])))
         if found:
+            runs = sorted({_run_of(c.folder) for c in found})
+            found += [last for run in runs if (last := _in_root(run, found, root))]
             return sorted(found, key=lambda c: (c.name.rpartition("/")[0], c.step, c.name)), True
     if is_checkpoint(root):
         match = _STEP.search(root.name)
-        return [Checkpoint(root, root.name, int(match[1]) if match else None)], False
+        return [Checkpoint(root, root.name, int(match[1]) if match else step_of(root))], False
     raise InputError(
         f"{place}: no checkpoint here. Right: config.json with *.safetensors, or a run with checkpoints/step-*."
     )
+
+
+def _run_of(checkpoint: Path) -> Path:
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+
+
+def _in_root(run: Path, found: list[Checkpoint], root: Path) -> Checkpoint | None:
+    """Return the weights in a run's root as the checkpoint that `checkpoint-<step>` would be.
+
+    The step is that of trainer_state.json beside them, else the one that the run was planned for. None where there are
+    none, where they are those of a checkpoint (the last, or the best that was loaded in the end), or of no known step,
+    which is said.
+    """
+    mine = [c for c in found if _run_of(c.folder) == run]
+    if not is_checkpoint(run):
+        return None
+    step = step_of(run) or max(filter(None, (planned_steps(c.folder) for c in mine)), default=None)
+    if step in [c.step for c in mine] or _equal_weights(run, [c.folder for c in mine]):
+        return None
+    if step is None:
+        tell(f"{run}: its weights are of no known step, and not scored. Right: trainer_state.json beside them.")
+        return None
+    above = run.relative_to(root).as_posix()
+    return Checkpoint(run, f"checkpoint-{step}" if above == "." else f"{above}/checkpoint-{step}", step)
+
+
+def _equal_weights(folder: Path, others: list[Path]) -> bool:
+    def sizes(place: Path) -> list[tuple[str, int]]:
+        return [(file.name, file.stat().st_size) for file in weight_files(place)]
+
+    alike = [other for other in others if sizes(other) == sizes(folder)]
+    return bool(alike) and weights_fingerprint(folder) in map(weights_fingerprint, alike)
+
+
+def with_base(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    """Return a run's checkpoints with the model that each run was trained from before them, as step 0.
+
+    Raises InputError where the base is not said, or not there.
+    """
+    bases: dict[str, Checkpoint] = {}
+    for checkpoint in checkpoints:
+        run = checkpoint.name.rpartition("/")[0]
+        if run not in bases:
+            bases[run] = Checkpoint(_trained_from(checkpoint.folder), f"{run}/base" if run else "base", 0)
+    order = [*bases.values(), *(c for c in checkpoints if c.step != 0)]
+    return sorted(order, key=lambda c: (c.name.rpartition("/")[0], c.step or 0, c.name))
+
+
+def _trained_from(folder: Path) -> Path:
+    name = str(((training_of(folder) or {}).get("base") or {}).get("name") or "")
+    for place in (Path(name), folder / name, *(above / name for above in list(folder.absolute().parents)[:5])):
+        if name and is_checkpoint(place):
+            return place
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return _from_hub(name)
+    said = f"'{name}' is not there" if name else "is not said"
+    raise InputError(f"{folder}: --with-base: the model that it was trained from {said}. Right: score it by itself.")
 
 
 def _from_hub(repository: str, revision: str | None = None) -> Path:
@@ -170,14 +229,6 @@ def weights_fingerprint(folder: Path) -> str:
             while block := stream.read(1 << 24):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def tokenizer_fingerprint(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Return a hash of vocabulary, rules, special tokens and chat template."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend is not None else orjson.dumps(sorted(tokenizer.get_vocab().items())).decode()
-    special = orjson.dumps({k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}).decode()
-    return hashlib.sha256("\0".join([rules, special, str(tokenizer.chat_template)]).encode()).hexdigest()[:32]
 
 
 def load(folder: Path, device: str = "cpu", dtype: str = "auto", how: Opening = AS_SAVED) -> Loaded:
@@ -277,79 +328,6 @@ def open_tokenizer(folder: Path, how: Opening = AS_SAVED) -> "PreTrainedTokenize
     return switched(tokenizer, asked)
 
 
-def load_tokenizer(*folders: Path, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer of the first folder that has one. Raises InputError where none has, or it cannot be read."""
-    from transformers import AutoTokenizer
-
-    names = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer_config.json")
-    for folder in folders:
-        if any((folder / n).is_file() for n in names):
-            try:
-                return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
-            except Exception as error:  # every tokenizer class fails in its own way on files it does not know
-                raise InputError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}.") from error
-    raise InputError(
-        f"{folders[0]}: no tokenizer beside the weights. Right: tokenizer.json in the checkpoint's folder or its "
-        "run's, or --tokenizer."
-    )
-
-
-def switched(tokenizer: "PreTrainedTokenizerBase", values: Mapping[str, Any]) -> "PreTrainedTokenizerBase":
-    """Return the tokenizer with variables of its chat template set for good, as `chat_template_kwargs` would set them.
-
-    In the template itself: so they are in its fingerprint, and whoever renders a prompt renders the same. Raises
-    InputError for a variable that the template does not have.
-    """
-    if not values:
-        return tokenizer
-    template = tokenizer.chat_template
-    if not template:
-        raise InputError(f"{tokenizer.name_or_path}: no chat template, so nothing to set: {', '.join(values)}.")
-    words = set(re.findall(r"\w+", str(template)))
-    for name in values:
-        if name not in words or not name.isidentifier():
-            raise InputError(
-                f"--chat-template-kwargs: {tokenizer.name_or_path}: its chat template has no '{name}'."
-                f"{nearest(name, words, show_known=False)}"
-            )
-    # what is printed, though nothing, keeps the template's own first line break
-    head = "".join(f"{{% set {name} = {_literal(value)} %}}" for name, value in sorted(values.items())) + "{{ '' }}"
-    if isinstance(template, dict):
-        tokenizer.chat_template = {name: head + text for name, text in template.items()}
-    else:
-        tokenizer.chat_template = head + template
-    return tokenizer
-
-
-def _literal(value: Any) -> str:
-    """Return a value of JSON as Jinja writes it."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_literal, value)) + "]"
-    return json.dumps(value)
-
-
-def thinking_switch(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Return the variable by which a chat template opens or closes thoughts: that which changes what it renders.
-
-    Raises InputError where it has none.
-    """
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}, {"role": "user", "content": "?"}]
-    for name in ("enable_thinking", "thinking"):
-        if tokenizer.chat_template and name in str(tokenizer.chat_template):
-            options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True}
-            on, off = (tokenizer.apply_chat_template(turns, **options | {name: value}) for value in (True, False))
-            if on != off:
-                return name
-    raise InputError(
-        f"--thinking: the chat template of {tokenizer.name_or_path} has no switch for thoughts (enable_thinking, "
-        "thinking). Right: a model that has one, or --chat-template-kwargs with its own variable."
-    )
-
-
 def context_length(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> int:
     """Return the model's context in tokens: what its configuration says, else the tokenizer, else 2048 (as lm-eval)."""
     config = model.config.get_text_config()
@@ -423,6 +401,27 @@ def default_device() -> str:
 
 
 def training_of(folder: Path) -> Any:
-    """Return the checkpoint's steel.json: step, mixture, base model, exposures, kernels."""
+    """Return the checkpoint's steel.json: step, mixture, base model, exposures, kernels; else what its trainer says.
+
+    `base.history` holds what the base says of its own training, where that lies on this disk too.
+    """
     file = folder / "steel.json"
-    return orjson.loads(file.read_bytes()) if file.is_file() else None
+    if file.is_file():
+        return read_steel_json(file)
+    told = trained_as(folder)
+    base = Path(str(((told or {}).get("base") or {}).get("name") or ""))
+    if told and base.parts and (base / "steel.json").is_file():
+        earlier = read_steel_json(base / "steel.json")
+        told["base"]["history"] = [*((earlier.get("base") or {}).get("history") or []), earlier]
+    return told
+
+
+def read_steel_json(file: Path) -> dict[str, Any]:
+    """Return what a checkpoint of steel says of itself. Raises InputError for a damaged file."""
+    try:
+        said = orjson.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read: {first_line(error)}. Right: copy the checkpoint again.") from None
+    if not isinstance(said, dict):
+        raise InputError(f"{file}: is no table. Right: copy the checkpoint again.")
+    return said

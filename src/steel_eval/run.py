@@ -12,7 +12,7 @@ from steel_data.errors import InputError
 from steel_data.row.display import one_line
 from steel_eval.ask.tasks import Foreign, Task, is_local, limited, load_task
 from steel_eval.contamination.label import MARK, mark_of_scores
-from steel_eval.models import Checkpoint, find_checkpoints
+from steel_eval.models import Checkpoint, find_checkpoints, with_base
 from steel_eval.score.sweep import Settings, run_sweep
 
 _COLUMNS = ("task", "preset", "accuracy", "± stderr", "macro", "n", "invalid", "on valid", "if guessed", "p(gold)",
@@ -72,6 +72,8 @@ def score_command(place: str, settings: Settings, foreign: Foreign, watch: float
         from steel_eval.harness import score_foreign
 
         checkpoints, is_run = find_checkpoints(place, settings.opening.revision)
+        if settings.with_base:
+            checkpoints, is_run = with_base(checkpoints), True
         for checkpoint in checkpoints:
             folder = settings.out / checkpoint.name if is_run or watch is not None else settings.out
             print_foreign(checkpoint, score_foreign(checkpoint, foreign, settings, folder))
@@ -84,6 +86,9 @@ def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:
 
     checkpoints, _ = find_checkpoints(place, settings.opening.revision)
     settings = replace(settings, opening=replace(settings.opening, revision=None))  # each is a folder now
+    # weights in a run's root are scored by the caller: their folder is the whole run's
+    checkpoints = [c for c in checkpoints if not any(c.folder in other.folder.parents for other in checkpoints)]
+    settings = replace(settings, with_base=False)
     with ProcessPoolExecutor(len(devices), mp_context=get_context("spawn")) as pool:
         jobs = [
             pool.submit(
@@ -106,6 +111,9 @@ def _score_share(folders: Sequence[str], settings: Settings) -> None:
 
 def _report_missing(tasks: Sequence[Task]) -> None:
     for task in tasks:
+        if task.part is not None:
+            here, published = task.part
+            typer.echo(f"{task.name}: {here:,} of the {published:,} published questions are in the data", err=True)
         if task.missing:
             shown = ", ".join(task.missing[:5]) + (" …" if len(task.missing) > 5 else "")
             typer.echo(
@@ -133,7 +141,7 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
                 labels[task] = mark.short()
             table.add_row(
                 one_line(task) + _part(row), preset, _percent(row["accuracy"]) + sign, _percent(row["stderr"]),
-                _percent(row["macro"]) + sign, f"{row['n']:,}", f"{row['invalid']:,}",
+                _percent(row["macro"]) + sign, f"{row['n']:,}", f"{row['invalid'] or 0:,}",
                 _percent(row["accuracy_on_valid"]) + sign, _percent(row["expected_if_guessed"]) + sign,
                 _number(row["gold_probability"]) + sign, _number(row["gold_bits_per_byte"]) + sign,
             )  # fmt: skip

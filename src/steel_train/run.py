@@ -33,6 +33,10 @@ def run(
     recipe = load(recipe_path)
     settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
     check_run(settings, recipe.path)
+    if settings.kernels == "triton":
+        from steel_train.kernels.backend import require_triton
+
+        require_triton(f"{recipe.path} [train]")  # before a row is read
     folder = out or Path("runs") / recipe.name
     seeds: list[int | None] = list(settings.seeds) if settings.seeds else [None]
     if only_seed is not None:

@@ -203,7 +203,9 @@ class Settings(_Table):
     simpo: Simpo = Field(default_factory=Simpo, description="Settings of SimPO.")
     eval: Eval | None = Field(default=None, description="Rows held out, to look at while it trains; absent: none.")
     kernels: Literal["auto", "triton", "torch"] = Field(
-        default="auto", description="Fused kernels: Triton where a GPU is, plain torch, or Triton or an error."
+        default="auto",
+        description="Fused kernels: `triton` (an error without a GPU) or `torch`; auto is torch on a CPU, and on a GPU "
+        "what was measured faster there (docs/kernels.md).",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations in the backward pass: less memory, about a fifth slower."

@@ -7,6 +7,7 @@ from docs.write_recipes_page import EXAMPLES, docstring_options, options, page, 
 
 from steel_data.errors import InputError
 from steel_data.recipe.load import Mix, RecipeTables, Source, load
+from steel_data.recipe.selection import Select
 from steel_data.recipe.steps import BUILDERS, FILTERS
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def test_committed_page_is_the_generated_one():
     assert committed == page(), "renew it: python docs/write_recipes_page.py > docs/recipes.md"
 
 
-@pytest.mark.parametrize(("table", "model"), [("", RecipeTables), ("source", Source), ("mix", Mix)])
+@pytest.mark.parametrize(("table", "model"), [("", RecipeTables), ("source", Source), ("select", Select), ("mix", Mix)])
 def test_every_key_of_a_table_is_described(table, model):
     assert set(EXAMPLES[table]) == set(model.model_fields)
     for key, field in model.model_fields.items():
@@ -52,7 +53,7 @@ def test_every_option_of_a_step_is_described(name):
 
 
 def sources():
-    yield from ((table, key) for table in ("", "source", "mix") for key in EXAMPLES[table])
+    yield from ((table, key) for table in ("", "source", "select", "mix") for key in EXAMPLES[table])
     yield from ((step, key) for step in STEPS for key in EXAMPLES[step])
 
 
@@ -63,7 +64,13 @@ def recipe_with(table, key):
     if table == "":
         return line + "\n" if key == "source" else f"{line}\n{file}"
     if table == "mix":
-        return f"{file}[mix]\n{line}\n"
+        return f'{file}[source.b]\npath = "b"\n[mix]\n{line}\n'
+    if table == "select":
+        by = {"target": "dsir", "model": "ifd"}.get(key, "random")
+        given = {"by": f'"{by}"', "rows": "10", key: EXAMPLES[table][key]}
+        if key == "tokens":
+            given.pop("rows")
+        return f"[source.a]\n{path}\nselect = {{ {', '.join(f'{k} = {v}' for k, v in given.items())} }}\n"
     if table == "source":
         return "[source.a]\n" + (f"{line}\n" if key == "path" else f"{path}\n{line}\n")
     given = {**NEEDED.get(table, {}), key: EXAMPLES[table][key]}

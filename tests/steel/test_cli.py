@@ -7,10 +7,7 @@ import pytest
 from tests.steel_data.toys import chat_rows, write_jsonl
 from typer.testing import CliRunner
 
-from steel.cli import RENAMED, _name, app
-from steel_data.cli import app as data
-from steel_eval.cli import app as eval_
-from steel_train.cli import app as train
+from steel.cli import PACKAGES, RENAMED, _name, app
 
 
 def run(*arguments: object) -> str:
@@ -22,10 +19,10 @@ def run(*arguments: object) -> str:
 def test_every_command_of_the_packages_is_there_once_and_is_the_same_function() -> None:
     here = {_name(c): c.callback for c in app.registered_commands}
     assert len(here) == len(app.registered_commands)  # no name twice
-    for package in (data, train, eval_):
-        for command in package.registered_commands:
+    for package, commands in PACKAGES.items():
+        for command in commands.registered_commands:
             own = _name(command)
-            assert here[RENAMED.get(own, own) if package is train else own] is command.callback
+            assert here[RENAMED.get((package, own), own)] is command.callback
 
 
 def test_version_is_one_line() -> None:
@@ -44,3 +41,15 @@ def test_set_lays_a_value_over_the_recipe(tmp_path: Path, monkeypatch: pytest.Mo
 def test_recipes_are_listed_by_the_name_that_build_takes() -> None:
     assert "@exp3" in json.loads(run("recipes", "--json"))
     assert "@exp3" in run("recipes")
+
+
+def test_tables_are_printed_as_json_with_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "chat.jsonl", chat_rows(6))
+    (tmp_path / "r.toml").write_text('[source.chat]\npath = "chat.jsonl"\n')
+    # progress is told on stderr: only JSON is in the pipe
+    planned = json.loads(CliRunner().invoke(app, ["plan", "r.toml", "--json", "--workers", "1"]).stdout)
+    built = json.loads(CliRunner().invoke(app, ["build", "r.toml", "--json", "--workers", "1"]).stdout)
+    assert planned["rows"] == built["rows"] == built["sources"]["chat"]["written"] == 6
+    (power,) = json.loads(run("power", "--sets", "100", "--json"))
+    assert power["n"] == 100 and 0 < power["power"] < 1

@@ -115,9 +115,18 @@ BAD = {
         SOURCE + 'filters = [{ use = "steps:none" }]\n',
         "a.jsonl row 0: filter 'steps:none' returned None. Right: the record, or a reason (a string).",
     ),
-    "step returns no messages": (SOURCE + 'filters = [{ use = "steps:number" }]\n', "made a record without messages"),
-    "step returns a strange role": (SOURCE + 'filters = [{ use = "steps:strange" }]\n', "a message of role 'wizard'"),
-    "step returns a surrogate": (SOURCE + 'filters = [{ use = "steps:surrogate" }]\n', "a lone surrogate"),
+    "step returns no messages": (
+        SOURCE + 'filters = [{ use = "steps:number" }]\n',
+        "loses 12 of 12 rows to steps:number:record",
+    ),
+    "step returns a strange role": (
+        SOURCE + 'filters = [{ use = "steps:strange" }]\n',
+        "loses 12 of 12 rows to steps:strange:",
+    ),
+    "step returns a surrogate": (
+        SOURCE + 'filters = [{ use = "steps:surrogate" }]\n',
+        "loses 12 of 12 rows to steps:surrogate:",
+    ),
     "builder returns nothing": (SOURCE + 'build = { use = "steps:builds_nothing" }\n', "returned []. Right: a list of"),
     "expression of no boolean": (SOURCE + 'filters = [{ use = "steps:no_boolean" }]\n', "not true or false a row"),
     "expression of no column": (SOURCE + 'filters = [{ use = "steps:no_column" }]\n', "raised ColumnNotFoundError"),

@@ -18,14 +18,13 @@ from steel_eval.models import (
     context_length,
     find_checkpoints,
     load,
-    load_tokenizer,
     open_tokenizer,
     read_weights,
     swap,
-    tokenizer_fingerprint,
     training_of,
     weights_fingerprint,
 )
+from steel_eval.tokenizer import load_tokenizer, tokenizer_fingerprint
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.steel_train.toys import write_mixture
 
 MODEL = (
     'model = { type = "qwen2", hidden_size = 32, num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2, '
@@ -20,6 +19,9 @@ BASIC = {
 @pytest.fixture(scope="session")
 def shared_mixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a mixture of 40 chat rows and 40 identity rows (10 steps of 8); do not write into it."""
+    # here, so that the kernels' tests are collected on a machine without polars and orjson
+    from tests.steel_train.toys import write_mixture
+
     return write_mixture(tmp_path_factory.mktemp("mixture"))
 
 

@@ -123,3 +123,29 @@ def test_a_base_that_is_a_run_is_explained_and_a_checkpoint_brings_its_history(t
     assert [h["step"] for h in facts["base"]["history"]] == [5]
     # the slip of the post's third experiment: two arms that start from different weights
     assert f"warning: {first} starts from" in capsys.readouterr().out
+
+
+def test_neighbours_of_another_base_are_one_warning_a_base(tmp_path):
+    """Twenty-six runs side by side were fifty-two lines: each neighbour, and each twice."""
+    from steel_train.loop.session import other_bases
+    from steel_train.models.load import Base
+
+    for i in range(5):
+        (tmp_path / f"runs/r{i}").mkdir(parents=True)
+        about = {"name": "b" if i < 3 else "c", "fingerprint": "f" * 8 if i < 3 else "e" * 8, "architecture": "a"}
+        (tmp_path / f"runs/r{i}/run.json").write_text(json.dumps({"base": about}))
+    found = other_bases(tmp_path / "runs/mine", Base("mine", "d" * 32, "a"))
+    assert len(found) == 2
+    assert found[0].startswith(f"{tmp_path}/runs/r0 and 2 more start from b (ffffffff), this run from mine (dddddddd)")
+    (about_c,) = other_bases(tmp_path / "runs/r0", Base("b", "f" * 8, "a"))
+    assert "runs/r3 and 1 more start from c" in about_c
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here it would run")
+def test_triton_without_a_gpu_is_refused_before_a_row_is_read(tmp_path, shared_mixture):
+    from steel_train.run import run
+
+    recipe = write_recipe(tmp_path, shared_mixture, kernels='"triton"')
+    with pytest.raises(InputError, match=r'r\.toml \[train\]: kernels = "triton", but .*\. Right: kernels = "auto"'):
+        run(recipe, tmp_path / "no such mixture", tmp_path / "runs/r", None)
+    assert not (tmp_path / "runs").exists()

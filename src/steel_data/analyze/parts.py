@@ -29,6 +29,7 @@ _ANSWERS = (
     "output", "response", "answer", "completion", "target", "solution", "assistant", "reply", "a", "回答", "答案", "答",
     "输出",
 )  # fmt: skip
+_PAIRED = {"chosen", "rejected", "responses"}  # what only layouts of preferences have
 _ALIKE = 0.8  # of two names of columns
 _HAN = regex.compile(r"\p{Han}")
 _LATIN = regex.compile(r"[A-Za-z]{2,}")
@@ -199,7 +200,9 @@ def _proposed(seen: Look) -> dict[str, Any] | None:
 
 def nearest_layout(columns: Columns) -> Nearest | None:
     """Return the published layout of which most columns are there, by name or nearly; None where none is."""
-    wanted = {name: layout.needs for name, layout in chat.layouts().items()}
+    # on equal terms a conversation is meant rather than a pair
+    known = sorted(chat.layouts().items(), key=lambda entry: bool(_PAIRED & entry[1].columns.keys()))
+    wanted = {name: layout.needs for name, layout in known}
     for layout in exams.layouts():
         if layout.options == layout.question:
             continue  # told by the text of the question

@@ -1,13 +1,19 @@
 """The items of benchmarks as token n-grams, and the way back from an n-gram to items; the index on disk.
 
-An item has *parts*: its question (part 0) and its options. A part is its token 3-grams, of words the pairs; one of
-fewer tokens is its whole run, hashed as a 1- or 2-gram; one of signs only (→, ∅) has none. Option labels (`A.`) are no
-tokens, and no n-gram goes over one: what lies between two labels is a *piece*.
+An item has *parts*: its passage (mostly empty), what it asks, and its options. A part is its token 3-grams, of words
+the pairs; one of fewer tokens is its whole run, hashed as a 1- or 2-gram; one of signs only (→, ∅) has none. Option
+labels (`A.`) are no tokens, and no n-gram goes over one: what lies between two labels is a *piece*.
 
 N-grams of the question lead to the item, where few items have them; those of the options, where the question has none
 of its own, or is short, so that an edit leaves it none.
 
-Legend of array suffixes: _I one entry an item, _P one a part, _G one an n-gram of a part, _K one a distinct n-gram,
+Items that ask about one passage are a *family*. Its passage is looked for once, by a sample of its n-grams; where it
+is, what an item asks leads to the item, or what it offers. An item that asks what many ask (*the main idea of the
+passage is*) is *vague*: its passage leads to it. So a row with a passage is compared with the items it may hold, not
+with all.
+
+Legend of array suffixes: _I one entry an item, _P one a part, _F one a family, _G one an n-gram of a part, _K one a
+distinct n-gram, _L one a lead (2 i: the question of item i, 2 i + 1: its options, behind these the families' passages),
 _T one a token, _U one a unit (a turn of a row).
 
 An index is kept in the cache, so that it is built once for all workers and all builds on the same benchmarks.
@@ -15,14 +21,16 @@ An index is kept in the cache, so that it is built once for all workers and all 
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from steel_data.benchmarks.items import Item, benchmark_files, benchmark_name, read_items
+from steel_data.benchmarks.items import Item, benchmark_files, benchmark_name, published_part, read_items
 from steel_data.files import kept
+from steel_data.row.alignment import alike
 from steel_data.row.text import BORDER, HANGUL, I64, LETTER, SPACE, U64, TextBatch, distinct, grams
 
 Bool = npt.NDArray[np.bool_]
@@ -32,6 +40,9 @@ GRAM = 3
 SHORT = 8  # tokens; a question below this is looked for by its options too
 COMMON = 48  # an n-gram in more items than this makes no candidates
 TURN = "\x1e"  # between the turns of a row (the text view has a line break there); a blank to the normaliser
+PASSAGE = 200  # characters
+_OWN = 3  # n-grams of what an item asks, below which it is vague; of a passage, below which it is none
+_SAMPLE = 24  # n-grams of a passage, about
 _BITS = 22
 _AFTER_LABEL = np.array([ord(c) for c in ".、:)"], np.uint32)  # as the normaliser writes them
 
@@ -44,12 +55,16 @@ class Index:
     questions: list[str]
     options: list[tuple[str, ...]]
     length_I: I64  # tokens of the question
+    passage_I: I64  # characters of the question's passage, 0 where it has none
     shared_I: Bool  # the question has no n-gram of its own: too many items ask so (下列说法正确的是)
+    family_I: I64  # -1 for most
+    start_F: I64
+    vague_F: I64  # vague items of family f: vague_F[start_F[f] : start_F[f + 1]]
     key_K: U64  # the n-grams that lead to items, sorted
     weight_K: F64  # their rarity
     start_K: I64
-    holder_K: I64  # items of key k: holder_K[start_K[k] : start_K[k + 1]]
-    rare_I: F64  # summed weight of the keys that lead to the item
+    holder_K: I64  # leads of key k: holder_K[start_K[k] : start_K[k + 1]]
+    rare_L: F64  # summed weight of the keys of the lead
     key_sizes: tuple[int, ...]  # which n the keys have
     bitmaps: Bool  # (GRAM, 2 ** 22): of which n-grams the last bits are a key's
 
@@ -94,6 +109,7 @@ def build_index(benchmarks: tuple[str, ...], data_root: Path) -> Index:
     items: list[Item] = []
     for benchmark in benchmarks:
         some = read_items(_scored(benchmark, data_root))
+        published_part(benchmark, some)
         name = benchmark_name(benchmark)
         names += [f"{name}/{item.item}" for item in some]
         items += some
@@ -102,19 +118,40 @@ def build_index(benchmarks: tuple[str, ...], data_root: Path) -> Index:
 
 def index_of(names: list[str], items: list[Item]) -> Index:
     """Index items under the given names."""
-    texts = [text for item in items for text in (item.question, *item.options)]
-    part_I = np.cumsum([0, *(1 + len(item.options) for item in items)], dtype=np.int64)
+    passage_I, family_I = passages([item.question for item in items])
+    texts = [
+        text
+        for item, at in zip(items, passage_I.tolist(), strict=True)
+        for text in (item.question[:at], item.question[at:], *item.options)
+    ]
+    part_I = np.cumsum([0, *(2 + len(item.options) for item in items)], dtype=np.int64)
     item_P = np.repeat(np.arange(len(items)), np.diff(part_I))
     length_P, size_G, hash_G, part_G = _parts(texts)
     key, inverse_G = np.unique(hash_G, return_inverse=True)
-    item_G, many = item_P[part_G], max(len(items), 1)
-    held_by = np.bincount(distinct(inverse_G * many + item_G) // many, minlength=len(key))
+    item_G, families = item_P[part_G], int(family_I.max(initial=-1)) + 1
+    many = max(2 * len(items) + families, 1)
+    passage_G, asks_G = part_G == part_I[item_G], part_G == part_I[item_G] + 1
+    option_G, together_G = ~passage_G & ~asks_G, family_I[item_G] >= 0
+    source_G = np.where(passage_G & together_G, len(items) + family_I[item_G], item_G)
+    held_by = np.bincount(distinct(inverse_G * many + source_G) // many, minlength=len(key))
     rare_G = held_by[inverse_G] <= COMMON
-    question_G = part_G == part_I[item_G]
-    length_I = length_P[part_I[:-1]]
-    shared_I = np.bincount(item_G, weights=question_G & rare_G, minlength=len(items)) == 0
-    leads_G = rare_G & (question_G | shared_I[item_G] | ((length_I < SHORT)[item_G] & (size_G == GRAM)))
-    lead = distinct(inverse_G[leads_G] * many + item_G[leads_G])
+    step_G = np.maximum(length_P[part_G] // _SAMPLE, 1).astype(np.uint64)
+    sample_G = passage_G & together_G & rare_G & (hash_G % step_G == 0)
+    sampled_I = np.bincount(item_G[sample_G], minlength=len(items))
+    family_I = np.where(sampled_I >= _OWN, family_I, -1)
+    together_G = family_I[item_G] >= 0
+    length_I = length_P[part_I[:-1]] + length_P[part_I[:-1] + 1]
+    told_I = (family_I >= 0) & (np.bincount(item_G, weights=asks_G & rare_G, minlength=len(items)) >= _OWN)
+    shared_I = np.bincount(item_G, weights=~option_G & rare_G, minlength=len(items)) == 0
+    offers_G = shared_I[item_G] | ((told_I | (length_I < SHORT))[item_G] & (size_G == GRAM))
+    leads_G = rare_G & (~option_G | offers_G) & (~together_G | told_I[item_G])
+    lead_G = 2 * item_G + (option_G & told_I[item_G])
+    of_G = passage_G & together_G
+    leads_G = np.where(of_G, sample_G, leads_G)
+    lead_G = np.where(of_G, 2 * len(items) + family_I[item_G], lead_G)
+    lead = distinct(inverse_G[leads_G] * many + lead_G[leads_G])
+    vague = np.flatnonzero((family_I >= 0) & ~told_I)
+    vague = vague[np.argsort(family_I[vague], kind="stable")]
     place, holder = lead // many, lead % many
     used = distinct(place)
     weight = np.log((len(items) + 1) / np.maximum(held_by, 1)) + 1e-3
@@ -125,15 +162,43 @@ def index_of(names: list[str], items: list[Item]) -> Index:
         questions=[item.question for item in items],
         options=[item.options for item in items],
         length_I=length_I,
+        passage_I=passage_I,
+        family_I=family_I,
+        start_F=np.searchsorted(family_I[vague], np.arange(families + 1)),
+        vague_F=vague,
         shared_I=shared_I,
         key_K=key[used],
         weight_K=weight[used],
         start_K=np.searchsorted(place, np.append(used, len(key))),
         holder_K=holder,
-        rare_I=np.bincount(holder, weights=weight[place], minlength=len(items)).astype(np.float64),
+        rare_L=np.bincount(holder, weights=weight[place], minlength=2 * len(items) + families).astype(np.float64),
         key_sizes=tuple(np.unique(size_G[leads_G]).tolist()),
         bitmaps=bitmaps,
     )
+
+
+def passages(questions: list[str]) -> tuple[I64, I64]:
+    """Return how many characters of each question are a passage, which stands before what is asked, and its family.
+
+    It is what several questions begin with, if that is half of each, or else all lines but the last; PASSAGE characters
+    or more. A question with a passage of its own has no family (-1).
+    """
+    at_I, family_I = np.zeros(len(questions), np.int64), np.full(len(questions), -1)
+    long = sorted((question, i) for i, question in enumerate(questions) if len(question) > PASSAGE)
+    alike_so_far: list[int] = []
+    for (one, i), (two, _) in pairwise([*long, ("", -1)]):
+        alike_so_far.append(i)
+        if 2 * alike(one, two) >= max(len(one), PASSAGE):
+            continue
+        common = alike(questions[alike_so_far[0]], one)
+        together = PASSAGE <= common < min(len(questions[k]) for k in alike_so_far)
+        family = int(family_I.max()) + 1
+        for k in alike_so_far:
+            at = common if together else questions[k].rstrip().rfind("\n") + 1
+            if at >= PASSAGE:
+                at_I[k], family_I[k] = at, family if together else -1
+        alike_so_far = []
+    return at_I, family_I
 
 
 def _parts(texts: list[str]) -> tuple[I64, I64, U64, I64]:

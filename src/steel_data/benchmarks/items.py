@@ -30,6 +30,13 @@ from steel_data.row.columns import unread
 LETTERS = "ABCDEFGHIJ"
 SPLITS = ("dev", "val", "test", "train")
 MEMBER_LIMIT = 2**30  # bytes that one file in a zip may unfold to
+# Questions of the published sets, by split: C-Eval's paper and hub card (13,948 in all), CMMLU's and MMLU's papers and
+# files (67 and 57 subjects, five examples each).
+PUBLISHED = {
+    "ceval": {"dev": 260, "val": 1_346, "test": 12_342},
+    "cmmlu": {"dev": 335, "test": 11_582},
+    "mmlu": {"dev": 285, "val": 1_531, "test": 14_042},
+}
 _MMLU = ["question", "A", "B", "C", "D", "answer"]  # the columns of hendrycks' files, which have no header
 _SHARD = re.compile(r"(dev|val|test|train)-\d+(-of-\d+)?")  # `test-00000-of-00001` of the hubs
 
@@ -130,8 +137,29 @@ def subject_of(file: PurePath) -> str:
 
 
 def read_benchmark(name: str, data_root: Path, split: str | None = None) -> list[Item]:
-    """Read a benchmark's items in file order. Raises InputError as `benchmark_files` and `read_items` do."""
-    return read_items(benchmark_files(name, data_root, split))
+    """Read a benchmark's items in file order.
+
+    Raises InputError as `benchmark_files`, `read_items` and `published_part` do.
+    """
+    items = read_items(benchmark_files(name, data_root, split))
+    published_part(name, items)
+    return items
+
+
+def published_part(name: str, items: Iterable[Item]) -> dict[str, tuple[int, int]]:
+    """Return split -> (questions here, questions published) where they differ, of a benchmark whose size is known.
+
+    Raises InputError where there are more than were published: another edition, or questions counted twice.
+    """
+    sizes = PUBLISHED.get(benchmark_name(name), {})
+    found = Counter(item.split for item in items)
+    for split, here in found.items():
+        if split in sizes and here > sizes[split]:
+            raise InputError(
+                f"{benchmark_name(name)}: {here:,} questions of split {split}, and {sizes[split]:,} were published. "
+                "Right: the published files alone, each once; another set under another name."
+            )
+    return {split: (n, sizes[split]) for split, n in found.items() if n != sizes.get(split, n)}
 
 
 def read_items(files: Iterable[tuple[str, Path]]) -> list[Item]:

@@ -169,7 +169,20 @@ def mapped(row: dict[str, Any], columns: dict[str, str | list[str]]) -> Fields |
     where = columns["options"]
     if isinstance(where, str):
         return _listed(fields, row[where], counts=False)
-    return fields._replace(options=[(LABELS[i], row[name]) for i, name in enumerate(where)])
+    options = [(LABELS[i], row[name]) for i, name in enumerate(where)]
+    return fields._replace(options=options, renamed=_numbered(where, [text for _, text in options]))
+
+
+def _numbered(columns: list[str], texts: list[Any]) -> dict[str, str] | None:
+    """Return which letter a number as key stands for where columns of options end in numbers (`choice0`, `option1`).
+
+    None where one does not, or where an option is a number itself: it may be the option's text that is meant.
+    """
+    ends = [re.search(r"\d+$", name) for name in columns]
+    numbers = [str(int(end[0])) for end in ends if end]
+    if len(set(numbers)) < len(columns) or any(str(text).strip().isdecimal() for text in texts):
+        return None
+    return dict(zip(numbers, LABELS, strict=False))
 
 
 def columns_read(names: tuple[str, ...], columns: dict[str, str | list[str]] | None = None) -> set[str]:

@@ -45,6 +45,7 @@ def facts(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "quality": _quality(manifest),
         "quality_sampled": _sampled(manifest),
         "notes": {name: a["notes"] for name, a in accounts.items() if a.get("notes")},
+        "selections": {name: selected(one) for name, one in manifest.get("selections", {}).items()},
         "by_source": _by_source(manifest, counts),
         "by_kind": _by_kind(manifest, counts),
         "by_language": _by_language(manifest, counts),
@@ -94,6 +95,20 @@ def waterfall(account: dict[str, Any]) -> Table:
             left, width = (round(100 * part / peak, 2) for part in (start, rows))
             bars.append({"label": label, "form": form, "rows": rows, "left": left, "width": width})
     return bars
+
+
+def selected(selection: dict[str, Any]) -> str:
+    """Return in a sentence how many rows of a source were selected, by what."""
+    by = f"{selection['by']} by {selection['model']}" if selection["model"] else selection["by"]
+    within = f", in equal parts within {selection['within']}" if selection["within"] else ""
+    target = f", for the target {', '.join(selection['target'])}" if selection["target"] else ""
+    ends = [f"{r:.4g}" for r in selection["rating"] if r is not None]
+    rated = f" Rated {ends[0]} to {ends[1]}" if len(ends) > 1 else ""
+    rated += f"; the first that is out: {ends[2]}" if len(ends) > 2 else ""
+    return (
+        f"{selection['rows']:,} of {selection['of']:,} rows ({selection['tokens']:,} of {selection['of_tokens']:,} "
+        f"tokens) were selected by {by}{target}{within}.{rated + '.' if rated else ''}"
+    )
 
 
 def _sum(accounts: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ stays in the cache for `build`. Nothing is written but the cache.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def forecast(
     languages = {k: v / max(tokens, 1) for k, v in sorted(shares.items(), key=lambda kv: -kv[1])}
     sign = "" if exact else "≤ "
     if not exact and recipe.mix != Mix():
-        rows, tokens, languages = _with_targets(recipe, rows, tokens, languages)
+        rows, tokens, languages = _with_targets(recipe, rows, _in_shares(recipe.mix, sources), languages)
         sign = "≈ "
     steps, text = optimiser_steps(recipe.train, rows, tokens)
     return Forecast(
@@ -148,10 +149,21 @@ def _from_sample(prepared: Prepared, inputs: SourceInputs, repeat: int, seen: pl
     rows = bound
     if table.take is not None:
         rows = min(rows, table.take)
+    rows = max(0, rows - table.hold_out)
     tokens = round(rows * mean * (1 if made_whole or table.take is not None else rate))
     if table.take_tokens is not None:
         tokens = min(tokens, table.take_tokens)
+    if table.select is not None:
+        rows, tokens = min(rows, table.select.rows or rows), min(tokens, table.select.tokens or tokens)
+        tokens = min(tokens, round(rows * mean))
     return SourceForecast(name, inputs.rows, rows * repeat, tokens * repeat, shares, repeat, False)
+
+
+def _in_shares(mix: Mix, sources: Sequence[SourceForecast]) -> int:
+    """Return the tokens of the largest mixture in the shares of `[mix] sources`; all where there are none."""
+    if mix.sources is None:
+        return sum(s.tokens for s in sources)
+    return int(min((s.tokens / mix.sources[s.name] for s in sources if mix.sources.get(s.name)), default=0))
 
 
 def _with_targets(

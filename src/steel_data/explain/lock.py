@@ -54,14 +54,16 @@ def differences(manifest: dict[str, Any], head: dict[str, Any], prepared: Prepar
     """Return what a mixture was made of and what is there now differ in: one line each, inputs first."""
     lines = _input_lines(manifest, head, prepared)
     lines += [
-        f"recipe, {change.line()}" for change in recipe_changes(manifest["recipe"], head["recipe"], ("train", "eval"))
+        f"recipe, {change.line()}"
+        for change in recipe_changes(manifest["recipe"], head["recipe"], ("train", "eval", "search", "trial"))
     ]
     for key, what, digits in (
         ("revisions", "source {}: hub revision", 16),
         ("custom", "module of '{}'", 16),
+        ("ratings", "source {}: ratings", None),
         ("versions", "version of {}", None),
     ):
-        for change in sorted(changes(manifest.get(key, {}), head[key]), key=lambda change: change.path):
+        for change in sorted(changes(manifest.get(key, {}), head.get(key, {})), key=lambda change: change.path):
             one, two = (str(value or "none")[:digits] for value in (change.old, change.new))
             lines.append(f"{what.format(change.key)} {one} -> {two}")
     if manifest["tokenizer"] != head["tokenizer"]:
@@ -105,6 +107,12 @@ def _users(name: str, prepared: Prepared, recipe: dict[str, Any]) -> str:
                 fnmatch(name, p) or name.startswith(f"{p}/") or fnmatch(name, p.rpartition("/")[2]) for p in patterns
             ):
                 sources.append(source)
+    if not sources:
+        sources += [
+            source
+            for source, choice in prepared.choices.items()
+            if any(f.name == Path(name).name for f in choice.files)
+        ]
     if sources:
         return f"source {', '.join(sources)}" if len(sources) == 1 else f"sources {', '.join(sources)}"
     return "a benchmark of decontaminate"

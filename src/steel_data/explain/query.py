@@ -133,6 +133,7 @@ def steps(recipe: Row, row: Row) -> tuple[str, ...]:
     if row.get("reason") is not None:
         return tuple(ordered[: ordered.index(row["step"])]) if row["step"] in ordered else ()
     sampling = [f"{key} = {table[key]:,}" for key in ("take", "take_tokens") if key in table]
+    sampling += [f"select by {table['select']['by']}"] if "select" in table else []
     return tuple(ordered + sampling + (["[mix]"] if recipe.get("mix") else []))
 
 

@@ -21,7 +21,7 @@ from steel_data.mixture.rows import squeezed
 from steel_data.passes.map import MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import manifest_head, prepare
-from steel_data.passes.select import keyed_hashes, take_rows
+from steel_data.passes.select import Selection, keyed_hashes, take_rows, without_held
 from steel_data.recipe.load import Recipe, load, to_toml
 from steel_data.recipe.places import places
 from steel_data.row.table import read_records, texts_of
@@ -137,9 +137,31 @@ def cut(recipe: Recipe, sources: tuple[MappedSource, ...], plan: Plan, row: int)
             return (
                 f"{what} of source {source.name} takes the first {len(taken):,} of {len(mine):,}; it is number {rank:,}"
             )
-        records.append(np.repeat(taken, source.repeat))
-        copies.append(np.tile(np.arange(source.repeat), len(taken)))
+        left = without_held(recipe, source, taken, frame["id"])
+        if source_of[row] == s and row not in left:
+            return f"hold_out = {source.hold_out:,} of source {source.name} keeps it out of the mixture"
+        if source.name in plan.selections:
+            left = plan.selections[source.name].taken
+            if source_of[row] == s and row not in left:
+                return not_selected(source, plan.selections[source.name], row)
+        records.append(np.repeat(left, source.repeat))
+        copies.append(np.tile(np.arange(source.repeat), len(left)))
     return _cut_by_mix(recipe, plan, row, np.concatenate(records), np.concatenate(copies))
+
+
+def not_selected(source: MappedSource, selection: Selection, row: int) -> str:
+    """Say which `select` left a row out: what it was rated, and its place in the order of choice."""
+    assert source.choice is not None
+    how, chosen = source.choice.select, selection.chosen
+    candidate = int(np.searchsorted(selection.rows_R, row))
+    by = how.by if source.choice.store is None else f"{how.by} by {source.choice.store.model}"
+    within = f" within {how.within}" if how.within else ""
+    rating = chosen.rating_R[candidate]
+    rated = f"rated {rating:.6g}, " if np.isfinite(rating) else ""
+    return (
+        f"select by {by}{within} of source {source.name} chooses the first {chosen.count:,} of "
+        f"{len(selection.rows_R):,} ({how.asked}); it is {rated}number {chosen.place(candidate):,}"
+    )
 
 
 def _cut_by_mix(recipe: Recipe, plan: Plan, row: int, record: Any, copy: Any) -> str:
@@ -147,7 +169,10 @@ def _cut_by_mix(recipe: Recipe, plan: Plan, row: int, record: Any, copy: Any) ->
     language = frame["language"][row]
     if mix.languages is not None and not mix.languages.get(language):
         return f"[mix] languages gives no share to '{language}'"
-    what = "[mix] languages" if mix.languages is not None else "[mix]"
+    source = recipe.sources[frame["source"][row]].name
+    if mix.sources is not None and not mix.sources.get(source):
+        return f"[mix] sources gives no share to '{source}'"
+    what = "[mix] languages" if mix.languages is not None else "[mix] sources" if mix.sources is not None else "[mix]"
     for name in ("budget_rows", "budget_tokens"):
         if getattr(mix, name) is not None:
             what = f"[mix] {name} = {getattr(mix, name):,}"
@@ -157,6 +182,11 @@ def _cut_by_mix(recipe: Recipe, plan: Plan, row: int, record: Any, copy: Any) ->
     if mix.languages is not None:
         same = (frame["language"] == language).fill_null(False).to_numpy()
         record, copy, of = record[same[record]], copy[same[record]], f" in '{language}'"
+        free = free & same
+    if mix.sources is not None:
+        same = frame["source"].to_numpy() == frame["source"][row]
+        kept_U = same[record] & (copy == 0)  # all first copies come before any second one
+        record, copy, of = record[kept_U], copy[kept_U], f" of source '{source}'"
         free = free & same
     rank = _rank(keyed_hashes("mix", recipe.seed, frame["id"], record, copy), record, record == row)
     taken = int(written[free].sum())

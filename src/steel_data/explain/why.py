@@ -164,6 +164,8 @@ def _facts(found: Found) -> str:
     if row.get("chars") is not None:
         facts.append(f"{row['chars']:,} characters")
     facts.append(f"{row['origin_file']} row {row['origin_row']}")
+    if row.get("rating") is not None:
+        facts.append(f"rated {row['rating']:.6g}")
     if row.get("item"):
         facts.append(f"{row['benchmark']}/{row['item']}, dose {row['dose']}")
     return " · ".join(one_line(str(fact)) for fact in [*facts, row.get("id")] if fact)

@@ -16,11 +16,16 @@ The score is 1 less two for each edit a letter, of the question or of question a
 an edit spoils two pairs of letters. The default threshold, 0.7, is an edit in seven letters. The score is compared in
 the plan pass, so that another threshold recomputes nothing.
 
+A summary of a passage, or another question on it, is no copy of an item that asks about it: for ways 2 and 3 what the
+item asks must stand behind the passage, up to 80 letters away. A passage is what several items begin with, or all lines
+of a question but the last, from 200 characters.
+
 Turns are looked at where an index of n-grams leads: token 3-grams, but pairs of words, since one changed letter breaks
 three 3-grams of words. A question that many items share (下列说法正确的是) is looked for by its options, and never
 counts without them.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -30,11 +35,11 @@ import polars as pl
 
 from steel_data.benchmarks.index import TURN, Index, spans, unit_grams, unit_tokens, units
 from steel_data.errors import InputError
-from steel_data.row.alignment import BAR, beginning, edits, letters, nearest, position, remembered, stands, stretches
+from steel_data.row.alignment import BAR, beginning, edits, fewest, letters, nearest, remembered, stands, stretches
 from steel_data.row.text import I64, TextBatch, distinct
 
 FLOOR = 0.5  # the lowest threshold that the attribute can serve
-VERSION = "overlap-4"
+VERSION = "overlap-5"
 ALONE = 20  # tokens of a question that no text holds by chance
 WORD = 3  # tokens up to which a question is a term (鼓室) rather than a question
 _LEAD = 0.3  # of the weight of an item's n-grams, from which a turn is looked at
@@ -42,7 +47,10 @@ _CHANGED = 0.15  # edits a letter, up to which a question is looked for
 _OPTIONS = 0.75  # of an item's options
 _EDITED = 0.1  # edits a letter of all options together, where fewer are whole
 _ASKS = 8  # letters at the end of a question, where it asks
+_BETWEEN = 80  # letters between a passage and what is asked of it ("Answer the question.")
 _REACH = 3  # times the letters of the options, within which they follow their question
+
+Places = dict[str, list[tuple[int, int, int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +110,10 @@ def best_items(
     for unit, item in zip(unit_U.tolist(), item_U.tolist(), strict=True):
         row = int(row_U[unit])
         if unit != before:
+            seen: Places = {}
             before, turn = unit, texts[row].replace("\0", " ").split(TURN)[unit - int(first_R[row])]
             folded = letters(turn)
-        score = _score(turn, folded, index, item)
+        score = _score((turn, folded), index, item, seen)
         if score[0] >= FLOOR:
             held = best.setdefault(row, (score, []))
             if score > held[0]:
@@ -119,7 +128,7 @@ def _candidates(batch: TextBatch, index: Index) -> tuple[I64, I64, I64]:
     """Return (unit, item) pairs where the unit has enough of what leads to the item; and the row of each unit."""
     end_U, row_U = units(batch)
     tokens = unit_tokens(batch, end_U)
-    keys, many = max(len(index.key_K), 1), len(index.names)
+    keys, items, many = max(len(index.key_K), 1), len(index.names), max(len(index.rare_L), 1)
     pairs = [np.zeros(0, np.int64)]
     for n in index.key_sizes:
         hash_G, unit_G = unit_grams(tokens, n)
@@ -130,66 +139,137 @@ def _candidates(batch: TextBatch, index: Index) -> tuple[I64, I64, I64]:
     at, owner = spans(index.start_K[key], index.start_K[key + 1])
     both, inverse = np.unique(unit[owner] * many + index.holder_K[at], return_inverse=True)
     found = np.bincount(inverse, weights=index.weight_K[key[owner]], minlength=len(both))
-    unit, item = both // many, both % many
-    enough = found >= _LEAD * index.rare_I[item]
-    return unit[enough], item[enough], row_U
+    unit, lead = both // many, both % many
+    family = index.family_I[np.minimum(lead // 2, items - 1)]
+    enough = found >= np.where((lead < 2 * items) & (family < 0), _LEAD, _LEAD / 2) * index.rare_L[lead]
+    unit, lead, family = unit[enough], lead[enough], family[enough]
+    passage, alone = lead >= 2 * items, (lead < 2 * items) & (family < 0)
+    here = unit[passage] * many + lead[passage] - 2 * items  # the passages that are there
+    told = (lead < 2 * items) & (family >= 0) & np.isin(unit * many + family, here)
+    at, owner = spans(index.start_F[here % many], index.start_F[here % many + 1])
+    pair = np.concatenate(
+        [unit[alone | told] * items + lead[alone | told] // 2, (here // many)[owner] * items + index.vague_F[at]]
+    )
+    pair = distinct(pair)
+    return pair // items, pair % items, row_U
 
 
-def _score(turn: str, folded: str, index: Index, item: int) -> tuple[float, float]:
+def _score(text: tuple[str, str], index: Index, item: int, seen: Places) -> tuple[float, float]:
     """Return how surely a turn (as it is, and its letters) holds an item, and how much of the whole item it holds.
+
+    `seen` has where in the turn passages stand, and gets this item's.
 
     Both are 1 for a copy and less two for each edit a letter, since an edit spoils two pairs of letters; (0, 0) where
     the turn does not hold the item.
     """
+    turn, folded = text
     question = remembered(index.questions[item])
     options = [option for option in map(remembered, index.options[item]) if option]
     size, offered = len(question), sum(map(len, options))
     best, alone = (0.0, 0.0), 0.0
     others = False  # options that are not the item's
     tokens = int(index.length_I[item])
-    for changed, end in stretches(question, folded, max(1, int(_CHANGED * size))) if size else ():
-        start = beginning(question, folded, end) if changed else end - size
+    passage, most = int(index.passage_I[item]), max(1, int(_CHANGED * size))
+    if passage:
+        own = remembered(index.questions[item][passage:])
+        places = _behind_passage(remembered(index.questions[item][:passage]), own, folded, seen)
+    else:
+        places = [(changed, start, end, False) for changed, start, end in stretches(question, folded, most)]
+    for changed, start, end, asked in places:
+        if changed > most:
+            continue
         if changed and tokens < ALONE and _digits(folded[start:end]) != _digits(question):
             continue
         after = folded[end : end + _REACH * (offered + len(options))]
-        spoilt = [_spoilt(option, after) for option in options]
-        there = sum(1 for edited, option in zip(spoilt, options, strict=True) if 4 * edited <= len(option))
-        if options and (there >= _OPTIONS * len(options) or sum(spoilt) <= _EDITED * offered):
-            together = 1 - 2 * (changed + sum(spoilt)) / (size + offered)
+        spoilt = _spoilt_options(options, after) if options else None
+        if spoilt is not None:
+            together = 1 - 2 * (changed + spoilt) / (size + offered)
             best = max(best, (max(1 - 2 * changed / size, together), together))
-        elif options and (BAR in folded[:start] or after.count(BAR) > 1 or _lines_after(turn, end) == len(options)):
+        elif passage and not asked:
+            continue
+        elif options and (
+            BAR in folded[:start] or after.count(BAR) > 1 or (after and _lines_after(turn, end) == len(options))
+        ):
             others = True
-        elif nearest(question[-_ASKS:], folded[max(end - 2 * _ASKS, 0) : end + _ASKS])[0] <= _ASKS // 4:
+        elif passage or _ends_as(question, folded[max(end - 2 * _ASKS, 0) : end + _ASKS]):
             alone = max(alone, 1 - 2 * changed / size)
     if best[0] or index.shared_I[item] or others or not size:
         return best
-    whole = 4 * abs(len(folded) - size) <= size and _digits(folded) == _digits(question)
-    if whole and (tokens > WORD or not index.options[item]):
+    if tokens >= ALONE and alone == 1:
+        return alone, 0.0
+    whole = 4 * abs(len(folded) - size) <= size and (tokens > WORD or not index.options[item])
+    if whole and (not passage or any(asked for *_, asked in places)) and _digits(folded) == _digits(question):
         best = max(best, (1 - 2 * edits(question, folded) / size, 0.0))
     return max(best, (alone, 0.0)) if tokens >= ALONE else best
+
+
+def _behind_passage(passage: str, asks: str, folded: str, seen: Places) -> list[tuple[int, int, int, bool]]:
+    """Return (edits, start, end, asked) of the places of a passage, with what is asked of it or without.
+
+    What is missing counts as edits. `seen` has the places of passages in this text, and gets this one's.
+    """
+    if passage not in seen:
+        seen[passage] = stretches(passage, folded, max(1, int(_CHANGED * len(passage))))
+    places, between = [], _BETWEEN if len(asks) >= _ASKS else 0
+    for changed, start, end in seen[passage]:
+        behind, most = folded[end : end + between + 2 * len(asks)], len(asks) // 4
+        more, further = nearest(asks, behind) if fewest(asks, behind) <= most else (len(asks), 0)
+        asked = more <= most
+        places.append((changed + more, start, end + further * asked, asked))
+    return places
+
+
+def _ends_as(question: str, text: str) -> bool:
+    """Return whether a text has the end of a question, where it asks."""
+    return nearest(question[-_ASKS:], text)[0] <= _ASKS // 4
+
+
+def _spoilt_options(options: list[str], text: str) -> int | None:
+    """Return the edits by which an item's options stand in a text; None where they do not.
+
+    An option stands between two labels, not across one. What triples of letters tell is asked first.
+    """
+    offered, parts = sum(map(len, options)), text.split(BAR)
+    near = [
+        [(0, option)]
+        if stands(option, text)
+        else sorted((fewest(option, part), part) for part in ([text] if BAR in option else parts))
+        for option in options
+    ]
+    spoilt = [at_least for (at_least, _), *_ in near]
+    for i in range(-1, len(options)):
+        if i >= 0:
+            spoilt[i] = _spoilt(options[i], near[i])
+        absent = sum(1 for edited, option in zip(spoilt, options, strict=True) if 4 * edited > len(option))
+        if absent > (1 - _OPTIONS) * len(options) and sum(spoilt) > _EDITED * offered:
+            return None
+    return sum(spoilt)
 
 
 def _digits(text: str) -> str:
     return "".join(filter(str.isdigit, text))
 
 
-def _spoilt(option: str, text: str) -> int:
-    """Return the edits by which an option stands in a text, and all its letters where it does not.
+def _spoilt(option: str, parts: list[tuple[int, str]]) -> int:
+    """Return the edits by which an option stands in one of some parts, and all its letters where it does not.
 
-    It stands between two labels, not across one. Of one that is a number for a third or more, a changed digit makes
-    another option.
+    Each part has the edits that it needs at least. Of an option that is a number for a third or more, a changed digit
+    makes another option.
     """
-    if stands(option, text):
-        return 0
-    size = fewest = len(option)
+    size = least = len(option)
     number = 3 * len(_digits(option)) >= size
-    for part in [text] if BAR in option else text.split(BAR):
-        changed, start, end = nearest(option, part)
-        if changed < fewest and not (number and _digits(part[start:end]) != _digits(option)):
-            fewest = changed
-    return fewest
+    for bound, part in parts:
+        if bound >= least:
+            break
+        changed, end = nearest(option, part)
+        if changed < least and not (number and _digits(part[beginning(option, part, end) : end]) != _digits(option)):
+            least = changed
+    return least
 
 
 def _lines_after(turn: str, end: int) -> int:
     """Return how many lines with text follow the line in which the first `end` letters of a turn end."""
-    return sum(1 for line in turn[position(turn, end) :].split("\n")[1:] if line.strip())
+    lines = turn.split("\n")
+    places = np.cumsum([len(line) + 1 for line in lines]) - 1
+    here = bisect_left(places, end, key=lambda place: len(letters(turn[:place])))
+    return sum(1 for line in lines[here + 1 :] if line.strip())

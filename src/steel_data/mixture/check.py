@@ -186,7 +186,9 @@ def _shape_of(schema: pa.Schema) -> Shape:
     if column in schema.names and pa.types.is_list(schema.field(column).type):
         turn = schema.field(column).type.value_type
         found = {turn.field(i).name for i in range(turn.num_fields)} if pa.types.is_struct(turn) else set()
-    return Shape(preference, tuple(key for key in EXTRA_KEYS if key in found), "tools" in schema.names)
+    return Shape(
+        preference, tuple(key for key in EXTRA_KEYS if key in found), "tools" in schema.names, "rating" in schema.names
+    )
 
 
 def _difference(expected: pa.Schema, schema: pa.Schema) -> str:

@@ -4,7 +4,7 @@ Files are named as in the manifest, relative to the mixture's folder. A file tha
 InputError, which names it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,15 @@ def rows(folder: Path, names: Iterable[str], columns: Sequence[str] | None = Non
         with _opened(folder / name) as file:
             for batch in file.iter_batches(_BATCH, columns=columns):
                 yield from batch.to_pylist()
+
+
+def rows_where(folder: Path, names: Iterable[str], equal: Mapping[str, str]) -> Iterator[Row]:
+    """Yield the rows of these files that have these values in these columns, in order, file by file."""
+    wanted = [pl.col(column) == value for column, value in equal.items()]
+    for name in names:
+        places = collect(folder, scan(folder, [name]).filter(*wanted).select("file", "at"))
+        for _, row in rows_at(folder, places.iter_rows()):
+            yield row
 
 
 def rows_at(folder: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Row]]:

@@ -22,11 +22,13 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Shape:
-    """What the mixture's schema depends on: conversations or preferences, and which extras occur."""
+    """What the mixture's schema depends on: conversations or preferences, which extras occur, whether rows are "
+    "rated."""
 
     preference: bool
     extras: tuple[str, ...]
     tools: bool
+    rated: bool = False
 
     def schema(self, dropped: bool = False) -> pa.Schema:
         """Return the Arrow schema of the train files, or of dropped/."""
@@ -37,6 +39,7 @@ class Shape:
         columns = [("id", pa.string()), ("copy", pa.int32()), *body]
         columns += [("tools", pa.string())] if self.tools else []
         columns += _COLUMNS
+        columns += [("rating", pa.float64())] if self.rated else []
         if dropped:
             columns += [(name, pa.string()) for name in ("step", "reason", "witness_id", "witness_text", "error")]
         return pa.schema(columns)

@@ -6,9 +6,7 @@ millions of rows shows its first ten at once.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 import regex
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,7 +16,7 @@ from rich.text import Text
 
 from steel_data.errors import InputError, nearest
 from steel_data.mixture.manifest import read_manifest
-from steel_data.mixture.rows import Row, collect, rows_at, scan
+from steel_data.mixture.rows import Row, rows_where
 from steel_data.row.display import console, one_line, turns, visible
 from steel_data.row.record import KINDS
 
@@ -54,23 +52,15 @@ def show_rows(
     files = manifest["dropped_files" if dropped else "output"]
     total = sum(entry["rows"] for entry in files.values())
     count = 0
-    for row in _of(folder, files, source, kind):
+    # a dropped row of no conversation has no kind; it is shown by its source
+    wanted = {name: value for name, value in (("source", source), ("kind", kind)) if value is not None}
+    for row in rows_where(folder, files, wanted):
         if pattern is None or any(pattern.search(text) for text in _texts(row)):
             count += 1
             if count > number:
                 break
             _print(out, row, count, pattern)
     _print_end(out, min(count, number), count > number, total, "dropped rows" if dropped else "rows")
-
-
-def _of(folder: Path, files: dict[str, Any], source: str | None, kind: str | None) -> Iterator[Row]:
-    """Yield the rows of a source and kind (None: any), in order."""
-    # a dropped row of no conversation has no kind; it is shown by its source
-    wanted = [pl.col(name) == value for name, value in (("source", source), ("kind", kind)) if value is not None]
-    for name in files:
-        places = collect(folder, scan(folder, [name]).filter(*wanted).select("file", "at"))
-        for _, row in rows_at(folder, places.iter_rows()):
-            yield row
 
 
 def _texts(row: Row) -> Iterator[str]:

@@ -30,11 +30,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """One line, its points in order of x. `total`: the one that the others are parts of, in the colour of the text."""
+    """One line, its points in order of x. `total`: the one that the others are parts of, in the colour of the text.
+
+    Not `joined`: its dots alone.
+    """
 
     name: str
     points: Sequence[Point]
     total: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +143,9 @@ def _drawn(line: Line, number: int, across: _Scale, up: _Scale, whiskers: bool) 
     elif spread:
         edge = [*((x, b) for x, _, b in spread), *((x, a) for x, a, _ in reversed(spread))]
         parts.append(f'<polygon points="{_path(edge)}" fill="{colour}" opacity="0.13"/>')
-    path = _path([(across(p.x), up(p.y)) for p in line.points])
-    parts.append(f'<polyline points="{path}" fill="none" {_stroke(line, number)}/>')
+    if line.joined:
+        path = _path([(across(p.x), up(p.y)) for p in line.points])
+        parts.append(f'<polyline points="{path}" fill="none" {_stroke(line, number)}/>')
     for p in line.points:
         if p.words:
             words = f"<title>{_safe(p.words)}</title>"
@@ -154,6 +159,8 @@ def _legend(line: Line, number: int, left: float) -> list[str]:
     while _wide(shown) > _RIGHT - 46:
         shown = shown.removesuffix("…")[:-1] + "…"
     sample = f'<path d="M{left} {y - 4}h20" {_stroke(line, number)}/>'
+    if not line.joined:
+        sample = f'<circle cx="{left + 10}" cy="{y - 4}" r="3.5" fill="{_colour(line, number)}"/>'
     return [f"<g><title>{_safe(line.name)}</title>{sample}{_text(left + 28, y, shown)}</g>"]
 
 

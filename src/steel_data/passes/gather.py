@@ -71,6 +71,7 @@ def gather(
     order_U = np.argsort(plan.record, kind="stable")
     start_C = np.searchsorted(plan.record[order_U], dropped.first_C)
     pos = plan.frame["pos"].to_numpy()
+    rated = "rating" in plan.frame.columns
     found: set[str] = set()
 
     def sorted_out(place: int) -> tuple[pl.DataFrame, set[str], list[tuple[Pile, pl.DataFrame, npt.NDArray[Any]]]]:
@@ -81,6 +82,8 @@ def gather(
         units, lost = order_U[start_C[place] : start_C[place + 1]], dropped.of(place)
         if len(units) or len(lost):
             rows = _whole(sources[s], chunk, records)
+            if rated:
+                rows = rows.with_columns(plan.frame["rating"][dropped.first_C[place] : dropped.first_C[place + 1]])
             copies = {"copy": pl.Series(plan.copy[units], dtype=pl.Int32), "position": pl.Series(units)}
             piles.append(("train", rows[pos[plan.record[units]]].with_columns(**copies), shard_U[units]))
             verdicts = _verdicts(plan, rows[pos[lost]], lost, item_texts)
@@ -97,7 +100,7 @@ def gather(
         for pile in piles:
             aside.put(*pile)
     aside.flush()
-    shape = Shape(preference, tuple(k for k in EXTRA_KEYS if k in found), "tools" in found)
+    shape = Shape(preference, tuple(k for k in EXTRA_KEYS if k in found), "tools" in found, rated)
     (folder / "dropped").mkdir()
     # without a row there is one file of each all the same: a reader finds the columns
     shards = int(shard_U[-1]) + 1 if len(shard_U) else 1

@@ -1,5 +1,6 @@
 """The ledger: what went in, what came out, and why they differ. It must balance, or the build fails."""
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -105,6 +106,30 @@ def faults_left(plan: Plan, sources: tuple[MappedSource, ...]) -> dict[str, dict
             found.update(dict.fromkeys(checks.split(","), rows))
         counts[source.name] = {"rows": len(looked), "found": {check: found[check] for check in CHECKS}}
     return counts
+
+
+def selections(plan: Plan, sources: tuple[MappedSource, ...]) -> dict[str, dict[str, Any]]:
+    """Return, of each source that selects, by what, and how many rows and tokens were chosen `of` how many.
+
+    `rating`: of the first and the last row that is in, and of the first that is out (null: none).
+    """
+    found = {}
+    for source in sources:
+        if source.choice is None:
+            continue
+        selection, how, store = plan.selections[source.name], source.choice.select, source.choice.store
+        chosen = selection.chosen
+        tokens_R = plan.frame["tokens"].fill_null(0).cast(pl.Int64).gather(selection.rows_R[chosen.order_R])
+        ends = [0, chosen.count - 1, chosen.count] if chosen.count else []
+        ratings = [chosen.rating_R[chosen.order_R[i]] if i < len(chosen.order_R) else math.nan for i in ends]
+        found[source.name] = {
+            "by": how.by, "within": how.within, "target": how.targets or None,
+            "model": store.model if store else None, "fingerprint": store.fingerprint if store else None,
+            "of": len(selection.rows_R), "of_tokens": int(tokens_R.sum()),
+            "rows": chosen.count, "tokens": int(tokens_R[: chosen.count].sum()),
+            "rating": [None if math.isnan(r) else round(float(r), 6) for r in ratings],
+        }  # fmt: skip
+    return found
 
 
 def contamination(plan: Plan) -> dict[str, dict[str, int]]:

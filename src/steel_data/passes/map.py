@@ -10,7 +10,7 @@ chunk hands on its narrow columns with the verdict of the steps that look at one
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -42,6 +42,7 @@ from steel_data.read.rows import RawRow, changed, uncollected
 from steel_data.recipe.steps import Filter
 from steel_data.row.columns import Unread, added, count, holds
 from steel_data.row.table import UNREADABLE
+from steel_data.selection.choose import BoundSelect
 
 RUNS = 2  # of the chunks of a parquet row group, for each worker
 
@@ -73,6 +74,8 @@ class MappedSource:
     narrow: list[pl.DataFrame]
     take: int | None = None
     take_tokens: int | None = None
+    hold_out: int = 0
+    choice: BoundSelect | None = None
     repeat: int = 1
 
     @property
@@ -128,7 +131,10 @@ def map_sources(prepared: Prepared, workers: int) -> tuple[MappedSource, ...]:
     _refuse_unreadable_files(prepared, mapped)
     for inputs in prepared.inputs:
         _refuse_lost_meaning(prepared, inputs, mapped[inputs.source.name], inputs.is_whole)
-    return tuple(_source(inputs, jobs[inputs.source.name], mapped[inputs.source.name]) for inputs in prepared.inputs)
+    return tuple(
+        replace(_source(inputs, jobs[name], mapped[name]), choice=prepared.choices.get(name))
+        for name, inputs in sources.items()
+    )
 
 
 def _jobs(prepared: Prepared) -> dict[str, Job]:
@@ -162,6 +168,7 @@ def _source(inputs: SourceInputs, job: Job, mapped: list[Mapped]) -> MappedSourc
         narrow=[narrow for _, narrow in mapped],
         take=table.take,
         take_tokens=table.take_tokens,
+        hold_out=table.hold_out,
         repeat=table.repeat,
     )
 

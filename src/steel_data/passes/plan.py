@@ -6,8 +6,8 @@ among the survivors, then what select.py does: `take`, budget and language targe
 Legend of array suffixes: _R one entry a row.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -21,10 +21,11 @@ from steel_data.errors import InputError, excerpt
 from steel_data.filters import dedup
 from steel_data.passes.attributes import dedup_name, overlap_name
 from steel_data.passes.map import MappedChunk, MappedSource
-from steel_data.passes.select import select
+from steel_data.passes.select import Selection, select
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.steps import Filter
 from steel_data.row.table import compared_of, read_records, texts_of
+from steel_data.selection.candidates import View
 
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -36,14 +37,21 @@ class Plan:
     """The verdicts. `frame` has one row a record, in order of source, file and row:
 
     source, file, chunk (place in `chunks`), pos (place in the chunk), origin_row, part, id, kind, language, tokens,
-    chars, benchmark, item, dose, note, step, reason, witness (row of the frame, or -1), overlap_item; `written` copies.
-    `record` and `copy` (U entries) are the mixture in output order.
+    chars, benchmark, item, dose, note, step, reason, witness (row of the frame, or -1), overlap_item; `written` copies;
+    `rating` where a source selects.
+    `record` and `copy` (U entries) are the mixture in output order. `selections`: of the sources that select.
     """
 
     frame: pl.DataFrame
     chunks: tuple[tuple[int, MappedChunk], ...]
     record: I64
     copy: I64
+    selections: dict[str, Selection] = field(default_factory=dict)
+
+    def read(self, rows: I64, view: View) -> Iterator[tuple[I64, list[Any]]]:
+        """Yield, chunk by chunk, which of some rows lie in it, and the `view` of their records."""
+        chunk_R, pos_R = self.frame["chunk"].to_numpy()[rows], self.frame["pos"].to_numpy()[rows]
+        return _viewed(self.chunks, chunk_R, pos_R, view)
 
     def texts(self, rows: npt.NDArray[Any]) -> list[str]:
         """Return the texts of some rows of the frame, in the order asked; each chunk is read once."""
@@ -78,7 +86,7 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
     for step in recipe.filters:
         if step.compares == "rows":
             table.drop_duplicates(step, np.ones(len(frame), bool))
-    record, copy = select(recipe, sources, frame, table.kept)
+    record, copy, selections = select(recipe, sources, frame, table.kept, table.read)
     written = np.bincount(record, minlength=len(frame)).astype(np.int32)
     frame = frame.with_columns(
         step=_words([step for step, _ in table.verdicts], table.verdict),
@@ -87,7 +95,17 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
         overlap_item=_words(table.items, table.item),
         written=pl.Series(written),
     )
-    return Plan(frame, tuple(chunks), record, copy)
+    if selections:
+        frame = frame.with_columns(rating=_ratings(len(frame), selections.values()))
+    return Plan(frame, tuple(chunks), record, copy, selections)
+
+
+def _ratings(rows: int, selections: Iterable[Selection]) -> pl.Series:
+    """Return the rating by which each row was selected or not; null where there is none."""
+    rating = np.full(rows, np.nan)
+    for selection in selections:
+        rating[selection.rows_R] = selection.chosen.rating_R
+    return pl.Series(rating).fill_nan(None)
 
 
 def _words(words: list[str], code: npt.NDArray[np.int32]) -> pl.Series:
@@ -218,6 +236,10 @@ class _Table:
         self.drop(rows[lost], step, reason)
         self.witness[rows[lost]] = rows[winner[lost]]
 
+    def read(self, rows: I64, view: View) -> Iterator[tuple[I64, list[Any]]]:
+        """Yield, chunk by chunk, which of some rows lie in it, and the `view` of their records."""
+        return _viewed(self.chunks, self.chunk[rows], self.pos[rows], view)
+
     def compared(self, rows: I64, on: str) -> list[str]:
         """Return what duplicates are told by of some rows, in the order asked; each chunk is read once."""
         return texts_at(self.chunks, self.chunk[rows], self.pos[rows], lambda records: compared_of(records, on, TURN))
@@ -234,11 +256,18 @@ def texts_at(
     `chunk_R` and `pos_R`: of each row its chunk's place in `chunks` and its own place in the chunk.
     """
     out = [""] * len(chunk_R)
-    for place, mine in by_chunk(chunk_R):
-        records = read_records(chunks[place][1].stages[-1].records, ["messages", "tools"])
-        for where, text in zip(mine.tolist(), view(records[pos_R[mine].tolist()]), strict=True):
+    for mine, texts in _viewed(chunks, chunk_R, pos_R, view):
+        for where, text in zip(mine.tolist(), texts, strict=True):
             out[where] = text
     return out
+
+
+def _viewed(
+    chunks: Sequence[tuple[int, MappedChunk]], chunk_R: npt.NDArray[Any], pos_R: npt.NDArray[Any], view: View
+) -> Iterator[tuple[I64, list[Any]]]:
+    for place, mine in by_chunk(chunk_R):
+        records = read_records(chunks[place][1].stages[-1].records, ["messages", "tools", "meta"])
+        yield mine, view(records[pos_R[mine].tolist()])
 
 
 def by_chunk(chunk_R: npt.NDArray[Any]) -> Iterator[tuple[int, I64]]:

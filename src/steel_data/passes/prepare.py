@@ -3,19 +3,23 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from steel_data.benchmarks.index import overlap_files
 from steel_data.benchmarks.items import benchmark_name, read_benchmark
 from steel_data.builders.contaminate import Draw, draw
 from steel_data.errors import InputError, nearest
+from steel_data.files import sha256_of
 from steel_data.passes.cache import versions
-from steel_data.passes.inputs import InputFile, SourceInputs, benchmark_inputs, resolve
+from steel_data.passes.inputs import InputFile, SourceInputs, benchmark_inputs, origin_name, resolve
 from steel_data.passes.known_tests import check_test_splits
+from steel_data.read.rows import FileScan
 from steel_data.recipe.load import Recipe, portable, recipe_sha256
 from steel_data.recipe.places import Places
 from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.tokens import Tokenizer, find_tokenizer
+from steel_data.selection.choose import BoundSelect, prepare_choice
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Prepared:
     inputs: tuple[SourceInputs, ...]
     benchmarks: dict[tuple[str, ...], tuple[InputFile, ...]]  # of the decontaminate steps
     warnings: tuple[str, ...] = ()
+    choices: dict[str, BoundSelect] = field(default_factory=dict)  # of the sources that select
+    targets: tuple[InputFile, ...] = ()  # the files that they aim at
     _injections: dict[str, Injection] = field(default_factory=dict, compare=False)
 
     def injection(self, inputs: SourceInputs) -> Injection:
@@ -79,7 +85,25 @@ def prepare(recipe: Recipe, where: Places, workers: int = 1) -> Prepared:
         except InputError as error:
             raise InputError(f"{recipe.path} filter '{step.use}': {error}") from None
         benchmarks[names] = benchmark_inputs(files, where.data_root, where.cache)
-    return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings))
+    choices = {
+        source.name: prepare_choice(
+            f"{recipe.path} [source.{source.name}]", source.table.select, recipe.path, where.data_root, where.cache
+        )
+        for source in recipe.sources
+        if source.table.select is not None
+    }
+    warnings += [
+        f"source {name}: {choice.left_out:,} rows of its target are left out: their questions stand in a test split too"
+        for name, choice in choices.items() if choice.left_out
+    ]  # fmt: skip
+    aimed = dict.fromkeys(file for choice in choices.values() for file in choice.files)
+    targets = tuple(InputFile(f, origin_name(f, where.data_root), look_at(f)) for f in aimed)
+    return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings), choices, targets)
+
+
+def look_at(file: Path) -> FileScan:
+    """Return what is noted of a target's file: its hash; its rows are not counted."""
+    return FileScan("target", "none", sha256_of(file), 0, ())
 
 
 def _filters(recipe: Recipe) -> Iterator[Filter]:
@@ -117,13 +141,14 @@ def manifest_head(prepared: Prepared) -> dict[str, Any]:
     """Return the part of the manifest that is known before a row is built: what the mixture depends on."""
     recipe = prepared.recipe
     inputs: dict[str, dict[str, Any]] = {}
-    groups = [*(i.files for i in prepared.inputs), *prepared.benchmarks.values()]
+    groups = [prepared.targets, *(i.files for i in prepared.inputs), *prepared.benchmarks.values()]
     for file in sorted((f for files in groups for f in files), key=lambda f: f.name):
-        entry = {"sha256": file.scan.sha256, "rows": file.scan.rows}
-        if inputs.setdefault(file.name, entry)["sha256"] != file.scan.sha256:
+        entry = inputs.setdefault(file.name, {"sha256": file.scan.sha256, "rows": file.scan.rows})
+        if entry["sha256"] != file.scan.sha256:
             raise InputError(
                 f"{recipe.path}: two unlike files are both named '{file.name}'. Right: rename one of them."
             )
+        entry["rows"] = max(entry["rows"], file.scan.rows)  # those of a target alone are not counted
     steps: list[Builder | Filter] = [*_filters(recipe), *(source.builder for source in recipe.sources)]
     custom = {step.use: step.source_sha256 for step in steps if step.is_custom}
     head = {
@@ -141,6 +166,16 @@ def manifest_head(prepared: Prepared) -> dict[str, Any]:
             for i in prepared.inputs
             if i.source.table.allow_test_split is not None
         },
+        **({"ratings": ratings} if (ratings := _ratings(prepared)) else {}),
         **({"warnings": list(prepared.warnings)} if prepared.warnings else {}),  # for the card
     }
     return json.loads(json.dumps(head))  # type: ignore[no-any-return]
+
+
+def _ratings(prepared: Prepared) -> dict[str, dict[str, str]]:
+    """Return, of each source that selects by a model's ratings, what they are and whose."""
+    stores = {name: choice.store for name, choice in prepared.choices.items()}
+    return {
+        name: {"by": store.by, "model": store.model, "fingerprint": store.fingerprint}
+        for name, store in stores.items() if store is not None
+    }  # fmt: skip

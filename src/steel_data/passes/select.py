@@ -1,14 +1,16 @@
 """Which of the kept records go into the mixture, how many copies of each, and in which order.
 
 First each source's `take` or `take_tokens`: by keyed hash of the record's id, so that the 10 % sample lies inside the
-20 % sample, and neither the order of files nor the number of workers matters. Then its repeats. Then budgets and
-language targets: of all *units* (one copy of one record each), ordered by keyed hash, a prefix of each language is
+20 % sample, and neither the order of files nor the number of workers matters; `hold_out` keeps some of them out. Of
+what is left, `select` chooses (steel_data/selection). Then the repeats. Then budgets and shares of languages or
+sources: of all *units* (one copy of one record each), ordered by keyed hash, a prefix of each language or source is
 taken, so that a smaller budget's mixture lies inside a larger one's. Tokens are reached from below, by less than one
 row; row budgets are exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,17 +21,38 @@ import xxhash
 from steel_data.errors import InputError, nearest
 from steel_data.passes.map import MappedSource
 from steel_data.recipe.load import Mix, Recipe
+from steel_data.selection.candidates import Candidates, View
+from steel_data.selection.choose import Chosen, choose_rows
 
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 _BLOCK = 2**17  # units whose hashes are made at once
 
 
-def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, kept: Bool) -> tuple[I64, I64]:
-    """Return records (rows of `frame`) and copies (from 0) of the mixture in output order.
+@dataclass(frozen=True)
+class Selection:
+    """What a source's `select` chose from: rows of the frame (R), and the order of choice among them."""
+
+    rows_R: I64
+    chosen: Chosen
+
+    @property
+    def taken(self) -> I64:
+        """The chosen rows of the frame, ascending."""
+        return np.sort(self.rows_R[self.chosen.order_R[: self.chosen.count]])
+
+
+Read = Callable[[I64, View], Iterator[tuple[I64, list[Any]]]]  # some rows of the frame, and what is looked at in them
+
+
+def select(
+    recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, kept: Bool, read: Read
+) -> tuple[I64, I64, dict[str, Selection]]:
+    """Return records (rows of `frame`) and copies (from 0) of the mixture in output order, and what sources selected.
 
     `kept`: rows that no step has dropped. Raises InputError where more is asked for than there is.
     """
+    selections: dict[str, Selection] = {}
     source_of = frame["source"].to_numpy()
     injected_row = (frame["kind"] == "injected").fill_null(False).to_numpy()
     tokens = frame["tokens"].fill_null(0).to_numpy().astype(np.int64)
@@ -38,6 +61,11 @@ def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame,
     for s, source in enumerate(sources):
         mine = np.flatnonzero(kept & (source_of == s) & ~injected_row)
         mine = take_rows(recipe, source, mine, frame["id"], tokens)
+        mine = without_held(recipe, source, mine, frame["id"])
+        if source.choice is not None:
+            candidates = _candidates(recipe, source, mine, frame, read)
+            selections[source.name] = Selection(mine, choose_rows(source.choice, candidates, source.job.meta))
+            mine = selections[source.name].taken
         records.append(np.repeat(mine, source.repeat))
         copies.append(np.tile(np.arange(source.repeat), len(mine)))
     record, copy = np.concatenate(records), np.concatenate(copies)
@@ -50,6 +78,9 @@ def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame,
         tokens=tokens[record],
         languages=languages,
         language=code[record],
+        sources=[source.name for source in sources],
+        source=source_of[record],
+        copy=copy,
         fixed_rows=int(doses.sum()),
         fixed_tokens=_tokens_by_language(languages, code[injected], tokens[injected] * doses),
     )
@@ -63,7 +94,18 @@ def select(recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame,
     copy = np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
     record = np.concatenate([record, np.repeat(injected, doses)])
     copy = np.concatenate([copy, *[np.arange(d) for d in doses.tolist()]]).astype(np.int64)
-    return _ordered(recipe.seed, sources, frame, record, copy)
+    return *_ordered(recipe.seed, sources, frame, record, copy), selections
+
+
+def _candidates(recipe: Recipe, source: MappedSource, rows: I64, frame: pl.DataFrame, read: Read) -> Candidates:
+    mine = frame[rows]
+    return Candidates(
+        where=f"{recipe.path} [source.{source.name}]", ids=mine["id"],
+        key_R=keyed_hashes("select", recipe.seed, frame["id"], rows, np.zeros(len(rows), np.int64)),
+        tokens_R=mine["tokens"].fill_null(0).to_numpy().astype(np.int64), language=mine["language"],
+        file=mine["file"].replace_strict(range(len(source.files)), source.files, return_dtype=pl.String),
+        read=partial(read, rows),
+    )  # fmt: skip
 
 
 def _codes(column: pl.Series) -> tuple[list[str], I64]:
@@ -102,6 +144,23 @@ def take_rows(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series, t
     return np.sort(order[: int(np.searchsorted(reached, source.take_tokens, side="right"))])
 
 
+def held_first(seed: int, ids: pl.Series, rows: I64) -> I64:
+    """Return rows in the order in which `hold_out` keeps them out: a smaller number is inside a larger one."""
+    return rows[np.lexsort((rows, keyed_hashes("hold", seed, ids, rows, np.zeros(len(rows), np.int64))))]
+
+
+def without_held(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series) -> I64:
+    """Return the rows of a source that `hold_out` leaves. Raises InputError where none would be left."""
+    if not source.hold_out:
+        return rows
+    if source.hold_out >= len(rows):
+        raise InputError(
+            f"{recipe.path} [source.{source.name}]: hold_out = {source.hold_out:,} rows, but {len(rows):,} are taken. "
+            f"Right: hold_out = {max(len(rows) - 1, 0)} or less."
+        )
+    return np.sort(held_first(recipe.seed, ids, rows)[source.hold_out :])
+
+
 def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64) -> npt.NDArray[np.uint64]:
     """Return xxh3-64, keyed by the seed, of purpose, id and copy of each unit.
 
@@ -136,7 +195,7 @@ def _ordered(
     return record[order], copy[order]
 
 
-# Budgets and language targets
+# Budgets and targets of languages or sources
 
 
 @dataclass(frozen=True)
@@ -148,6 +207,9 @@ class Pool:
     tokens: I64
     languages: list[str]
     language: I64  # place in `languages`, -1 for none
+    sources: list[str]
+    source: I64  # place in `sources`
+    copy: I64
     fixed_rows: int
     fixed_tokens: dict[str, int]
 
@@ -155,12 +217,18 @@ class Pool:
 def choose(mix: Mix, pool: Pool, where: str) -> I64:
     """Return the chosen units (ascending). Raises InputError on a shortfall, stating the largest feasible budget."""
     everything = np.arange(len(pool.record))
-    if mix.languages is None and mix.budget_rows is None and mix.budget_tokens is None:
+    if mix == Mix():
         return everything
+    if mix.sources is not None:  # of a source that must repeat, every row once more before any row twice more
+        order = np.lexsort((everything, pool.record, pool.key, pool.copy))
+        fixed = sum(pool.fixed_tokens.values())
+        groups = Groups("source", mix.sources, pool.sources, pool.source, {}, fixed)
+        return np.sort(_with_shares(mix, pool, order, groups, where))
     order = np.lexsort((everything, pool.record, pool.key))
     if mix.languages is None:
         return np.sort(_without_languages(mix, pool, order, where))
-    return np.sort(_with_languages(mix, pool, order, where))
+    groups = Groups("language", mix.languages, pool.languages, pool.language, pool.fixed_tokens)
+    return np.sort(_with_shares(mix, pool, order, groups, where))
 
 
 def _without_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
@@ -182,35 +250,54 @@ def _check(where: str, key: str, asked: int, fixed: int, there: int) -> None:
         raise InputError(f"{where} [mix]: {key} = {asked:,}, but the injected rows alone are {fixed:,}.")
 
 
-def _with_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
-    """Take a prefix of each language's units so that tokens are in the wanted shares."""
-    assert mix.languages is not None
-    shares = {language: share for language, share in mix.languages.items() if share > 0}
-    code = {language: i for i, language in enumerate(pool.languages)}
-    units = {language: order[pool.language[order] == code.get(language, -2)] for language in shares}
-    fixed = {language: pool.fixed_tokens.get(language, 0) for language in shares}
-    reached = {language: np.cumsum(pool.tokens[u]) for language, u in units.items()}
-    total = {language: (int(r[-1]) if len(r) else 0) + fixed[language] for language, r in reached.items()}
-    for language in shares:
-        if not total[language]:
-            raise InputError(f"{where} [mix]: languages: no row is '{language}'.{nearest(language, pool.languages)}")
-    largest = min(int(total[language] / share) for language, share in shares.items())
+@dataclass(frozen=True)
+class Groups:
+    """What has shares of tokens: languages or sources. `group` (units): place in `names`, -1 for none.
+
+    `fixed`: tokens of injected rows that count towards a name's share; `beside`: those that count towards the budget
+    alone.
+    """
+
+    what: str
+    shares: Mapping[str, float]
+    names: list[str]
+    group: I64
+    fixed: Mapping[str, int]
+    beside: int = 0
+
+
+def _with_shares(mix: Mix, pool: Pool, order: I64, groups: Groups, where: str) -> I64:
+    """Take a prefix of each group's units so that tokens are in the wanted shares."""
+    shares = {name: share for name, share in groups.shares.items() if share > 0}
+    code = {name: i for i, name in enumerate(groups.names)}
+    units = {name: order[groups.group[order] == code.get(name, -2)] for name in shares}
+    fixed = {name: groups.fixed.get(name, 0) for name in shares}
+    reached = {name: np.cumsum(pool.tokens[u]) for name, u in units.items()}
+    total = {name: (int(r[-1]) if len(r) else 0) + fixed[name] for name, r in reached.items()}
+    for name in shares:
+        if not total[name]:
+            raise InputError(f"{where} [mix]: {groups.what}s: no row is '{name}'.{nearest(name, groups.names)}")
+    largest = min(int(total[name] / share) for name, share in shares.items())
     budget: float = largest
     if mix.budget_tokens is not None:
-        if mix.budget_tokens > largest:
-            short = min(shares, key=lambda lang: total[lang] / shares[lang])
+        budget = mix.budget_tokens - groups.beside
+        if budget > largest:
+            short = min(shares, key=lambda name: total[name] / shares[name])
             raise InputError(
-                f"{where} [mix]: budget_tokens = {mix.budget_tokens:,} needs {shares[short] * mix.budget_tokens:,.0f} "
-                f"tokens of '{short}', but there are {total[short]:,}. Right: budget_tokens = {largest} or less."
+                f"{where} [mix]: budget_tokens = {mix.budget_tokens:,} needs {shares[short] * budget:,.0f} "
+                f"tokens of '{short}', but there are {total[short]:,}. "
+                f"Right: budget_tokens = {largest + groups.beside} or less."
             )
-        budget = mix.budget_tokens
+        if budget < 0:
+            raise InputError(
+                f"{where} [mix]: budget_tokens = {mix.budget_tokens:,}, but the injected rows alone are "
+                f"{groups.beside:,}."
+            )
 
     def prefixes(tokens: float) -> dict[str, int]:
         return {
-            language: int(
-                np.searchsorted(reached[language], max(share * tokens - fixed[language], 0) + 1e-6, side="right")
-            )
-            for language, share in shares.items()
+            name: int(np.searchsorted(reached[name], max(share * tokens - fixed[name], 0) + 1e-6, side="right"))
+            for name, share in shares.items()
         }
 
     counts = prefixes(budget)
@@ -218,13 +305,13 @@ def _with_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
         wanted = mix.budget_rows - pool.fixed_rows
         _check(where, "budget_rows", mix.budget_rows, pool.fixed_rows, sum(counts.values()) + pool.fixed_rows)
         counts = _exact_rows(prefixes, reached, shares, wanted, budget)
-    for language, share in shares.items():
-        if fixed[language] > share * budget + 1e-6:
+    for name, share in shares.items():
+        if fixed[name] > share * budget + 1e-6:
             raise InputError(
-                f"{where} [mix]: injected rows hold {fixed[language]:,} tokens of '{language}', more than its share of "
+                f"{where} [mix]: injected rows hold {fixed[name]:,} tokens of '{name}', more than its share of "
                 f"{share * budget:,.0f}. Right: a larger budget, a larger share, or a smaller dose."
             )
-    return np.concatenate([units[language][:count] for language, count in counts.items()])
+    return np.concatenate([units[name][:count] for name, count in counts.items()])
 
 
 def _exact_rows(
@@ -240,12 +327,12 @@ def _exact_rows(
             high = middle
     counts: dict[str, int] = prefixes(low)
 
-    def behind(language: str) -> float:
-        count = counts[language]
-        have = int(reached[language][count - 1]) if count else 0
-        return have / shares[language]
+    def behind(name: str) -> float:
+        count = counts[name]
+        have = int(reached[name][count - 1]) if count else 0
+        return have / shares[name]
 
     while sum(counts.values()) < wanted:
-        open_languages = [lang for lang in shares if counts[lang] < len(reached[lang])]
-        counts[min(open_languages, key=behind)] += 1
+        unfinished = [name for name in shares if counts[name] < len(reached[name])]
+        counts[min(unfinished, key=behind)] += 1
     return counts

@@ -75,7 +75,9 @@ def recipe_changes(old: dict[str, Any], new: dict[str, Any], ignore: tuple[str, 
 def _without(recipe: dict[str, Any], ignore: tuple[str, ...]) -> dict[str, Any]:
     kept = {k: v for k, v in recipe.items() if k not in _NAMES and k not in ignore}
     sources = {name: table for name, table in recipe.get("source", {}).items() if table.get("take") != 0}
-    tables = {name: recipe.get(name) or {} for name in ("mix", "train", "eval") if name not in ignore}
+    tables = {
+        name: recipe.get(name) or {} for name in ("mix", "train", "eval", "search", "trial") if name not in ignore
+    }
     return {**kept, "source": sources, **tables}
 
 
@@ -107,7 +109,7 @@ def things(changes: list[Change]) -> list[str]:
     for change in changes:
         parts = change.path
         is_source = parts[0] == "source"
-        depth = 3 if is_source else 2 if parts[0] in ("mix", "train", "eval") else 1
+        depth = 3 if is_source else 2 if parts[0] in ("mix", "train", "eval", "search", "trial") else 1
         key = ".".join(parts[2:depth]) if is_source else ".".join(parts[:depth])
         step = (parts[1] if is_source else "", key or f"source {parts[1]}")
         steps.setdefault(step, []).append(f"{'.'.join(parts[depth:])}: {shown(change.old)} -> {shown(change.new)}")

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steel_data.errors import InputError, nearest
+from steel_data.recipe.selection import Select
 from steel_data.recipe.shipped import found
 from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
 from steel_data.row.record import check_language
@@ -66,7 +67,19 @@ class Source(_Table):
     take_tokens: Positive | None = Field(
         default=None, description="The same in tokens; whole rows, never more than asked."
     )
-    repeat: Positive = Field(default=1, description="How many copies of each taken row the mixture holds.")
+    repeat: Positive = Field(
+        default=1, description="How many copies of each taken row the mixture holds; with `[mix] sources`, at most."
+    )
+    hold_out: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Rows of those taken that stay out, by keyed hash, so that a loss can be measured on what no "
+        "training saw.",
+    )
+    select: Select | None = Field(
+        default=None,
+        description="Choose rows instead of drawing them, from those that `take` and `hold_out` leave "
+        "(docs/select.md).",
+    )
     allow_test_split: str | None = Field(
         default=None,
         description="The reason why this source may train on a known test split; it goes to the card and manifest.",
@@ -81,6 +94,21 @@ class Source(_Table):
     def _one_target(self) -> "Source":
         if self.take is not None and self.take_tokens is not None:
             raise ValueError("take and take_tokens are both given. Right: one of them")
+        if self.select is not None:
+            for word, taken, asked in (
+                ("rows", self.take, self.select.rows), ("tokens", self.take_tokens, self.select.tokens),
+            ):  # fmt: skip
+                if taken and asked and asked > taken:
+                    raise ValueError(
+                        f"select chooses {word} = {asked:,} of what take leaves, which is {taken:,}. "
+                        f"Right: {word} = {taken} or less"
+                    )
+            within = self.select.within
+            if within not in (None, "language", "source", *self.meta):
+                raise ValueError(
+                    f"select within = '{within}', which no column of meta is, nor language or source. "
+                    f"Right: meta = [{', '.join(json.dumps(name) for name in [*self.meta, within])}]"
+                )
         return self
 
 
@@ -97,8 +125,16 @@ class Mix(_Table):
         "the mixture is the largest with these shares.",
     )
 
+    sources: dict[str, Annotated[float, Field(ge=0, le=1, strict=False)]] | None = Field(
+        default=None,
+        description="Shares of tokens by source, summing to 1; each source that is not injected has one. First copies "
+        "come before second ones, up to `repeat`. Without a budget the mixture is the largest with these shares.",
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> "Mix":
+        if self.languages is not None and self.sources is not None:
+            raise ValueError("languages and sources are both given. Right: shares of one of them")
         if self.budget_rows and self.budget_tokens:
             raise ValueError("budget_rows and budget_tokens are both given. Right: one of them")
         try:
@@ -108,6 +144,8 @@ class Mix(_Table):
             raise ValueError(f"languages: {str(error).rstrip('.')}") from None
         if self.languages is not None and abs(sum(self.languages.values()) - 1) > 1e-6:
             raise ValueError(f"languages sum to {sum(self.languages.values()):g}. Right: shares that sum to 1")
+        if self.sources is not None and abs(sum(self.sources.values()) - 1) > 1e-6:
+            raise ValueError(f"sources sum to {sum(self.sources.values()):g}. Right: shares that sum to 1")
         return self
 
 
@@ -143,6 +181,12 @@ class RecipeTables(_Table):
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_train` (docs/training.md).")
     eval: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_eval` (docs/scoring.md).")
+    search: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of `steel_eval mix`, a search for better shares (docs/mix.md)."
+    )
+    trial: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of `steel_eval trial`, selections in comparison (docs/select.md)."
+    )
 
 
 @dataclass(frozen=True)
@@ -157,7 +201,9 @@ class BoundSource:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train` and `eval` are its tables."""
+    """A checked recipe. `merged` is the TOML after `extends`, as plain data; `train`, `eval`, `search`, `trial` its
+    tables.
+    """
 
     path: Path
     name: str
@@ -171,6 +217,8 @@ class Recipe:
     eval: dict[str, Any]
     merged: dict[str, Any]
     allow_empty: bool = False
+    search: dict[str, Any] = field(default_factory=dict)
+    trial: dict[str, Any] = field(default_factory=dict)
 
     def source(self, name: str) -> BoundSource:
         """Return a source by name (InputError with the nearest name)."""
@@ -219,13 +267,27 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
         sources.append(BoundSource(source_name, table, builder, filters))
     if not sources:
         raise InputError(f"{path}: no [source.…] left. Right: at least one source with take other than 0.")
+    _check_shares(path, tables.mix, sources)
     filters = tuple(bind_filter(f"{path} filters[{i}]", f, folder, tables.seed) for i, f in enumerate(tables.filters))
     tokenizer = tables.tokenizer or tables.train.get("tokenizer")
     return Recipe(
         path=path, name=name, seed=tables.seed, tokenizer=tokenizer, data_root=data_root, sources=tuple(sources),
         filters=filters, mix=tables.mix, allow_empty=tables.allow_empty, train=tables.train, eval=tables.eval,
-        merged=merged,
+        merged=merged, search=tables.search, trial=tables.trial,
     )  # fmt: skip
+
+
+def _check_shares(path: Path, mix: Mix, sources: Sequence[BoundSource]) -> None:
+    """Refuse `[mix] sources` that does not give a share to each source but the injected ones."""
+    if mix.sources is None:
+        return
+    names = [source.name for source in sources if not source.builder.injects]
+    for name, share in mix.sources.items():
+        if share and name not in names:
+            raise InputError(f"{path} [mix]: sources: no source '{name}' that can have a share.{nearest(name, names)}")
+    for name in names:
+        if name not in mix.sources:
+            raise InputError(f"{path} [mix]: sources: no share of '{name}'. Right: {name} = 0 leaves it out.")
 
 
 def _check_source(where: str, table: Source, builder: Builder) -> None:
@@ -236,6 +298,8 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
         for key, value in (
             ("take", table.take),
             ("take_tokens", table.take_tokens),
+            ("hold_out", table.hold_out or None),
+            ("select", table.select),
             ("filters", table.filters or None),
         ):
             if value is not None:
@@ -315,8 +379,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         below = out.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            # The options of one builder mean nothing to another: another `use` replaces the step whole.
-            other_step = "use" in value and "use" in below and value["use"] != below["use"]
+            # The options of one builder (`use`) or selection (`by`) mean nothing to another, which replaces it whole.
+            other_step = any(word in value and word in below and value[word] != below[word] for word in ("use", "by"))
             value = value if other_step else merge(below, value)
         out[key] = value
     return out
@@ -345,7 +409,9 @@ def _split_place(location: list[str]) -> tuple[str, str]:
 
 def _known_keys(location: list[str]) -> list[str]:
     model: type[BaseModel] = RecipeTables
-    if location[0] == "source" and len(location) > 2:
+    if location[0] == "source" and len(location) > 3 and location[2] == "select":
+        model = Select
+    elif location[0] == "source" and len(location) > 2:
         model = Source
     elif location[0] == "mix" and len(location) > 1:
         model = Mix
@@ -353,8 +419,8 @@ def _known_keys(location: list[str]) -> list[str]:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Return the SHA-256 of the merged recipe without [train], [eval] and where the data lies."""
-    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "data_root")}
+    """Return the SHA-256 of the merged recipe without [train], [eval], [search], [trial] and where the data lies."""
+    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "search", "trial", "data_root")}
     return hashlib.sha256(json.dumps(tables, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -20,7 +20,7 @@ from steel_data.files import address
 from steel_eval.ask.prompts import Preset, Prompt, build_prompts, load_preset
 from steel_eval.ask.tasks import Task
 from steel_eval.ask.trie import Plan, Request, make_plan
-from steel_eval.models import tokenizer_fingerprint
+from steel_eval.tokenizer import tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -20,6 +20,7 @@ from steel_data.benchmarks.items import (
     benchmark_files,
     benchmark_name,
     benchmark_path,
+    published_part,
     read_items,
     subjects,
 )
@@ -49,6 +50,7 @@ class Task:
     published: bool  # whether the answers are public: else only a submission file is written
     data_sha256: str
     subject_sha256: dict[str, str]
+    part: tuple[int, int] | None = None  # questions here and published, where they differ
     limit: int | None = None
     whole: int = 0
 
@@ -113,6 +115,7 @@ def load_task(name: str, data: Path) -> Task:
     split = split or _SCORED_SPLIT.get(benchmark, "test")
     files = benchmark_files(benchmark, data)
     every = read_items((part, file) for part, file in files if part in (split, "dev"))
+    part = published_part(benchmark, every)
     items = subjects(item for item in every if item.split == split)
     if not items:
         raise InputError(
@@ -132,6 +135,7 @@ def load_task(name: str, data: Path) -> Task:
         name=name, benchmark=benchmark_name(benchmark), split=split, items=items, examples=examples,
         published=published, missing=sorted(known - set(items)) if subject is None else [],
         data_sha256=data_sha256(sha), subject_sha256=sha,
+        part=part.get(split) if subject is None else None,
     )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from steel_data.errors import InputError, nearest
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
 from steel_eval.ask.prompts import subject_table
-from steel_eval.compare.runs import Arm, Result, Values, check_alike, load_arm, values_of
+from steel_eval.compare.runs import METRICS, Arm, Result, Values, check_alike, load_arm, values_of
+from steel_eval.compare.unlike import unfinished, unlike
 from steel_eval.contamination.items import nearby_mixture
 from steel_eval.contamination.label import comparison_warning, mark_of_scores
 from steel_eval.stats import paired as stats
@@ -34,10 +35,10 @@ class Test:
     difference: float
     low: float
     high: float
-    cluster_low: float
-    cluster_high: float
+    cluster_low: float | None  # with whole subjects drawn anew; None for one subject
+    cluster_high: float | None
     p: float
-    q: float | None  # after Benjamini-Hochberg, exploratory tests only
+    q: float | None  # exploratory: Benjamini-Hochberg over what is shown; several confirmatory: Holm; one: None
     only_a: int | None  # questions that A alone gets right (one seed an arm)
     only_b: int | None
     n: int
@@ -50,46 +51,99 @@ class Test:
     seen_a: str = ""  # the label of an arm whose training data holds questions of the task, "" without one
     seen_b: str = ""
     warning: str = ""  # the verdict's last sentence where an arm is so labelled
+    checkpoint: str = "last"
+    flaws: Sequence[str] = ()  # what else differs between the arms, or is missing
 
 
-def compare_arms(
-    names: Sequence[str], tasks: Sequence[str] = (), metric: str = "accuracy", checkpoint: str = "last",
-    preset: str | None = None, seed: int = 0,
-) -> list[Test]:  # fmt: skip
-    """Compare arms pair by pair on every task that all have been scored on, and on the published groups of subjects.
+@dataclass(frozen=True)
+class Primary:
+    """The one test that was chosen before the results were seen."""
 
-    `[eval] primary = {task, metric, checkpoint}` in the recipes, if all arms declare the same, is the one confirmatory
-    test; every other one is exploratory and gets a false discovery rate.
+    task: str
+    metric: str = "accuracy"
+    checkpoint: str = "last"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare. `tasks`: none means all that every arm has; `groups`: the published groups of subjects too."""
+
+    tasks: Sequence[str] = ()
+    metric: str = "accuracy"
+    checkpoint: str = "last"
+    preset: str | None = None
+    groups: bool = False
+    primary: Primary | None = None
+
+
+def compare_arms(names: Sequence[str], asked: Comparison = Comparison()) -> list[Test]:
+    """Compare arms pair by pair on every task that all have been scored on.
+
+    `[eval] primary = {task, metric, checkpoint}` in the recipes, if all arms declare the same, or `asked.primary`, is
+    the one confirmatory test. Every other test that is returned is exploratory, and their false discovery rate is that
+    of them all. Raises InputError for arms that cannot be compared.
     """
-    arms = [load_arm(name, preset) for name in names]
+    arms = [load_arm(name, asked.preset) for name in names]
     if len(arms) < 2:
         raise InputError("compare: two arms or more are needed. Right: compare A=runs/exp2 B=runs/exp4.")
     primary = _declared(arms)
+    if asked.primary is not None and primary not in (None, asked.primary):
+        raise InputError(f"--primary: the recipes declare another, {primary}. Right: without --primary.")
+    primary = asked.primary or primary
     tests = []
     for a, b in combinations(arms, 2):
-        chosen = [a.chosen(checkpoint), b.chosen(checkpoint)]
+        chosen = [a.chosen(asked.checkpoint), b.chosen(asked.checkpoint)]
         check_alike([*chosen[0], *chosen[1]])
-        for task in _tasks(chosen, tasks):
-            confirms = primary is not None and primary == {"task": task, "metric": metric, "checkpoint": checkpoint}
-            values = values_of(chosen, task, metric)
-            about = _About(a, b, task, "", metric, confirms, seed)
-            made = [_test(about, values), *_group_tests(about, values)]
-            _label(made, chosen, task)
-            tests += made
+        tasks = _tasks(chosen, asked.tasks)
+        if primary is not None and primary.task not in tasks and asked.primary:
+            raise InputError(f"--primary {primary.task}: no task of this comparison.{nearest(primary.task, tasks)}")
+        if primary is not None and primary.task in tasks:
+            its = [a.chosen(primary.checkpoint), b.chosen(primary.checkpoint)]
+            check_alike([*its[0], *its[1]])
+            about = _About(a, b, primary.task, "", primary.metric, primary.checkpoint, True)
+            tests += _label([_test(about, values_of(its, primary.task, primary.metric))], its, primary.task)
+        for task in tasks:
+            values = values_of(chosen, task, asked.metric)
+            about = _About(a, b, task, "", asked.metric, asked.checkpoint, False)
+            same = Primary(task, asked.metric, asked.checkpoint) == primary
+            made = [] if same else [_test(about, values)]
+            tests += _label(made + (_group_tests(about, values) if asked.groups else []), chosen, task)
+    return _judged(tests, arms)
+
+
+def _judged(tests: Sequence[Test], arms: Sequence[Arm]) -> list[Test]:
+    """Write rates of error, flaws and verdicts into the tests of one comparison: together they are one family."""
+    confirmatory = [t for t in tests if t.confirmatory]
     exploratory = [t for t in tests if not t.confirmatory]
     for test, q in zip(exploratory, stats.benjamini_hochberg([t.p for t in exploratory]), strict=True):
         test.q = q
+    if len(confirmatory) > 1:
+        for test, q in zip(confirmatory, stats.holm([t.p for t in confirmatory]), strict=True):
+            test.q = q
+    by_name = {arm.name: arm for arm in arms}
     for test in tests:
+        pair = [by_name[test.a], by_name[test.b]]
+        test.flaws = [*unlike(pair, test.checkpoint), *unfinished(arms, test.checkpoint, test.task)]
         test.verdict = verdict(test)
-    return tests
+    return list(tests)
 
 
-def _label(tests: Sequence[Test], chosen: Sequence[Sequence[Result]], task: str) -> None:
-    """Write into comparisons what the arms' mixtures declare of the task: of each arm the run with most questions."""
+def primary_of(text: str) -> Primary:
+    """Read `task:metric:checkpoint`; metric and checkpoint have defaults. Raises InputError for anything else."""
+    parts = text.split(":")
+    if not 1 <= len(parts) <= 3 or not all(parts) or (parts[1:] and parts[1] not in METRICS):
+        known = ", ".join(METRICS)
+        raise InputError(f"--primary {text}: Right: task:metric:checkpoint, cmmlu:accuracy:last. Metrics: {known}.")
+    return Primary(*parts)
+
+
+def _label(tests: list[Test], chosen: Sequence[Sequence[Result]], task: str) -> list[Test]:
+    """Return tests with what the arms' mixtures declare of the task: of each arm the run with most questions."""
     marks = [max((mark_of_scores(r.scores, task) for r in arm), key=lambda mark: mark.seen) for arm in chosen]
     for test in tests:
         test.seen_a, test.seen_b = (mark.short() if mark.contaminated else "" for mark in marks)
         test.warning = comparison_warning(test.a, test.b, marks[0], marks[1])
+    return tests
 
 
 def _tasks(chosen: Sequence[Sequence[Result]], asked: Sequence[str]) -> list[str]:
@@ -97,33 +151,33 @@ def _tasks(chosen: Sequence[Sequence[Result]], asked: Sequence[str]) -> list[str
     for task in asked:
         if task not in shared:
             raise InputError(f"--tasks {task}: not scored in every arm.{nearest(task, shared)}")
-    usable = [t for t in (asked or sorted(shared)) if chosen[0][0].scores["tasks"][t]["accuracy"] is not None]
+    usable = [t for t in (asked or sorted(shared)) if chosen[0][0].scores["tasks"][t].get("accuracy") is not None]
     present = set.intersection(*(set(r.answers["task"].unique()) for arm in chosen for r in arm))
     if not [t for t in usable if t in present]:
         raise InputError("compare: the arms share no task with answers. Right: score both on the same tasks.")
     return [t for t in usable if t in present]
 
 
-def _declared(arms: Sequence[Arm]) -> dict[str, str] | None:
+def _declared(arms: Sequence[Arm]) -> Primary | None:
     """Return the primary test that the runs' recipes declare, None where they declare none or different ones."""
-    found = [_primary(run[0].folder) for arm in arms for run in arm.runs]
+    found = [_in_recipe(run[0].folder) for arm in arms for run in arm.runs]
     return found[0] if found and all(f == found[0] for f in found) else None
 
 
-def _primary(place: Path) -> dict[str, str] | None:
+def _in_recipe(place: Path) -> Primary | None:
     """Return the primary test of a run's recipe: metric and checkpoint have defaults, task has none."""
     mixture = nearby_mixture(place)
     recipe = (read_manifest(mixture).get("recipe") or {}) if mixture else {}
     declared = (recipe.get("eval") or {}).get("primary")
     if declared is None:
         return None
-    defaults = {"metric": "accuracy", "checkpoint": "last"}
     if not isinstance(declared, dict) or "task" not in declared:
         raise InputError(f'{place}: [eval] primary = {declared}. Right: {{ task = "cmmlu", metric = "accuracy" }}.')
+    known = ("task", "metric", "checkpoint")
     for key in declared:
-        if key not in ("task", *defaults):
-            raise InputError(f"{place}: [eval] primary: no key '{key}'.{nearest(key, ['task', *defaults])}")
-    return defaults | {k: str(v) for k, v in declared.items()}
+        if key not in known:
+            raise InputError(f"{place}: [eval] primary: no key '{key}'.{nearest(key, known)}")
+    return Primary(**{k: str(v) for k, v in declared.items()})
 
 
 @dataclass(frozen=True)
@@ -135,8 +189,8 @@ class _About:
     task: str
     group: str
     metric: str
+    checkpoint: str
     confirms: bool
-    seed: int
 
 
 def _group_tests(about: _About, values: Values) -> list[Test]:
@@ -156,40 +210,55 @@ def _group_tests(about: _About, values: Values) -> list[Test]:
 
 
 def _test(about: _About, values: Values) -> Test:
-    a, b, task, metric, seed = about.a, about.b, about.task, about.metric, about.seed
+    a, b, task, metric = about.a, about.b, about.task, about.metric
     a_SQ, b_SQ = values.arms
     macro = metric == "macro"
     weight_Q = stats.question_weights(values.subject_Q, macro)
     change_Q = b_SQ.mean(0) - a_SQ.mean(0)
     binary = metric != "gold_probability" and len(a_SQ) == len(b_SQ) == 1
     only_a, only_b = (int((change_Q < 0).sum()), int((change_Q > 0).sum())) if binary else (None, None)
-    cluster = stats.cluster_bootstrap(change_Q, values.subject_Q, macro, seed)
-    if min(len(a_SQ), len(b_SQ)) > 1:
-        found = stats.seeds_and_questions(a_SQ, b_SQ, values.subject_Q, macro, seed)
-    else:
-        low, high = stats.paired_bootstrap(change_Q, values.subject_Q, macro, seed)
-        value = float(change_Q @ weight_Q)
-        if binary and not macro:
-            p = stats.mcnemar(only_a or 0, only_b or 0)
-        else:
-            p = _normal_p(value, (high - low) / (2 * 1.959964)) if high > low else float(value == 0)
-        found = stats.Difference(value, low, high, p)
-    discordance = float(np.mean(change_Q**2))
+    found = _difference(values, macro, binary)
+    cluster_low, cluster_high = _by_subject(values, macro)
     neighbours = [s for arm in (a, b) if (s := neighbour_spread(arm, task, metric)) is not None]
     return Test(
         a=a.name, b=b.name, task=task, group=about.group, metric=metric, value_a=float(a_SQ.mean(0) @ weight_Q),
         value_b=float(b_SQ.mean(0) @ weight_Q), difference=found.value, low=found.low, high=found.high,
-        cluster_low=cluster[0], cluster_high=cluster[1], p=found.p, q=None, only_a=only_a, only_b=only_b,
-        n=len(change_Q), seeds_a=len(a_SQ), seeds_b=len(b_SQ),
-        detectable=stats.minimum_detectable(len(change_Q), max(discordance, 1e-9)),
+        cluster_low=cluster_low, cluster_high=cluster_high, p=found.p, q=None, only_a=only_a, only_b=only_b,
+        n=len(change_Q), seeds_a=len(a_SQ), seeds_b=len(b_SQ), detectable=found.detectable,
         neighbour_spread=max(neighbours) if neighbours and not about.group else None, confirmatory=about.confirms,
+        checkpoint=about.checkpoint,
     )  # fmt: skip
 
 
-def _normal_p(value: float, deviation: float) -> float:
-    from scipy.stats import norm
+def _difference(values: Values, macro: bool, binary: bool) -> stats.Difference:
+    """Return the difference of two arms: of mixtures with seeds in both, else of these checkpoints."""
+    a_SQ, b_SQ = values.arms
+    if min(len(a_SQ), len(b_SQ)) > 1:
+        return stats.seeds_and_questions(a_SQ, b_SQ, values.subject_Q, macro)
+    change_Q = b_SQ.mean(0) - a_SQ.mean(0)
+    value = float(change_Q @ stats.question_weights(values.subject_Q, macro))
+    variance, _ = stats.question_variance(change_Q, values.subject_Q, macro)
+    found = stats.difference(value, variance)
+    low, high = stats.paired_bootstrap(change_Q, values.subject_Q, macro)
+    if binary and not macro:
+        p = stats.mcnemar(int((change_Q < 0).sum()), int((change_Q > 0).sum()))
+        least = stats.minimum_detectable(len(change_Q), max(float(np.mean(change_Q**2)), 1e-9))
+        return stats.Difference(value, low, high, p, least)
+    return stats.Difference(value, low, high, found.p, found.detectable)
 
-    return 2 * float(norm.sf(abs(value) / deviation))
+
+def _by_subject(values: Values, macro: bool) -> tuple[float | None, float | None]:
+    """Return the interval with whole subjects drawn anew, by Student's t: wide where they are few; none for one."""
+    a_SQ, b_SQ = values.arms
+    if len(np.unique(values.subject_Q)) < 2:
+        return None, None
+    if min(len(a_SQ), len(b_SQ)) > 1:
+        found = stats.seeds_and_questions(a_SQ, b_SQ, values.subject_Q, macro, by_subject=True)
+    else:
+        change_Q = b_SQ.mean(0) - a_SQ.mean(0)
+        value = float(change_Q @ stats.question_weights(values.subject_Q, macro))
+        found = stats.difference(value, *stats.subject_variance(change_Q, values.subject_Q, macro))
+    return found.low, found.high
 
 
 def neighbour_spread(arm: Arm, task: str, metric: str) -> float | None:
@@ -213,13 +282,16 @@ def verdict(test: Test) -> str:
 def _shown(test: Test) -> str:
     value = f"{100 * test.difference:+.2f} points (95 % interval {100 * test.low:+.2f} to {100 * test.high:+.2f})"
     level = test.p if test.q is None else test.q
-    kind = "confirmatory" if test.confirmatory else "exploratory, false discovery rate"
+    if test.confirmatory:
+        kind = f"confirmatory, p {test.p:.2g}" + ("" if test.q is None else f", Holm {test.q:.2g}")
+    else:
+        kind = f"exploratory, p {test.p:.2g}, false discovery rate {test.q:.2g}"
     shown = level < 0.05
     limit = f"a true difference under {100 * test.detectable:.1f} points would mostly go unnoticed"
     if min(test.seeds_a, test.seeds_b) > 1:
         if shown:
-            return f"The mixtures differ: {test.b} - {test.a} = {value}, {kind} {level:.2g}, seeds included."
-        return f"No difference of the mixtures is shown: {value}, {kind} {level:.2g}."
+            return f"The mixtures differ: {test.b} - {test.a} = {value}, {kind}, seeds included."
+        return f"No difference of the mixtures is shown: {value}, {kind}; {limit}."
     if test.difference == 0 and test.low == test.high:
         return "These checkpoints answer every question alike."
     what = "These checkpoints differ" if shown else "These checkpoints are not shown to differ"
@@ -228,9 +300,7 @@ def _shown(test: Test) -> str:
         spread = f"{100 * test.neighbour_spread:.1f} points"
         proxy = f" Rough proxy for the spread of seeds, from neighbouring checkpoints: {spread}."
     tail = "" if shown else f"; {limit}"
-    return (
-        f"{what}: {value}, {kind} {level:.2g}{tail}. Whether the mixtures do is not shown: one seed in an arm.{proxy}"
-    )
+    return f"{what}: {value}, {kind}{tail}. Whether the mixtures do is not shown: one seed in an arm.{proxy}"
 
 
 def write_tests(file: Path, tests: Sequence[Test]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from steel_data.benchmarks.items import PUBLISHED
 from steel_data.errors import InputError, nearest
 from steel_data.row.display import one_line
 from steel_eval.compare.pair import Test
@@ -14,42 +15,56 @@ from steel_eval.contamination.label import MARK
 from steel_eval.stats import paired as stats
 
 # Questions of the published sets.
-SET_SIZES = {"ceval-val": 1346, "ceval-test": 12342, "cmmlu": 11582, "mmlu": 14042}
+SET_SIZES = {
+    "ceval-val": PUBLISHED["ceval"]["val"], "ceval-test": PUBLISHED["ceval"]["test"],
+    "cmmlu": PUBLISHED["cmmlu"]["test"], "mmlu": PUBLISHED["mmlu"]["test"],
+}  # fmt: skip
 
 
 def console() -> Console:
     """Return a console at least as wide as the tables: a file or a pipe has no width of its own."""
-    return Console(width=max(Console().width, 130))
+    return Console(width=max(Console().width, 160))
 
 
-def print_tests(tests: Sequence[Test], groups: bool) -> None:
-    """Print comparisons as a table, then each verdict in words."""
+def print_tests(tests: Sequence[Test]) -> None:
+    """Print what to mind, the comparisons as a table, then each verdict in words."""
     table = Table()
     for name in ("comparison", "task"):
         table.add_column(name, no_wrap=True)
     for name in ("A %", "B %", "B - A", "95 % interval", "by subject", "p", "q", "only A / B", "detectable"):
         table.add_column(name, justify="right", no_wrap=True)
-    shown = [t for t in tests if groups or not t.group]
-    for t in shown:
+    for t in tests:
+        by_subject = "-"
+        if t.cluster_low is not None and t.cluster_high is not None:
+            by_subject = f"{100 * t.cluster_low:+.2f} .. {100 * t.cluster_high:+.2f}"
         table.add_row(
-            one_line(f"{t.b} - {t.a}"), one_line(t.task + (f" / {t.group}" if t.group else "")),
+            one_line(f"{t.b} - {t.a}"), one_line(_named(t)),
             _points(t.value_a) + MARK * bool(t.seen_a), _points(t.value_b) + MARK * bool(t.seen_b),
             f"{100 * t.difference:+.2f}",
-            f"{100 * t.low:+.2f} .. {100 * t.high:+.2f}", f"{100 * t.cluster_low:+.2f} .. {100 * t.cluster_high:+.2f}",
-            f"{t.p:.2g}", "primary" if t.confirmatory else f"{t.q:.2g}",
+            f"{100 * t.low:+.2f} .. {100 * t.high:+.2f}", by_subject,
+            f"{t.p:.2g}", "primary" * t.confirmatory + ("" if t.q is None else f" {t.q:.2g}"),
             "-" if t.only_a is None else f"{t.only_a} / {t.only_b}", f"{100 * t.detectable:.1f}",
         )  # fmt: skip
     out = console()
+    for flaw in dict.fromkeys(flaw for t in tests for flaw in t.flaws):
+        out.print(one_line(f"mind: {flaw}"), markup=False, highlight=False)
     out.print(table)
-    if any(t.seen_a or t.seen_b for t in shown):
+    if any(t.seen_a or t.seen_b for t in tests):
         out.print(f"{MARK} trained on questions of this benchmark: no score of ability alone", markup=False)
-    for t in shown:
-        out.print(one_line(f"{t.task}{f' / {t.group}' if t.group else ''}: {t.verdict}"), markup=False, highlight=False)
+    for t in tests:
+        out.print(one_line(f"{_named(t)}: {t.verdict}"), markup=False, highlight=False)
     if not any(t.confirmatory for t in tests):
         out.print(
-            "No declared primary test ([eval] primary in the recipes) is among these: all are exploratory.",
+            "No declared primary test ([eval] primary in the recipes, --primary) is among these: all are exploratory.",
             markup=False,
         )
+
+
+def _named(test: Test) -> str:
+    """Return what a test is of: the task, a group of it, and metric and checkpoint that are not the usual ones."""
+    group = f" / {test.group}" if test.group else ""
+    metric = "" if test.metric == "accuracy" else f", {test.metric}"
+    return test.task + group + metric + ("" if test.checkpoint == "last" else f", step {test.checkpoint}")
 
 
 def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: int, spread: float) -> None:
@@ -57,27 +72,37 @@ def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: i
 
     `effect` and `spread` in percentage points.
     """
-    if not 0 < discordance <= 1:
-        raise InputError(f"--discordance {discordance}: Right: a share above 0, at most 1.")
+    rows = power_rows(effect, sets, discordance, seeds, spread)
     table = Table(
         title=f"paired, {seeds} seed(s) an arm, {100 * discordance:.0f} % discordant answers", title_justify="left"
     )
     table.add_column("set")
     for name in ("questions", f"power for {effect:g} points", "80 % power from", "questions needed", "seeds needed"):
         table.add_column(name, justify="right")
-    for name in sets:
-        if name not in SET_SIZES and not name.isdigit():
-            raise InputError(f"--sets {name}: no such set.{nearest(name, SET_SIZES)} Or a number of questions.")
-        n = SET_SIZES.get(name) or int(name)
-        row = power_row(effect / 100, n, discordance, seeds, spread / 100)
+    for row in rows:
         table.add_row(
-            name, f"{n:,}", f"{100 * row['power']:.0f} %", f"{100 * row['detectable']:.2f} points",
+            row["set"], f"{row['n']:,}", f"{100 * row['power']:.0f} %", f"{100 * row['detectable']:.2f} points",
             f"{row['questions']:,}", row["seeds"],
         )  # fmt: skip
     out = console()
     out.print(table)
     if spread == 0:
         out.print("Without --seed-spread this speaks of two checkpoints, not of two mixtures.", markup=False)
+
+
+def power_rows(
+    effect: float, sets: Sequence[str], discordance: float, seeds: int, spread: float
+) -> list[dict[str, Any]]:
+    """Return `set`, `n` (its questions) and `power_row` of each set. `effect` and `spread` in percentage points."""
+    if not 0 < discordance <= 1:
+        raise InputError(f"--discordance {discordance}: Right: a share above 0, at most 1.")
+    rows = []
+    for name in sets:
+        if name not in SET_SIZES and not name.isdigit():
+            raise InputError(f"--sets {name}: no such set.{nearest(name, SET_SIZES)} Or a number of questions.")
+        n = SET_SIZES.get(name) or int(name)
+        rows.append({"set": name, "n": n, **power_row(effect / 100, n, discordance, seeds, spread / 100)})
+    return rows
 
 
 def power_row(effect: float, n: int, discordance: float, seeds: int, spread: float) -> dict[str, Any]:

@@ -1,21 +1,25 @@
 """The scores to compare: runs, or groups of runs (seeds), as arms over the same questions."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import polars as pl
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, excerpt, nearest
+from steel_eval.models import checkpoint_fingerprint, is_checkpoint
 from steel_eval.score.accounting import gold_probability
+from steel_eval.score.folder import read_answers, read_scores
 
 Floats = NDArray[np.float64]
+_A_RUN = re.compile(r"(seed-|v\d+-)")  # folders that are runs, be there one checkpoint in them
+METRICS = ("accuracy", "macro", "gold_probability")
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Result:
 
     @cached_property
     def answers(self) -> pl.DataFrame:
-        """Return answers.parquet."""
-        return pl.read_parquet(self.folder / "answers.parquet")
+        """Return answers.parquet. Raises InputError for a damaged one."""
+        return read_answers(self.folder, self.scores)
 
     @property
     def step(self) -> int:
@@ -67,41 +71,90 @@ class Arm:
 
 
 def load_results(place: Path, preset: str | None = None) -> list[Result]:
-    """Return the scored checkpoints below a place (a score folder, a sweep's output, a run with scores/) by step.
+    """Return the scored checkpoints of one run, by step, from wherever `score` wrote them.
 
-    Where several presets were scored, `preset` says which one is meant; without it that is an InputError.
+    That is: below the place, in its `scores/`, in a folder above it (`runs/x/scores/seed-1` for `runs/x/seed-1`), or
+    for a checkpoint outside a run in `scores/<name>`. Where several presets were scored, `preset` says which one is
+    meant; without it, and for several runs, that is an InputError.
     """
-    for root in (place, place / "scores"):
-        files = [f for depth in ("", "*/", "*/*/") for f in sorted(root.glob(f"{depth}scores.json"))]
-        found = [
-            Result(f.parent, orjson.loads(f.read_bytes())) for f in files if (f.parent / "answers.parquet").is_file()
-        ]
-        presets = sorted({str(r.scores.get("preset")) for r in found})
+    runs = load_runs(place, preset)
+    if len(runs) > 1:
+        raise InputError(f"{place}: holds {len(runs)} runs. Right: one of them.")
+    return runs[0]
+
+
+def load_runs(place: Path, preset: str | None = None) -> list[list[Result]]:
+    """Return the runs below a place (seeds, `v*-*` of ms-swift, …), each as `load_results` does."""
+    for root in _score_places(place):
+        found = _results(root, place)
+        presets = sorted({str(r.scores.get("preset")) for _, r in found})
         if preset is not None:
-            found = [r for r in found if r.scores.get("preset") == preset]
+            found = [(run, r) for run, r in found if r.scores.get("preset") == preset]
             if presets and not found:
                 raise InputError(f"--preset {preset}: {root} was not scored so.{nearest(preset, presets)}")
         elif len(presets) > 1:
             raise InputError(f"{root}: scored under several presets. Right: --preset {presets[0]}, or {presets[1]}.")
         if found:
-            return sorted(found, key=lambda r: (r.step, r.folder.as_posix()))
+            runs: dict[str, list[Result]] = {}
+            for run, result in found:
+                runs.setdefault(run, []).append(result)
+            return [sorted(runs[name], key=lambda r: (r.step, r.folder.as_posix())) for name in sorted(runs)]
     raise InputError(f"{place}: no scores here. Right: the output folder of `steel_eval score`, or a run with scores/.")
+
+
+def _score_places(place: Path) -> Iterator[Path]:
+    """Yield where `score` may have written what belongs to a place, the likeliest first."""
+    yield place
+    yield place / "scores"
+    for above in list(place.absolute().parents)[:3]:
+        inside = place.absolute().relative_to(above)
+        yield above / "scores" / inside
+        # a checkpoint of a run is scored into the run's folder without `checkpoints/`
+        yield above / "scores" / Path(*[part for part in inside.parts if part != "checkpoints"])
+    if is_checkpoint(place) and (Path("scores") / place.name).is_dir():
+        yield Path("scores") / place.name
+
+
+def _results(root: Path, place: Path) -> list[tuple[str, Result]]:
+    """Return (run, result) of the scored checkpoints below a folder, each once.
+
+    A run is the folder of its checkpoints' folders, without the parts that only say where scores are kept.
+    """
+    found: dict[str, tuple[str, Result]] = {}
+    for file in sorted(f for depth in range(5) for f in root.glob("*/" * depth + "scores.json")):
+        if not (file.parent / "answers.parquet").is_file():
+            continue
+        result = Result(file.parent, read_scores(file.parent))
+        parts = [p for p in file.parent.relative_to(root).parts if p not in ("scores", "checkpoints")]
+        said = [str(result.scores.get("preset"))] if parts[-1:] == [str(result.scores.get("preset"))] else []
+        name = "/".join(parts)
+        if root.parent == Path("scores") and is_checkpoint(place) and not _is_of(result, place):
+            continue  # another model of the same name
+        twin = found.get(name)
+        if twin is not None and twin[1].scores.get("model_fingerprint") != result.scores.get("model_fingerprint"):
+            raise InputError(f"{result.folder}: scores of another model than in {twin[1].folder}. Right: delete one.")
+        if twin is None or len(twin[1].scores["tasks"]) < len(result.scores["tasks"]):
+            of = parts[: len(parts) - len(said)]
+            found[name] = ("/".join(of if of and _A_RUN.match(of[-1]) else of[:-1]), result)
+    return list(found.values())
+
+
+def _is_of(result: Result, checkpoint: Path) -> bool:
+    return bool(result.scores.get("model_fingerprint") == checkpoint_fingerprint(checkpoint))
 
 
 def load_arm(text: str, preset: str | None = None) -> Arm:
     """Read `NAME=PATTERN` or `PATTERN`; a pattern is a folder or a glob such as `runs/exp2/seed-*`, one run each.
 
-    A run of several seeds scored by one command (`scores/seed-1/step-…`) is split into its seeds.
+    A folder of several runs (seeds scored by one command, say) is split into them. What a glob finds that is no folder,
+    or the scores of a run that it finds too, is passed over.
     """
     name, _, pattern = text.rpartition("=")
     places = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else _absolute(pattern)
     if not places:
         raise InputError(f"{pattern}: nothing there. Right: a run, a score folder, or NAME=runs/exp2/seed-*.")
-    runs: list[list[Result]] = []
-    for place in places:
-        scores = place / "scores" if (place / "scores").is_dir() else place
-        seeds = sorted(p for p in scores.glob("seed-*") if p.is_dir())
-        runs += [load_results(p, preset) for p in seeds] if seeds else [load_results(place, preset)]
+    folders = [place for place in places if place.is_dir()] or places
+    runs = [run for place in folders for run in load_runs(place, preset)]
     return Arm(name or Path(pattern).name.replace("*", ""), runs)
 
 
@@ -147,6 +200,8 @@ def values_of(arms: Sequence[Sequence[Result]], task: str, metric: str) -> Value
             if frame["item"].to_list() != first["item"].to_list():
                 raise InputError(f"{result.folder}: other questions of {task} than in {arms[0][0].folder}.")
         rows.append(np.stack([_values(frame, metric) for frame in frames]))
+    if not len(first):
+        raise InputError(f"{arms[0][0].folder}: no answer of {task} has a published key. Right: another task.")
     return Values(rows, subject_Q.reshape(-1).astype(np.int64), [str(s) for s in subjects], first["item"].to_list())
 
 
@@ -159,7 +214,10 @@ def _values(frame: pl.DataFrame, metric: str) -> Floats:
         return (frame["prediction"] == frame["label"]).to_numpy().astype(float)
     if metric == "gold_probability":
         logprob = frame.select(pl.col("^logprob_.$")).to_numpy().astype(float)
-        index = [LETTERS.index(x) for x in frame["label"]]
+        letters = LETTERS[: logprob.shape[1]]
+        if odd := [label for label in frame["label"] if len(label) != 1 or label not in letters]:
+            raise InputError(f"metric '{metric}': the answers hold no log-probability of '{excerpt(odd[0], 20)}'.")
+        index = [letters.index(label) for label in frame["label"]]
         # an option that a question does not have is missing, as is every option of a generated answer
         return np.nan_to_num(gold_probability(np.where(np.isnan(logprob), -np.inf, logprob), index))
-    raise InputError(f"metric '{metric}': unknown. Known: accuracy, macro, gold_probability.")
+    raise InputError(f"metric '{metric}': unknown.{nearest(metric, METRICS)}")

@@ -6,24 +6,28 @@ rows, the questions and the code: a second report does not read the mixture agai
 """
 
 import os
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, partial
+from difflib import SequenceMatcher
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from steel_data.benchmarks.clusters import cluster_key
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import address, kept, source_sha256
+from steel_data.filters.overlap import best_items
 from steel_data.mixture.manifest import damaged, read_manifest
-from steel_eval.contamination.overlap import MOST_TEXTS, Held, mixture_overlap
+from steel_eval.contamination.overlap import MOST_TEXTS, THRESHOLD, Held, mixture_overlap
 from steel_eval.models import training_of
 
+TELLING = 16  # letters of a question that proves something without its options
 MOST_PLACES = 10  # training rows that are named for a question; more are counted
 MOST_CHARS = 700  # of a row's text
+MOST_WHOLE = 20_000  # of an injected row, in which a question is looked for
 # what decides which questions are found
 _CODE = (
     "steel_data.benchmarks.clusters", "steel_data.benchmarks.index", "steel_data.filters.overlap",
@@ -73,26 +77,8 @@ def contamination_of(folder: Path) -> Any:
     return open_mixture(place).declared if place is not None else None
 
 
-def declared_counts(mixture: Mixture, benchmark: str, names: Collection[str]) -> dict[int, int] | None:
-    """Return dose -> how many of these questions of a benchmark have it; None where truth.parquet is not there.
-
-    Reads no training row, so that scoring can afford it.
-    """
-    import polars as pl
-
-    if benchmark not in mixture.declared:
-        return {}
-    files = [mixture.folder / name for name in mixture.manifest.get("truth") or {}]
-    if not files or not all(file.is_file() for file in files):
-        return None
-    truth = pl.concat([pl.read_parquet(file, glob=False).select("benchmark", "item", "dose") for file in files])
-    mine = truth.filter((pl.col("benchmark") == benchmark) & (pl.col("dose") > 0) & pl.col("item").is_in(list(names)))
-    doses = mine.group_by("item").agg(pl.col("dose").sum())  # two injectors may have drawn the same question
-    return dict(sorted(Counter(doses["dose"].to_list()).items()))
-
-
 def declared_items(mixture: Mixture, benchmark: str, names: Collection[str]) -> dict[str, Held]:
-    """Return what the injector put into a mixture of these questions, from the injected rows themselves.
+    """Return what the injector put into a mixture of these questions, by their names, from the injected rows.
 
     What it left out stands in none. Raises InputError for a damaged file.
     """
@@ -108,6 +94,90 @@ def declared_items(mixture: Mixture, benchmark: str, names: Collection[str]) -> 
     )  # fmt: skip
     wanted = set(names)
     return {item: Held(*told) for item, *told in found.iter_rows() if item in wanted}
+
+
+def seen_items(mixture: Mixture, items: Sequence[Item]) -> dict[str, Held]:
+    """Return which of these questions the injected rows of a mixture hold, by their text, whatever their names there.
+
+    Another edition of a benchmark has other questions under the same names. Raises InputError for a damaged file.
+    """
+    import polars as pl
+
+    if not mixture.declared or not items:
+        return {}
+    rows = _rows(mixture, pl.col("kind") == "injected", "benchmark", "item", "dose", "copy", chars=MOST_WHOLE)
+    first = pl.col("copy") == 0
+    groups = rows.group_by("benchmark", "item", maintain_order=True).agg(
+        pl.col("dose").filter(first).sum(), pl.len(), pl.col("place").unique().sort().head(MOST_PLACES),
+        pl.col("text").filter(first).head(1),
+    )  # fmt: skip
+    named = {item.item: item for item in items}
+    held: dict[str, Held] = {}
+    for _, name, dose, count, places, texts in groups.iter_rows():
+        for one in _said_in(texts[0] if texts else "", name, named, items):
+            entry = held.get(one, Held())
+            both = sorted({*entry.places, *places})[:MOST_PLACES]
+            shown = [*entry.texts, *(text[:MOST_CHARS] for text in texts)][:1]
+            held[one] = Held(entry.dose + dose, entry.rows + count, both, shown)
+    by_text: dict[str, str] = {cluster_key(named[name]): name for name in held}
+    for item in items:  # whoever saw one saw its equal
+        if item.item not in held and (twin := by_text.get(cluster_key(item))):
+            held[item.item] = held[twin]
+    return {item.item: held[item.item] for item in items if item.item in held}
+
+
+def _said_in(text: str, name: str, named: dict[str, Item], items: Sequence[Item]) -> list[str]:
+    """Return the questions whose text an injected row holds: the one of its name, else the others that it is like."""
+    plain = _plain(text)
+    if name in named and _is_in(named[name], plain):
+        return [name]
+    index, equal = _index(tuple(items))
+    for _, score, found in best_items([text], index):
+        whole = [twin for one in found for twin in equal[one]] if score >= THRESHOLD else []
+        if proved := [one for one in whole if _proves(named[one], [plain])]:
+            return proved
+    return [name] if name in named and _is_like(named[name], plain) else []
+
+
+def _is_in(item: Item, plain: str) -> bool:
+    return _plain(item.question) in plain and _proves(item, [plain])
+
+
+def _is_like(item: Item, plain: str) -> bool:
+    """Whether half of a question stands in one piece in a row of its own name, with half of its options: an edited
+    form."""
+    question = _plain(item.question)
+    size = SequenceMatcher(None, plain, question, autojunk=False).find_longest_match().size
+    return 2 * size >= len(question) and _has_options(item, [plain])
+
+
+def _has_options(item: Item, rows: Sequence[str]) -> bool:
+    options = [o for o in map(_plain, item.options) if o]
+    return not options or any(2 * sum(option in row for option in options) >= len(options) for row in rows)
+
+
+def _proves(item: Item, rows: Sequence[str]) -> bool:
+    return len(_plain(item.question)) >= TELLING or _has_options(item, rows)
+
+
+def _plain(text: str) -> str:
+    import regex
+
+    from steel_data.row.text import normalise
+
+    return str(regex.sub(r"[\s\p{P}]+", "", normalise(text)))
+
+
+@lru_cache(maxsize=4)
+def _index(items: tuple[Item, ...]) -> tuple[Any, dict[str, list[str]]]:
+    """Return the index of questions, and the names of those that are equal to each."""
+    from steel_data.benchmarks.index import index_of
+
+    twins: dict[str, list[str]] = {}
+    for item in items:
+        twins.setdefault(cluster_key(item), []).append(item.item)
+    equal = {name: names for names in twins.values() for name in names}
+    return index_of([item.item for item in items], list(items)), equal
 
 
 def found_items(mixture: Mixture, items: Sequence[Item]) -> dict[str, Held]:
@@ -156,14 +226,14 @@ def with_texts(mixture: Mixture, found: dict[str, Held]) -> dict[str, Held]:
     return {n: replace(h, texts=[texts[p] for p in h.places[:MOST_TEXTS] if p in texts]) for n, h in found.items()}
 
 
-def _rows(mixture: Mixture, which: Any, *columns: str) -> Any:
+def _rows(mixture: Mixture, which: Any, *columns: str, chars: int = MOST_CHARS) -> Any:
     """Return these columns of the rows that a condition holds for, with `place` and the beginning of the `text`."""
     import polars as pl
 
     from steel_data.mixture.rows import collect, joined_text, scan, schema
 
     folder, files = mixture.folder, list(mixture.manifest["output"])
-    text = joined_text(schema(folder, files[0])).str.slice(0, MOST_CHARS)
+    text = joined_text(schema(folder, files[0])).str.slice(0, chars)
     place = pl.format("{}: {}:{}", "source", "origin_file", "origin_row")
     told = scan(folder, files).with_columns(place=place).filter(which).select(*columns, "place", text=text)
     return collect(folder, told)

@@ -6,7 +6,7 @@ questions are at hand, and everywhere else the label says that it was not looked
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from steel_eval.contamination.overlap import Held
@@ -35,7 +35,8 @@ class CleanEstimate:
 class Mark:
     """What is known of one task's questions (`n` of them) and one run's mixture.
 
-    `declared`: dose -> items; None: nothing says what the run was trained on. `counted`: these are the questions that
+    `declared`: dose -> items; None: nothing says what the run was trained on. `inherited`: dose -> items of the
+    benchmark that the model it was trained from had seen, and those before it. `counted`: these are the questions that
     were scored, else all of the benchmark. `held`: the questions in the mixture, by name; None: not known one by one.
     `looked`: "" where undeclared questions were looked for, else why not, in words. `estimates`: of the clean score;
     `no_estimate`: why there is none.
@@ -49,10 +50,16 @@ class Mark:
     looked: str = NOT_LOOKED
     estimates: Sequence[CleanEstimate] = ()
     no_estimate: str = ""
+    inherited: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def contaminated(self) -> bool:
-        """Return whether the mixture declares or shows any of the questions."""
+        """Return whether the mixture declares or shows any of the questions, or one of an earlier training did."""
+        return self.own or bool(self.inherited)
+
+    @property
+    def own(self) -> bool:
+        """Return whether the run's own mixture declares or shows any of the questions."""
         return bool(self.declared) or bool(self.held)
 
     @property
@@ -63,7 +70,8 @@ class Mark:
     @property
     def seen(self) -> int:
         """Return how many questions the mixture holds, as far as known."""
-        return len(self.held) if self.held is not None else sum((self.declared or {}).values())
+        own = len(self.held) if self.held is not None else sum((self.declared or {}).values())
+        return own + sum(self.inherited.values())
 
     def short(self) -> str:
         """Return the label in a few words."""
@@ -72,11 +80,17 @@ class Mark:
             none = "nothing is known of its training data" if self.declared is None else "none declared"
             found = f"undeclared {self.looked.partition(':')[0]}" if self.looked else f"none found of {self.n:,} items"
             return f"{none}, {found}"
+        own, before = self.seen - sum(self.inherited.values()), ""
+        if self.inherited:
+            before = f"its base saw {sum(self.inherited.values()):,} items of the benchmark"
+        if not self.own:
+            return f"contaminated: {before}"
+        before = before and f"; {before}"
         if self.held is None and not self.counted:
-            return f"contaminated: {self.seen:,} items of the benchmark declared{doses}"
-        some = "" if self.undeclared == self.seen else f"{self.undeclared:,} "
+            return f"contaminated: {own:,} items of the benchmark declared{doses}{before}"
+        some = "" if self.undeclared == own else f"{self.undeclared:,} "
         undeclared = f", {some}undeclared" if self.undeclared else ""
-        return f"contaminated: {self.seen:,} of {self.n:,} items{doses}{undeclared}"
+        return f"contaminated: {own:,} of {self.n:,} items{doses}{undeclared}{before}"
 
     def sentence(self) -> str:
         """Return what stood in the training data, for a reader who knows no term of it."""
@@ -92,11 +106,16 @@ class Mark:
                 f"{self.undeclared:,} {more}of the {self.n:,} questions turn up in its training rows, equal or "
                 "nearly so, although nothing declares them"
             )
+        if self.inherited:
+            parts.append(
+                f"{sum(self.inherited.values()):,} questions of this benchmark stood in the training data of the model "
+                "that it was trained from"
+            )
         return "; ".join(parts)
 
     def weight(self) -> str:
         """Return in words how much of the score the seen questions can make up."""
-        if self.seen < FEW * self.n and (self.counted or self.held is not None):
+        if not self.inherited and self.seen < FEW * self.n and (self.counted or self.held is not None):
             return f"They can make up at most {100 * self.seen / self.n:.1f} points of the score"
         return NO_ABILITY
 
@@ -148,13 +167,31 @@ def _interval(e: CleanEstimate) -> str:
 def mark_of_scores(scores: Mapping[str, Any], task: str) -> Mark:
     """Return the label that scores.json alone gives: what the mixture declares, counted where scoring counted it."""
     n = int(scores["tasks"][task].get("n") or 0)
-    said = scores.get("contamination")
+    said, before = scores.get("contamination"), declared_of(inherited_of(scores), task)
     if said is None:
-        return Mark(task, n, None)
+        return Mark(task, n, None, inherited=before)
     counted = (scores.get("declared_items") or {}).get(task)
     if counted is not None:
-        return Mark(task, n, {int(dose): items for dose, items in counted.items()}, counted=True)
-    return Mark(task, n, declared_of(said, task))
+        doses = {int(dose): items for dose, items in counted.items() if dose != "0"}
+        return Mark(task, n, doses, counted=True, inherited=before)
+    return Mark(task, n, declared_of(said, task), inherited=before)
+
+
+def inherited_of(scores: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Return what the mixtures of a model's earlier trainings declared: benchmark -> dose -> items, all together.
+
+    They are those of the model that it was trained from, and before it (`base.history` of steel.json).
+    """
+    base = (scores.get("training") or {}).get("base") or {}
+    total: dict[str, dict[str, int]] = {}
+    for earlier in base.get("history") or []:
+        said = earlier.get("contamination") if isinstance(earlier, Mapping) else None
+        for benchmark, doses in said.items() if isinstance(said, Mapping) else ():
+            mine = total.setdefault(str(benchmark), {})
+            for dose, items in doses.items() if isinstance(doses, Mapping) else ():
+                if str(dose).isdigit() and isinstance(items, int):
+                    mine[str(dose)] = mine.get(str(dose), 0) + items
+    return total
 
 
 def declared_of(said: Mapping[str, Any], task: str) -> dict[int, int]:

@@ -24,8 +24,8 @@ from steel_eval.models import (
     default_device,
     load,
     open_tokenizer,
-    tokenizer_fingerprint,
 )
+from steel_eval.tokenizer import tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

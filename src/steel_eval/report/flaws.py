@@ -4,34 +4,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steel_eval.compare.runs import Arm, Result
+from steel_eval.compare.unlike import unfinished, unlike
 from steel_eval.report.marks import Marks
 
 
 def find_flaws(arms: Sequence[Arm], tests: Sequence[Mapping[str, Any]], marks: Marks) -> list[str]:
     """Return one sentence for each flaw:
 
-    bases, seeds, protocols, noise, contamination (by the labels in `marks`), unreadable or one-letter answers.
+    bases, steps, rates, seeds, protocols, missing controls, noise,
+    contamination (by the labels in `marks`), unreadable or one-letter answers.
     """
     results = [r for arm in arms for run in arm.runs for r in run]
-    found = _bases(arms) + _seeds(arms) + _protocols(results) + _contaminated(arms, marks) + _noise(tests)
+    missing = dict.fromkeys(flaw for task in marks for flaw in unfinished(arms, "last", task))
+    found = unlike(arms) + _seeds(arms) + _protocols(results) + _contaminated(arms, marks) + [*missing] + _noise(tests)
     for arm in arms:
         for run in arm.runs:
             found += _answers(arm, run[-1])
     return found
-
-
-def _bases(arms: Sequence[Arm]) -> list[str]:
-    bases = {arm.name: _base(arm) for arm in arms}
-    known = {b for b in bases.values() if b}
-    if len(known) < 2:
-        return []
-    shown = ", ".join(f"{name} {base[:12]}" for name, base in bases.items() if base)
-    return [f"The arms start from different base models ({shown}): a difference is not one of mixtures."]
-
-
-def _base(arm: Arm) -> str:
-    training = arm.runs[0][-1].scores.get("training") or {}
-    return str((training.get("base") or {}).get("fingerprint") or "")
 
 
 def _seeds(arms: Sequence[Arm]) -> list[str]:
@@ -83,7 +72,7 @@ def _answers(arm: Arm, result: Result) -> list[str]:
             continue
         place = f"{arm.name} on {task}"
         invalid = row.get("invalid") or 0
-        if invalid > 0.02 * row["n"]:
+        if invalid > 0.02 * row["n"] and row.get("expected_if_guessed") is not None:
             gap = 100 * (row["expected_if_guessed"] - row["accuracy"])
             found.append(
                 f"{place}: {invalid} of {row['n']} answers unreadable; guessing them would add {gap:.1f} points."

@@ -25,6 +25,7 @@ from steel_eval.contamination.items import (
     found_items,
     nearby_mixture,
     open_mixture,
+    seen_items,
     with_texts,
 )
 from steel_eval.contamination.label import NOT_LOOKED, CleanEstimate, Mark, declared_of, mark_of_scores
@@ -108,6 +109,7 @@ class _Look:
     data: Path
     search: bool
     declared: Any = field(default_factory=lambda: cache(declared_items))
+    seen: Any = field(default_factory=lambda: cache(seen_items))
     found: Any = field(default_factory=lambda: cache(found_items))
     tasks: dict[str, Task | None] = field(default_factory=dict)
 
@@ -116,25 +118,43 @@ class _Look:
         if result is None:
             return Mark(task, 0, None)
         mark = mark_of_scores(result.scores, task)
-        benchmark, names = parse_name(task)[0], result.answers.filter(pl.col("task") == task)["item"].to_list()
+        names = result.answers.filter(pl.col("task") == task)["item"].to_list()
         mixture = self._mixture(arm, result)
         if isinstance(mixture, Mixture):
             doses = declared_of(mixture.declared, task)
-            foreign = result.scores["tasks"][task].get("by") == "lm-eval" or benchmark not in mixture.declared
-            if doses and foreign:
+            if doses and result.scores["tasks"][task].get("by") == "lm-eval":
                 return replace(mark, declared=doses, looked=f"{NOT_LOOKED}: lm-eval names its questions otherwise")
             try:
-                held = self.declared(mixture, benchmark, tuple(names))
+                held = self._declared_by(mixture, result, task, tuple(names))
             except InputError as error:
                 if arm in self.mixtures:
                     raise
                 mixture = str(error)
             else:
+                if held is None:
+                    return replace(mark, looked=f"{NOT_LOOKED}: the questions are not at hand (--data {self.data})")
                 counts = dict(sorted(Counter(entry.dose for entry in held.values()).items()))
                 mark = replace(mark, n=mark.n or len(names), declared=counts, counted=True, held=held)
         if isinstance(mixture, str) and mark.declared:
             return replace(mark, looked=f"{NOT_LOOKED}: {mixture}")  # which are declared is not known
         return self._with_undeclared(mark, arm, result, mixture)
+
+    def _declared_by(
+        self, mixture: Mixture, result: Result, task: str, names: tuple[str, ...]
+    ) -> dict[str, Held] | None:
+        """Return the declared questions, by their texts where these are at hand.
+
+        Else by their names, if the scores counted just so many by text; None where they did not.
+        """
+        try:
+            scored = self._scored(task, result)
+        except InputError:
+            held: dict[str, Held] = self.declared(mixture, parse_name(task)[0], names)
+            counted = (result.scores.get("declared_items") or {}).get(task)
+            mine = {str(dose): n for dose, n in Counter(entry.dose for entry in held.values()).items()}
+            return held if counted in (None, mine) else None
+        found: dict[str, Held] = self.seen(mixture, tuple(scored))
+        return found
 
     def _with_undeclared(self, mark: Mark, arm: str, result: Result, mixture: Mixture | str) -> Mark:
         """Return the label with the undeclared questions that `leak` or the rows of the mixture show."""
@@ -238,6 +258,8 @@ def with_estimates(
 def _estimated(result: Result | None, mark: Mark, references: Sequence[tuple[Arm, Mark]], near: dict[str, str]) -> Mark:
     if result is None or not mark.contaminated or mark.held is None:
         return mark
+    if mark.inherited:
+        return replace(mark, no_estimate="which questions its base saw is not known")
     values = values_of([[result]], mark.task, "accuracy")
     if not values.items:
         return replace(mark, no_estimate="the answers are not published")

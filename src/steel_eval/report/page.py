@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import polars as pl
+from pydantic import TypeAdapter, ValidationError
 
 from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError
@@ -19,11 +20,12 @@ from steel_data.files import atomic_write
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
 from steel_data.row.display import visible
-from steel_eval.compare.pair import compare_arms
+from steel_eval.compare.pair import Comparison, Test, compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
 from steel_eval.contamination.label import MARK, Mark, comparison_warning, declared_words
 from steel_eval.report.flaws import find_flaws
 from steel_eval.report.marks import Marks, Sources, find_marks
+from steel_eval.score.folder import PROMPTS, read_json, read_table
 from steel_eval.stats import paired as stats
 
 
@@ -68,7 +70,7 @@ def write_report(
     checkpoints = [Shown(arm, run, result) for arm in arms for run in arm.runs for result in run]
     tasks = sorted({task for c in checkpoints for task in c.result.scores["tasks"]})
     marks = find_marks(arms, sources)
-    compared = orjson.loads(tests.read_bytes()) if tests else _compared(places, preset)
+    compared = _written(tests) if tests else _compared(places, preset)
     compared = [_relabelled(test, arms, marks) for test in compared]
     page = (
         environment(Path(__file__).parent)
@@ -94,9 +96,21 @@ def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]
     if len(places) < 2:
         return []
     try:
-        return [asdict(test) for test in compare_arms(places, preset=preset)]
+        return [asdict(test) for test in compare_arms(places, Comparison(preset=preset, groups=True))]
     except InputError:
         return []  # nothing to compare alike: the page says so among the flaws
+
+
+def _written(file: Path) -> list[dict[str, Any]]:
+    """Return the comparisons of a file. Raises InputError for one that `compare --out` did not write."""
+    tests = read_json(file, "Right: what `compare --out` wrote.")
+    try:
+        return [asdict(test) for test in TypeAdapter(list[Test]).validate_python(tests)]
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise InputError(
+            f"{file}: is not what `compare --out` writes: {'.'.join(map(str, fault['loc']))}: {fault['msg']}."
+        ) from None
 
 
 def _relabelled(test: Mapping[str, Any], arms: Sequence[Arm], marks: Marks) -> dict[str, Any]:
@@ -192,10 +206,19 @@ def _showcase(checkpoints: Sequence[Shown]) -> list[dict[str, Any]]:
         file = next((place for place in places if place.is_file()), None)
         if shown.result is not shown.run[-1] or file is None:
             continue
-        for row in orjson.loads(file.read_bytes()):
+        for row in _answered(file):
             entry = prompts.setdefault(row["prompt"], {"kind": row["kind"], "prompt": row["prompt"], "answers": []})
             entry["answers"].append({"name": shown.name, **row})
     return list(prompts.values())
+
+
+def _answered(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of showcase.json. Raises InputError for a damaged one."""
+    rows = read_json(file)
+    known = {"kind", "prompt", "answer", "finished", "chat"}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and known <= row.keys() for row in rows):
+        raise InputError(f"{file}: is not what `score --showcase` writes. Right: score again.")
+    return rows
 
 
 def _questions(arms: Sequence[Arm], checkpoints: Sequence[Shown], tasks: Sequence[str], marks: Marks) -> dict[str, Any]:
@@ -266,7 +289,7 @@ def _prompts(chosen: Sequence[Shown], task: str, base: pl.DataFrame) -> tuple[An
     for shown in chosen:
         file = shown.result.folder / "prompts.parquet"
         if file.is_file():
-            found = pl.read_parquet(file).filter(pl.col("task") == task)
+            found = read_table(file.parent, file.name, PROMPTS, shown.result.scores).filter(pl.col("task") == task)
             joined = base.select("item", "subject").join(found.select("item", "prompt"), on="item", how="left")
             joined = joined.with_columns(pl.col("prompt").map_elements(_as_turns, return_dtype=pl.String))
             starts: dict[str, str] = {}

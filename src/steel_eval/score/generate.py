@@ -1,18 +1,15 @@
 """Answers written by the model: identical prompts and extraction whether transformers, vLLM or a server writes them.
 
-The prompt is rendered once, by the checkpoint's own chat template, and sent as text; a server gets it at
-`/completions`, so it cannot render it in another way. Decoding is greedy. Raw texts are stored and kept; extraction is
-done anew on every read.
+The prompt is rendered once, by the checkpoint's own chat template; a server gets it at `/completions`, so it cannot
+render it in another way (server.py; its chat endpoint can). Decoding is greedy. Raw texts are stored and kept;
+extraction is done anew on every read.
 
 Batches are padded at the left, which for most models changes nothing (tests/steel_eval/score/test_generate.py). A model
 that does not share prefixes faithfully may also see its padding, so it writes one answer at a time.
 """
 
-import json
-import urllib.request
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
@@ -23,6 +20,7 @@ from steel_eval.ask.encode import Unit, context_text, encode_texts, labels, open
 from steel_eval.models import Loaded
 from steel_eval.score.answers import extract
 from steel_eval.score.results import Ready, Scored, check_ids, key_of
+from steel_eval.score.server import Answer, as_sent, ask_server, is_server, served
 
 # Tokens of a batch, prompts with room for their answers.
 CPU_TOKENS, GPU_TOKENS = 8_192, 65_536
@@ -54,17 +52,50 @@ def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
             "thought": opened_thought(context_text(loaded.tokenizer, unit.prompts[0])),
         }  # fmt: skip
 
-    stored = ready.store.kept(key, made)
+    stored = _asked(unit, ready, generator, key) if is_server(generator) else ready.store.kept(key, made)
     answers, notes = generated_answers(unit, stored)
     return Scored(answers, stored["notes"] | notes)
 
 
+def _asked(unit: Unit, ready: Ready, generator: str, key: str) -> dict[str, Any]:
+    """Return a unit that a server answered; what is stored without an answer is asked again."""
+    loaded = ready.loaded
+    model = served(generator, loaded.folder, loaded.fingerprint)
+    key = address(key, model.id)
+    there = ready.store.get(key) or {}
+    raw, finished = there.get("raw") or [None] * len(unit.prompts), there.get("finished") or []
+    lacking = [i for i, text in enumerate(raw) if text is None]
+    if not lacking:
+        return there
+    ids, cut = fitting_prompts(unit, loaded)
+    if model.kind == "openai-chat":
+        if not unit.preset.chat:
+            raise InputError(f"--generator {generator}: preset {unit.preset.name} has no turns. Right: openai:URL.")
+        prompts: list[Any] = [prompt.messages() for prompt in unit.prompts]
+    else:
+        prompts = [as_sent(row, loaded.tokenizer) for row in ids]
+    written: list[Answer] = [None if text is None else (text, finished[i]) for i, text in enumerate(raw)]
+    ready.advance(len(unit.prompts) - len(lacking))
+    for start in range(0, len(lacking), SERVED):  # kept as they come: a killed process has them asked no second time
+        some = lacking[start : start + SERVED]
+        answers = ask_server(model, [prompts[i] for i in some], unit.preset.max_new_tokens, ready.advance)
+        for i, answer in zip(some, answers, strict=True):
+            written[i] = answer
+        there = ready.store.put(key, {
+            "task": unit.task.name, "subject": unit.subject, "raw": [a[0] if a else None for a in written],
+            "finished": [a[1] if a else False for a in written],
+            "notes": {"truncated": cut, "shared": False, "served": model.id},
+            "thought": opened_thought(context_text(loaded.tokenizer, unit.prompts[0])),
+        })  # fmt: skip
+        if not any(answers):
+            break  # the server is gone
+    return there
+
+
 def groups(prompts: Sequence[list[int]], new_tokens: int, ready: Ready, generator: str) -> list[list[int]]:
-    """Return the numbers of the prompts that are asked together: a batch, some requests to a server; vLLM takes all."""
+    """Return the numbers of the prompts that are asked together: a batch; vLLM takes all."""
     if generator.startswith("vllm"):
         return [list(range(len(prompts)))]
-    if generator.startswith("openai"):
-        return [list(range(i, min(i + SERVED, len(prompts)))) for i in range(0, len(prompts), SERVED)]
     budget = CPU_TOKENS if ready.loaded.model.device.type == "cpu" else GPU_TOKENS
     return _batches(prompts, new_tokens, budget if ready.sharing.ok else 0)
 
@@ -105,15 +136,16 @@ def write(
 
     Raises InputError for anything else, or where it cannot be had.
     """
-    kind, _, address = generator.partition(":")
+    kind = generator.partition(":")[0]
     if kind == "hf":
         return _by_transformers(prompts, loaded, new_tokens, padding)
     if kind == "vllm":
         return _by_vllm(prompts, loaded, new_tokens)
-    if kind == "openai" and address:
-        texts = [str(loaded.tokenizer.decode(ids)) for ids in prompts]
-        return _by_server(texts, address, new_tokens)
-    raise InputError(f"--generator {generator}: unknown. Right: hf, vllm, or openai:http://host:8000/v1.")
+    if kind == "openai":
+        sent = [as_sent(ids, loaded.tokenizer) for ids in prompts]
+        answers = ask_server(served(generator, loaded.folder, loaded.fingerprint), sent, new_tokens)
+        return [answer or ("", False) for answer in answers]
+    raise InputError(f"--generator {generator}: unknown. Right: hf, vllm, openai:http://host:8000/v1 or openai-chat:….")
 
 
 def _by_transformers(prompts: Sequence[list[int]], loaded: Loaded, new_tokens: int, padding: bool) -> Written:
@@ -177,54 +209,27 @@ def _by_vllm(prompts: Sequence[list[int]], loaded: Loaded, new_tokens: int) -> W
     return [(o.outputs[0].text, o.outputs[0].finish_reason == "stop") for o in outputs]
 
 
-def _by_server(texts: Sequence[str], address: str, new_tokens: int) -> Written:
-    """Ask an OpenAI-like server at its `/completions`, eight questions at a time."""
-    base = address.rstrip("/")
-    models = _ask(f"{base}/models", None).get("data") or [{}]
-
-    def one(text: str) -> tuple[str, bool]:
-        request = {"model": models[0].get("id", ""), "prompt": text, "max_tokens": new_tokens, "temperature": 0}
-        choice = _ask(f"{base}/completions", request)["choices"][0]
-        return str(choice["text"]), choice.get("finish_reason") != "length"
-
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(one, texts))
-
-
-def _ask(url: str, body: dict[str, Any] | None) -> Any:
-    if not url.startswith(("http://", "https://")):
-        raise InputError(f"--generator openai:{url}: no address. Right: openai:http://host:8000/v1.")
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        call = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(call, timeout=600) as reply:
-            return json.loads(reply.read())
-    except (urllib.error.URLError, TimeoutError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{url}: the server does not answer as expected: {error}. Right: an OpenAI-like one."
-        ) from error
-
-
 def generated_answers(unit: Unit, stored: dict[str, Any]) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Return the answers of a generation unit (columns as for likelihood, and outcome, rule, order) and counts."""
     # without turns a model goes on with a next question of its own; the examples end with a blank line, so the answer
     # does
-    bodies = [t if unit.preset.chat else t.split("\n\n")[0] for t in stored["raw"]]
+    raw = [text or "" for text in stored["raw"]]
+    missing = [text is None for text in stored["raw"]]
+    bodies = [t if unit.preset.chat else t.split("\n\n")[0] for t in raw]
     # the template has opened the thought: an answer that never closes it is no answer
     said = [stored.get("thought", "") + body for body in bodies]
     found = [
-        extract(text, p.item.options, finished or body != raw, len(p.item.options))
-        for text, body, raw, finished, p in zip(
-            said, bodies, stored["raw"], stored["finished"], unit.prompts, strict=True
-        )
+        extract(text, p.item.options, finished or body != whole, len(p.item.options))
+        for text, body, whole, finished, p in zip(said, bodies, raw, stored["finished"], unit.prompts, strict=True)
     ]
+    outcomes = ["missing" if gone else f.outcome for f, gone in zip(found, missing, strict=True)]
     gold = labels(unit)
     frame = pl.DataFrame(
         {
             "task": unit.task.name, "subject": unit.subject, "item": [p.item.item for p in unit.prompts], "label": gold,
             "prediction": [f.letter or "" for f in found], **{f"logprob_{c}": None for c in "ABCD"},
-            "raw": stored["raw"], "options": [len(p.item.options) for p in unit.prompts], "gold_probability": None,
-            "gold_bits_per_byte": None, "outcome": [f.outcome for f in found], "rule": [f.rule for f in found],
+            "raw": raw, "options": [len(p.item.options) for p in unit.prompts], "gold_probability": None,
+            "gold_bits_per_byte": None, "outcome": outcomes, "rule": [f.rule for f in found],
             "order": [f.order for f in found],
         },
         schema_overrides={
@@ -236,9 +241,10 @@ def generated_answers(unit: Unit, stored: dict[str, Any]) -> tuple[pl.DataFrame,
     # an answer without any explanation has followed a wording that asks for the answer first
     asked = {unit.preset.order} | ({"answer-only"} if unit.preset.order == "answer-first" else set())
     counts = {
-        "outcomes": dict(Counter(f.outcome for f in found)),
+        "outcomes": dict(Counter(outcomes)),
         "rules": dict(Counter(f.rule for f in found)),
         "order": dict(Counter(f.order for f in kept)),
+        "missing": sum(missing),
         "order_followed": sum(f.order in asked for f in kept),
     }  # fmt: skip
     return frame, counts

@@ -1,6 +1,5 @@
 """Score one loaded checkpoint on units, through the store, and write scores.json and answers.parquet."""
 
-import hashlib
 import math
 import time
 from collections import Counter
@@ -18,18 +17,19 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError
-from steel_data.files import address, atomic, atomic_write, source_sha256
+from steel_data.files import address, atomic_write, source_sha256
 from steel_eval.ask.encode import Encoding, Tokenised, Unit, labels
 from steel_eval.ask.trie import Plan, Request
 from steel_eval.models import Loaded
 from steel_eval.score.accounting import gold_probability, predict, summarise
+from steel_eval.score.folder import write_folder
 from steel_eval.score.likelihood import Likelihoods, Partial, Sharing, score_passes, shares
 from steel_eval.score.store import Store
 
 # What turns questions into answers; weights, because an earlier loader filled what was missing with random numbers.
 _CODE = (
     "steel_eval.ask.encode", "steel_eval.ask.prompts", "steel_eval.ask.trie", "steel_eval.score.generate",
-    "steel_eval.score.likelihood", "steel_eval.score.rotate", "steel_train.models.weights",
+    "steel_eval.score.likelihood", "steel_eval.score.rotate", "steel_eval.score.server", "steel_train.models.weights",
 )  # fmt: skip
 ANSWER_COLUMNS = ["task", "subject", "item", "label", "prediction", *(f"logprob_{c}" for c in "ABCD"), "raw"]
 
@@ -207,7 +207,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Write answers.parquet, prompts.parquet, submission.json (where answers are unpublished), scores.json last.
 
-    Returns what scores.json holds. `about`: model_fingerprint, preset, shots and whatever else belongs to the whole.
+    Returns what scores.json holds, with the tasks that were there (folder.py). `about`: model_fingerprint, preset,
+    shots and whatever else belongs to the whole.
     """
     frame = pl.concat([s.answers for s in scored], how="diagonal")
     tasks = {}
@@ -219,20 +220,17 @@ def write_results(
             "of": task.whole or len(answers), "data_sha256": task.data_sha256,
             "counts": _total([s.notes for s in members]),
         }  # fmt: skip
+        tasks[task.name]["missing"] = tasks[task.name]["counts"].get("missing", 0)
         if not task.published:
             atomic_write(folder / f"submission-{task.name.replace('/', '_')}.json", submission(answers))
-    shas = "".join(f"{name} {tasks[name]['data_sha256']}\n" for name in sorted(tasks))
-    scores = {"tasks": tasks, **about, "data_sha256": hashlib.sha256(shas.encode()).hexdigest()}
     extra = [c for c in frame.columns if c.startswith("logprob_") and c not in ANSWER_COLUMNS]
-    with atomic(folder / "answers.parquet") as path:
-        frame.select(*ANSWER_COLUMNS[:-1], *extra, "raw").write_parquet(path)
+    tables = {
+        "answers.parquet": frame.select(*ANSWER_COLUMNS[:-1], *extra, "raw"),
+        "prompts.parquet": prompt_frame(units),
+    }
     if "rule" in frame.columns:
-        with atomic(folder / "generations.parquet") as path:
-            frame.select("task", "subject", "item", "outcome", "rule", "order").write_parquet(path)
-    with atomic(folder / "prompts.parquet") as path:
-        prompt_frame(units).write_parquet(path)
-    atomic_write(folder / "scores.json", orjson.dumps(scores, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-    return scores
+        tables["generations.parquet"] = frame.select("task", "subject", "item", "outcome", "rule", "order")
+    return write_folder(folder, {"tasks": tasks, **about}, tables)
 
 
 def _total(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -243,6 +241,8 @@ def _total(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name in ("outcomes", "rules", "order"):
             total[name] = dict(sum((Counter(n.get(name, {})) for n in notes), Counter()))
         total["order_followed"] = sum(n.get("order_followed", 0) for n in notes)
+        total["missing"] = sum(n.get("missing", 0) for n in notes)
+        total["served"] = first.get("served")
     return total | {
         "shared": all(n.get("shared", True) for n in notes),
         "letter_tokens": first.get("letter_tokens"),

@@ -5,6 +5,7 @@ goes on where it was, in the middle of a subject too.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from steel_data.engine import progress
+from steel_data.engine import progress, tell
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_eval.ask.encode import Tokenised, Unit, make_units
 from steel_eval.ask.tasks import Task
-from steel_eval.contamination.items import contamination_of, declared_counts, nearby_mixture, open_mixture
+from steel_eval.contamination.items import contamination_of, nearby_mixture, open_mixture, seen_items
 from steel_eval.models import (
     AS_SAVED,
     Checkpoint,
@@ -30,10 +31,13 @@ from steel_eval.models import (
     training_of,
     weight_files,
     weights_fingerprint,
+    with_base,
 )
+from steel_eval.score.folder import refuse_another
 from steel_eval.score.likelihood import prefix_sharing
 from steel_eval.score.results import Ready, Scored, code_fingerprint, key_of, score_unit, write_results
 from steel_eval.score.rotate import rotation_scores
+from steel_eval.score.server import refuse_several
 from steel_eval.score.store import Store
 
 SETTLE = 5.0  # seconds without a change after which another trainer's checkpoint is taken to be written
@@ -53,6 +57,7 @@ class Settings:
     rotate: bool = False
     generator: str = "hf"
     showcase: bool = False
+    with_base: bool = False  # score what the run was trained from too, as step 0
     opening: Opening = AS_SAVED
     max_new_tokens: int | None = None  # of a written answer, in place of the preset's
 
@@ -75,6 +80,7 @@ class Sweep:
     ready: Ready | None = None
     config: Any = None
     swapped: int = 0
+    declared: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)  # by mixture and task
 
     def __post_init__(self) -> None:
         self.store = Store(self.settings.store)
@@ -107,6 +113,9 @@ class Sweep:
         assert self.ready is not None
         ready, how = self.ready, self.settings
         results = {}
+        folders = {preset: folder / preset if len(self.units) > 1 else folder for preset in self.units}
+        for target in folders.values():  # before hours of scoring
+            refuse_another(target, self._model(ready, checkpoint))
         every = [unit for units in self.units.values() for unit in units]
         before = sum(len(u.prompts) for u in every if ready.store.get(self._key(u, ready)) is not None)
         with progress(checkpoint.name, sum(len(u.prompts) for u in every), "questions", before) as ready.advance:
@@ -116,13 +125,16 @@ class Sweep:
             about = self._about(ready, checkpoint, preset)
             if how.rotate and units and units[0].preset.kind == "likelihood":
                 about["rotation"] = rotation_scores(units, ready)
-            target = folder / preset if len(self.units) > 1 else folder
-            results[preset] = write_results(target, units, scored, about)
+            results[preset] = write_results(folders[preset], units, scored, about)
         if how.showcase:
             from steel_eval.score.showcase import write_showcase
 
             write_showcase(folder, ready.loaded, how.generator, ready.sharing.ok)
         return results
+
+    def _model(self, ready: Ready, checkpoint: Checkpoint) -> dict[str, Any]:
+        folder = checkpoint.folder.absolute().as_posix()
+        return {"model": checkpoint.name, "folder": folder, "model_fingerprint": ready.loaded.fingerprint}
 
     def _key(self, unit: Unit, ready: Ready) -> str:
         """Return under which key of the store a unit's answers lie."""
@@ -144,7 +156,7 @@ class Sweep:
         import transformers
 
         return {
-            "model": checkpoint.name, "step": checkpoint.step, "model_fingerprint": ready.loaded.fingerprint,
+            **self._model(ready, checkpoint), "step": checkpoint.step,
             "tokenizer_fingerprint": ready.tokenised.fingerprint, "preset": preset, "shots": self.settings.shots,
             "dtype": str(ready.loaded.model.dtype).removeprefix("torch."), "device": ready.loaded.model.device.type,
             "context": ready.loaded.max_length, "generator": self.settings.generator,
@@ -156,17 +168,22 @@ class Sweep:
         }  # fmt: skip
 
     def _declared(self, folder: Path) -> dict[str, dict[str, int]]:
-        """Return task -> dose -> items of its questions in the run's mixture, of the tasks where that is known."""
+        """Return task -> dose -> its questions in the run's mixture, by their text; nothing where that is not known."""
         said, place = contamination_of(folder), nearby_mixture(folder)
         if said is None or place is None or (mixture := open_mixture(place)).declared != said:
             return {}
-        found = {}
         for task in self.settings.tasks:
-            names = [item.item for group in task.items.values() for item in group]
-            counts = declared_counts(mixture, task.benchmark, names)
-            if task.benchmark in said and counts is not None:
-                found[task.name] = {str(dose): items for dose, items in counts.items()}
-        return found
+            if (mixture.content, task.name) not in self.declared:
+                items = [item for group in task.items.values() for item in group]
+                try:
+                    held = seen_items(mixture, items)
+                except InputError as error:
+                    tell(f"{task.name}: which of its questions were trained on is not known: {error}")
+                    return {}
+                counts = Counter(entry.dose for entry in held.values())
+                self.declared[mixture.content, task.name] = {str(dose): counts[dose] for dose in sorted(counts)}
+        found = [(task, self.declared[mixture.content, task.name]) for task in self.settings.tasks]
+        return {task.name: counts for task, counts in found if counts or task.benchmark in said}
 
 
 def run_sweep(
@@ -184,6 +201,10 @@ def run_sweep(
     with ThreadPoolExecutor(1) as reader:
         while True:
             checkpoints, is_run = _checkpoints(place, watch is not None, settings.opening.revision)
+            checkpoints = with_base(checkpoints) if settings.with_base and checkpoints else checkpoints
+            is_run = is_run or settings.with_base
+            if any(unit.preset.kind == "generation" for units in sweep.units.values() for unit in units):
+                refuse_several(settings.generator, checkpoints, watch is not None)
             todo = [c for c in checkpoints if c.name not in done and (watch is None or _settled(c.folder))]
             ahead: Future[Weights | None] | None = None
             for i, checkpoint in enumerate(todo):

@@ -12,7 +12,8 @@ import typer
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load
-from steel_eval.study.arms import HEADLINE, StudyArm, injected_share, injected_source, make_arms, train_arms
+from steel_eval.arms import RunArm
+from steel_eval.study.arms import HEADLINE, injected_share, injected_source, make_arms, train_arms
 from steel_eval.study.settings import read_study_settings
 
 
@@ -58,7 +59,7 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
     typer.echo(str(folder / "study.html"))
 
 
-def _about(arms: list[StudyArm], source: str) -> dict[str, Any]:
+def _about(arms: list[RunArm], source: str) -> dict[str, Any]:
     """Return what the arms are, and in `notes` what makes them less than a headline study."""
     shares = {arm.name: injected_share(arm.mixture, source) for arm in arms}
     heads = {arm.name: read_manifest(arm.mixture) for arm in arms}

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import Item
 from steel_data.engine import run
+from steel_eval.arms import RunArm
 from steel_eval.ask.tasks import Task
 from steel_eval.models import default_device, find_checkpoints, share_cores
 from steel_eval.score.sweep import Settings, run_sweep
-from steel_eval.study.arms import StudyArm
 from steel_eval.study.settings import StudySettings
 
 Floats = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Point:
 class ScoredArm:
     """One arm: for each seed its scored checkpoints by step, the last being the finished run."""
 
-    arm: StudyArm
+    arm: RunArm
     seeds: list[list[Point]]
 
     @property
@@ -60,7 +60,7 @@ def items_of(task: Task) -> list[Item]:
 
 
 def score_arms(
-    arms: Sequence[StudyArm], tasks: Sequence[Task], settings: StudySettings, folder: Path, workers: int = 1
+    arms: Sequence[RunArm], tasks: Sequence[Task], settings: StudySettings, folder: Path, workers: int = 1
 ) -> dict[str, ScoredArm]:
     """Score the last checkpoint of every seed; with `checkpoints = "all"` every checkpoint of the injected arms.
 

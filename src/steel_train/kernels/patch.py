@@ -1,8 +1,9 @@
 """Put our kernels into one model instance, and take them out again. Classes and other instances stay as they are.
 
 `kernels`: "torch" replaces the head and loss by the fused op in plain torch; "triton" also replaces RMSNorm, residual
-add with RMSNorm, SwiGLU and RoPE, and compares each op's first call with its definition; "auto" is "triton" for
-architectures with a GPU run in docs/results/kernels.md (none yet), else "torch".
+add with RMSNorm, SwiGLU and RoPE, and compares each op's first call with its definition. "auto" is "torch" on a CPU; on
+a GPU it is "triton" for architectures with a GPU run in docs/results/gpu.md (none yet), and for all others TRL's own
+head stays: its tiles are Triton there, and ours in torch pass over the logits some five times as often.
 """
 
 import inspect
@@ -17,9 +18,9 @@ from torch import nn
 
 from steel_data.errors import InputError, nearest
 from steel_train.kernels import backend
-from steel_train.kernels.backend import Calls
+from steel_train.kernels.backend import VERIFIED_ROWS, Calls
 from steel_train.kernels.head.loss import OP, HeadSettings
-from steel_train.kernels.head.model import fused_forward, why_not
+from steel_train.kernels.head.model import counted_forward, fused_forward, why_not
 from steel_train.kernels.head.plan import BUDGET_BYTES, HeadShape, plan_head
 from steel_train.kernels.rms_norm import rms_norm
 from steel_train.kernels.rope import Frequencies, rope
@@ -29,8 +30,9 @@ log = logging.getLogger(__name__)
 
 KERNELS = ("auto", "triton", "torch")
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "steel")
-# architectures whose Triton kernels ran and agreed on a GPU, as docs/results/kernels.md records
+# architectures whose Triton kernels ran, agreed and were faster on a GPU, as docs/results/gpu.md records
 SEEN_ON_GPU: frozenset[str] = frozenset()
+NOT_MEASURED = "auto leaves TRL's head on a GPU until ours was measured faster"
 STATE = "_steel_kernels"
 # cos and sin that depend on the sequence length cannot be computed from one table of frequencies
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
@@ -49,7 +51,11 @@ class _Patched:
 
 
 def patch(
-    model: nn.Module, kernels: str = "auto", in_forward: bool = True, budget_bytes: int = BUDGET_BYTES
+    model: nn.Module,
+    kernels: str = "auto",
+    in_forward: bool = True,
+    budget_bytes: int = BUDGET_BYTES,
+    compute: torch.dtype | None = None,
 ) -> list[str]:
     """Replace what can be replaced in `model` and return the names of the ops, sorted; [] for other architectures.
 
@@ -57,8 +63,9 @@ def patch(
     for DPO also `patch(trainer.ref_model)`. PEFT models are patched in their base model. `in_forward`: head gradients
     in the forward pass where memory allows, the fast way for SFT; pass False for DPO (either is right for both).
     `budget_bytes`: memory the head may use beyond inputs and gradients; more of it buys fewer passes over the weight.
-    Raises InputError for an unknown `kernels`, for "triton" where Triton is not installed, and for a model that is
-    patched already.
+    `compute`: the dtype of the autocast that calls will run under (None: none). With Triton, every op is compared with
+    its definition here, on 64 tokens, while the memory is empty. Raises InputError for an unknown `kernels`, for
+    "triton" where there is no Triton or no GPU, for an op that differs, and for a model that is patched already.
     """
     if kernels not in KERNELS:
         raise InputError(f"kernels: no {kernels!r}.{nearest(kernels, KERNELS)}")
@@ -69,17 +76,47 @@ def patch(
     if architecture not in ARCHITECTURES:
         log.info("kernels: none for %s; known: %s", architecture, ", ".join(ARCHITECTURES))
         return []
-    if kernels == "auto":
-        kernels = "triton" if architecture in SEEN_ON_GPU and torch.cuda.is_available() else "torch"
-    if kernels == "triton" and not backend.INSTALLED:
-        raise InputError('kernels: Triton is not installed. Right: kernels = "torch", or "auto".')
-    patched = _Patched(Calls(kernels))
+    device = next(model.parameters()).device
+    chosen = choose(kernels, architecture, device.type, "forward" in model.__dict__)
+    if chosen == "triton":
+        backend.require_triton("patch")
+    patched = _Patched(Calls(chosen))
     model.__dict__[STATE] = patched
-    names = _patch_head(model, patched, in_forward, budget_bytes)
-    if kernels == "triton":
+    names: set[str] = set()
+    if chosen == "own":
+        before = model.__dict__["forward"]
+        patched.replace(model, counted_forward(model, patched.calls, before, NOT_MEASURED))
+    else:
+        names = _patch_head(model, patched, in_forward, budget_bytes)
+    if chosen == "triton":
         names |= _patch_layers(model, patched)
-    log.info("kernels (%s): %s", kernels, ", ".join(sorted(names)) or "none")
+        if device.type == "cuda" or backend.interpreting():
+            _first_calls(model, patched.calls, compute)
+    log.info("kernels (%s): %s", chosen, ", ".join(sorted(names)) or "none")
     return sorted(names)
+
+
+def choose(kernels: str, architecture: str, device: str, has_head: bool) -> str:
+    """Return what `kernels` means here: "triton", "torch", or "own" (the fused head that the model has stays).
+
+    `device`: "cuda", "cpu", … `has_head`: whether someone (TRL's trainer) gave the model a fused head before.
+    """
+    if kernels != "auto":
+        return kernels
+    if device != "cuda":
+        return "torch"
+    return "triton" if architecture in SEEN_ON_GPU else "own" if has_head else "torch"
+
+
+def _first_calls(model: Any, calls: Calls, compute: torch.dtype | None) -> None:
+    """Let every op meet its definition in one forward pass of 64 tokens; what it counts and draws is taken back."""
+    ids = torch.arange(VERIFIED_ROWS, device=next(model.parameters()).device)[None] % model.config.vocab_size
+    counts = calls.ran.copy(), calls.fallbacks.copy()
+    on = torch.autocast(ids.device.type, compute, enabled=compute is not None)
+    with torch.random.fork_rng([ids.device] if ids.is_cuda else []), torch.no_grad(), on:
+        # without a fused head of ours or TRL's, the model's own: its layers are what is left to compare
+        model(input_ids=ids, labels=ids, **({"fused_lm_head": True} if "forward" in model.__dict__ else {}))
+    calls.ran, calls.fallbacks = counts
 
 
 def unpatch(model: nn.Module) -> None:
@@ -104,7 +141,7 @@ def unpatch(model: nn.Module) -> None:
 
 
 def report(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """Return op -> {"triton": calls, "torch": calls, "reasons": {why not Triton: calls}}, for log and steel.json."""
+    """Return op -> {"triton", "torch", "own": calls, "reasons": {why elsewhere: calls}}, for log and steel.json."""
     patched: _Patched | None = _inner(model).__dict__.get(STATE)
     return patched.calls.report() if patched is not None else {}
 
@@ -182,7 +219,9 @@ def _patch_rope(model: Any, patched: _Patched) -> set[str]:
         patched.calls.refuse("rope", f"rope type {rotary.rope_type}")
         return set()
     if not all(
-        "apply_rotary_pos_emb" in f.__globals__ and "position_ids" not in f.__code__.co_names for f in functions
+        {"apply_rotary_pos_emb"} <= {*f.__code__.co_names} & {*f.__globals__}
+        and "position_ids" not in f.__code__.co_names
+        for f in functions
     ):
         patched.calls.refuse("rope", "an attention forward of another form")
         return set()

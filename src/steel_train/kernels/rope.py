@@ -21,7 +21,16 @@ from typing import Any
 
 import torch
 
-from steel_train.kernels.backend import Calls, jit, tl, triton, use_triton, verify_first, why_not_triton
+from steel_train.kernels.backend import (
+    VERIFIED_ROWS,
+    Calls,
+    jit,
+    tl,
+    triton,
+    use_triton,
+    verify_first,
+    why_not_triton,
+)
 
 OP = "rope"
 
@@ -79,15 +88,16 @@ def rope(
     if use_triton(calls, OP, _why_not(q_BATD, k_BATD, positions_BT, inv_freq_F)):
         positions_BT = positions_BT.expand(q_BATD.shape[0], -1)
 
-        def fast(q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            q_out, k_out = _Rope.apply(q, k, positions_BT, frequencies)
+        def fast(q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            q_out, k_out = _Rope.apply(q, k, positions, frequencies)
             return q_out, k_out
 
-        def slow(q: torch.Tensor, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return reference(q, k, positions_BT, inv_freq_F, scaling)
+        def slow(q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return reference(q, k, positions, inv_freq_F, scaling)
 
-        verify_first(calls, OP, fast, slow, (q_BATD, k_BATD))
-        return fast(q_BATD, k_BATD)
+        few = q_BATD[:2, :, :VERIFIED_ROWS], k_BATD[:2, :, :VERIFIED_ROWS], positions_BT[:2, :VERIFIED_ROWS]
+        verify_first(calls, OP, fast, slow, few)
+        return fast(q_BATD, k_BATD, positions_BT)
     q, k = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q_BATD, k_BATD))
     q, k = reference(q, k, positions_BT, inv_freq_F, scaling)
     return q.to(q_BATD.dtype), k.to(k_BATD.dtype)

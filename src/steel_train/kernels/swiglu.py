@@ -16,7 +16,16 @@ from typing import Any
 
 import torch
 
-from steel_train.kernels.backend import Calls, jit, tl, triton, use_triton, verify_first, why_not_triton
+from steel_train.kernels.backend import (
+    VERIFIED_ROWS,
+    Calls,
+    jit,
+    tl,
+    triton,
+    use_triton,
+    verify_first,
+    why_not_triton,
+)
 
 OP = "swiglu"
 BLOCK = 1024
@@ -33,7 +42,7 @@ def swiglu(a: torch.Tensor, b: torch.Tensor, calls: Calls | None = None) -> torc
     reason = "shapes or dtypes differ" if (a.shape, a.dtype) != (b.shape, b.dtype) else why_not_triton((a, b))
     if use_triton(calls, OP, reason or ("no tokens" if not a.numel() else None)):
         a_NI, b_NI = (t.reshape(-1, t.shape[-1]) for t in (a, b))
-        verify_first(calls, OP, _SwiGLU.apply, reference, (a_NI[:64], b_NI[:64]))
+        verify_first(calls, OP, _SwiGLU.apply, reference, (a_NI[:VERIFIED_ROWS], b_NI[:VERIFIED_ROWS]))
         y_NI: torch.Tensor = _SwiGLU.apply(a_NI, b_NI)
         return y_NI.view(a.shape)
     return torch.nn.functional.silu(a) * b

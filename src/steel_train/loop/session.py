@@ -232,7 +232,7 @@ class Session:
         write_json(self.folder / "run.json", {"identity": self.identity(), "base": about, "versions": _versions()})
 
     def _trainer(self, model: Any, base: Base, stop: list[int]) -> SteelTrainer:
-        from steel_train.kernels.patch import patch
+        from steel_train.kernels.patch import patch, report
 
         settings = self.settings
         steps = Steps(self.prepared.examples, self.schedule, self.prepared.tokenizer.pad_token_id)
@@ -243,20 +243,22 @@ class Session:
             window.restore(self.resumed["window"])
             if evaluation is not None:
                 evaluation.restore(self.resumed.get("eval") or {})
-        kernels: list[str] = []
+        net: Any = None
         job = Job(
             self.folder, settings, steps, window, row_loss=sft_loss, stop=stop, evaluation=evaluation,
             saved_as=saved_dtype(settings.dtype, self.own),
-            facts=lambda step: self._facts(step, base, kernels) | {"eval": evaluation.state() if evaluation else {}},
+            facts=lambda step: (
+                self._facts(step, base, report(net)) | {"eval": evaluation.state() if evaluation else {}}
+            ),
         )  # fmt: skip
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
             processing_class=self.tokenizer,
             peft_config=None if started_adapter(settings, self.recipe.path) else adapter(settings),
         )  # fmt: skip
-        net: Any = trainer.model
-        inner = net.get_base_model() if settings.uses_lora else net
-        kernels += patch(inner, settings.kernels, in_forward=not settings.compares)
+        net = trainer.model
+        compute = torch.bfloat16 if uses_bf16(settings) else None
+        patch(net, settings.kernels, in_forward=not settings.compares, compute=compute)
         job.row_loss = self._row_loss(trainer, steps, "reference.npy")
         if evaluation is not None:
             evaluation.row_loss = self._row_loss(trainer, evaluation.steps, "reference-held-out.npy")
@@ -289,7 +291,7 @@ class Session:
             prompts=tuple(rule.prompts),
         )  # fmt: skip
 
-    def _facts(self, step: int, base: Base, kernels: list[str]) -> dict[str, Any]:
+    def _facts(self, step: int, base: Base, kernels: dict[str, Any]) -> dict[str, Any]:
         """Return what a checkpoint says of itself."""
         manifest = self.prepared.manifest
         return {
@@ -308,7 +310,7 @@ class Session:
             "held_out": self._held_out(),
             "exposures": exposures(self.prepared.examples, self.schedule, step),
             "contamination": manifest.get("contamination", {}),
-            "kernels": kernels,
+            "kernels": {"asked": self.settings.kernels, "ops": kernels},
             "versions": _versions(),
         }
 
@@ -343,8 +345,8 @@ def _versions() -> dict[str, str]:
 
 
 def other_bases(folder: Path, base: Base) -> list[str]:
-    """Return a warning for each other start that neighbouring runs of the same architecture have."""
-    found: dict[str, list[Path]] = {}
+    """Return a warning for each other base that neighbouring runs of the same architecture start from."""
+    found: dict[str, list[str]] = {}
     for file in sorted({*folder.parent.glob("*/run.json"), *folder.parent.parent.glob("*/*/run.json")}):
         if file.parent == folder:
             continue
@@ -353,11 +355,11 @@ def other_bases(folder: Path, base: Base) -> list[str]:
         except (OSError, ValueError, KeyError):
             continue
         if other["architecture"] == base.architecture and other["fingerprint"] != base.fingerprint:
-            found.setdefault(f"{other['name']} ({other['fingerprint'][:8]})", []).append(file.parent)
+            found.setdefault(f"{other['name']} ({other['fingerprint'][:8]})", []).append(str(file.parent))
     return [
-        f"{folders[0]}{f' and {len(folders) - 1} more' if folders[1:] else ''} starts from {start}, this run from "
+        f"{runs[0]}{f' and {len(runs) - 1} more start' if runs[1:] else ' starts'} from {start}, this run from "
         f"{base.name} ({base.fingerprint[:8]}): a difference between the two is not one between mixtures."
-        for start, folders in found.items()
+        for start, runs in found.items()
     ]
 
 

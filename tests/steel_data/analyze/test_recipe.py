@@ -23,8 +23,8 @@ def built(folder, found):
 
 
 GROUPS = {
-    "pairs": [name for name, layout in chat.layouts().items() if {"rejected", "chosen"} & layout.columns.keys()],
-    "conversations": [n for n, layout in chat.layouts().items() if not {"rejected", "chosen"} & layout.columns.keys()],
+    "pairs": [name for name, layout in chat.layouts().items() if "chosen" in chat.chat(json.loads(layout.row))[0]],
+    "conversations": [n for n, layout in chat.layouts().items() if "messages" in chat.chat(json.loads(layout.row))[0]],
     "exams": [one.name for one in exams.layouts()],
 }
 

@@ -170,3 +170,21 @@ def test_a_row_whose_options_are_nowhere_says_what_it_has() -> None:
     assert read_item({"question": "6*7?", "answer": "42"}) == (
         "columns: no column of options is known and none stand in the question; the row has question, answer"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "key", "texts", "letter"),
+    [
+        (["choice0", "choice1", "choice2"], 0, ["铁", "铜", "金"], "A"),
+        (["choice0", "choice1", "choice2"], "2", ["铁", "铜", "金"], "C"),
+        (["option1", "option2", "option3"], 1, ["铁", "铜", "金"], "A"),  # the number is the column's, from 0 or from 1
+        (["option1", "option2", "option3"], 3, ["铁", "铜", "金"], "C"),
+        (["option1", "option2", "option3"], 0, ["铁", "铜", "金"], ""),  # no column has it
+        (["option1", "option2", "option3"], 1, ["3", "1", "2"], "B"),  # an option's text
+        (["one", "two", "three"], 1, ["铁", "铜", "金"], ""),
+    ],
+)
+def test_a_number_as_key_is_the_column_that_ends_in_it(names, key, texts, letter):
+    row = {"q": "哪个最硬", "k": key, **dict(zip(names, texts, strict=True))}
+    found = read_item(row, {"question": "q", "options": names, "answer": "k"})
+    assert (found.key if isinstance(found, ExamItem) else "") == letter

@@ -59,6 +59,7 @@ def test_changed_inputs_are_named_with_the_answer(mixture: Path, tmp_path: Path)
         ("budget_tokens = 200", "[mix] budget_tokens = 200 takes the first "),
         ("languages = { zh = 0.8, en = 0.2 }", "[mix] languages takes the first "),
         ("languages = { en = 1.0 }", "[mix] languages gives no share to 'zh'"),
+        ("sources = { a = 1.0 }\nbudget_tokens = 200", "[mix] budget_tokens = 200 takes the first "),
     ],
 )
 def test_budget_and_languages_say_their_queue(make: Callable[..., Result], tmp_path: Path, mix: str, said: str) -> None:
@@ -88,3 +89,18 @@ def test_steps_of_the_users_own_need_the_recipe(make: Callable[..., Result], tmp
         ask(folder, f"a.jsonl:{row}", where(tmp_path))
     again = Again(tmp_path / "own.toml", None, tmp_path / "cache")
     assert ask(folder, f"a.jsonl:{row}", again).found[0].verdict == "sampled out"
+
+
+def test_a_row_held_out_and_a_source_without_a_share_are_named(make: Callable[..., Result], tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", ROWS[:20])
+    write_jsonl(tmp_path / "b.jsonl", ROWS[20:40])
+    two = (
+        '[source.a]\npath = "a.jsonl"\nhold_out = 5\n[source.b]\npath = "b.jsonl"\n[mix]\nsources = { a = 1, b = 0 }\n'
+    )
+    folder = make(two, name="two").folder
+    held = set(range(20)) - set(read_train(folder)["origin_row"])
+    assert len(held) == 5
+    (found,) = ask(folder, f"a.jsonl:{min(held)}", where(tmp_path)).found
+    assert found.why == "hold_out = 5 of source a keeps it out of the mixture"
+    (found,) = ask(folder, "b.jsonl:3", where(tmp_path)).found
+    assert found.why == "[mix] sources gives no share to 'b'"

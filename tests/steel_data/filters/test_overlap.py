@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from steel_data.benchmarks.index import TURN, Index, index_of
+from steel_data.benchmarks.index import PASSAGE, TURN, Index, index_of, passages
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
-from steel_data.filters.overlap import Decontaminate, overlap
+from steel_data.filters.overlap import Decontaminate, _candidates, overlap
 from steel_data.row.text import TextBatch
 
 CRAB = (
@@ -181,6 +181,78 @@ def test_edited_copies_are_found_in_both_languages(number: int, rate: float, lea
     question, options = everything[number]
     rows = [asked(edited(question), [edited(option) for option in options]) for _ in range(100)]
     assert found(index, *rows).count(number) >= least
+
+
+def passage(number: int) -> str:
+    draw = random.Random(number)
+    words = ["".join(draw.choices(("ka", "lo", "mi", "ten", "sur", "vel"), k=4)) for _ in range(40)]
+    return ". ".join(" ".join(draw.choices(words, k=6)) for _ in range(20))
+
+
+def asked_of(number: int) -> tuple[str, ...]:
+    one, two, three, *_ = passage(number).split()
+    return (
+        f"Why did the ferrymen of {one} and the millers of {two} refuse to carry lime to {three}?",
+        f"Which craft was taught at {three} behind the chapel of {one} when {two} burnt down?",
+        "What is the main idea of the passage?",
+    )
+
+
+OFFERED = (
+    ("Their boats leaked", "The toll was doubled", "Rain spoilt the load", "A storm was forecast"),
+    ("Weaving of nets", "Casting of bells", "Binding of books", "Turning of bowls"),
+    ("Trade shapes towns", "Rivers divide people", "Crafts are forgotten", "Winters were harder"),
+)
+EXAM = [(f"{passage(n)}\n{ask}", offer) for n in range(60) for ask, offer in zip(asked_of(n), OFFERED, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def exam() -> Index:
+    return index_of([f"b/test/s/{i:05d}" for i in range(len(EXAM))], [item(q, o) for q, o in EXAM])
+
+
+def test_a_passage_is_what_several_questions_begin_with_or_all_lines_but_the_last() -> None:
+    text = "河" * PASSAGE
+    asked = [
+        f"{text}甲乙丙",
+        f"{text}甲丁",
+        f"{text}甲丁",
+        "短文\n甲",
+        f"{'湖' * PASSAGE}\n它说明什么",
+        f"{'海' * PASSAGE}甲",
+    ]
+    at_I, family_I = passages(asked)
+    assert at_I.tolist() == [PASSAGE + 1] * 3 + [0, PASSAGE + 1, 0]
+    assert family_I.tolist() == [0, 0, 0, -1, -1, -1]
+    assert [x.tolist() for x in passages([])] == [[], []]
+
+
+@pytest.mark.parametrize("form", ["with options", "question only", "with a greeting", "edited"])
+def test_of_the_items_on_a_passage_the_one_that_is_asked_is_found(exam: Index, form: str) -> None:
+    draw = random.Random(5)
+    numbers = [3 * n + k for n in (0, 7) for k in range(3)]
+    rows = []
+    for question, options in (EXAM[i] for i in numbers):
+        row = question if form == "question only" else asked(question, options)
+        row = f"Hello!{TURN}Read this: {row}\nPlease explain." if form == "with a greeting" else row
+        rows.append("".join("" if form == "edited" and draw.random() < 0.02 else c for c in row))
+    assert found(exam, *rows) == numbers
+
+
+def test_a_passage_without_what_is_asked_is_no_item(exam: Index) -> None:
+    others = ["", "Summarise this for a child.", asked("Who wrote it?", ["A miller", "A priest", "A widow", "A clerk"])]
+    lone = index_of(["b/test/s/0"], [item(*EXAM[0])])
+    rows = [f"{passage(0)}\n{other}{TURN}People trade and quarrel." for other in others]
+    assert found(exam, *rows) == found(lone, *rows) == [None] * 3
+
+
+@pytest.mark.parametrize("many", [120, 180])
+def test_rows_with_a_passage_are_compared_with_few_items(many: int) -> None:
+    # 40 items that ask for the main idea are led to by that, 60 are not
+    index = index_of([f"b/test/s/{i:05d}" for i in range(many)], [item(q, o) for q, o in EXAM[:many]])
+    rows = [f"{passage(n)}\n{other}" for n in range(20) for other in ("", "Tell it as a story.", *asked_of(n))]
+    unit_U, _, _ = _candidates(TextBatch(rows), index)
+    assert len(unit_U) <= 2 * len(rows)
 
 
 def test_a_changed_number_makes_another_option() -> None:

@@ -11,7 +11,7 @@ from tests.steel_data.passes.narrow import recipe, source
 
 from steel_data.errors import InputError
 from steel_data.passes.plan import Plan, decide
-from steel_data.passes.select import Pool, choose, take_rows
+from steel_data.passes.select import Pool, choose, held_first, take_rows, without_held
 from steel_data.recipe.load import Mix
 
 LANGUAGES = ["zh", "en", "ja"]
@@ -26,6 +26,9 @@ def pool(units: list[tuple[int, str]], fixed: dict[str, int] | None = None, fixe
         tokens=np.array([tokens for tokens, _ in units], np.int64),
         languages=LANGUAGES,
         language=np.array([LANGUAGES.index(language) for _, language in units], np.int64),
+        sources=LANGUAGES,
+        source=np.array([LANGUAGES.index(language) for _, language in units], np.int64),
+        copy=np.zeros(len(units), np.int64),
         fixed_rows=fixed_rows,
         fixed_tokens=fixed or {},
     )
@@ -88,7 +91,7 @@ def test_injected_rows_count_towards_the_budget() -> None:
     p = pool([(10, "zh")] * 20, fixed={"zh": 50}, fixed_rows=5)
     assert len(choose(Mix(budget_rows=12), p, "r")) == 7
     assert int(p.tokens[choose(Mix(budget_tokens=100), p, "r")].sum()) == 50
-    with pytest.raises(InputError, match="the injected rows alone are 5"):
+    with pytest.raises(InputError, match=r"the injected rows alone are 5"):
         choose(Mix(budget_rows=4), p, "r")
     with pytest.raises(InputError, match="injected rows hold 50 tokens of 'zh', more than its share"):
         choose(Mix(languages={"zh": 1.0}, budget_tokens=40), p, "r")
@@ -161,3 +164,65 @@ def test_the_order_is_the_seeds_and_not_the_sources(tmp_path: Path) -> None:
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2]) != orders[0]
+
+
+def by_source(counts: dict[str, int], copies: int = 1, injected: int = 0) -> Pool:
+    """Records of 10 tokens each, `copies` units a record."""
+    names = list(counts)
+    source = np.repeat(np.arange(len(names)), [counts[n] for n in names])
+    record, copy = np.repeat(np.arange(len(source)), copies), np.tile(np.arange(copies), len(source))
+    return Pool(
+        key=np.random.default_rng(0).integers(0, 2**63, len(record), dtype=np.uint64), record=record,
+        tokens=np.full(len(record), 10), languages=["zh"], language=np.zeros(len(record), np.int64), sources=names,
+        source=source[record], copy=copy, fixed_rows=injected, fixed_tokens={"zh": 10 * injected},
+    )  # fmt: skip
+
+
+@given(st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.integers(100, 1000))
+def test_sources_have_their_shares_and_only_what_must_differ_does(one: float, two: float, budget: int) -> None:
+    """Two mixtures of other shares: of each source the smaller part lies inside the larger one."""
+    p = by_source({"chat": 100, "exam": 100})
+    taken = {}
+    for share in (one, two):
+        chosen = choose(Mix(sources={"chat": share, "exam": 1 - share}, budget_tokens=budget), p, "r")
+        tokens = np.bincount(p.source[chosen], minlength=2) * 10
+        assert (np.array([share, 1 - share]) * budget - tokens < 10 + 1e-6).all() and tokens.sum() <= budget
+        taken[share] = set(chosen.tolist())
+    few, many = sorted((one, two))
+    chat = {s: {u for u in taken[s] if u < 100} for s in taken}
+    assert chat[few] <= chat[many] and taken[many] - chat[many] <= taken[few] - chat[few]
+
+
+def test_a_source_repeats_only_as_often_as_its_share_needs() -> None:
+    p = by_source({"chat": 100, "exam": 10}, copies=3)
+    chosen = choose(Mix(sources={"chat": 0.75, "exam": 0.25}, budget_tokens=1000), p, "r")
+    exam = np.bincount(p.record[chosen][p.source[chosen] == 1] - 100, minlength=10)
+    assert sorted(exam) == [2] * 5 + [3] * 5  # 25 units of 10 rows
+    assert set(p.copy[chosen][p.source[chosen] == 0]) == {0}
+    with pytest.raises(
+        InputError, match=r"needs 400 tokens of 'exam', but there are 300\. Right: budget_tokens = 750 or"
+    ):
+        choose(Mix(sources={"chat": 0.6, "exam": 0.4}, budget_tokens=1000), p, "r")
+    assert len(choose(Mix(sources={"chat": 0.6, "exam": 0.4}), p, "r")) == 75
+
+
+def test_injected_rows_stand_beside_the_sources_shares() -> None:
+    p = by_source({"chat": 100, "exam": 100}, injected=20)
+    chosen = choose(Mix(sources={"chat": 0.5, "exam": 0.5}, budget_tokens=1000), p, "r")
+    assert np.bincount(p.source[chosen]).tolist() == [40, 40]
+    assert len(choose(Mix(sources={"chat": 0.5, "exam": 0.5}, budget_rows=60), p, "r")) == 40
+    with pytest.raises(InputError, match=r"the injected rows alone are 200"):
+        choose(Mix(sources={"chat": 0.5, "exam": 0.5}, budget_tokens=100), p, "r")
+
+
+def test_rows_held_out_are_the_same_whatever_else_is_taken(tmp_path: Path) -> None:
+    ids = pl.Series([f"{i:032x}" for i in range(50)])
+    here = source(tmp_path, "chat", [{}], hold_out=8)
+    rows = np.arange(50)
+    left = without_held(recipe(tmp_path), here, rows, ids)
+    order = held_first(42, ids, rows)
+    assert set(rows) - set(left) == set(order[:8]) and (np.diff(left) > 0).all()
+    assert held_first(42, ids, np.setdiff1d(rows, order[:3])).tolist() == order[3:].tolist()
+    everything = source(tmp_path, "all", [{}], hold_out=50)
+    with pytest.raises(InputError, match=r"hold_out = 50 rows, but 50 are taken\. Right: hold_out = 49"):
+        without_held(recipe(tmp_path), everything, rows, ids)

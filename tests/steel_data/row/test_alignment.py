@@ -1,10 +1,23 @@
 """Edits are counted as the textbook's table counts them, and texts are compared by what they say."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steel_data.row.alignment import beginning, edits, letters, nearest, position, shared, stands, stretches
+from steel_data.row.alignment import (
+    LONG,
+    beginning,
+    edits,
+    fewest,
+    letters,
+    nearest,
+    position,
+    shared,
+    stands,
+    stretches,
+)
 
 words = st.text("abc", max_size=9)
 
@@ -29,17 +42,72 @@ def test_edits_are_levenshteins(one: str, two: str) -> None:
 
 @given(words.filter(bool), st.text("abc", max_size=20))
 def test_the_nearest_stretch_needs_the_fewest_edits(pattern: str, text: str) -> None:
-    changed, start, end = nearest(pattern, text)
-    assert changed == min(table(pattern, text, anywhere=True))
-    assert edits(pattern, text[start:end]) == changed
+    changed, end = nearest(pattern, text)
+    assert fewest(pattern, text) <= changed == min(table(pattern, text, anywhere=True))
+    assert edits(pattern, text[beginning(pattern, text, end) : end]) == changed
 
 
 @given(words.filter(bool), st.text("abc", max_size=20), st.integers(0, 3))
 def test_no_stretch_within_the_edits_is_missed(pattern: str, text: str, most: int) -> None:
-    fewest = min(table(pattern, text, anywhere=True))
+    least = min(table(pattern, text, anywhere=True))
     found = stretches(pattern, text, min(most, len(pattern) - 1))
-    assert bool(found) == (fewest <= min(most, len(pattern) - 1))
-    assert all(edits(pattern, text[beginning(pattern, text, end) : end]) == changed for changed, end in found)
+    assert bool(found) == (least <= min(most, len(pattern) - 1))
+    assert all(edits(pattern, text[start:end]) == changed for changed, start, end in found)
+
+
+def passage(draw: random.Random, size: int = 3 * LONG) -> str:
+    return "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=size))
+
+
+def changed_at(text: str, share: float, draw: random.Random) -> str:
+    return "".join(draw.choice(["q", "", c + "q"]) if draw.random() < share else c for c in text)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.1])
+def test_long_texts_are_compared_piece_by_piece_to_the_same_end(share: float) -> None:
+    draw = random.Random(share)
+    text = passage(draw)
+    other = changed_at(text, share, draw)
+    least = table(text, other, anywhere=False)[-1]
+    assert least <= edits(text, other) <= 1.1 * least
+    [(changed, start, end)] = stretches(text, "zz" * 300 + other + "yy" * 300, len(text) * 3 // 20)
+    assert least <= changed <= 1.1 * least
+    assert abs(start - 600) < 3 and abs(end - 600 - len(other)) < 3
+
+
+def test_a_long_text_is_found_after_a_part_of_it_and_twice() -> None:
+    draw = random.Random(1)
+    text = passage(draw)
+    copies = [changed_at(text, 0.03, draw) for _ in range(2)]
+    most = len(text) // 8
+    assert len(stretches(text, text[:500] + "zz" * 50 + copies[0], most)) == 1
+    assert len(stretches(text, copies[0] + "zz" * 50 + copies[1], most)) == 2
+
+
+def test_a_part_of_a_long_text_or_another_is_no_copy() -> None:
+    draw = random.Random(2)
+    text = passage(draw)
+    for other in (text[:500] + passage(draw), passage(draw) + text[400:], passage(draw), text[:300], ""):
+        assert stretches(text, other, len(text) // 8) == []
+
+
+def test_pieces_that_recur_spoil_nothing() -> None:
+    # a table's rows are alike: its pieces stand at several places
+    text = passage(random.Random(3), LONG) + "thecellisempty" * 60 + passage(random.Random(4), LONG)
+    other = text[:100] + text[104:700] + "q" + text[700:]
+    assert edits(text, other) == 5
+    assert [changed for changed, _, _ in stretches(text, other, 100)] == [5]
+    assert edits("ab" * 100, "q" + "ab" * 100 + "q") == edits("ab" * 100, "q" + ("ab" * 100)[:-1]) == 2
+    twice = passage(random.Random(5), 3 * LONG) + "thelastrowofthetableistwicetherethisisit" * 2
+    assert [changed for changed, *_ in stretches(twice, "7" + twice[1:200] + twice[201:], 100)] == [2]
+    # of the last pieces but one the first place is 42 letters too early
+    again = (
+        passage(random.Random(6), LONG)
+        + "howtofinishbothprojectsatthesametimeornone"
+        + "howtofinishbothprojects"
+        + "zuv"
+    )
+    assert [changed for changed, *_ in stretches(again, again[:90] + "7" + again[91:], 48)] == [1]
 
 
 @pytest.mark.parametrize(

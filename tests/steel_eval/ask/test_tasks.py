@@ -136,3 +136,32 @@ def test_a_smaller_part_lies_inside_a_larger_one_whatever_the_order(toy_data):
     assert limited(task, 12) is task and limited(task, None) is task  # nothing is lost, nothing is marked
     part = limited(task, 3)
     assert (part.limit, part.whole) == (3, 24) and part.data_sha256 != task.data_sha256
+
+
+def test_published_sizes_are_known(toy_data, tmp_path, monkeypatch):
+    """Fewer are said (load_task(...).part); more than published are another edition, or questions counted twice."""
+    from steel_data.benchmarks import items
+
+    assert load_task("cmmlu", toy_data).part == (24, 11_582)
+    assert load_task("ceval", toy_data).part == (24, 1_346)
+    assert load_task("cmmlu/agronomy", toy_data).part is None  # a subject is asked for by name
+    monkeypatch.setitem(items.PUBLISHED, "cmmlu", {"dev": 10, "test": 24})
+    assert load_task("cmmlu", toy_data).part is None
+    monkeypatch.setitem(items.PUBLISHED, "cmmlu", {"dev": 10, "test": 23})
+    with pytest.raises(InputError, match="24 questions of split test, and 23 were published"):
+        load_task("cmmlu", toy_data)
+    monkeypatch.setitem(items.PUBLISHED, "cmmlu", {"dev": 9, "test": 24})
+    with pytest.raises(InputError, match="split dev"):
+        items.read_benchmark("cmmlu", toy_data)
+
+
+@pytest.mark.shared
+def test_the_sizes_are_those_of_the_real_files(shared_data):
+    """Half of the subjects are at hand: five examples each, and no split larger than published."""
+    from steel_data.benchmarks.items import PUBLISHED
+
+    for name, subjects in (("cmmlu", 67), ("ceval", 52)):
+        task = load_task(name, shared_data)
+        here, published = task.part
+        assert published == PUBLISHED[name][task.split] and here < published
+        assert PUBLISHED[name]["dev"] == 5 * subjects == 5 * (len(task.items) + len(task.missing))

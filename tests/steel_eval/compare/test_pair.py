@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from steel_data.errors import InputError
 from steel_eval.cli import app
-from steel_eval.compare.pair import compare_arms
+from steel_eval.compare.pair import Comparison, Primary, compare_arms, primary_of
 
 N = 300
 
@@ -82,11 +82,11 @@ def test_neighbouring_checkpoints_are_a_labelled_proxy(tmp_path):
         result(tmp_path / f"a/scores/step-{step:06d}", answers(step), step=step)
     result(tmp_path / "b", answers(50), step=6)
     assert "Rough proxy" in whole(compare_arms([f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}"])).verdict
-    early = compare_arms([f"A={tmp_path / 'a'}", f"B={tmp_path / 'a'}"], checkpoint="2")
+    early = compare_arms([f"A={tmp_path / 'a'}", f"B={tmp_path / 'a'}"], Comparison(checkpoint="2"))
     assert whole(early).difference == 0
     assert whole(early).p == 1
     with pytest.raises(InputError, match="no checkpoint of step 77"):
-        compare_arms([f"A={tmp_path / 'a'}", f"B={tmp_path / 'a'}"], checkpoint="77")
+        compare_arms([f"A={tmp_path / 'a'}", f"B={tmp_path / 'a'}"], Comparison(checkpoint="77"))
 
 
 def test_the_declared_test_is_confirmatory_and_the_rest_is_corrected(tmp_path):
@@ -96,7 +96,7 @@ def test_the_declared_test_is_confirmatory_and_the_rest_is_corrected(tmp_path):
         manifest.parent.mkdir()
         primary = {"task": "cmmlu"}  # metric and checkpoint have defaults
         manifest.write_text(json.dumps({"recipe": {"eval": {"primary": primary}}}))
-    tests = compare_arms([str(tmp_path / "a"), str(tmp_path / "b")])
+    tests = compare_arms([str(tmp_path / "a"), str(tmp_path / "b")], Comparison(groups=True))
     assert [t.confirmatory for t in tests] == [True, False, False]
     assert tests[0].q is None
     assert all(t.q >= t.p for t in tests[1:])
@@ -116,6 +116,57 @@ def test_a_primary_test_that_cannot_be_meant_is_refused(tmp_path, primary, messa
         compare_arms([str(tmp_path / "a"), str(tmp_path / "b")])
 
 
+def test_a_family_is_what_is_printed(tmp_path):
+    """Groups that nobody asked for do not make the others' rate worse; p stands beside q."""
+    for name, seed in (("a", 1), ("b", 2)):
+        result(tmp_path / name, answers(seed, 0.4))
+    places = [str(tmp_path / "a"), str(tmp_path / "b")]
+    [alone] = compare_arms(places)
+    assert alone.q == alone.p and f"p {alone.p:.2g}, false discovery rate {alone.q:.2g}" in alone.verdict
+    assert len(compare_arms(places, Comparison(groups=True))) == 3
+
+
+def test_a_primary_test_can_be_named_without_a_recipe(tmp_path):
+    for name in "ab":
+        result(tmp_path / name / "step-1", answers(ord(name)), step=1)
+        result(tmp_path / name / "step-9", answers(ord(name) + 5), step=9)
+    places = [str(tmp_path / "a"), str(tmp_path / "b")]
+    first, other = compare_arms(places, Comparison(primary=primary_of("cmmlu:macro:1")))
+    assert (first.confirmatory, first.metric, first.checkpoint, first.q) == (True, "macro", "1", None)
+    assert (other.confirmatory, other.metric) == (False, "accuracy")
+    assert "confirmatory, p" in first.verdict
+    three = compare_arms([*places, f"C={tmp_path / 'a'}"], Comparison(primary=Primary("cmmlu")))
+    assert [t.confirmatory for t in three] == [True] * 3 and all(t.q >= t.p for t in three)  # Holm
+    with pytest.raises(InputError, match="no task of this comparison"):
+        compare_arms(places, Comparison(primary=Primary("ceval")))
+    for text in ("", "cmmlu:f1", "cmmlu:macro:1:2", "cmmlu:"):
+        with pytest.raises(InputError, match="task:metric:checkpoint"):
+            primary_of(text)
+
+
+def test_detectable_holds_the_seeds(tmp_path):
+    """It said 1.0 points where the interval was +- 4.7: it can never be less than half of the interval."""
+    for i in range(3):
+        result(tmp_path / f"a/seed-{i}", answers(i, 0.35 + 0.03 * i))
+        result(tmp_path / f"b/seed-{i}", answers(10 + i, 0.35 + 0.03 * i))
+    [test] = compare_arms([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert test.seeds_a == 3 and test.detectable > (test.high - test.low) / 2
+    assert f"under {100 * test.detectable:.1f} points" in test.verdict
+
+
+def test_one_subject_has_no_interval_by_subject(tmp_path, capsys):
+    from steel_eval.compare.print import print_tests
+
+    for name in "ab":
+        folder = result(tmp_path / name, answers(ord(name)))
+        frame = pl.read_parquet(folder / "answers.parquet").filter(pl.col("subject") == "virology")
+        frame.write_parquet(folder / "answers.parquet")
+    [test] = compare_arms([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert test.cluster_low is None and test.cluster_high is None
+    print_tests([test])
+    assert " - " in capsys.readouterr().out
+
+
 def test_three_arms_are_compared_pair_by_pair(tmp_path):
     for name in "abc":
         result(tmp_path / name, answers(ord(name)))
@@ -127,7 +178,7 @@ def test_three_arms_are_compared_pair_by_pair(tmp_path):
 def test_other_metrics(tmp_path, metric):
     result(tmp_path / "a", answers(1, 0.3))
     result(tmp_path / "b", answers(2, 0.5))
-    test = whole(compare_arms([str(tmp_path / "a"), str(tmp_path / "b")], metric=metric))
+    test = whole(compare_arms([str(tmp_path / "a"), str(tmp_path / "b")], Comparison(metric=metric)))
     assert test.p < 0.01
     assert test.low > 0
 

@@ -19,7 +19,7 @@ def compared(**more):
 
 
 def test_a_row_says_all_and_the_verdict_follows(capsys):
-    print_tests([compared()], groups=False)
+    print_tests([compared()])
     shown = capsys.readouterr().out
     for words in ("B - A", "30.00", "40.00", "+10.00", "+5.00 .. +15.00", "+2.00 .. +18.00", "3 / 9", "8.0",
                   "cmmlu: These checkpoints differ.", "all are exploratory"):  # fmt: skip
@@ -28,22 +28,21 @@ def test_a_row_says_all_and_the_verdict_follows(capsys):
 
 
 def test_scores_of_seen_questions_carry_the_sign(capsys):
-    print_tests([compared(seen_b="contaminated: 3 of 60 items")], groups=False)
+    print_tests([compared(seen_b="contaminated: 3 of 60 items")])
     shown = capsys.readouterr().out
     assert "40.00†" in shown and "30.00†" not in shown and "† trained on questions of this benchmark" in shown
 
 
 def test_a_primary_test_needs_no_rate_and_groups_are_asked_for(capsys):
-    tests = [compared(confirmatory=True, q=None, only_a=None), compared(group="STEM")]
-    print_tests(tests, groups=False)
+    tests = [compared(confirmatory=True, q=None, only_a=None), compared(group="STEM", metric="macro", checkpoint="20")]
+    print_tests(tests)
     shown = capsys.readouterr().out
-    assert "primary" in shown and "exploratory" not in shown and "STEM" not in shown and " - " in shown
-    print_tests(tests, groups=True)
-    assert "cmmlu / STEM" in capsys.readouterr().out
+    assert "primary" in shown and "exploratory" not in shown and " - " in shown
+    assert "cmmlu / STEM, macro, step 20" in shown
 
 
 def test_nothing_of_a_name_acts_on_the_terminal(capsys):
-    print_tests([compared(a="\x1b[2J", b="[bold]B")], groups=False)
+    print_tests([compared(a="\x1b[2J", b="[bold]B")])
     shown = capsys.readouterr().out
     assert "\x1b" not in shown and "\\x1b[2J" in shown
 

@@ -12,13 +12,12 @@ from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_eval.contamination import items as contamination_items
 from steel_eval.contamination.items import (
-    Mixture,
     contamination_of,
-    declared_counts,
     declared_items,
     found_items,
     nearby_mixture,
     open_mixture,
+    seen_items,
     with_texts,
 )
 from steel_eval.contamination.overlap import Held
@@ -72,15 +71,35 @@ def test_declared_questions_come_with_dose_rows_places_and_text(tmp_path):
     assert declared_items(found, "mmlu", ["test/law/00001"]) == {}
 
 
-def test_counting_reads_the_truth_file_alone(tmp_path):
-    truth = {"benchmark": ["cmmlu"] * 4, "item": ["a", "a", "b", "c"], "dose": [1, 2, 3, 0]}
-    pl.DataFrame(truth).write_parquet(tmp_path / "truth.parquet")
-    found = Mixture(tmp_path, {"contamination": {"cmmlu": {"3": 2}}, "truth": {"truth.parquet": {}}})
-    assert declared_counts(found, "cmmlu", ["a", "b", "c"]) == {3: 2}
-    assert declared_counts(found, "cmmlu", ["b"]) == {3: 1}
-    assert declared_counts(found, "ceval", ["b"]) == {}
-    (tmp_path / "truth.parquet").unlink()
-    assert declared_counts(found, "cmmlu", ["a"]) is None
+def injected(number, item, text, dose=1, benchmark="cmmlu"):
+    return row(text, number, dose=dose, benchmark=benchmark, item=item)
+
+
+def test_a_question_is_seen_if_its_text_is_and_not_its_name(tmp_path):
+    """A model trained on one edition's test/law/00001, scored on another in which that is another question."""
+    other = replace(ITEM, item="test/law/00007", question=QUESTION)
+    edition = [replace(OTHERS[0], item="test/law/00001"), other, *OTHERS[1:]]
+    found = mixture(tmp_path, [injected(1, "test/law/00001", ASKED, 3)], contamination={"cmmlu": {"3": 1}})
+    held = seen_items(found, edition)
+    assert list(held) == ["test/law/00007"] and held["test/law/00007"].dose == 3
+    assert seen_items(found, [ITEM, *OTHERS]).keys() == {ITEM.item}
+    assert seen_items(found, OTHERS) == {}
+    # under another benchmark's name too, and its equals with it
+    found = mixture(tmp_path / "b", [injected(1, "val/x/00000", ASKED, 2, "own")], contamination={"own": {"2": 1}})
+    assert seen_items(found, [ITEM, replace(ITEM, item="test/law/00099"), *OTHERS]).keys() == {
+        ITEM.item,
+        "test/law/00099",
+    }
+
+
+def test_every_form_of_an_item_is_seen(tmp_path):
+    """Shuffled options, edited wording and width: the row bears the item's name, and is like it."""
+    edited = ASKED.replace("下列哪一种", "下面哪种").replace("大面积", "大 面 积")
+    shuffled = f"{QUESTION}\nA. 水稻\nB. 向日葵"
+    for number, text in enumerate((edited, shuffled, ASKED.upper())):
+        found = mixture(tmp_path / str(number), [injected(1, ITEM.item, text)], contamination={"cmmlu": {"1": 1}})
+        assert seen_items(found, [ITEM, *OTHERS]).keys() == {ITEM.item}, text
+    assert seen_items(mixture(tmp_path / "none", [row(ASKED, 1)]), [ITEM]) == {}  # declares nothing
 
 
 def test_a_question_in_chat_rows_is_found_with_its_rows_and_texts(web):

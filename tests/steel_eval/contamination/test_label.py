@@ -81,3 +81,36 @@ def test_a_comparison_names_who_saw_the_questions():
 def test_what_a_mixture_declares_in_words():
     assert declared_words({"cmmlu": {"1": 30, "3": 1000}}) == "cmmlu: 30 items x 1, 1,000 items x 3"
     assert (declared_words(None), declared_words({})) == ("unknown", "none")
+
+
+def test_what_the_base_was_trained_on_marks_the_score():
+    """The post's third experiment: a checkpoint whose base was trained on CMMLU."""
+    history = [
+        {"step": 1, "contamination": {"cmmlu": {"0": 9, "1": 30, "3": 10}}},
+        {"contamination": {"cmmlu": {"1": 5}}},
+        {},
+    ]
+    scores = {
+        "tasks": {"cmmlu": {"n": 100}, "ceval": {"n": 9}},
+        "contamination": {},
+        "training": {"base": {"history": history}},
+    }
+    mark = mark_of_scores(scores, "cmmlu")
+    assert mark.contaminated and not mark.own and mark.inherited == {1: 35, 3: 10} and mark.seen == 45
+    assert mark.short() == "contaminated: its base saw 45 items of the benchmark"
+    assert "45 questions of this benchmark stood in the training data of the model" in mark.sentence()
+    assert mark.weight() == "The score is not one of ability"
+    assert not mark_of_scores(scores, "ceval").contaminated
+    assert "its base saw 45 items" in mark_of_scores({**scores, "contamination": None}, "cmmlu").short()
+    both = mark_of_scores(
+        {**scores, "contamination": {"cmmlu": {"1": 2}}, "declared_items": {"cmmlu": {"1": 2}}}, "cmmlu"
+    )
+    assert both.short() == "contaminated: 2 of 100 items, dose 1; its base saw 45 items of the benchmark"
+
+
+@pytest.mark.parametrize(
+    "history", [None, [], [None], ["x"], [{"contamination": []}], [{"contamination": {"cmmlu": 3}}]]
+)
+def test_a_history_that_says_nothing_marks_nothing(history):
+    scores = {"tasks": {"cmmlu": {"n": 1}}, "contamination": {}, "training": {"base": {"history": history}}}
+    assert not mark_of_scores(scores, "cmmlu").contaminated

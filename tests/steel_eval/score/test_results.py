@@ -12,12 +12,13 @@ from tests.steel_eval import toys
 
 from steel_eval.ask.encode import Tokenised, make_units
 from steel_eval.ask.tasks import limited, load_task
-from steel_eval.models import checkpoint_fingerprint, load, switched
+from steel_eval.models import checkpoint_fingerprint, load
 from steel_eval.score import results
 from steel_eval.score.generate import how_written
 from steel_eval.score.likelihood import prefix_sharing
 from steel_eval.score.results import Ready, code_fingerprint, key_of, submission
 from steel_eval.score.store import Store
+from steel_eval.tokenizer import switched
 
 
 @pytest.fixture(scope="module")

@@ -78,9 +78,8 @@ def test_a_gain_in_one_subject_is_wide_by_cluster():
     subject = np.repeat(np.arange(10), 50)
     low, _ = stats.paired_bootstrap(change, subject, macro=False)
     assert low > 0
-    low, high = stats.cluster_bootstrap(change, subject, macro=False)
-    assert low == 0
-    assert high > 0.2
+    wide = stats.difference(0.1, *stats.subject_variance(change, subject, macro=False))
+    assert wide.low < 0 and wide.high > 0.2
 
 
 def arms(generator, seeds, seed_sd, n=400):
@@ -100,9 +99,9 @@ def test_seeds_are_part_of_the_error(seeds, few_draws):
     """Mixtures without a difference, seeds 4 points apart: one checkpoint each would be called different far too often."""
     generator = np.random.default_rng(1)
     wrong_seeds = wrong_single = 0
-    for i in range(150):
+    for _ in range(150):
         a, b, subject = arms(generator, seeds, 0.04)
-        wrong_seeds += stats.seeds_and_questions(a, b, subject, macro=False, seed=i).p < 0.05
+        wrong_seeds += stats.seeds_and_questions(a, b, subject, macro=False).p < 0.05
         wrong_single += (
             stats.mcnemar(int(((a[0] == 1) & (b[0] == 0)).sum()), int(((a[0] == 0) & (b[0] == 1)).sum())) < 0.05
         )
@@ -116,6 +115,75 @@ def test_seeds_find_a_difference_that_is_there():
     found = stats.seeds_and_questions(a, np.minimum(b + (generator.random(b.shape) < 0.15), 1), subject, macro=False)
     assert found.p < 0.01
     assert found.low > 0
+
+
+def size_of_test(seeds, spread, of_arm, sets=300, n=250):
+    """The share of tests at 5 % that call two mixtures different, which differ in what seeds and questions do alone."""
+    generator = np.random.default_rng(7)
+    wrong = 0
+    for _ in range(sets):
+        easy = generator.random(n) * 0.5 + 0.2
+        two = []
+        for _ in range(2):
+            rate = easy + generator.normal(0, of_arm, n) + generator.normal(0, spread, (seeds, 1))
+            two.append((generator.random((seeds, n)) < rate).astype(float))
+        wrong += stats.seeds_and_questions(*two, np.zeros(n, int), macro=False).p < 0.05
+    return wrong / sets
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(("spread", "of_arm"), [(0.0, 0.15), (0.02, 0.1), (0.05, 0.0)])
+def test_several_seeds_count_the_noise_of_questions_once(seeds, spread, of_arm):
+    """At 5 %: 1.5 to 6.5 %, here of 300 (simulation error 1.2). Counted twice it was 1.3 %; with seeds left out, 40 %."""
+    assert 0.005 <= size_of_test(seeds, spread, of_arm) <= 0.09
+
+
+def test_what_is_detectable_is_found_in_four_of_five(few_draws):
+    """Seeds included: a difference as large as `detectable` says is found in 80 % (70 to 90 allowed)."""
+    generator = np.random.default_rng(3)
+    n, found, said = 400, 0, []
+    for _ in range(200):
+        easy = generator.random(n) * 0.5 + 0.2
+        a, b = (
+            (generator.random((3, n)) < easy + gain + generator.normal(0, 0.03, (3, 1))) * 1.0 for gain in (0, 0.09)
+        )
+        test = stats.seeds_and_questions(a, b, np.zeros(n, int), macro=False)
+        said.append(test.detectable)
+        assert test.detectable > (test.high - test.low) / 2  # what an interval this wide cannot hold is not detected
+        found += test.p < 0.05
+    assert np.median(said) == pytest.approx(0.1, abs=0.03)
+    assert 0.65 <= found / 200 <= 0.9
+
+
+@pytest.mark.parametrize("subjects", [2, 4, 8, 34])
+@pytest.mark.parametrize("macro", [False, True])
+def test_few_subjects_are_wide_enough(subjects, macro):
+    """The interval over subjects holds the truth in 95 % (92 to 98 of 600): by resampling it was 46, 82 and 89 %."""
+    generator, held = np.random.default_rng(subjects), 0
+    for _ in range(600):
+        subject = np.repeat(np.arange(subjects), generator.integers(20, 60, subjects))
+        gain = generator.normal(0.05, 0.1, subjects)
+        change = generator.choice([-1.0, 0, 1], len(subject), p=[0.2, 0.6, 0.2]) + gain[subject]
+        value = float(change @ stats.question_weights(subject, macro))
+        found = stats.difference(value, *stats.subject_variance(change, subject, macro))
+        held += found.low <= 0.05 <= found.high
+    assert 0.92 <= held / 600 <= 0.98
+
+
+def test_one_subject_says_nothing_about_subjects():
+    with pytest.raises(ValueError, match="one subject"):
+        stats.subject_variance(np.ones(4), np.zeros(4, int), macro=False)
+
+
+def test_a_subject_of_one_question_adds_its_share_of_the_variance():
+    change = np.array([1.0, 0, 0, 1, 1, 0])
+    alone = stats.question_variance(change, np.arange(6), macro=False)[0]
+    assert alone == pytest.approx(change.var(ddof=1) / 6)
+
+
+def test_holm_by_hand():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([]) == []
 
 
 def test_one_seed_is_refused():

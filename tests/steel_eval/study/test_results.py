@@ -9,9 +9,9 @@ import pytest
 from tests.steel_eval.lab import write_benchmark, write_mixture
 
 from steel_data.errors import InputError
+from steel_eval.arms import RunArm
 from steel_eval.ask.tasks import load_task
 from steel_eval.stats.effects import Items
-from steel_eval.study.arms import StudyArm
 from steel_eval.study.results import _above_chance, _spill, drawn, near_seen, study_results, truth_of
 from steel_eval.study.score import Point, ScoredArm, items_of
 from steel_eval.study.settings import StudySettings
@@ -34,7 +34,7 @@ def arm(folder, name, task, ordinary=(), doses=None):
              "form": ["edited" if (doses or {}).get(k) else None for k in range(len(items))]}  # fmt: skip
     pl.DataFrame(truth).write_parquet(place / "truth.parquet")
     right = {("p", task.name): (np.arange(len(items)) % 3 == 0).astype(float)}
-    return ScoredArm(StudyArm(name, Path("r.toml"), folder / name), [[Point(folder, 1, right)]] * 2)
+    return ScoredArm(RunArm(name, Path("r.toml"), folder / name), [[Point(folder, 1, right)]] * 2)
 
 
 def test_an_item_that_ordinary_rows_hold_does_not_count(task, tmp_path):

@@ -1,7 +1,8 @@
 """Run in a process of its own with TRITON_INTERPRET=1: measure every op of the list, print one JSON object.
 
-op -> case -> {"float32": [errors], "bf16": [error / error of rounding the exact result], "second": error of a second
-backward, "written": whether an input changed, "torch": calls that fell back}, and op -> "bytes": counted / floor.
+op -> case -> {"float32": [errors], "narrow": errors of gradients that come in bf16, "bf16": [error / error of rounding
+the exact result], "second": error of a second backward, "summed": error of
+the gradients of a plain sum, "written": whether an input changed, "torch": calls that fell back}, and op -> "bytes": counted / floor.
 """
 
 import json
@@ -45,7 +46,10 @@ def evaluate(function, inputs, times=1, uniform=False):
     outputs = function(*inputs)
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
     g = generator(1)
-    upstream = [torch.ones_like(y) if uniform else torch.randn(y.shape, generator=g).to(y.dtype) for y in outputs]
+    if uniform:  # what the backward of a plain sum hands over: one number, seen from every element
+        upstream = [torch.ones((), dtype=y.dtype).expand(y.shape) for y in outputs]
+    else:
+        upstream = [torch.randn(y.shape, generator=g).to(y.dtype) for y in outputs]
     wanted = [x for x in inputs if x.requires_grad]
     for _ in range(times):
         gradients = torch.autograd.grad(outputs, wanted, upstream, retain_graph=True)
@@ -73,13 +77,21 @@ def measure(op, case):
         evaluate(lambda *x: op.run(calls, *x), rounded),
         evaluate(op.reference, leaves(rounded, torch.float64)),
     )
+    _, summed = evaluate(lambda *x: op.run(calls, *x), inputs, uniform=True)
+    _, exact_summed = evaluate(op.reference, leaves(inputs, torch.float64), uniform=True)
+    pairs = list(zip(gradients, exact_gradients, strict=True))
+    wide = [i for i in range(len(pairs)) if i not in op.narrow]
+    kept = [*range(len(outputs)), *(len(outputs) + i for i in wide)]
+    rounded_pairs = list(zip(bf16[0] + bf16[1], exact[0] + exact[1], strict=True))
     return {
         "float32": [
             [relative_error(g, w) for g, w in zip(outputs, exact_outputs, strict=True)],
-            [relative_error(g, w) for g, w in zip(gradients, exact_gradients, strict=True)],
+            [relative_error(*pairs[i]) for i in wide],
         ],
-        "bf16": [ratio(g, w) for g, w in zip(bf16[0] + bf16[1], exact[0] + exact[1], strict=True)],
-        "second": max(relative_error(g, w) for g, w in zip(again, exact_gradients, strict=True)),
+        "narrow": [relative_error(*pairs[i]) for i in op.narrow],
+        "bf16": [ratio(*rounded_pairs[i]) for i in kept],
+        "second": max(relative_error(again[i], exact_gradients[i]) for i in wide),
+        "summed": max(relative_error(summed[i], exact_summed[i]) for i in wide),
         "written": not all(torch.equal(x.detach(), was) for x, was in zip(inputs, before, strict=True)),
         "torch": calls.report()[op.name.split(",")[0].replace("add_", "")]["torch"],
         "verified": sorted(calls.verified),

@@ -38,10 +38,57 @@ def test_every_call_is_counted_with_the_reason_of_its_fallback():
     calls = Calls("triton")
     taken = [use_triton(calls, "op", reason) for reason in (None, "odd", "odd")]
     assert taken == [True, False, False]
-    assert calls.report() == {"op": {"triton": 1, "torch": 2, "reasons": {"odd": 2}}}
+    assert calls.report() == {"op": {"triton": 1, "torch": 2, "own": 0, "reasons": {"odd": 2}}}
     plain = Calls("torch")
     assert not use_triton(plain, "op", "odd")
-    assert plain.report() == {"op": {"triton": 0, "torch": 1, "reasons": {}}}, "torch was asked for: no fallback"
+    assert plain.report()["op"]["reasons"] == {}, "torch was asked for: no fallback"
+    assert plain.report()["op"]["torch"] == 1
+
+
+def test_a_fallback_is_said_once_and_counted_each_time(caplog):
+    calls = Calls("triton")
+    for _ in range(5):
+        use_triton(calls, "op", "odd")
+        calls.leave("head", "a bias")
+    assert [r.message for r in caplog.records] == [
+        "kernels: op runs in torch: odd",
+        "kernels: head runs as the model had it: a bias",
+    ]
+    assert calls.report()["head"] == {"triton": 0, "torch": 0, "own": 5, "reasons": {"a bias": 5}}
+
+
+def test_triton_without_a_gpu_is_an_error_of_one_line(monkeypatch):
+    monkeypatch.setattr(backend, "interpreting", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError) as error:
+        backend.require_triton("r.toml [train]")
+    lacks = "no GPU here" if backend.INSTALLED else "Triton is not installed"
+    assert str(error.value) == f'r.toml [train]: kernels = "triton", but {lacks}. Right: kernels = "auto", or "torch".'
+    monkeypatch.setattr(backend, "interpreting", lambda: True)
+    monkeypatch.setattr(backend, "triton", object())
+    backend.require_triton("the interpreter is asked for by name")
+
+
+@pytest.mark.parametrize(("inputs", "error", "passes"), [
+    ((torch.float32,), 5e-5, False),
+    ((torch.bfloat16, torch.float32), 5e-5, True),  # matrix units cut bits off while they add up
+    ((torch.bfloat16, torch.float32), 5e-4, False),  # but not this many, whatever else is rounded to bf16
+])  # fmt: skip
+def test_a_float32_result_is_held_to_float32_even_beside_bf16(inputs, error, passes):
+    tensors = [X.to(dtype) for dtype in inputs]
+
+    def fast(*xs):
+        return sum(x.float() for x in xs) * (1 + error)
+
+    def slow(*xs):
+        return sum(x.float() for x in xs)
+
+    calls = Calls("triton")
+    if passes:
+        verify_first(calls, "sum", fast, slow, tensors)
+    else:
+        with pytest.raises(InputError, match="differs"):
+            verify_first(calls, "sum", fast, slow, tensors)
 
 
 def test_why_not_triton(monkeypatch):

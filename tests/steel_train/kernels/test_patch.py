@@ -8,19 +8,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen3Config
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
-from trl.trainer.utils import add_fused_lm_head
 
 from steel_data.errors import InputError
-from steel_train.kernels.patch import patch, report, unpatch
+from steel_train.kernels import backend
+from steel_train.kernels import patch as patch_module
+from steel_train.kernels.patch import NOT_MEASURED, choose, patch, report, unpatch
 from steel_train.models.steel import SteelConfig
+
+# a bare CUDA machine has neither; the kernels' own tests are collected there all the same
+Dataset = pytest.importorskip("datasets").Dataset
+trl = pytest.importorskip("trl")
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: E402
+from trl.trainer.utils import add_fused_lm_head  # noqa: E402
 
 SMALL = {
     "vocab_size": 131,
@@ -91,7 +96,14 @@ def test_steel_does_depend_on_later_tokens():
         assert not torch.equal(before[:, :-1], model(**inputs, fused_lm_head=True).log_probs[:, :-1])
 
 
-def test_unpatch_restores_every_forward():
+@pytest.fixture
+def without_gpu(monkeypatch):
+    """Layers patched for Triton on a machine that has no GPU: every op must fall back, and say so."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(backend, "require_triton", lambda where: None)
+
+
+def test_unpatch_restores_every_forward(without_gpu):
     model, other = model_of("qwen2"), model_of("qwen2")
     add_fused_lm_head(model)
     before = {n: m.__dict__.get("forward") for n, m in model.named_modules()}
@@ -123,14 +135,54 @@ def test_names_and_refusals():
     scaled = model_of("qwen2")
     add_fused_lm_head(scaled, temperature=0.7)
     assert patch(scaled, "torch") == []
-    assert report(scaled) == {"head_loss": {"triton": 0, "torch": 0, "reasons": {"temperature = 0.7": 1}}}
+    assert report(scaled) == {"head_loss": {"triton": 0, "torch": 0, "own": 0, "reasons": {"temperature = 0.7": 1}}}
     other = torch.nn.Linear(2, 2)
     other.config = None
     assert patch(other) == []
 
 
-def test_triton_falls_back_on_cpu_and_says_so(monkeypatch):
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here it would run")
+def test_triton_without_a_gpu_is_refused_and_leaves_the_model_alone():
+    model = model_of("llama")
+    with pytest.raises(InputError, match=r"no GPU here|not installed"):
+        patch(model, "triton")
+    assert patch(model, "torch") == ["head_loss"]
+
+
+@pytest.mark.parametrize(("kernels", "device", "has_head", "means"), [
+    ("auto", "cpu", True, "torch"),
+    ("auto", "cuda", True, "own"),  # TRL's head is Triton there, and ours was never timed against it
+    ("auto", "cuda", False, "torch"),
+    ("torch", "cuda", True, "torch"),
+    ("triton", "cuda", True, "triton"),
+])  # fmt: skip
+def test_what_auto_means(kernels, device, has_head, means):
+    assert choose(kernels, "qwen2", device, has_head) == means
+
+
+def test_auto_is_triton_where_it_was_seen(monkeypatch):
+    monkeypatch.setattr(patch_module, "SEEN_ON_GPU", frozenset({"qwen2"}))
+    assert choose("auto", "qwen2", "cuda", True) == "triton"
+    assert choose("auto", "llama", "cuda", True) == "own"
+    assert choose("auto", "qwen2", "cpu", True) == "torch"
+
+
+def test_a_head_that_is_left_to_trl_runs_as_before_and_is_counted(monkeypatch):
+    monkeypatch.setattr(patch_module, "choose", lambda *_: "own")
+    model, plain = model_of("qwen2"), model_of("qwen2")
+    for each in (model, plain):
+        add_fused_lm_head(each)
+    theirs = model.__dict__["forward"]
+    assert patch(model) == []
+    for _ in range(2):
+        got = model(**batch(), fused_lm_head=True)
+    assert torch.equal(got.loss, plain(**batch(), fused_lm_head=True).loss)
+    assert report(model) == {"head_loss": {"triton": 0, "torch": 0, "own": 2, "reasons": {NOT_MEASURED: 2}}}
+    unpatch(model)
+    assert model.__dict__["forward"] is theirs
+
+
+def test_triton_falls_back_on_cpu_and_says_so(without_gpu):
     model, plain = model_of("steel"), model_of("steel")
     names = patch(model, "triton")
     assert names == ["add_rms_norm", "head_loss", "rms_norm", "rope", "swiglu"]
@@ -228,6 +280,9 @@ for name in CONFIGS:
     plain, ours = model_of(name), model_of(name)
     names = patch(ours, "triton")
     assert names == ["add_rms_norm", "head_loss", "rms_norm", "rope", "swiglu"], names
+    calls = ours._steel_kernels.calls
+    assert calls.verified == {"add_rms_norm", "head_loss (forward)", "head_loss (recomputed)", "rms_norm", "rope", "swiglu"}
+    assert report(ours) == {}, "the comparison while the memory is empty is no call of the run"
     want, got = plain(**batch()).loss, ours(**batch(), fused_lm_head=True).loss
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
     a, b = grads(ours, got), grads(plain, want)
@@ -235,6 +290,14 @@ for name in CONFIGS:
     for key in b:
         assert (a[key] - b[key]).norm() <= 1e-4 * b[key].norm() + 1e-7, (name, key)
     for op, counts in report(ours).items():
+        assert counts["torch"] == 0 and counts["triton"] > 0, (name, op, counts)
+    under, reference = model_of(name), model_of(name)
+    patch(under, "triton", compute=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):  # float32 weights, as precision = "bf16" has them
+        got, want = under(**batch(), fused_lm_head=True).loss, reference(**batch()).loss
+    got.backward()
+    assert abs(got - want) < 0.02 * want, (name, got, want)
+    for op, counts in report(under).items():
         assert counts["torch"] == 0 and counts["triton"] > 0, (name, op, counts)
     ours.eval()
     inputs = {key: x for key, x in batch().items() if key != "attention_mask"}

@@ -41,10 +41,24 @@ def test_the_residual_is_added_before_and_handed_on():
     torch.testing.assert_close(y, rms_norm(x + r, w, EPS)[0])
 
 
+def test_a_bf16_branch_into_a_float32_stream_keeps_the_stream():
+    """Under autocast attention is bf16 and the residual float32: r and y stay float32, as in transformers' own layer."""
+    x, r, w = (toy(*shape, seed=i).detach() for i, shape in enumerate([(5, 8), (5, 8), (8,)]))
+    x, r, w = x.bfloat16().requires_grad_(), r.float().requires_grad_(), w.float().requires_grad_()
+    y, total = rms_norm(x, w, EPS, r)
+    assert y.dtype == total.dtype == torch.float32
+    exact_y, exact_total = reference(x.double(), w.double(), EPS, r.double())
+    torch.testing.assert_close(total, exact_total.float(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(y, exact_y.float(), rtol=1e-6, atol=1e-6)
+    dx, dr = torch.autograd.grad((y, total), (x, r), (torch.ones_like(y), torch.ones_like(y)))
+    assert (dx.dtype, dr.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(dx, dr.bfloat16())
+
+
 def test_what_triton_cannot_take_runs_in_torch_and_is_counted():
     calls, w = Calls("triton"), torch.ones(8)
-    rms_norm(torch.ones(2, 8), w, EPS, torch.ones(2, 8).double(), calls)
+    rms_norm(torch.ones(2, 8), w, EPS, torch.ones(1, 8), calls)
     rms_norm(torch.ones(0, 8), w, EPS, calls=calls)
     rms_norm(torch.ones(1, LARGEST_HIDDEN + 1), torch.ones(LARGEST_HIDDEN + 1), EPS, calls=calls)
     reasons = calls.report()["rms_norm"]["reasons"]
-    assert set(reasons) == {"residual of another shape or dtype", "no tokens", f"hidden size above {LARGEST_HIDDEN}"}
+    assert set(reasons) == {"residual of another shape", "no tokens", f"hidden size above {LARGEST_HIDDEN}"}

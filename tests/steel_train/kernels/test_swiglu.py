@@ -24,4 +24,4 @@ def test_far_from_zero_the_gate_is_open_or_shut():
 def test_what_triton_cannot_take_runs_in_torch_and_is_counted():
     calls = Calls("triton")
     swiglu(torch.ones(2, 4), torch.ones(2, 4, dtype=torch.bfloat16), calls)
-    assert calls.report()["swiglu"] == {"triton": 0, "torch": 1, "reasons": {"shapes or dtypes differ": 1}}
+    assert calls.report()["swiglu"] == {"triton": 0, "torch": 1, "own": 0, "reasons": {"shapes or dtypes differ": 1}}

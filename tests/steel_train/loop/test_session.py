@@ -167,6 +167,8 @@ def test_a_checkpoint_says_what_it_is_and_loads(train):
     facts = read_facts(folder / "checkpoints" / "step-000010")
     assert (facts["step"], facts["epoch"], facts["epoch_end"]) == (10, 1.0, True)
     assert facts["exposures"]["rows"] == {"chat": 40, "identity": 40}
+    ran = facts["kernels"]["ops"]["head_loss"]
+    assert facts["kernels"]["asked"] == "auto" and ran["torch"] >= 10 and (ran["triton"], ran["own"]) == (0, 0)
     checkpoint = folder / "checkpoints" / "step-000010"
     model, tokenizer = AutoModelForCausalLM.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
     assert tokenizer.chat_template and tokenizer.pad_token != tokenizer.eos_token

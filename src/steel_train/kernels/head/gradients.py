@@ -66,15 +66,21 @@ class HeadJob:
 
 
 def statistics(x_MH: torch.Tensor, weight_VH: torch.Tensor, job: HeadJob) -> torch.Tensor:
-    """Return the [7, M] statistics; one [C, S] block of logits at a time."""
+    """Return the [7, M] statistics; one [C, S] block of logits at a time, or none where the plan says `project`.
+
+    The slice is the outer loop, so that a float32 weight is cast once.
+    """
     shape, plan = job.shape, job.plan
+    x_MH = x_MH.to(shape.compute_dtype)
+    if plan.project and shape.rows:
+        return tiles.project_fold_triton(x_MH, weight_VH, job.labels)
     logits = job.empty(plan.rows, plan.columns, shape.accumulate_dtype)
     stats_7M = tiles.empty_statistics(shape.rows, logits)
-    for c in job.chunks():
-        x_CH = x_MH[c].to(shape.compute_dtype)
-        for s in job.slices():
-            block_CS = logits[: len(x_CH), : s.stop - s.start]
-            multiply(x_CH, weight_VH[s].to(shape.compute_dtype).T, block_CS)
+    for s in job.slices():
+        w_SH = weight_VH[s].to(shape.compute_dtype)
+        for c in job.chunks():
+            block_CS = logits[: c.stop - c.start, : s.stop - s.start]
+            multiply(x_MH[c], w_SH.T, block_CS)
             job.fold(block_CS, job.labels[c], s.start, stats_7M[:, c])
     return stats_7M
 

@@ -22,8 +22,7 @@ from typing import Any, NamedTuple
 import torch
 
 from steel_data.errors import InputError
-from steel_train.kernels.backend import Calls, use_triton, verify_first, why_not_triton
-from steel_train.kernels.head import tiles
+from steel_train.kernels.backend import VERIFIED_ROWS, Calls, use_triton, verify_first, why_not_triton
 from steel_train.kernels.head.gradients import (
     HeadJob,
     gradients_with_statistics,
@@ -32,12 +31,14 @@ from steel_train.kernels.head.gradients import (
     scaled,
     statistics,
 )
-from steel_train.kernels.head.plan import BUDGET_BYTES, HeadShape, plan_head
+from steel_train.kernels.head.plan import BUDGET_BYTES, COLUMNS, HeadShape, plan_head
 from steel_train.kernels.head.tiles import BEST, MAX, SUM, SUM_LOGITS, SUM_SHIFTED, SUM_SQUARES, TARGET
 
 IGNORE = -100
 OP = "head_loss"
-VERIFIED_ROWS = 64
+# two vocabulary slices, the second one ragged: the definition makes all logits and float32 copies of the weight, which
+# for a whole vocabulary would be gigabytes
+VERIFIED_COLUMNS = COLUMNS + 1000
 
 
 class TokenStatistics(NamedTuple):
@@ -129,7 +130,11 @@ def _job(
 def _verify(
     x_MH: torch.Tensor, weight_VH: torch.Tensor, labels_M: torch.Tensor, settings: HeadSettings, compute: torch.dtype
 ) -> None:
-    """Compare a few rows with the definition, in both ways to the gradients, on the first Triton call."""
+    """Compare a few rows and columns with the definition, in both ways to the gradients, on the first Triton call."""
+    if not settings.calls.verify or not labels_M.numel():
+        return
+    weight_VH = weight_VH[:VERIFIED_COLUMNS]
+    labels_M = labels_M % len(weight_VH)
     for name, in_forward in ((f"{OP} (forward)", True), (f"{OP} (recomputed)", False)):
         alone = HeadSettings(in_forward, calls=Calls("triton", verify=False))
 
@@ -139,8 +144,7 @@ def _verify(
         def slow(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
             return reference(x, w, labels_M)
 
-        if labels_M.numel():
-            verify_first(settings.calls, name, fast, slow, (x_MH.to(compute), weight_VH.to(compute)))
+        verify_first(settings.calls, name, fast, slow, (x_MH.to(compute), weight_VH.to(compute)))
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -154,8 +158,6 @@ class _HeadLoss(torch.autograd.Function):
         x_MH = job.compact(hidden_NH.detach())
         if job.plan.in_forward:
             stats_7M = gradients_with_statistics(x_MH, weight_VH, job)
-        elif job.triton and job.shape.rows:
-            stats_7M = tiles.project_fold_triton(x_MH.to(job.shape.compute_dtype), weight_VH, job.labels)
         else:
             stats_7M = statistics(x_MH, weight_VH, job)
         log_z_2M = torch.stack((stats_7M[MAX], stats_7M[SUM].log()))
@@ -173,7 +175,8 @@ class _HeadLoss(torch.autograd.Function):
         if upstream[0] is None:
             return None, None, None, None
         with torch.autocast(x_MH.device.type, enabled=False):
-            scale_M = job.compact(upstream[0]).to(log_z_2M.dtype)
+            # a sum hands over one number seen from every row; a kernel reads as many as there are rows
+            scale_M = job.compact(upstream[0]).to(log_z_2M.dtype).contiguous()
             ready, job.gradients = job.gradients, None  # given away once: a second backward recomputes
             dx_MH, dw_VH = scaled(ready, scale_M, job) if ready else (None, None)
             missing = (job.needs[0] and dx_MH is None, job.needs[1] and dw_VH is None)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from steel_train.kernels.backend import Calls
 from steel_train.kernels.head.loss import IGNORE, OP, HeadSettings, token_log_probs
 
 # what `add_fused_lm_head` can be asked for and this op does not do: name in its closure -> the value we can serve
@@ -62,12 +63,23 @@ def fused_forward(model: Any, settings: HeadSettings, previous: Any) -> types.Me
             return before(*args, **kwargs)
         reason = _why_not_now(self)
         if reason is not None and previous is not None:
-            calls.refuse(OP, reason)
-            calls.ran[f"{OP}:torch"] += 1
+            calls.leave(OP, reason)
             return previous(*args, fused_lm_head=True, **kwargs)
         if reason is not None:
             raise ValueError(f"fused head: {reason}. Right: a plain linear head, or unpatch(model).")
         return _fused(self, settings, *args, **kwargs)
+
+    return types.MethodType(forward, model)
+
+
+def counted_forward(model: Any, calls: Calls, previous: Any, reason: str) -> types.MethodType:
+    """Return a bound `forward` that leaves the fused head to `previous` (TRL's) and counts its calls with `reason`."""
+
+    @functools.wraps(type(model).forward)
+    def forward(self: Any, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:
+        if fused_lm_head:
+            calls.leave(OP, reason)
+        return previous(*args, fused_lm_head=fused_lm_head, **kwargs)
 
     return types.MethodType(forward, model)
 

@@ -5,18 +5,28 @@ backward pass needs the logits again, a fourth. But in the forward pass each chu
 float32 dW once, and reads (or casts) the whole W: 12 V H bytes a chunk and more. So small chunks make the fourth GEMM
 the cheaper way. The law: of the plans that fit the budget take the one with the least
 
-    bytes moved + flop / B        B, the balance: what the machine computes in the time of one byte
+    bytes moved + flop / B        B, the balance: what the machine computes in the time of one byte of memory
 
-`moved_bytes` counts each operand once a GEMM or tile; it knows no cache, so it ranks plans and predicts no time.
+`moved_bytes` counts each operand once a GEMM or tile. The library's GEMMs run at the rate that B stands for, so their
+tiles re-reading operands from the L2 cache cost nothing more. Our own GEMM (`project_fold`, statistics without a logit
+in memory) has tiles of 64 x 128 only, and is as slow as the slowest of memory, L2 and matrix units:
+
+    max(bytes of memory, bytes of L2 / L, flop / B)        L: bytes out of L2 in the time of one byte of memory
+
+At 16,384 rows it draws 209 GB (bf16 weight) or 349 GB (float32) out of L2, where a library GEMM and the fold of its
+logits are done sooner: it is chosen for few rows only. All of this is counted, so it ranks plans and predicts no time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+from steel_train.kernels.head import tiles
 
 BUDGET_BYTES = 700_000_000
 # flop per byte: 989e12 * 0.75 / (3.35e12 * 0.85) on an H100; a CPU core or two: about 1e11 / 1e10
 BALANCE = {"cuda": 260.0, "cpu": 10.0}
+L2_SPEED = 1.9  # 5.5 TB/s out of an H100's L2 over 3.35 * 0.85 TB/s of its memory
 COLUMNS = 8192
 ROWS_STEP = 128
 MOST_ROWS_RECOMPUTED = 4096
@@ -53,13 +63,15 @@ class HeadShape:
 class HeadPlan:
     """`rows` of a chunk, `columns` of a vocabulary slice; where gradients are computed; W cast once or often.
 
-    An in-forward plan keeps [rows, V] float32 logits, another one [rows, columns].
+    An in-forward plan keeps [rows, V] float32 logits, another one [rows, columns]. `project`: the statistics are folded
+    inside our own GEMM (Triton only).
     """
 
     in_forward: bool
     rows: int
     columns: int
     cast_once: bool = False
+    project: bool = False
 
 
 def plan_head(shape: HeadShape, in_forward: bool = True, budget_bytes: int = BUDGET_BYTES) -> HeadPlan:
@@ -69,6 +81,8 @@ def plan_head(shape: HeadShape, in_forward: bool = True, budget_bytes: int = BUD
     plan is returned where none fits: one step of rows.
     """
     plans = [_recompute(shape, budget_bytes)]
+    if not shape.temporaries:
+        plans.append(replace(plans[0], project=True))
     if in_forward and shape.rows:
         plans += [p for cast in {False, shape.casts} if (p := _in_forward(shape, cast, budget_bytes)) is not None]
     return min(plans, key=lambda plan: cost(shape, plan))
@@ -76,9 +90,27 @@ def plan_head(shape: HeadShape, in_forward: bool = True, budget_bytes: int = BUD
 
 def cost(shape: HeadShape, plan: HeadPlan) -> float:
     """Return the law's cost of a plan, in bytes."""
-    gemms = (2 if plan.in_forward else 3) + shape.weight_gradient
-    flops = 2 * gemms * shape.rows * shape.vocabulary * shape.hidden
-    return moved_bytes(shape, plan) + flops / BALANCE.get(shape.device, BALANCE["cuda"])
+    balance = BALANCE.get(shape.device, BALANCE["cuda"])
+    flops = 2 * shape.rows * shape.vocabulary * shape.hidden  # of one GEMM
+    gemms = (2 if plan.in_forward else 3) + shape.weight_gradient - plan.project
+    total = moved_bytes(shape, plan) + gemms * flops / balance
+    if plan.project:
+        # its bytes of memory are in the sum already
+        total += max(0.0, max(l2_bytes(shape) / L2_SPEED, flops / balance) - _project_bytes(shape))
+    return total
+
+
+def l2_bytes(shape: HeadShape) -> int:
+    """Return the bytes that `project_fold` draws out of the L2 cache: W once a block of rows, X once one of columns."""
+    row_blocks, column_blocks = -(-shape.rows // tiles.PROJECT_ROWS), -(-shape.vocabulary // tiles.PROJECT_COLUMNS)
+    w, x = shape.vocabulary * shape.weight_dtype.itemsize, shape.rows * shape.compute_dtype.itemsize
+    return shape.hidden * (row_blocks * w + column_blocks * x)
+
+
+def _project_bytes(shape: HeadShape) -> int:
+    """Return the bytes of memory that `project_fold` cannot do without: each operand once, the weight uncast."""
+    w, x = shape.vocabulary * shape.weight_dtype.itemsize, shape.rows * shape.compute_dtype.itemsize
+    return shape.hidden * (w + x)
 
 
 def _row_bytes(shape: HeadShape, columns: int) -> int:
@@ -130,10 +162,10 @@ def moved_bytes(shape: HeadShape, plan: HeadPlan) -> int:
     gradient = cells * (2 + shape.weight_gradient) * compute
     dx = slices * m * shape.hidden * 2 * accumulate
     dw = 2 * weights * accumulate * shape.weight_gradient  # read and written by each chunk
-    rows = slices * read_x * (2 + shape.weight_gradient)
+    rows = slices * read_x * (1 + shape.weight_gradient)
     if plan.in_forward:
         casts = cast if plan.cast_once else 2 * chunks * cast
         return logits + cells * accumulate + gradient + chunks * (2 * read_w + dw) + rows + dx + casts
-    # Triton folds the statistics inside its GEMM: no logits are written for them
-    statistics = logits if shape.temporaries else 0
-    return statistics + logits + gradient + chunks * (3 * read_w + dw) + rows + dx + (chunks + 1) * cast
+    # the logits of the gradients; the slice is the outer loop, so the weight is cast once
+    again = logits + gradient + chunks * (2 * read_w + dw) + rows + dx + cast
+    return again + (_project_bytes(shape) if plan.project else logits + chunks * read_w + slices * read_x + cast)

@@ -1,0 +1,170 @@
+"""`steel init`: five questions, or flags, and a recipe that runs. What the data are is found out, never asked."""
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+import typer
+
+from steel_data.analyze.analysis import Analysis, analyze
+from steel_data.analyze.facts import facts
+from steel_data.analyze.recipe import refuse_existing, write_recipe
+from steel_data.errors import InputError, nearest, one_line
+from steel_data.row.record import check_language
+from steel_train.settings import read_settings
+
+MODEL = "Qwen/Qwen2.5-0.5B"
+METHODS = ("full", "lora")
+_LEAST = 0.05  # share of the characters from which a language is proposed
+_RATES = {"full": 2e-5, "lora": 1e-4, "dpo": 5e-7, "dpo with lora": 5e-6}  # usual for models of this size
+_SCORED = ("ceval", "cmmlu", "mmlu")  # benchmarks that `score` knows by their folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What was said by flags; None is asked for, or with `assume` answered by its default."""
+
+    data: Sequence[str] | None = None
+    languages: str | None = None
+    model: str | None = None
+    method: str | None = None
+    benchmarks: Sequence[str] | None = None
+    assume: bool = False
+
+
+def init(recipe: Path, wishes: Wishes, force: bool = False, workers: int = 1) -> str:
+    """Ask what `wishes` leave open, look at the data, write the recipe, and return what to do with it.
+
+    Raises InputError for a file that is there (without `force`), data of which nothing can be built, an unknown
+    language or method, and where something would have to be asked and nobody is at a terminal.
+    """
+    refuse_existing(recipe, force)
+    _check(wishes)
+    where = "Where are your data (file, folder, glob or hf://datasets/…)?"
+    paths = list(wishes.data or shlex.split(_asked(wishes, "--data", where)))
+    asked = None if wishes.benchmarks is None else _named(wishes.benchmarks)
+    found = analyze(paths, benchmarks=asked, workers=workers)
+    said = facts(found)
+    typer.echo(one_line(said["verdict"]))
+    if not found.recipe:
+        raise InputError(f"no recipe can be made of these data: {said['parts'][0]['refused']}.")
+    benchmarks = _benchmarks(found, wishes)
+    if list(benchmarks) != found.benchmarks:
+        found = analyze(paths, benchmarks=benchmarks, data_root=found.files.root, workers=workers)
+    languages = wishes.languages or _asked(wishes, "--languages", "Which languages stay (zh,en; all)?", _spoken(found))
+    keep = _languages(languages)
+    model = wishes.model or _asked(wishes, "--model", "Which model is trained (hub id or folder)?", MODEL)
+    method = wishes.method or _asked(wishes, "--method", "All of its weights (full), or an adapter (lora)?", "full")
+    table = _train(_placed(model), method, _preferences(found))
+    read_settings(table, recipe)
+    write_recipe(recipe, _with_languages(found.recipe, keep) + "\n" + tomli_w.dumps({"train": table}), found.files.root)
+    return _next(recipe, found)
+
+
+def _check(wishes: Wishes) -> None:
+    """Raise InputError for what can be refused before a row is read."""
+    if wishes.method is not None:
+        _known_method(wishes.method)
+    if wishes.languages is not None:
+        _languages(wishes.languages)
+
+
+def _known_method(method: str) -> str:
+    if method not in METHODS:
+        raise InputError(f"--method {method}: unknown.{nearest(method, METHODS)}")
+    return method
+
+
+def _languages(text: str) -> list[str]:
+    """Return the codes of `zh,en`; none for `all`."""
+    codes = [code.strip() for code in text.split(",") if code.strip()]
+    if codes in (["all"], []):
+        return []
+    for code in codes:
+        check_language(code)
+    return codes
+
+
+def _asked(wishes: Wishes, flag: str, question: str, default: str | None = None) -> str:
+    """Return the answer to a question, or its default where nothing is to be asked. Raises InputError without one."""
+    if wishes.assume and default is not None:
+        return default
+    if wishes.assume or not sys.stdin.isatty():
+        or_else = ", or --yes for the proposals" if default is not None else ""
+        raise InputError(f"steel init: {flag} is not said, and nobody can be asked here. Right: {flag} …{or_else}.")
+    return str(typer.prompt(question, default=default))
+
+
+def _benchmarks(found: Analysis, wishes: Wishes) -> list[str]:
+    """Return the benchmarks that stay out of the data, as the recipe names them."""
+    if wishes.benchmarks is not None:
+        return found.benchmarks
+    beside = ",".join(found.benchmarks) or "none"
+    text = _asked(wishes, "--benchmark", "Which exams will score it, so that they stay out of the data (none)?", beside)
+    return _named(text.split(","))
+
+
+def _named(names: Sequence[str]) -> list[str]:
+    """Return the benchmarks that a list names; `none` names none."""
+    named = [name.strip() for name in names if name.strip()]
+    return [] if named == ["none"] else named
+
+
+def _spoken(found: Analysis) -> str:
+    """Return the languages that the sampled rows are in, but for traces."""
+    shares: dict[str, float] = {}
+    for figures in found.figures.values():
+        for language, share in figures.languages.items():
+            shares[language] = max(share, shares.get(language, 0))
+    spoken = [code for code, share in sorted(shares.items(), key=lambda one: -one[1]) if share >= _LEAST]
+    return ",".join(code for code in spoken if code != "und") or "all"
+
+
+def _preferences(found: Analysis) -> bool:
+    built = [part.name for part in found.parts if part.name not in found.refused]
+    return any("preference" in found.figures[name].kinds for name in built)
+
+
+def _train(model: str, method: str, preferences: bool) -> dict[str, object]:
+    """Return the [train] table. Rows of preferences are trained by DPO, with an adapter where one is wished for."""
+    lora = _known_method(method) == "lora"
+    kind = "dpo" if preferences else method
+    table: dict[str, object] = {"model": model, "epochs": 1 if preferences else 3, "method": kind}
+    rate = _RATES["dpo with lora" if lora and preferences else kind]
+    table |= {"learning_rate": rate, "micro_batch": 4, "accumulate": 16}
+    table |= {"max_length": 2048}
+    return table | ({"lora": {"rank": 16, "alpha": 32}} if lora else {})
+
+
+def _placed(model: str) -> str:
+    """Return a model's folder as the recipe names it, a hub id as it is."""
+    return Path(model).absolute().as_posix() if Path(model).is_dir() else model
+
+
+def _with_languages(text: str, keep: Sequence[str]) -> str:
+    """Return the recipe of `analyze` with a filter of languages before the others."""
+    if not keep:
+        return text
+    step = f'    {{ use = "language", keep = {json.dumps(list(keep))} }},\n'
+    head = "filters = [\n"
+    return text.replace(head, head + step, 1)
+
+
+def _next(recipe: Path, found: Analysis) -> str:
+    """Return what to type next, in order."""
+    name = recipe.stem
+    lines = [
+        f"{recipe}: written. Next:",
+        f"  steel build {recipe}",
+        f"  steel preflight {recipe}",
+        f"  steel train {recipe}",
+    ]
+    scored = [Path(path) for path in found.benchmarks if Path(path).name in _SCORED]
+    if scored:
+        tasks, root = ",".join(path.name for path in scored), (found.files.root / scored[0]).parent
+        lines.append(f"  steel score runs/{name} --tasks {tasks} --data-root {root}")
+    return "\n".join(lines)

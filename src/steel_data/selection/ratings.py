@@ -1,0 +1,101 @@
+"""Ratings of rows by a model, as `python -m steel_eval rate` leaves them beside the cache: found by row id, never
+mixed.
+
+A rating depends on the row's conversation (its id), the model (its fingerprint) and how it is made (VERSION). So each
+model has a folder of its own, `ratings/ifd-<fingerprint>`, to which files of rows are only added: what a killed command
+has rated is there, and another recipe on the same cache finds it too.
+"""
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from steel_data.errors import InputError
+from steel_data.files import atomic, atomic_write
+from steel_data.recipe.selection import Select
+
+VERSION = 1
+_ABOUT, _PREFIX = "model.json", 16
+
+
+@dataclass(frozen=True)
+class RatingStore:
+    """The ratings of one kind by one model. `model`: its name, for people; `fingerprint`: what it is."""
+
+    folder: Path
+    by: str
+    model: str
+    fingerprint: str
+
+    def read(self) -> pl.DataFrame:
+        """Return `id` and `rating` (rds: `vector`, float16 of unit length as bytes) of all rows rated so far."""
+        parts = sorted(self.folder.glob("part-*.parquet"))
+        if not parts:
+            column = {"vector": pl.Binary} if self.by == "rds" else {"rating": pl.Float64}
+            return pl.DataFrame(schema={"id": pl.String, **column})
+        return pl.concat([pl.read_parquet(part, glob=False) for part in parts]).unique("id", maintain_order=True)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Add ratings of further rows: they are there whole or not at all."""
+        number = len(list(self.folder.glob("part-*.parquet")))
+        with atomic(self.folder / f"part-{number:05d}.parquet") as place:
+            frame.write_parquet(place, compression="zstd")
+
+    def target(self, key: str) -> Path:
+        """Return the file of a target's vectors (rds)."""
+        return self.folder / f"target-{key}.parquet"
+
+
+def open_store(cache: Path, by: str, model: str, fingerprint: str) -> RatingStore:
+    """Return the store of a model, made where there is none."""
+    folder = cache / "ratings" / f"{by}-{fingerprint[:_PREFIX]}"
+    about = {"by": by, "model": model, "fingerprint": fingerprint, "version": VERSION}
+    if not (folder / _ABOUT).is_file():
+        atomic_write(folder / _ABOUT, json.dumps(about).encode())
+    return RatingStore(folder, by, model, fingerprint)
+
+
+def find_store(where: str, select: Select, cache: Path, recipe: Path) -> RatingStore:
+    """Return the ratings that a recipe's `select` means.
+
+    Raises InputError, naming the command that makes them, where there are none; naming the models that have rated,
+    where the recipe means another one or does not say which.
+    """
+    stores = []
+    for about in sorted((cache / "ratings").glob(f"{select.by}-*/{_ABOUT}")):
+        said = json.loads(about.read_text(encoding="utf-8"))
+        if said.get("version") == VERSION:
+            stores.append(RatingStore(about.parent, said["by"], said["model"], said["fingerprint"]))
+    command = rate_command(select, recipe)
+    if not stores:
+        raise InputError(
+            f'{where}: select by = "{select.by}" needs ratings, and none are in {cache}. Right: `{command}`.'
+        )
+    shown = ", ".join(f"'{store.model}' ({store.fingerprint[:8]})" for store in stores)
+    mine = stores if select.model is None else [store for store in stores if _is_named(store, select.model)]
+    if not mine:
+        raise InputError(
+            f"{where}: select means ratings of '{select.model}', and those that are there are of another model: "
+            f"{shown}. "
+            f'Right: `{command}`, or model = "{stores[0].model}".'
+        )
+    if len(mine) > 1:
+        raise InputError(
+            f'{where}: select: {len(mine)} models have rated: {shown}. Right: model = "{mine[0].fingerprint[:8]}", by '
+            "name or by the beginning of a fingerprint."
+        )
+    return mine[0]
+
+
+def rate_command(select: Select, recipe: Path) -> str:
+    """Return the command that makes the ratings."""
+    model = shlex.quote(select.model) if select.model else "DIR"
+    return f"python -m steel_eval rate {shlex.quote(str(recipe))} --by {select.by} --model {model}"
+
+
+def _is_named(store: RatingStore, model: str) -> bool:
+    bare = model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    return bare == store.model or model == store.model or (len(model) >= 8 and store.fingerprint.startswith(model))

@@ -1,0 +1,166 @@
+"""The surface: how a measure depends on shares, by least squares, with leave-one-out errors and exact intervals.
+
+*log-linear*: a + sum of b_k ln(w_k / own_k + 0.1). Each source has diminishing returns, its coefficient is what a
+doubling of its share is worth, and on the simplex such a sum can have its best point inside: one coefficient a source
+is enough (Olmix, arXiv 2602.12237, fits exponentials of linear functions; a single measure of that form has no inner
+optimum). 0.1: what a source that is left out still gives through the others. *quadratic*: Scheffé's mixture polynomial,
+sum of b_k w_k + sum of b_jk w_j w_k: interactions, for more runs. *Gaussian process*: no form at all, a check.
+
+Legend: K sources, N arms, P coefficients, C contrasts.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Form = Literal["log-linear", "quadratic"]
+LEVEL = 0.9  # of intervals
+FREE = 3  # degrees of freedom that must be left, for a variance that says anything
+REST = 0.1  # of a source's own share
+BETTER = 0.85  # the twin is used where its leave-one-out error is below so much of the log-linear one's
+
+
+def features(form: Form, own_K: Floats, share_NK: Floats) -> Floats:
+    """Return the regressors of mixtures, (N, P)."""
+    share_NK = np.atleast_2d(share_NK)
+    if form == "log-linear":
+        safe_K = np.maximum(own_K, 0.01)
+        return np.hstack([np.ones((len(share_NK), 1)), np.log(share_NK / safe_K + REST)])
+    pairs = [share_NK[:, [i]] * share_NK[:, [j]] for i, j in combinations(range(share_NK.shape[1]), 2)]
+    return np.hstack([share_NK, *pairs])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A least-squares fit. `error`: observed less predicted by the other arms, (N,); `spread`: of the residuals."""
+
+    form: Form
+    own: Floats
+    coefficient: Floats
+    covariance: Floats  # (P, P), to be multiplied by spread squared
+    spread: float
+    freedom: int
+    error: Floats
+    leverage: Floats
+
+    def predict(self, share_NK: Floats) -> Floats:
+        """Return what the surface says of mixtures, (N,)."""
+        found: Floats = features(self.form, self.own, share_NK) @ self.coefficient
+        return found
+
+    def half_width(self, share_NK: Floats, level: float = LEVEL) -> Floats:
+        """Return half the prediction interval of one more training run of each mixture, (N,)."""
+        from scipy.stats import t
+
+        x_NP = features(self.form, self.own, share_NK)
+        variance_N = 1 + np.einsum("np,pq,nq->n", x_NP, self.covariance, x_NP)
+        half: Floats = t.ppf((1 + level) / 2, self.freedom) * self.spread * np.sqrt(variance_N)
+        return half
+
+    def contrast(self, x_CP: Floats) -> tuple[Floats, Floats]:
+        """Return value and standard error of linear combinations of the coefficients, (C,) each."""
+        error_C = self.spread * np.sqrt(np.maximum(np.einsum("cp,pq,cq->c", x_CP, self.covariance, x_CP), 0))
+        return x_CP @ self.coefficient, error_C
+
+    def difference(self, share_NK: Floats, other_K: Floats) -> tuple[Floats, Floats]:
+        """Return value and standard error of the surface at mixtures less that at another one."""
+        at_other_1P = features(self.form, self.own, other_K)
+        return self.contrast(features(self.form, self.own, share_NK) - at_other_1P)
+
+    def out_of_sample(self, level: float = LEVEL) -> Floats:
+        """Return half the interval within which each arm was to be expected from the others, (N,)."""
+        from scipy.stats import t
+
+        left = max(1, self.freedom - 1)
+        # the spread without the arm itself (Cook and Weisberg 1982)
+        inner_N = self.error * (1 - self.leverage)
+        rest_N = np.maximum(self.freedom * self.spread**2 - inner_N * self.error, 0) / left
+        half: Floats = t.ppf((1 + level) / 2, left) * np.sqrt(rest_N / (1 - self.leverage))
+        return half
+
+
+def fit(form: Form, own_K: Floats, share_NK: Floats, value_N: Floats) -> Fit | None:
+    """Return the least-squares surface, None where the arms are too few, or too alike, for this form."""
+    x_NP = features(form, own_K, share_NK)
+    freedom = len(x_NP) - x_NP.shape[1]
+    if freedom < FREE or np.linalg.matrix_rank(x_NP, tol=1e-8) < x_NP.shape[1]:
+        return None
+    covariance_PP = np.linalg.inv(x_NP.T @ x_NP).astype(np.float64)
+    coefficient_P = covariance_PP @ x_NP.T @ value_N
+    residual_N = value_N - x_NP @ coefficient_P
+    leverage_N = np.minimum(np.einsum("np,pq,nq->n", x_NP, covariance_PP, x_NP), 1 - 1e-9)
+    spread = float(np.sqrt(residual_N @ residual_N / freedom))
+    return Fit(
+        form, own_K, coefficient_P, covariance_PP, spread, freedom, residual_N / (1 - leverage_N), leverage_N
+    )  # fmt: skip
+
+
+def root_mean_square(error_N: Floats) -> float:
+    """Return the root of the mean square."""
+    return float(np.sqrt(np.mean(error_N**2)))
+
+
+def doubling(fit: Fit) -> tuple[Floats, Floats]:
+    """Return what doubling each source's share is worth at the recipe's own mixture, and its standard error, (K,).
+
+    The slope there, over the logarithm to base 2, all other shares shrinking alike: defined for a source of any size.
+    """
+    own_K, step = fit.own, 1e-4
+    rows = []
+    for k, share in enumerate(own_K):
+        ends = []
+        for sign in (1, -1):
+            moved_K = own_K * (1 - share * np.exp2(sign * step)) / max(1 - share, 1e-9)
+            moved_K[k] = share * np.exp2(sign * step)
+            ends.append(features(fit.form, own_K, moved_K)[0])
+        rows.append((ends[0] - ends[1]) / (2 * step))
+    return fit.contrast(np.array(rows))
+
+
+@dataclass(frozen=True)
+class Process:
+    """A Gaussian process through the arms: constant mean, squared-exponential kernel over ln(w / own + 0.1)."""
+
+    own: Floats
+    share: Floats
+    mean: float
+    weight: Floats  # (N,)
+    length: float
+    error: Floats  # (N,) leave-one-out
+
+    def predict(self, share_NK: Floats) -> Floats:
+        """Return the process's mean at mixtures, (N,)."""
+        found: Floats = self.mean + _kernel(self.own, share_NK, self.share, self.length) @ self.weight
+        return found
+
+
+def _kernel(own_K: Floats, a_NK: Floats, b_NK: Floats, length: float) -> Floats:
+    x, y = (features("log-linear", own_K, share)[:, 1:] for share in (a_NK, b_NK))
+    kernel: Floats = np.exp(-((x[:, None] - y[None]) ** 2).sum(2) / (2 * length**2))
+    return kernel
+
+
+def process(own_K: Floats, share_NK: Floats, value_N: Floats) -> Process:
+    """Return the Gaussian process whose length and noise, of a grid, have the largest marginal likelihood.
+
+    The scale of the kernel has its best value in closed form (Rasmussen and Williams 2006, chapter 5).
+    """
+    best, found = -np.inf, None
+    centred_N, n = value_N - value_N.mean(), len(value_N)
+    for length in (0.5, 1.0, 2.0, 4.0):
+        kernel_NN = _kernel(own_K, share_NK, share_NK, length)
+        for noise in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0):  # variance, as a multiple of the kernel's
+            inverse_NN = np.linalg.inv(kernel_NN + noise * np.eye(n))
+            scale = max(float(centred_N @ inverse_NN @ centred_N) / n, 1e-300)
+            likelihood = -n * np.log(scale) + np.linalg.slogdet(inverse_NN)[1]
+            if likelihood > best:
+                best = float(likelihood)
+                weight_N = inverse_NN @ centred_N
+                error_N = weight_N / np.diag(inverse_NN)
+                found = Process(own_K, share_NK, float(value_N.mean()), weight_N, length, error_N)
+    assert found is not None
+    return found

@@ -1,0 +1,1 @@
+"""Selections of one source as arms: a fair trial against random draws."""

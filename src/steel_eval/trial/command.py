@@ -1,0 +1,192 @@
+"""`trial`: selections of one source as arms, trained and compared with random draws.
+
+The random arm is trained first: how much its seeds differ says, before the others are trained, what the trial can see.
+Arms are ordinary run folders; a killed trial goes on where it was.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from steel_data.engine import tell
+from steel_data.errors import InputError, one_line
+from steel_data.files import atomic_write
+from steel_data.mixture.manifest import read_manifest
+from steel_data.mixture.rows import files, rows_at
+from steel_data.recipe.load import Recipe, load
+from steel_data.recipe.places import places
+from steel_data.recipe.selection import RATED
+from steel_eval.arms import Job, RunArm, build_arm, carry_steps, trained_on, with_source, write_arm
+from steel_eval.mix.measure import ArmResult, Measuring, check_tasks, measure_all
+from steel_eval.mix.pool import arms_tables, built_pool, held_order, row_keys, rows_to_hold, write_held
+from steel_eval.trial.arms import Sized, batches, equal_arms
+from steel_eval.trial.results import compared, gains, smallest_seen
+from steel_eval.trial.settings import RANDOM, TrialSettings, read_trial
+
+
+@dataclass(frozen=True)
+class Trial:
+    """All that a trial needs while it runs. `tables`: the arms' recipe without the selection."""
+
+    recipe: Recipe
+    settings: TrialSettings
+    source: str
+    selects: dict[str, dict[str, Any]]
+    tables: dict[str, Any]
+    rows: int  # there are to select from
+    folder: Path
+    how: Measuring
+    notes: tuple[str, ...]
+
+
+def trial_command(recipe_path: Path, data: Path | None, out: Path | None, workers: int, changes: Sequence[str]) -> None:
+    """Run a trial to its end, print what it shows and write `trial.json` and `trial.html`. Raises InputError."""
+    from steel_eval.trial.page import print_trial, write_page
+
+    recipe = load(recipe_path, changes)
+    trial = _prepared(recipe, data, out)
+    arms, sized = _sized(trial)
+    found = {RANDOM: _trained(trial, arms[RANDOM], workers)}
+    tests = 2 * (len(arms) - 2) + 1
+    power = _power(trial, found[RANDOM], tests)
+    tell(power["words"])
+    for name in arms:
+        if name != RANDOM:
+            found[name] = _trained(trial, arms[name], workers)
+    result = {
+        "name": recipe.name, "source": trial.source, "measure": trial.settings.measure.names,
+        "unit": trial.settings.measure.unit, "power": power,
+        "arms": {name: _arm(trial, name, sized[name], runs) for name, runs in found.items()},
+        "tests": compared(found, trial.settings),
+        "failed": [[n, r.job.seed, r.failed] for n, runs in found.items() for r in runs if r.failed],
+        "notes": list(trial.notes),
+    }  # fmt: skip
+    atomic_write(trial.folder / "trial.json", (json.dumps(result, ensure_ascii=False, indent=2) + "\n").encode())
+    atomic_write(trial.folder / "trial.html", write_page(result).encode())
+    print_trial(result, trial.folder)
+
+
+def _prepared(recipe: Recipe, data: Path | None, out: Path | None) -> Trial:
+    """Check what can be checked without training, build the pool and hold rows out of it. Raises InputError."""
+    where = f"{recipe.path} [trial]"
+    settings, source, selects = read_trial(recipe)
+    place = places(recipe, data, None, None)
+    root, folder = place.data_root.absolute(), (out or Path("runs") / recipe.name / "trial").absolute()
+    measure = settings.measure
+    if measure.tasks is not None:
+        check_tasks(where, measure, root)
+    carry_steps(recipe, folder)
+    tables = with_source(arms_tables(recipe, settings.proxy, where), source, {})
+    tables["source"][source].pop("select", None)
+    free = {s.name for s in recipe.sources if not s.builder.injects and s.table.allow_test_split is None}
+    for name in measure.held_out or ():
+        if name not in free or (name != source and "select" in tables["source"][name]):
+            raise InputError(f"{where}: measure: rows of '{name}' cannot be held out. Right: a source of plain rows.")
+    if isinstance(tables["train"]["model"], dict) and not tables["train"].get("tokenizer"):
+        tables["train"]["tokenizer"] = trained_on(built_pool("tokenizer", tables, folder, root), tables)
+    pool = built_pool("pool", tables, folder, root)
+    manifest, keys = read_manifest(pool.mixture), row_keys(pool.mixture)
+    held = {name: rows_to_hold(where, name, manifest) for name in measure.held_out or ()}
+    notes = write_held(where, held_order(recipe.seed, held, keys), keys, pool, folder / "held-out")
+    for name, rows in held.items():
+        tables["source"][name]["hold_out"] = rows
+    there = int(manifest["sources"][source]["written"]) - held.get(source, 0)
+    how = Measuring(measure, root, folder / "held-out", folder / "store.jsonl")
+    return Trial(recipe, settings, source, selects, tables, there, folder, how, notes)
+
+
+def _sized(trial: Trial) -> tuple[dict[str, RunArm], dict[str, Sized]]:
+    """Build all arms, equal in steps and trainable tokens. Raises InputError, for lacking ratings too."""
+    from steel_train.examples.encode import Encoder
+
+    train = trial.tables["train"]
+    encoder = Encoder(_tokenizer(train), int(train.get("max_length", 2048)))
+    known: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def made(name: str, rows: int, settings: dict[str, Any]) -> RunArm:
+        tables = with_source(trial.tables, trial.source, {"select": {**trial.selects[name], "rows": rows}})
+        return write_arm(name, {**tables, "train": {**train, **settings, "seeds": trial.settings.seeds}}, trial.folder)
+
+    def count(name: str, rows: int) -> tuple[int, int]:
+        if (name, rows) not in known:
+            arm = made(name, rows, {})
+            try:
+                build_arm(arm, trial.folder, trial.how.data)
+            except InputError as error:
+                raise InputError(_of_trial(trial, name, str(error))) from None
+            known[name, rows] = _learnt(arm.mixture, encoder)
+        return known[name, rows]
+
+    least = int(train.get("micro_batch", 8)) * int(train.get("accumulate", 8))
+    where = f"{trial.recipe.path} [trial]"
+    sized = equal_arms(where, list(trial.selects), trial.settings.tokens, least, trial.rows, count)
+    arms = {}
+    for name, size in sized.items():
+        arms[name] = made(name, size.selected, batches(size.per_step, int(train.get("micro_batch", 8))))
+        build_arm(arms[name], trial.folder, trial.how.data)
+        tell(
+            f"arm {name}: {size.selected:,} rows of {trial.source}, {size.steps:,} steps of {size.per_step}, "
+            f"{size.tokens:,} trainable tokens"
+        )
+    return arms, sized
+
+
+def _of_trial(trial: Trial, name: str, words: str) -> str:
+    """Return an arm's error in words that hold for the trial: its ratings lie beside its arms."""
+    if trial.selects[name]["by"] in RATED and "steel_eval rate" in words:
+        return f"arm '{name}': {words} With --cache {trial.folder / '.cache'}."
+    return f"arm '{name}': {words}"
+
+
+def _tokenizer(train: dict[str, Any]) -> Any:
+    from steel_eval.tokenizer import load_tokenizer
+
+    return load_tokenizer(Path(train.get("tokenizer") or train["model"]))
+
+
+def _learnt(mixture: Path, encoder: Any) -> tuple[int, int]:
+    """Return rows of a mixture, and the tokens in them that training learns."""
+    names = files(mixture)
+    learnt = rows = 0
+    for name in names:
+        count = pl.scan_parquet(mixture / name, glob=False).select(pl.len()).collect().item()
+        for start in range(0, count, 1000):
+            part = [row for _, row in rows_at(mixture, [(name, i) for i in range(start, min(start + 1000, count))])]
+            rows += len(part)
+            learnt += sum(int(e.learnt.sum()) for found in encoder.encode(part) for e in found.examples)
+    return rows, learnt
+
+
+def _trained(trial: Trial, arm: RunArm, workers: int) -> list[ArmResult]:
+    def done(found: ArmResult) -> None:
+        said = one_line(found.failed) or ", ".join(f"{name} {value:.4f}" for name, value in found.value.items())
+        tell(f"{arm.name}, seed {found.job.seed}: {said}")
+
+    return measure_all([Job(arm, seed) for seed in trial.settings.seeds], trial.how, workers, done)
+
+
+def _power(trial: Trial, runs: Sequence[ArmResult], tests: int) -> dict[str, Any]:
+    """Say what the trial can see, from the random arm's seeds. Raises InputError where too few of them have values."""
+    whole = [run for run in runs if not run.failed]
+    if len(whole) < 2:
+        why = "; ".join(run.failed for run in runs if run.failed)
+        raise InputError(f"{trial.recipe.path} [trial]: the random arm has too few values: {one_line(why)}")
+    value_SQ, which_Q = gains(whole, trial.settings.measure)
+    smallest = smallest_seen(value_SQ, which_Q, tests)
+    return {
+        "smallest": smallest, "tests": tests, "seeds": len(whole),
+        "words": f"With {len(whole)} seeds an arm and {tests} tests, differences under {smallest:.4f} "
+        f"({trial.settings.measure.unit}) will not be seen: so much the seeds of the random arm differ.",
+    }  # fmt: skip
+
+
+def _arm(trial: Trial, name: str, size: Sized, runs: Sequence[ArmResult]) -> dict[str, Any]:
+    return {
+        "select": trial.selects[name], **asdict(size),
+        "values": {measure: [run.value.get(measure) for run in runs] for measure in trial.settings.measure.names},
+        "seeds": [run.job.seed for run in runs],
+    }  # fmt: skip

@@ -1,0 +1,110 @@
+"""`[trial]` of a recipe -> TrialSettings: which selections are compared, on how much, with how many seeds, by what."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from steel_data.errors import InputError, nearest
+from steel_data.recipe.load import Recipe
+from steel_data.recipe.selection import Select
+from steel_eval.mix.settings import SearchMeasure
+
+Positive = Annotated[int, Field(gt=0)]
+RANDOM, BALANCED = "random", "balanced-random"
+
+
+class TrialSettings(BaseModel):
+    """The keys of `[trial]`; docs/select.md lists them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    arms: dict[str, dict[str, Any]] = Field(
+        min_length=1, description='Name -> a `select` without rows or tokens: `{ longest = { by = "longest" } }`. '
+        "`random` and `balanced-random` are always there."
+    )  # fmt: skip
+    tokens: Positive = Field(description="Trainable tokens of each arm: those of answers, in all rows of its mixture.")
+    measure: SearchMeasure = Field(description="What decides: as in `[search]`; a test split is refused.")
+    source: str | None = Field(
+        default=None, description="The source that is selected from; not needed where it is one."
+    )
+    balance: str = Field(default="language", description="`within` of `balanced-random`.")
+    seeds: list[int] = Field(
+        default_factory=lambda: [1, 2, 3], min_length=3, description="Seeds of each arm: 3 or more."
+    )
+    proxy: str | dict[str, Any] | None = Field(
+        default=None, description="A smaller model for the arms, as `[train] model`; by default that model itself."
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"{seeds}: a seed stands twice")
+        return seeds
+
+
+def read_trial(recipe: Recipe) -> tuple[TrialSettings, str, dict[str, dict[str, Any]]]:
+    """Return the settings, the source that is selected from, and each arm's `select` without its size.
+
+    Raises InputError that names the key and the nearest known word.
+    """
+    where = f"{recipe.path} [trial]"
+    if not recipe.trial:
+        raise InputError(f'{where}: is missing. Right: tokens, arms = {{ longest = {{ by = "longest" }} }}, measure.')
+    try:
+        settings = TrialSettings.model_validate(recipe.trial)
+    except ValidationError as error:
+        raise InputError(_first_fault(where, error)) from None
+    return settings, _source(recipe, settings, where), _arms(settings, recipe.path, where)
+
+
+def _source(recipe: Recipe, settings: TrialSettings, where: str) -> str:
+    free = [s.name for s in recipe.sources if not s.builder.injects]
+    chosen = [settings.source] if settings.source else [s for s in free if recipe.source(s).table.select] or free
+    if len(chosen) != 1:
+        named = ", ".join(chosen)
+        raise InputError(f"{where}: which source is selected from is not said. Right: source = one of {named}.")
+    if chosen[0] not in free:
+        near = nearest(chosen[0], free)
+        raise InputError(f"{where}: source: no source '{chosen[0]}' to select from.{near}")
+    if recipe.mix.budget_rows or recipe.mix.budget_tokens or recipe.mix.languages or recipe.mix.sources:
+        raise InputError(
+            f"{recipe.path} [mix]: would cut what the arms select, each otherwise. Right: no [mix] in a trial; take "
+            "on the other sources."
+        )
+    if recipe.source(chosen[0]).table.repeat != 1:
+        raise InputError(f"{recipe.path} [source.{chosen[0]}]: repeat = 1 in a trial, whose rows are counted once.")
+    return chosen[0]
+
+
+def _arms(settings: TrialSettings, recipe: Path, where: str) -> dict[str, dict[str, Any]]:
+    arms: dict[str, dict[str, Any]] = {
+        RANDOM: {"by": "random"}, BALANCED: {"by": "random", "within": settings.balance},
+    }  # fmt: skip
+    for name, select in settings.arms.items():
+        if name in arms or "/" in name or name in ("pool", "tokenizer", "recipes", "held-out", ".", ".."):
+            raise InputError(f"{where}: arms: '{name}' is always there, or another folder's name. Right: another name.")
+        if {"rows", "tokens"} & select.keys():
+            raise InputError(
+                f"{where}: arms.{name}: rows and tokens are the trial's. Right: all arms are equal in them."
+            )
+        try:
+            Select.model_validate({**select, "rows": 1})
+        except ValidationError as error:
+            raise InputError(_first_fault(f"{where}: arms.{name}", error, Select)) from None
+        arms[name] = select
+    return arms
+
+
+def _first_fault(where: str, error: ValidationError, model: type[BaseModel] = TrialSettings) -> str:
+    fault = sorted(error.errors(), key=lambda f: f["type"] != "extra_forbidden")[0]
+    key = ".".join(str(part) for part in fault["loc"] if part not in ("str", "dict[str,any]"))
+    if fault["type"] == "extra_forbidden":
+        known = SearchMeasure.model_fields if key.startswith("measure.") else model.model_fields
+        return f"{where}: unknown key '{key}'.{nearest(key.rpartition('.')[2], known)}"
+    if fault["type"] == "missing":
+        return f"{where}: {key} is missing. Right: tokens, arms and measure (docs/select.md)."
+    if fault["type"] == "value_error":
+        return f"{where}: {key + ': ' if key else ''}{fault['ctx']['error']}."
+    return f"{where}: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}."

@@ -1,0 +1,47 @@
+"""Ratings are found by what the recipe means, are never mixed, and their lack names the command that makes them."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from steel_data.errors import InputError
+from steel_data.recipe.selection import Select
+from steel_data.selection.ratings import find_store, open_store
+
+
+def found(folder: Path, **said):
+    return find_store("r.toml [source.a]", Select(by="ifd", rows=1, **said), folder, Path("r.toml"))
+
+
+def test_none_are_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"steel_eval rate r.toml --by ifd --model DIR"):
+        found(tmp_path)
+    open_store(tmp_path, "perplexity", "base", "f" * 32)
+    with pytest.raises(InputError, match=r"--model 'my base'"):
+        found(tmp_path, model="my base")
+
+
+def test_of_another_model_is_refused_by_name(tmp_path: Path) -> None:
+    open_store(tmp_path, "ifd", "smol", "a" * 32)
+    assert found(tmp_path).model == "smol"
+    assert found(tmp_path, model="models/smol").fingerprint == "a" * 32
+    assert found(tmp_path, model="aaaaaaaa").model == "smol"
+    with pytest.raises(InputError, match=r"ratings of 'qwen', and those that are there are of another model: 'smol'"):
+        found(tmp_path, model="qwen")
+
+
+def test_of_several_models_the_recipe_says_which(tmp_path: Path) -> None:
+    for fingerprint in ("a" * 32, "b" * 32):
+        open_store(tmp_path, "ifd", "smol", fingerprint)  # the same folder, trained on since
+    with pytest.raises(InputError, match=r"2 models have rated: 'smol' \(aaaaaaaa\), 'smol' \(bbbbbbbb\)"):
+        found(tmp_path)
+    assert found(tmp_path, model="bbbbbbbb").fingerprint == "b" * 32
+
+
+def test_what_was_added_is_there_once(tmp_path: Path) -> None:
+    store = open_store(tmp_path, "ifd", "smol", "a" * 32)
+    assert len(store.read()) == 0
+    store.add(pl.DataFrame({"id": ["x", "y"], "rating": [1.0, 2.0]}))
+    store.add(pl.DataFrame({"id": ["y", "z"], "rating": [9.0, 3.0]}))
+    assert dict(open_store(tmp_path, "ifd", "smol", "a" * 32).read().iter_rows()) == {"x": 1.0, "y": 2.0, "z": 3.0}

@@ -1,0 +1,74 @@
+"""The surface against what is known: exact coefficients, refits without an arm, intervals that hold as often as they say."""
+
+import numpy as np
+import pytest
+
+from steel_eval.mix.design import choose_arms, make_space, scatter
+from steel_eval.mix.surface import doubling, features, fit, process
+
+OWN = {"chat": 0.5, "exam": 0.3, "code": 0.2}
+SPACE = make_space("r", OWN, {}, dict.fromkeys(OWN, 1.0))
+SHARE = np.vstack([np.tile(SPACE.own, (4, 1)), choose_arms(SPACE, 12, 1)])
+NOISE = np.random.default_rng(0).standard_normal((200, len(SHARE)))
+
+
+@pytest.mark.parametrize("form", ["log-linear", "quadratic"])
+def test_a_surface_of_its_own_form_is_found_again(form):
+    truth_P = np.arange(1.0, 1 + features(form, SPACE.own, SHARE).shape[1])
+    found = fit(form, SPACE.own, SHARE, features(form, SPACE.own, SHARE) @ truth_P)
+    assert found.coefficient == pytest.approx(truth_P, abs=1e-6) and found.spread < 1e-8
+
+
+def test_leave_one_out_is_what_refits_without_the_arm_say():
+    value_N = NOISE[0]
+    found = fit("log-linear", SPACE.own, SHARE, value_N)
+    for arm in range(len(SHARE)):
+        rest = np.arange(len(SHARE)) != arm
+        without = fit("log-linear", SPACE.own, SHARE[rest], value_N[rest])
+        assert found.error[arm] == pytest.approx(value_N[arm] - without.predict(SHARE[arm])[0])
+        assert found.out_of_sample()[arm] == pytest.approx(without.half_width(SHARE[arm])[0])
+
+
+def test_nine_of_ten_intervals_hold_a_new_run():
+    new_NK = scatter(SPACE, 4, 9)
+    rng = np.random.default_rng(1)
+    held = []
+    for noise_N in NOISE:
+        found = fit("log-linear", SPACE.own, SHARE, noise_N)
+        held.append(np.abs(rng.standard_normal(16) - found.predict(new_NK)) <= found.half_width(new_NK))
+    assert 0.88 <= np.mean(held) <= 0.92
+
+
+def test_doubling_is_the_coefficient_of_a_source_and_what_the_others_lose():
+    """A loss of -ln(share of exam + ...) alone: each doubling of exam lowers it by nearly ln 2, others barely matter."""
+    value_N = -features("log-linear", SPACE.own, SHARE)[:, 2]
+    change_K, error_K = doubling(fit("log-linear", SPACE.own, SHARE, value_N))
+    assert change_K[1] == pytest.approx(-np.log(2) / 1.1)
+    assert change_K[0] == pytest.approx(np.log(2) / 1.1 * 0.5 / (1 - 0.5))  # exam shrinks as chat grows
+    assert (error_K < 1e-8).all()
+
+
+def test_intervals_of_doubling_hold_the_truth_as_often_as_they_say():
+    from scipy.stats import t
+
+    truth_K, _ = doubling(fit("log-linear", SPACE.own, SHARE, -features("log-linear", SPACE.own, SHARE)[:, 2]))
+    held = []
+    for noise_N in NOISE:
+        found = fit("log-linear", SPACE.own, SHARE, noise_N - features("log-linear", SPACE.own, SHARE)[:, 2])
+        change_K, error_K = doubling(found)
+        held.append(np.abs(change_K - truth_K) <= t.ppf(0.95, found.freedom) * error_K)
+    assert 0.86 <= np.mean(held) <= 0.94
+
+
+def test_too_few_or_equal_arms_make_no_surface():
+    assert fit("log-linear", SPACE.own, SHARE[:6], NOISE[0, :6]) is None
+    assert fit("quadratic", SPACE.own, SHARE[4:12], NOISE[0, :8]) is None
+    assert fit("log-linear", SPACE.own, np.tile(SPACE.own, (12, 1)), NOISE[0, :12]) is None
+
+
+def test_the_process_follows_what_no_form_has_and_flattens_over_noise():
+    wave_N = np.sin(12 * SHARE[:, 1])
+    found = process(SPACE.own, SHARE, wave_N)
+    assert np.sqrt(np.mean(found.error**2)) < 0.8 * wave_N.std()
+    flat = process(SPACE.own, SHARE, NOISE[3])
+    assert np.ptp(flat.predict(scatter(SPACE, 6, 2))) < np.ptp(NOISE[3]) / 2

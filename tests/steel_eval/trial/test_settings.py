@@ -1,0 +1,44 @@
+"""`[trial]` is checked before anything is built: sizes are the trial's, both random draws are always there."""
+
+from pathlib import Path
+
+import pytest
+
+from steel_data.errors import InputError
+from steel_data.recipe.load import load
+from steel_eval.trial.settings import read_trial
+
+GOOD = 'tokens = 1000\narms = { long = { by = "longest" } }\nmeasure = { held_out = ["a"] }\n'
+
+
+def read(folder: Path, trial: str, more: str = ""):
+    (folder / "r.toml").write_text(f'[source.a]\npath = "a.jsonl"\n{more}\n[trial]\n{trial}', encoding="utf-8")
+    return read_trial(load(folder / "r.toml"))
+
+
+def test_random_draws_are_always_among_the_arms(tmp_path: Path) -> None:
+    settings, source, arms = read(tmp_path, GOOD + 'balance = "source"\n')
+    assert (source, settings.seeds) == ("a", [1, 2, 3])
+    assert list(arms) == ["random", "balanced-random", "long"]
+    assert arms["balanced-random"] == {"by": "random", "within": "source"}
+
+
+@pytest.mark.parametrize(
+    ("trial", "more", "said"),
+    [
+        (GOOD.replace("tokens = 1000\n", ""), "", "tokens is missing"),
+        (GOOD + "seed = 1\n", "", "unknown key 'seed'.*seeds"),
+        (GOOD + "seeds = [1, 2]\n", "", "seeds"),
+        (GOOD + "seeds = [1, 2, 2]\n", "", "a seed stands twice"),
+        (GOOD.replace('by = "longest"', 'by = "longest", rows = 5'), "", "arms.long: rows and tokens are the trial's"),
+        (GOOD.replace("longest", "largest"), "", "arms.long: by = 'largest'"),
+        (GOOD.replace("longest", "dsir"), "", "arms.long: .*no target|compares with a target"),
+        (GOOD.replace("long =", "random ="), "", "'random' is always there"),
+        (GOOD, '[source.b]\npath = "b"', "Right: source = one of a, b"),
+        (GOOD + 'source = "c"\n', "", "no source 'c' to select from"),
+        (GOOD, "[mix]\nbudget_rows = 5", "would cut what the arms select"),
+    ],
+)  # fmt: skip
+def test_refusals(tmp_path: Path, trial: str, more: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read(tmp_path, trial, more)
