@@ -162,7 +162,8 @@ def resident(key):
 
 def one_memory(mixture, tokenizer, folder, size):
     """Print estimated and measured peak of one model in this (fresh) process."""
-    from steel_train.models.load import describe_base, load_model, uses_bf16
+    from steel_train.models.dtypes import uses_bf16
+    from steel_train.models.load import describe_base, load_model
     from steel_train.preflight.inspect import Question, inspect
 
     hidden, layers, heads = SIZES[size]

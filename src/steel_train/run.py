@@ -11,7 +11,8 @@ from steel_data.errors import InputError
 from steel_data.files import locked
 from steel_data.recipe.load import Recipe, load
 from steel_train.examples.prepare import Prepared, prepare
-from steel_train.models.load import check_model
+from steel_train.models.adapter import continued
+from steel_train.models.check import check_run
 from steel_train.say import quiet, say
 from steel_train.settings import read_settings
 
@@ -30,8 +31,8 @@ def run(
     state = _processes()
     quiet()
     recipe = load(recipe_path)
-    settings = read_settings(recipe.train, recipe.path)
-    check_model(settings, recipe.path)
+    settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
+    check_run(settings, recipe.path)
     if settings.kernels == "triton":
         from steel_train.kernels.backend import require_triton
 

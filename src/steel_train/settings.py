@@ -14,7 +14,18 @@ PositiveRate = Annotated[float, Field(gt=0, strict=False)]
 
 
 # Keys that recipes could not have when there were runs already. Absent from a run's record they had their defaults.
-_LATER = ("chat_template_kwargs", "overlong")
+_LATER = (
+    "chat_template_kwargs",
+    "overlong",
+    "eval",
+    "dtype",
+    "optimizer",
+    "min_lr_ratio",
+    "neftune_alpha",
+    "freeze",
+    "orpo",
+    "simpo",
+)
 
 
 class _Table(BaseModel):
@@ -31,7 +42,18 @@ class Lora(_Table):
         default=0.0, description="Dropout on the adapter's input."
     )
     targets: list[str] | None = Field(
-        default=None, description="Names of the layers that get an adapter; by default every linear layer but the head."
+        default=None,
+        description="Names of the layers that get an adapter (`embed_tokens` may be one); by default every linear "
+        "layer but the head.",
+    )
+    modules_to_save: list[str] | None = Field(
+        default=None, description="Names of modules that are trained whole beside the adapter, such as `lm_head`."
+    )
+    dora: bool = Field(default=False, description="Learn the length of each weight apart from its direction (DoRA).")
+    rslora: bool = Field(default=False, description="Scale by alpha / sqrt(rank): for high ranks (rsLoRA).")
+    quantize: Literal["nf4"] | None = Field(
+        default=None,
+        description="Hold the frozen base in 4 bits (QLoRA); needs a CUDA device and bitsandbytes.",
     )
 
 
@@ -39,6 +61,51 @@ class Dpo(_Table):
     """`[train.dpo]`: the loss of `method = "dpo"` (Rafailov et al. 2023, arXiv 2305.18290)."""
 
     beta: PositiveRate = Field(default=0.1, description="Strength of the pull towards the reference model.")
+
+
+class Orpo(_Table):
+    """`[train.orpo]`: the loss of `method = "orpo"` (Hong et al. 2024, arXiv 2403.07691); it needs no reference."""
+
+    beta: PositiveRate = Field(default=0.1, description="Weight of the odds ratio beside the chosen answer's loss.")
+
+
+class Simpo(_Table):
+    """`[train.simpo]`: the loss of `method = "simpo"` (Meng et al. 2024, arXiv 2405.14734); it needs no reference."""
+
+    beta: PositiveRate = Field(default=2.0, description="Scale of the mean log-likelihood of a token.")
+    gamma: Rate = Field(default=1.0, description="By how much the scaled mean of the chosen answer is to win.")
+
+
+class Eval(_Table):
+    """`[train.eval]`: rows that are held out of training, and how often their loss is looked at."""
+
+    rows: Positive | None = Field(
+        default=None, description="So many rows are held out: those of the lowest hash. Or `share`."
+    )
+    share: Annotated[float, Field(gt=0, le=0.5, strict=False)] | None = Field(
+        default=None,
+        description="This share of the rows is held out, by a hash of the row's text alone: an arm with other rows or "
+        "another seed holds out the same ones. By default 0.01, where `rows` is not given.",
+    )
+    every: Positive | None = Field(
+        default=None,
+        description="Steps between two looks, besides those at each checkpoint; by default as few as cost at most 3 % "
+        "of the time.",
+    )
+    early_stopping: Positive | None = Field(
+        default=None,
+        description="Stop after so many looks in a row without a new lowest loss. Each new lowest is then a "
+        "checkpoint, of which the best is kept.",
+    )
+    prompts: list[str] = Field(
+        default_factory=list, description="Questions that are answered (greedily, 64 tokens) at each look, in the log."
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "Eval":
+        if self.rows is not None and self.share is not None:
+            raise ValueError("eval: rows and share are two sizes of one thing. Right: one of them")
+        return self
 
 
 class Settings(_Table):
@@ -68,13 +135,25 @@ class Settings(_Table):
     epochs: Positive = Field(default=3, description="How often each row is seen.")
     max_steps: Positive | None = Field(default=None, description="Stop after so many steps (short trials).")
     learning_rate: PositiveRate = Field(default=2e-5, description="Peak learning rate.")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="How the learning rate falls after the warm-up."
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
+        default="cosine",
+        description="How the learning rate falls after the warm-up; wsd: it stays, and falls in the last tenth.",
+    )
+    min_lr_ratio: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
+        default=0.0, description="Share of the peak to which it falls (cosine, wsd)."
     )
     warmup: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
         default=0.03, description="Share of the steps in which the learning rate rises from 0."
     )
     weight_decay: Rate = Field(default=0.0, description="AdamW's decoupled weight decay (matrices only).")
+    neftune_alpha: PositiveRate | None = Field(
+        default=None, description="Noise on the embeddings in training (NEFTune, arXiv 2310.05914): 5 is usual."
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description='Patterns of names of weights that do not learn, such as `"model.embed_tokens.*"`, '
+        '`"model.layers.[0-3].*"`.',
+    )
     max_grad_norm: Rate = Field(default=1.0, description="The gradient is scaled down to this norm; 0: never.")
     micro_batch: Positive = Field(
         default=8, description="Rows a process takes at once; with packing, the room of as many rows of `max_length`."
@@ -104,12 +183,25 @@ class Settings(_Table):
         default="auto",
         description="bf16 computes in bfloat16 over float32 weights; auto is bf16 on GPUs that have it, else fp32.",
     )
-    method: Literal["full", "lora", "dpo"] = Field(
-        default="full", description="All weights, an adapter, or DPO on preference rows (all weights, or an adapter "
-        "where `[train.lora]` is given)."
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Type of the weights. auto: float32 where they learn, an adapter's frozen base in its own type "
+        "where the run computes in bf16; checkpoints in the base's type. float32, bfloat16: all of them.",
+    )
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = Field(
+        default="adamw",
+        description="adamw_8bit needs a CUDA device and bitsandbytes. To be named where `dtype` is bfloat16 and all "
+        "weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
+    )
+    method: Literal["full", "lora", "dpo", "orpo", "simpo"] = Field(
+        default="full", description="All weights, an adapter, or DPO, ORPO or SimPO on preference rows (all weights, "
+        "or an adapter where `[train.lora]` is given)."
     )  # fmt: skip
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
+    orpo: Orpo = Field(default_factory=Orpo, description="Settings of ORPO.")
+    simpo: Simpo = Field(default_factory=Simpo, description="Settings of SimPO.")
+    eval: Eval | None = Field(default=None, description="Rows held out, to look at while it trains; absent: none.")
     kernels: Literal["auto", "triton", "torch"] = Field(
         default="auto",
         description="Fused kernels: `triton` (an error without a GPU) or `torch`; auto is torch on a CPU, and on a GPU "
@@ -149,9 +241,22 @@ class Settings(_Table):
                 raise ValueError('model: a table without type. Right: model = { type = "qwen2", hidden_size = 256, … }')
             if self.uses_lora:
                 raise ValueError("method = 'lora' on a model from scratch has nothing to adapt. Right: method = 'full'")
+        if self.dtype == "bfloat16" and self.precision == "fp32":
+            raise ValueError("dtype = 'bfloat16' computes in bf16. Right: without precision, or dtype = 'auto'")
+        if self.dtype == "bfloat16" and not self.uses_lora and "optimizer" not in self.model_fields_set:
+            raise ValueError("dtype = 'bfloat16' loses small updates. Right: name the optimizer, or dtype = 'auto'")
+        if self.min_lr_ratio and self.schedule not in ("cosine", "wsd"):
+            raise ValueError(f"min_lr_ratio does nothing with schedule = '{self.schedule}'. Right: 'cosine' or 'wsd'")
+        if self.freeze and self.uses_lora:
+            raise ValueError("freeze: under an adapter all weights are frozen. Right: [train.lora] targets")
         if self.lora is not None and self.method == "full":
             raise ValueError("[train.lora] is given, but method is 'full'. Right: method = 'lora'")
         return self
+
+    @property
+    def compares(self) -> bool:
+        """Return whether pairs of answers are learnt from, not single ones."""
+        return self.method in ("dpo", "orpo", "simpo")
 
     @property
     def uses_lora(self) -> bool:
@@ -170,10 +275,15 @@ def read_settings(table: dict[str, Any], recipe: Path) -> Settings:
         raise InputError(_first_fault(where, error)) from None
 
 
-def defaults() -> dict[str, Any]:
-    """Return what each key of `[train]` is where a run's record lacks it: an earlier steel had no such key."""
-    fields = {name: field for name, field in Settings.model_fields.items() if not field.is_required()}
-    return {name: field.get_default(call_default_factory=True) for name, field in fields.items() if name in _LATER}
+def completed(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's record of `[train]` with the keys that an earlier steel did not have, at their defaults."""
+    later = {name: Settings.model_fields[name].get_default(call_default_factory=True) for name in _LATER}
+    tables = {name: table().model_dump() | record[name] for name, table in _TABLES.items() if record.get(name)}
+    return later | record | tables
+
+
+# with all keys at their defaults each of these is a valid table
+_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "eval": Eval}
 
 
 def _first_fault(where: str, error: ValidationError) -> str:
@@ -184,8 +294,7 @@ def _first_fault(where: str, error: ValidationError) -> str:
     location = [str(part) for part in fault["loc"] if part not in ("str", "dict[str,any]", "list[str]", "list[int]")]
     key = ".".join(location)
     if fault["type"] == "extra_forbidden":
-        models: dict[str, type[BaseModel]] = {"lora": Lora, "dpo": Dpo}
-        model = models.get(location[0], Settings) if len(location) > 1 else Settings
+        model = _TABLES.get(location[0], Settings) if len(location) > 1 else Settings
         return f"{where}: unknown key '{key}'.{nearest(location[-1], model.model_fields)}"
     if fault["type"] == "missing":
         return f'{where}: {key} is missing. Right: {key} = "Qwen/Qwen2.5-0.5B", a folder, or a table.'

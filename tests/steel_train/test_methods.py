@@ -14,7 +14,7 @@ from tests.steel_train.test_bad_input import save_model
 from steel_data.build import build
 from steel_data.errors import InputError
 from steel_data.recipe.load import load
-from steel_train.loop.dpo import dpo_loss
+from steel_train.loop.losses import dpo_loss
 from steel_train.models.convert import merge_adapter
 
 
@@ -63,7 +63,8 @@ def test_the_dpo_loss_is_that_of_the_paper():
     found = dpo_loss(reference, beta=0.1)(policy, torch.arange(4))
     # chosen gained 1 nat, rejected lost 2: margin 3; the second pair has not moved
     expected = [-np.log(1 / (1 + np.exp(-0.3))), 0, np.log(2), 0]
-    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+    assert found[0].tolist() == pytest.approx(expected, abs=1e-6)
+    assert found[1:].tolist() == [pytest.approx([0.3, 0, 0, 0]), [1, 0, 0, 0]]  # margin, accuracy
 
 
 def test_dpo_raises_the_margin_and_keeps_its_reference(tmp_path):
@@ -76,7 +77,15 @@ def test_dpo_raises_the_margin_and_keeps_its_reference(tmp_path):
         for i in range(24)
     ]  # fmt: skip
     (tmp_path / "pairs.json").write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
-    table = {**BASIC, "method": '"dpo"', "micro_batch": 2, "accumulate": 2, "epochs": 6, "log_every": 1}
+    table = {
+        **BASIC,
+        "eval": "{ rows = 4 }",
+        "method": '"dpo"',
+        "micro_batch": 2,
+        "accumulate": 2,
+        "epochs": 6,
+        "log_every": 1,
+    }
     recipe = tmp_path / "dpo.toml"
     recipe.write_text(
         '[source.pairs]\npath = "pairs.json"\n[train]\nmodel = "base"\n'
@@ -85,10 +94,15 @@ def test_dpo_raises_the_margin_and_keeps_its_reference(tmp_path):
     )
     mixture = build(load(recipe), out=tmp_path / "mixture", cache=tmp_path / "cache").folder
     run(recipe, mixture, tmp_path / "run", None)
-    found = losses(tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    trained, looks = ([line for line in lines if key in line] for key in ("loss", "eval_loss"))
+    found = [line["loss"] for line in trained]
+    assert trained[0]["margin"] == pytest.approx(0, abs=1e-3) and trained[-1]["margin"] > 0.5
+    assert trained[-1]["accuracy"] == 1 and 0 <= looks[-1]["eval_accuracy"] <= 1
+    assert np.load(tmp_path / "run/reference-held-out.npy").shape == (8,)
     assert found[0] == pytest.approx(np.log(2), abs=1e-4)  # the policy is the reference before the first step
     assert found[-1] < 0.4
-    assert np.load(tmp_path / "run" / "reference.npy").shape == (48,)
+    assert np.load(tmp_path / "run" / "reference.npy").shape == (40,)
 
 
 @pytest.mark.slow

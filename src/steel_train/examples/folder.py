@@ -7,7 +7,7 @@ row an example: where it came from, its length), `dropped.parquet` (rows without
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -35,16 +35,18 @@ _DROPPED: dict[str, Any] = {name: _SCHEMA[name] for name in (*_ORIGIN, "row")} |
 
 @dataclass(frozen=True)
 class Examples:
-    """N examples of together T tokens.
+    """N examples of some of T tokens.
 
-    `tokens` (T,) int32, `learnt` (T,) bool, `starts` (N + 1,): example i is `tokens[starts[i]:starts[i + 1]]`. `table`:
-    N rows, in the order of the mixture. `dropped`: rows that gave none. `per_unit`: 2 where examples come in pairs
-    (chosen, rejected), else 1. `rows`: rows read; `of`: rows of the mixture (more than `rows` for a sample).
+    `tokens` (T,) int32, `learnt` (T,) bool, `starts` and `lengths` (N,): example i is `lengths[i]` tokens from
+    `starts[i]`. `table`: N rows, in the order of the mixture. `dropped`: rows that gave none. `per_unit`: 2 where
+    examples come in pairs (chosen, rejected), else 1. `rows`: rows read; `of`: rows of the mixture (more than `rows`
+    for a sample).
     """
 
     tokens: npt.NDArray[np.int32]
     learnt: npt.NDArray[np.bool_]
     starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
     table: pl.DataFrame
     dropped: pl.DataFrame
     per_unit: int
@@ -58,7 +60,7 @@ class Examples:
 
     def unit_lengths(self) -> npt.NDArray[np.int64]:
         """Return the tokens of each unit, (units,)."""
-        lengths: npt.NDArray[np.int64] = np.diff(self.starts).reshape(-1, self.per_unit).sum(axis=1)
+        lengths: npt.NDArray[np.int64] = self.lengths.reshape(-1, self.per_unit).sum(axis=1)
         return lengths
 
     def ends(self) -> dict[int, int]:
@@ -68,8 +70,13 @@ class Examples:
 
     def one(self, i: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
         """Return ids and learnt of example `i`."""
-        part = slice(int(self.starts[i]), int(self.starts[i + 1]))
+        part = slice(int(self.starts[i]), int(self.starts[i] + self.lengths[i]))
         return self.tokens[part], self.learnt[part]
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> "Examples":
+        """Return the examples at which `chosen` (N,) is true, over the same tokens."""
+        table = self.table.filter(pl.Series(chosen))
+        return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen], table=table)
 
 
 def examples_key(content_sha256: str, encoder: Encoder) -> str:
@@ -114,12 +121,13 @@ def open_examples(folder: Path, key: str | None = None) -> Examples:
     facts = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     table = pl.read_parquet(folder / "examples.parquet")
     tokens, learnt = _map(folder / "tokens.bin", np.int32), _map(folder / "learnt.bin", np.bool_)
-    starts = _starts(table)
-    if key not in (None, facts["key"]) or not len(tokens) == len(learnt) == starts[-1]:
+    starts, lengths = _places(table)
+    if key not in (None, facts["key"]) or not len(tokens) == len(learnt) == lengths.sum():
         raise ValueError(f"{folder}: made from something else, or cut short")
     return Examples(
-        tokens=tokens, learnt=learnt, starts=starts, table=table, dropped=pl.read_parquet(folder / "dropped.parquet"),
-        per_unit=facts["per_unit"], rows=facts["rows"], of=facts["rows"],
+        tokens=tokens, learnt=learnt, starts=starts, lengths=lengths, table=table,
+        dropped=pl.read_parquet(folder / "dropped.parquet"), per_unit=facts["per_unit"], rows=facts["rows"],
+        of=facts["rows"],
     )  # fmt: skip
 
 
@@ -128,8 +136,10 @@ def _map(path: Path, dtype: Any) -> Any:
     return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
 
 
-def _starts(table: pl.DataFrame) -> npt.NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(table["length"].to_numpy().astype(np.int64))])
+def _places(table: pl.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where each example begins where all lie end to end, and how long it is."""
+    lengths = table["length"].to_numpy().astype(np.int64)
+    return np.cumsum(lengths) - lengths, lengths
 
 
 def sample_examples(mixture: Path, encoder: Encoder, most: int) -> Examples:
@@ -145,9 +155,10 @@ def sample_examples(mixture: Path, encoder: Encoder, most: int) -> Examples:
     if not batches:
         batches = [encode_batch(encoder, [], 0)]
     table = pl.concat([b.table for b in batches])
+    starts, lengths = _places(table)
     return Examples(
         tokens=np.concatenate([b.tokens for b in batches]), learnt=np.concatenate([b.learnt for b in batches]),
-        starts=_starts(table), table=table, dropped=pl.concat([b.dropped for b in batches]),
+        starts=starts, lengths=lengths, table=table, dropped=pl.concat([b.dropped for b in batches]),
         per_unit=2 if is_preference(mixture) else 1, rows=len(places), of=total,
     )  # fmt: skip
 
@@ -166,9 +177,10 @@ def encode_batch(encoder: Encoder, rows: list[dict[str, Any]], first: int) -> Ex
             facts |= {"cut": example.cut, "turns": example.turns, "aside": example.aside}
             table.append(origin | facts | {"ends": list(example.ends)})
     frame = pl.DataFrame(table, schema=_SCHEMA)
+    starts, lengths = _places(frame)
     return Examples(
         tokens=np.concatenate([np.zeros(0, np.int32), *ids]), learnt=np.concatenate([np.zeros(0, bool), *learnt]),
-        starts=_starts(frame), table=frame, dropped=pl.DataFrame(dropped, schema=_DROPPED), per_unit=1,
+        starts=starts, lengths=lengths, table=frame, dropped=pl.DataFrame(dropped, schema=_DROPPED), per_unit=1,
         rows=len(rows), of=len(rows),
     )  # fmt: skip
 

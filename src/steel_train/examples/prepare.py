@@ -1,7 +1,7 @@
 """From a mixture to examples: check it, find or train the tokenizer, encode; what is done already is found again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,23 @@ from steel_data.recipe.load import Recipe
 from steel_data.row.record import text_view
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import Examples, make_examples
+from steel_train.examples.held_out import hold_out, never_held_out
 from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
-from steel_train.models.load import resolve
+from steel_train.models.load import resolve, resolve_base
 from steel_train.say import write_json
 from steel_train.settings import Settings
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all seeds of a run share."""
+    """What all seeds of a run share. `held_out`: examples that are looked at, never trained on."""
 
     recipe: Recipe
     settings: Settings
     manifest: dict[str, Any]
     tokenizer: Any
     examples: Examples
+    held_out: Examples | None = None
 
 
 def prepare(
@@ -42,7 +44,19 @@ def prepare(
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
     examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"])
-    return Prepared(recipe, settings, manifest, tokenizer, examples)
+    return divided(Prepared(recipe, settings, manifest, tokenizer, examples))
+
+
+def divided(prepared: Prepared) -> Prepared:
+    """Return it with the rows that `[train.eval]` holds out apart. Raises InputError where a side would be empty."""
+    wanted = prepared.settings.eval
+    if wanted is None:
+        return prepared
+    try:
+        train, held_out = hold_out(prepared.examples, wanted.rows, wanted.share, never_held_out(prepared.manifest))
+    except InputError as fault:
+        raise InputError(f"{prepared.recipe.path} {fault}") from None
+    return replace(prepared, examples=train, held_out=held_out)
 
 
 def checked_mixture(mixture: Path) -> dict[str, Any]:
@@ -62,10 +76,18 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
     if settings.tokenizer is None and isinstance(settings.model, dict):
         name = str(trained_tokenizer(settings.model.get("vocab_size", 16_000), folder, mixture, manifest))
     else:
-        name = resolve(settings.tokenizer or str(settings.model), recipe.path)
+        name = resolve(settings.tokenizer, recipe.path) if settings.tokenizer else model_s_own(settings, recipe.path)
     tokenizer = load_tokenizer(name, where)
     settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs)
     return tokenizer
+
+
+def model_s_own(settings: Settings, recipe: Path) -> str:
+    """Return where the model's own tokenizer is: beside an adapter that is trained on, else beside its base."""
+    folder = resolve(str(settings.model), recipe)
+    is_adapter = (Path(folder) / "adapter_config.json").is_file() and settings.uses_lora
+    has_one = (Path(folder) / "tokenizer_config.json").is_file()
+    return resolve_base(settings, recipe) if is_adapter and not has_one else folder
 
 
 def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Path:

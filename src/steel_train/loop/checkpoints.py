@@ -8,17 +8,23 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steel_data.errors import InputError
 from steel_data.files import sha256_of
+from steel_train.say import write_json
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
 WRITING = ".writing"
-# What only resuming needs: kept in the newest checkpoints alone, since it is twice the size of the weights.
+# What only resuming needs: kept in the newest checkpoints alone, since it is twice the size of the weights or more.
 _RESUME_FILES = ("optimizer.pt", "optimizer.bin")
+_WIDE = ".float32"  # safetensors too, under a name that no loader takes for the model's weights
 _RESUMABLE = 2
 
 
@@ -43,6 +49,45 @@ def finish(written: Path, target: Path, facts: dict[str, Any]) -> None:
     _sync(target.parent)
 
 
+def narrow(written: Path, dtype: "torch.dtype") -> None:
+    """Bring float32 weights of a written checkpoint to `dtype`, and keep them as they are for resuming beside it.
+
+    What is of that type already, and adapters, stay as they are.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    if dtype == torch.float32:
+        return
+    for file in sorted(written.glob("model*.safetensors")):
+        tensors = load_file(file)
+        if not any(tensor.dtype == torch.float32 for tensor in tensors.values()):
+            return
+        file.rename(file.with_suffix(_WIDE))
+        narrowed = {name: x.to(dtype) if x.is_floating_point() else x for name, x in tensors.items()}
+        save_file(narrowed, file, metadata={"format": "pt"})
+    for name in ("config.json", "model.safetensors.index.json"):
+        if (written / name).is_file():
+            said = json.loads((written / name).read_text(encoding="utf-8"))
+            if "weight_map" in said:
+                said["metadata"]["total_size"] = said["metadata"]["total_size"] * dtype.itemsize // 4
+            else:
+                said["dtype"] = str(dtype).removeprefix("torch.")
+            write_json(written / name, said)
+
+
+def wide_weights(checkpoint: Path) -> Iterator[dict[str, Any]]:
+    """Yield name -> tensor of the float32 weights that `narrow` kept, file by file; nothing where it kept none."""
+    from safetensors.torch import load_file
+
+    for file in sorted(checkpoint.glob(f"model*{_WIDE}")):
+        yield load_file(file)
+
+
+def _only_resumes(name: str) -> bool:
+    return name in _RESUME_FILES or name.endswith(_WIDE)
+
+
 def _sync(path: Path) -> None:
     if path.is_dir() and os.name == "nt":  # Windows cannot open a folder
         return
@@ -58,7 +103,7 @@ def read_facts(checkpoint: Path) -> dict[str, Any] | None:
     try:
         facts: dict[str, Any] = json.loads((checkpoint / "steel.json").read_text(encoding="utf-8"))
         for name, size in facts["files"].items():
-            if name not in _RESUME_FILES and (checkpoint / name).stat().st_size != size:
+            if not _only_resumes(name) and (checkpoint / name).stat().st_size != size:
                 return None
     except (OSError, ValueError, KeyError):
         return None
@@ -83,7 +128,7 @@ def resumable(folder: Path) -> Path | None:
     """
     for path in reversed(whole_checkpoints(folder)):
         facts = read_facts(path)
-        if facts is None or any(name in facts["files"] and not (path / name).is_file() for name in _RESUME_FILES):
+        if facts is None or any(_only_resumes(name) and not (path / name).is_file() for name in facts["files"]):
             continue
         damaged = [name for name in facts["files"] if not _as_written(path, name, facts)]
         if not damaged:
@@ -99,15 +144,32 @@ def _as_written(checkpoint: Path, name: str, facts: dict[str, Any]) -> bool:
 
 
 def prune(folder: Path, keep: int | None) -> None:
-    """Drop optimiser states that are no longer needed, and checkpoints beyond the newest `keep` (epoch ends stay)."""
+    """Drop optimiser states that are no longer needed, and checkpoints beyond the newest `keep`.
+
+    Epoch ends stay, and the best on held-out rows. One that was only kept for being the best is dropped when it is not.
+    """
     whole = whole_checkpoints(folder)
     for path in whole[:-_RESUMABLE]:
-        for name in _RESUME_FILES:
-            (path / name).unlink(missing_ok=True)
-    for path in whole[:-keep] if keep else []:
+        for file in [file for file in path.iterdir() if _only_resumes(file.name)]:
+            file.unlink()
+    best, beyond = best_checkpoint(folder), whole[:-keep] if keep else []
+    for path in whole:
         facts = read_facts(path)
-        if facts is not None and not facts["epoch_end"]:
+        if facts is None or facts["epoch_end"] or path == best:
+            continue
+        if path in beyond or (not facts.get("scheduled", True) and path in whole[:-_RESUMABLE]):
             shutil.rmtree(path)
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint of the lowest loss on held-out rows, the earliest of equals; None without a look."""
+    found = []
+    for path in whole_checkpoints(folder):
+        facts = read_facts(path)
+        look = facts.get("eval") if facts else None
+        if facts and look and look["step"] == facts["step"]:
+            found.append((look["loss"], path))
+    return min(found, default=(0.0, None))[1]
 
 
 def verify(checkpoint: Path) -> None:
@@ -116,5 +178,5 @@ def verify(checkpoint: Path) -> None:
     if facts is None:
         raise InputError(f"{checkpoint}: is missing or not whole. Right: delete the run's result.json and run again.")
     for name, sha256 in facts["weights_sha256"].items():
-        if name not in _RESUME_FILES and sha256_of(checkpoint / name) != sha256:
+        if not _only_resumes(name) and sha256_of(checkpoint / name) != sha256:
             raise InputError(f"{checkpoint / name}: its bytes are not those that were written. Right: restore it.")

@@ -13,27 +13,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from steel_data.errors import InputError
 from steel_data.recipe.changes import changes
 from steel_data.recipe.load import portable
+from steel_train.examples.folder import Examples
+from steel_train.examples.held_out import never_held_out
 from steel_train.examples.prepare import Prepared
 from steel_train.examples.tokenizer import stopping, tokenizer_sha256
-from steel_train.loop.checkpoints import WRITING, checkpoint_name, read_facts, resumable, verify, whole_checkpoints
-from steel_train.loop.dpo import dpo_loss, reference_log_likelihoods, sft_loss
+from steel_train.loop.checkpoints import (
+    WRITING,
+    best_checkpoint,
+    checkpoint_name,
+    read_facts,
+    resumable,
+    verify,
+    whole_checkpoints,
+)
+from steel_train.loop.evaluation import Evaluation, interval
+from steel_train.loop.losses import (
+    MEASURES,
+    RowLoss,
+    dpo_loss,
+    orpo_loss,
+    reference_log_likelihoods,
+    sft_loss,
+    simpo_loss,
+)
 from steel_train.loop.metrics import Metrics, Window, draw_losses
-from steel_train.loop.trainer import Job, SteelTrainer, arguments
+from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
+from steel_train.models.adapter import adapter, started_adapter
+from steel_train.models.dtypes import saved_dtype, uses_bf16
 from steel_train.models.load import (
     Base,
-    adapter,
+    base_dtype,
     check_vocabulary,
     describe_base,
+    freeze,
     load_config,
     load_model,
     packs,
     padded_attention,
-    uses_bf16,
+    with_adapter,
 )
 from steel_train.models.weights import check_adapter, load_full
 from steel_train.preflight.apart import mixing_fault
@@ -43,7 +66,7 @@ from steel_train.say import say, write_json
 from steel_train.schedule.batches import Steps
 from steel_train.schedule.exposures import exposures
 from steel_train.schedule.order import make_schedule
-from steel_train.settings import defaults
+from steel_train.settings import completed
 
 # Settings that may change between two starts of one run: they do not touch what is computed.
 _FREE = ("resume", "keep", "report_to", "save_every")
@@ -62,6 +85,7 @@ class Session:
         self.ends = prepared.examples.ends()
         self.tokenizer = stopping(prepared.tokenizer, self.ends)
         self.config = load_config(self.settings, self.recipe.path, len(prepared.tokenizer))
+        self.own = base_dtype(self.settings, self.config, self.recipe.path)
         self.packed = packs(self.settings, self.config, self.recipe.path)
         self.schedule = make_schedule(prepared, self.packed, seed, PartialState().num_processes)
 
@@ -100,7 +124,7 @@ class Session:
         before = json.loads(file.read_text(encoding="utf-8"))["identity"]
         # through JSON, so that tuples and lists compare alike; a run of an earlier steel may say less of itself
         now = {key: value for key, value in json.loads(json.dumps(self.identity())).items() if key in before}
-        before["train"] = defaults() | before["train"]
+        before["train"] = completed(before["train"])
         if not packed:
             now["packed"] = before.get("packed")
         for change in changes(before, now):
@@ -114,16 +138,36 @@ class Session:
         checkpoint = self._start()
         model = self._load()
         self._preflight(fresh=checkpoint is None)
+        model = with_adapter(model, self.settings, self.recipe.path)
+        freeze(model, self.settings.freeze, self.recipe.path)
         check_vocabulary(model.get_input_embeddings().num_embeddings, self.prepared.tokenizer, self.recipe.path)
         _learn_to_stop(model, self.tokenizer, self.ends)
         base = describe_base(model, self.settings, self.recipe.path)
+        self._compare_base(base, checkpoint)
         self._write_run(base)
         trainer = self._trainer(model, base, stop)
         if checkpoint is not None:
             self._check(checkpoint, trainer.model)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        evaluation = trainer.job.evaluation
+        if evaluation is None or not evaluation.is_over:  # else it was stopped early, and killed before it said so
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         if not stop and self.main:
-            self._finish()
+            self._finish(evaluation)
+
+    def _compare_base(self, base: Base, checkpoint: Path | None) -> None:
+        """Refuse to go on from a base whose weights are others than when the run was started."""
+        file = self.folder / "run.json"
+        before = json.loads(file.read_text(encoding="utf-8"))["base"] if file.is_file() else None
+        if before is None or before["fingerprint"] == base.fingerprint or isinstance(self.settings.model, dict):
+            return
+        if checkpoint is not None:
+            raise InputError(
+                f"{self.folder}: was started from {before['name']} with weights {before['fingerprint'][:8]}, now they "
+                f"are {base.fingerprint[:8]}. Right: the base as it was, or another --out."
+            )
+        if self.main:  # nothing was trained yet; what was computed of the old base is worth nothing
+            for reference in self.folder.glob("reference*.npy"):
+                reference.unlink()
 
     def _check(self, checkpoint: Path, model: Any) -> None:
         """Refuse to go on from weights that are not those of the model: the trainer would leave out what is missing."""
@@ -135,7 +179,7 @@ class Session:
     def _load(self) -> Any:
         """Return the model. Where it does not keep packed rows apart, they are padded, and the reason is said."""
         model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
-        if self.packed and torch.cuda.is_available():
+        if self.packed and torch.cuda.is_available() and not getattr(model, "is_quantized", False):
             model.to(f"cuda:{torch.cuda.current_device()}")
         fault = mixing_fault(model, uses_bf16(self.settings)) if self.packed else None
         if fault and self.settings.packing:
@@ -168,7 +212,7 @@ class Session:
         """Look before the leap: print and keep the report, and stop at a fault."""
         question = Question(
             self.prepared.examples, self.schedule, self.settings, self.prepared.tokenizer, self.config, self.folder,
-            bf16=uses_bf16(self.settings),
+            bf16=uses_bf16(self.settings), held_out=self.prepared.held_out, own=self.own,
         )  # fmt: skip
         # the memory of a tiny model can be no one's worry, and a resumed run has fitted before
         report = inspect(question, with_memory=self.main and fresh)
@@ -188,34 +232,64 @@ class Session:
         write_json(self.folder / "run.json", {"identity": self.identity(), "base": about, "versions": _versions()})
 
     def _trainer(self, model: Any, base: Base, stop: list[int]) -> SteelTrainer:
-        import torch
-
         from steel_train.kernels.patch import patch, report
 
-        examples, settings = self.prepared.examples, self.settings
-        steps = Steps(examples, self.schedule, self.prepared.tokenizer.pad_token_id)
-        is_dpo = settings.method == "dpo"
-        # a pair counts once, at its chosen answer
-        weights = np.arange(len(examples.table)) % 2 == 0 if is_dpo else examples.table["learnt"].to_numpy()
-        window = Window(examples, weights.astype(np.int64))
+        settings = self.settings
+        steps = Steps(self.prepared.examples, self.schedule, self.prepared.tokenizer.pad_token_id)
+        measures = MEASURES if settings.compares else ()
+        window = Window(steps.examples, self._weights(steps.examples), measures)
+        evaluation = self._evaluation(measures)
         if self.resumed:
             window.restore(self.resumed["window"])
+            if evaluation is not None:
+                evaluation.restore(self.resumed.get("eval") or {})
         net: Any = None
         job = Job(
-            self.folder, settings, steps, window, row_loss=sft_loss,
-            facts=lambda step: self._facts(step, base, report(net)), stop=stop,
+            self.folder, settings, steps, window, row_loss=sft_loss, stop=stop, evaluation=evaluation,
+            saved_as=saved_dtype(settings.dtype, self.own),
+            facts=lambda step: (
+                self._facts(step, base, report(net)) | {"eval": evaluation.state() if evaluation else {}}
+            ),
         )  # fmt: skip
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
-            processing_class=self.tokenizer, peft_config=adapter(settings),
+            processing_class=self.tokenizer,
+            peft_config=None if started_adapter(settings, self.recipe.path) else adapter(settings),
         )  # fmt: skip
         net = trainer.model
         compute = torch.bfloat16 if uses_bf16(settings) else None
-        patch(net, settings.kernels, in_forward=not is_dpo, compute=compute)
-        if is_dpo:
-            reference = reference_log_likelihoods(trainer, steps, self.folder / "reference.npy")
-            job.row_loss = dpo_loss(reference, settings.dpo.beta)
+        patch(net, settings.kernels, in_forward=not settings.compares, compute=compute)
+        job.row_loss = self._row_loss(trainer, steps, "reference.npy")
+        if evaluation is not None:
+            evaluation.row_loss = self._row_loss(trainer, evaluation.steps, "reference-held-out.npy")
         return trainer
+
+    def _row_loss(self, trainer: SteelTrainer, steps: Steps, reference: str) -> RowLoss:
+        """Return the loss of the run's method on the examples of `steps`; `reference`: the file of DPO's reference."""
+        settings, learnt_N = self.settings, torch.tensor(steps.examples.table["learnt"].to_numpy())
+        if settings.method == "dpo":
+            return dpo_loss(reference_log_likelihoods(trainer, steps, self.folder / reference), settings.dpo.beta)
+        if settings.method == "simpo":
+            return simpo_loss(learnt_N, settings.simpo.beta, settings.simpo.gamma)
+        return orpo_loss(learnt_N, settings.orpo.beta) if settings.method == "orpo" else sft_loss
+
+    def _weights(self, examples: Examples) -> npt.NDArray[np.int64]:
+        """Return what the loss of each example is a mean over: its learnt tokens; of a pair, 1 at the chosen answer."""
+        compares = self.settings.compares
+        weights = np.arange(len(examples.table)) % 2 == 0 if compares else examples.table["learnt"].to_numpy()
+        return weights.astype(np.int64)
+
+    def _evaluation(self, measures: tuple[str, ...]) -> Evaluation | None:
+        """Return the looks at the held-out rows, if any are held out."""
+        held_out, rule = self.prepared.held_out, self.settings.eval
+        if held_out is None or rule is None:
+            return None
+        schedule = dataclasses.replace(self.schedule, lengths=held_out.unit_lengths(), max_steps=None)
+        return Evaluation(
+            Steps(held_out, schedule, self.prepared.tokenizer.pad_token_id), sft_loss, self._weights(held_out),
+            measures=measures, every=interval(self.settings, self.schedule, schedule), patience=rule.early_stopping,
+            prompts=tuple(rule.prompts),
+        )  # fmt: skip
 
     def _facts(self, step: int, base: Base, kernels: dict[str, Any]) -> dict[str, Any]:
         """Return what a checkpoint says of itself."""
@@ -224,6 +298,7 @@ class Session:
             "step": step,
             "epoch": round(step / self.schedule.steps_per_epoch, 6),
             "epoch_end": step % self.schedule.steps_per_epoch == 0 or step == self.schedule.steps,
+            "scheduled": is_scheduled(step, self.schedule, self.settings.save_every),
             "steps": self.schedule.steps,
             "recipe": self.recipe.name,
             "seed": self.seed,
@@ -232,22 +307,37 @@ class Session:
             "base": dataclasses.asdict(base),
             "train": portable(self.settings.model_dump()),
             "ends": {str(self.tokenizer.convert_ids_to_tokens(i)): count for i, count in self.ends.items()},
+            "held_out": self._held_out(),
             "exposures": exposures(self.prepared.examples, self.schedule, step),
             "contamination": manifest.get("contamination", {}),
             "kernels": {"asked": self.settings.kernels, "ops": kernels},
             "versions": _versions(),
         }
 
-    def _finish(self) -> None:
+    def _held_out(self) -> dict[str, Any]:
+        """Return how many rows are held out, and the sources that never are."""
+        if self.prepared.held_out is None:
+            return {}
+        rows = self.prepared.held_out.table["id"].n_unique()
+        return {"rows": rows, "never": never_held_out(self.prepared.manifest)}
+
+    def _finish(self, evaluation: Evaluation | None) -> None:
         lines = Metrics(self.folder).read()
         shutil.rmtree(self.folder / "checkpoints" / WRITING, ignore_errors=True)
         draw_losses(lines, f"{self.recipe.name}, seed {self.seed}: training loss", self.folder / "loss.svg")
         last = whole_checkpoints(self.folder)[-1]
-        step = self.schedule.steps
+        step = evaluation.step if evaluation is not None and evaluation.is_over else self.schedule.steps
         if last.name != checkpoint_name(step):
             raise RuntimeError(f"training ended at {last.name}, not at step {step}")
-        write_json(self.folder / "result.json", {"step": step, "checkpoint": last.name, "loss": lines[-1]["loss"]})
-        say(f"{self.folder}: finished; {last.name}, loss {lines[-1]['loss']:.4f}, loss.svg")
+        loss = [line["loss"] for line in lines if "loss" in line][-1]
+        result = {"step": step, "checkpoint": last.name, "loss": loss}
+        best, told = best_checkpoint(self.folder), ""
+        if best is not None:
+            lowest = (read_facts(best) or {})["eval"]["loss"]
+            result |= {"best": {"checkpoint": best.name, "eval_loss": lowest}}
+            told = f"; the best on held-out rows is {best.name}, loss {lowest:.4f}"
+        write_json(self.folder / "result.json", result)
+        say(f"{self.folder}: finished; {last.name}, loss {loss:.4f}, loss.svg{told}")
 
 
 def _versions() -> dict[str, str]:

@@ -21,24 +21,26 @@ from transformers import Trainer, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from steel_data.errors import InputError, first_line
-from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, prune
-from steel_train.loop.metrics import Metrics, Window
-from steel_train.models.load import uses_bf16
+from steel_data.errors import InputError, excerpt, first_line
+from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, narrow, prune, wide_weights
+from steel_train.loop.evaluation import Evaluation
+from steel_train.loop.losses import RowLoss, negative_log_likelihoods
+from steel_train.loop.metrics import Metrics, Window, flat
+from steel_train.models.dtypes import uses_bf16
 from steel_train.say import say
 from steel_train.schedule.batches import MicroBatch, Steps
 from steel_train.schedule.order import Schedule
 from steel_train.settings import Settings
 
-# (E,) negative log-likelihoods and the examples' numbers -> (E,) losses
-RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+_DECAY = 0.1  # share of the steps in which wsd falls
 
 
 @dataclass
 class Job:
     """What the trainer needs besides TRL's own arguments.
 
-    `facts(step)` is what a checkpoint says of itself. `stop` is set by a signal.
+    `facts(step)` is what a checkpoint says of itself. `stop` is set by a signal. `evaluation`: looks at rows held out.
+    `saved_as`: type of all weights in checkpoints.
     """
 
     folder: Path
@@ -48,17 +50,23 @@ class Job:
     row_loss: RowLoss
     facts: Callable[[int], dict[str, Any]]
     stop: list[int]
+    evaluation: Evaluation | None = None
+    saved_as: torch.dtype = torch.float32
 
 
 def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -> Any:
     """Return TRL's SFTConfig: batches, order, saving and masks are ours, so it is told to leave them alone."""
+    scheduler, shape = _scheduler(settings, schedule.steps)
+    chosen: dict[str, Any] = {"optim": settings.optimizer} if settings.optimizer != "adamw" else {}
     return SFTConfig(
         output_dir=str(folder / "checkpoints" / WRITING),
         per_device_train_batch_size=1,  # one item is a whole step
         gradient_accumulation_steps=1,
         max_steps=schedule.steps,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
+        lr_scheduler_type=scheduler,
+        lr_scheduler_kwargs=shape,
+        neftune_noise_alpha=settings.neftune_alpha,
         warmup_steps=round(settings.warmup * schedule.steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
@@ -68,6 +76,7 @@ def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -
         logging_nan_inf_filter=False,
         save_strategy="no",  # _SaveAndStop decides
         report_to=settings.report_to,
+        **chosen,
         run_name=folder.name,
         seed=seed,
         data_seed=seed,
@@ -81,6 +90,16 @@ def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -
         disable_tqdm=True,
         log_level="warning",
     )
+
+
+def _scheduler(settings: Settings, steps: int) -> tuple[str, dict[str, Any]]:
+    """Return transformers' name of the schedule and what shapes it."""
+    floor = settings.min_lr_ratio
+    if settings.schedule == "wsd":
+        return "warmup_stable_decay", {"num_decay_steps": max(round(_DECAY * steps), 1), "min_lr_ratio": floor}
+    if floor:
+        return "cosine_with_min_lr", {"min_lr_rate": floor}
+    return settings.schedule, {}
 
 
 class SteelTrainer(SFTTrainer):
@@ -118,26 +137,27 @@ class SteelTrainer(SFTTrainer):
             last = i == len(inputs) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    losses_E = self.job.row_loss(negative_log_likelihoods(model, batch, self.args.device), batch.rows_E)
-                loss = losses_E.sum() * scale
+                    likelihoods_E = negative_log_likelihoods(model, batch, self.args.device)
+                    losses_QE = self.job.row_loss(likelihoods_E, batch.rows_E)
+                loss = losses_QE[0].sum() * scale
                 self.accelerator.backward(loss)
             total += loss.detach()
-            losses.append(losses_E.detach())
-        self._account(step, rows, np.concatenate([b.rows_E.numpy() for b in inputs]), torch.cat(losses))
+            losses.append(losses_QE.detach())
+        self._account(step, rows, np.concatenate([b.rows_E.numpy() for b in inputs]), torch.cat(losses, dim=1))
         return total
 
     def _account(self, step: int, rows: Any, mine: Any, losses: torch.Tensor) -> None:
         """Add the step to the window, on every process alike, and stop before a bad loss reaches the weights."""
         own = losses.double().cpu().numpy() if losses.device.type != "mps" else losses.cpu().double().numpy()
-        self.step_losses = (mine, own)
-        sums = np.append(self.job.window.sums(mine, own), len(self.job.stop))
+        self.step_losses = (mine, own[0])
+        sums = np.append(self.job.window.sums(mine, own).ravel(), len(self.job.stop))
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(torch.from_numpy(sums).to(self.args.device), "sum").cpu().numpy()
         self.job.stop += [15] * int(sums[-1] > 0)
         if not np.isfinite(sums[:-1]).all():
             raise self._bad_step("the loss")
-        tokens = int(np.diff(self.job.steps.examples.starts)[rows].sum())
-        self.job.window.add(sums[:-1], rows, tokens)
+        tokens = int(self.job.steps.examples.lengths[rows].sum())
+        self.job.window.add(sums[:-1].reshape(self.job.window.losses.shape), rows, tokens)
 
     def _bad_step(self, what: str) -> InputError:
         mine, own = self.step_losses or (np.zeros(0, int), np.zeros(0))
@@ -179,11 +199,38 @@ class SteelTrainer(SFTTrainer):
                 f"step {step:,}/{schedule.steps:,}  epoch {line['epoch']:.2f}  loss {line['loss']:.4f}  "
                 f"{line['tokens_per_second']:,.0f} tokens/s  {_clock(left)} left"
             )
-        flat = {f"{key}/{name}": v for key in ("loss_by_source", "loss_by_kind") for name, v in line.pop(key).items()}
         logs.clear()
-        logs.update({key: value for key, value in (line | flat).items() if key != "step"})
+        logs.update(flat(line))
         self._metrics["train"].clear()
         Trainer.log(self, logs, start_time)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Look at the held-out rows; write a line of metrics.jsonl; stop, or keep what is best, where that is asked."""
+        evaluation, step, began = self.job.evaluation, self.state.global_step, time.monotonic()
+        assert evaluation is not None
+        line: dict[str, Any] = {"step": step, "epoch": round(step / self.job.steps.schedule.steps_per_epoch, 6)}
+        line |= evaluation.look(self, step)
+        if self.is_world_process_zero():
+            self.metrics_file.append(line)
+            say(f"step {step:,}  held out: loss {line['eval_loss']:.4f}{_lowest(evaluation)}")
+            for prompt, answer in line.get("answers", {}).items():
+                say(f"  {excerpt(prompt, 60)} -> {excerpt(answer, 200)}")
+        Trainer.log(self, flat(line))
+        self.control.should_evaluate = False
+        if evaluation.is_over:
+            self.control.should_training_stop = self.control.should_save = True
+            say(f"stopped early: {evaluation.waited} looks without a lower loss than at step {evaluation.best_step:,}")
+        elif evaluation.patience and evaluation.waited == 0:
+            self.control.should_save = True
+        self.began += time.monotonic() - began  # tokens a second are those of training
+        return {"eval_loss": line["eval_loss"]}
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Load a checkpoint; where its weights were narrowed for use, those that training goes on from."""
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        net: Any = model or self.model
+        for tensors in wide_weights(Path(resume_from_checkpoint)):
+            net.load_state_dict(tensors, strict=False)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Write a checkpoint beside the others and rename it when it is whole."""
@@ -199,6 +246,8 @@ class SteelTrainer(SFTTrainer):
                     written / "adapter_config.json"
                 ).is_file():  # peft saves none: where to stop is the adapter's to say
                     self.accelerator.unwrap_model(model).generation_config.save_pretrained(written)
+                if not self.is_fsdp_enabled:
+                    narrow(written, self.job.saved_as)
                 (written / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths; nothing reads it
                 finish(written, target, self.job.facts(step) | {"window": self.job.window.state()})
                 prune(self.job.folder, self.job.settings.keep)
@@ -213,6 +262,16 @@ class SteelTrainer(SFTTrainer):
         self.accelerator.wait_for_everyone()
 
 
+def is_scheduled(step: int, schedule: Schedule, save_every: int | None) -> bool:
+    """Return whether a checkpoint is due at a step: at an epoch's end, at the run's, or every so many steps."""
+    return step % schedule.steps_per_epoch == 0 or step == schedule.steps or bool(save_every and step % save_every == 0)
+
+
+def _lowest(evaluation: Evaluation) -> str:
+    """Say how the loss stands to the lowest before."""
+    return "" if evaluation.waited == 0 else f" (lowest {evaluation.best_loss:.4f} at step {evaluation.best_step:,})"
+
+
 class _SaveAndStop(TrainerCallback):
     """Decides after each step whether to save and whether to stop."""
 
@@ -222,22 +281,15 @@ class _SaveAndStop(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, schedule = state.global_step, self.job.steps.schedule
         every = self.job.settings.save_every
-        if step % schedule.steps_per_epoch == 0 or step == schedule.steps or (every and step % every == 0):
+        if is_scheduled(step, schedule, every):
             control.should_save = True
+        evaluation = self.job.evaluation
+        if evaluation is not None and (control.should_save or step % evaluation.every == 0):
+            control.should_evaluate = True
         if step == schedule.steps:
             control.should_log = True
         if self.job.stop:
             control.should_save = control.should_training_stop = True
-
-
-def negative_log_likelihoods(model: torch.nn.Module, batch: MicroBatch, device: torch.device) -> torch.Tensor:
-    """Return the negative log-likelihood of each example of a pass, summed over its learnt tokens: (E,) float32."""
-    inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.inputs.items()}
-    output = model(**inputs, fused_lm_head=True)
-    segment = batch.segment_BS[:, 1:].to(device).reshape(-1)
-    losses_E = torch.zeros(len(batch.rows_E), device=device)
-    # zero where nothing is learnt
-    return losses_E.index_add(0, segment, -output.log_probs.float().reshape(-1))
 
 
 def _clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from steel_data.errors import InputError, nearest
 from steel_data.files import replaced_folder
+from steel_train.models.dtypes import own_dtype, saved_dtype
 from steel_train.models.weights import base_of, load_adapter, load_full, read_config, take_ends
 from steel_train.say import write_json
 
@@ -76,7 +77,9 @@ def _unpickled(folder: Path, out: Path) -> Path:
 
 
 def merge_adapter(checkpoint: Path, out: Path | None = None) -> Path:
-    """Write a LoRA checkpoint as a full model (float32, with its tokenizer) to `out` and return that.
+    """Write a LoRA checkpoint as a full model (in its base's type, with its tokenizer) to `out` and return that.
+
+    The sum is computed in float32. A run with `dtype = "float32"` merges to float32.
 
     Default: `<checkpoint>-merged`. Raises InputError when it is there already or the base cannot be found.
     """
@@ -93,7 +96,8 @@ def merge_adapter(checkpoint: Path, out: Path | None = None) -> Path:
     take_ends(model, checkpoint)
     of_the_adapter = ("files", "weights_sha256", "state_sha256", "window")
     with replaced_folder(target) as fresh:
-        model.merge_and_unload().save_pretrained(fresh)
+        _untie(model)
+        model.merge_and_unload().to(_merged_dtype(checkpoint, base)).save_pretrained(fresh)
         tokenizer = checkpoint if (checkpoint / "tokenizer_config.json").is_file() else base
         AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False).save_pretrained(fresh)
         if (checkpoint / "steel.json").is_file():  # an adapter of another trainer has none
@@ -101,6 +105,29 @@ def merge_adapter(checkpoint: Path, out: Path | None = None) -> Path:
             merged = {key: value for key, value in said.items() if key not in of_the_adapter}
             write_json(fresh / "steel.json", merged | {"merged_from": checkpoint.name})
     return target
+
+
+def _untie(model: Any) -> None:
+    """Give the head a weight of its own where it shares the embeddings' and an adapter changes one of the two."""
+    import torch
+
+    inner = model.get_base_model()
+    embedding, head = inner.get_input_embeddings(), inner.get_output_embeddings()
+    if inner.config.tie_word_embeddings and (hasattr(embedding, "lora_embedding_A") or hasattr(head, "lora_A")):
+        bare = getattr(head, "base_layer", head)
+        bare.weight = torch.nn.Parameter(bare.weight.detach().clone())
+        inner.config.tie_word_embeddings = False
+
+
+def _merged_dtype(checkpoint: Path, base: str) -> Any:
+    """Return the type of a merged model: that of the base as it was published, unless the run's recipe says another."""
+    from transformers import AutoConfig
+
+    own = own_dtype(
+        AutoConfig.from_pretrained(base, trust_remote_code=False), Path(base) if Path(base).is_dir() else None
+    )
+    said = read_config(checkpoint / "steel.json") if (checkpoint / "steel.json").is_file() else {}
+    return saved_dtype(said.get("train", {}).get("dtype", "auto"), own)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import inspect
 import json
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import torch
 import xxhash
 
 from steel_data.errors import InputError, first_line, nearest
+from steel_train.models.adapter import four_bits, started_adapter
 from steel_train.models.attention import ATTENTION, register_attention
-from steel_train.models.weights import check_folder, load_full
-from steel_train.settings import Lora, Settings
+from steel_train.models.dtypes import held_dtype, own_dtype, uses_bf16
+from steel_train.models.weights import base_of, check_folder, load_adapter, load_full, read_config
+from steel_train.settings import Settings
 
 # Layers whose output depends on the rest of a row in ways that no mask can undo: padding or packing would change it.
 _MIXES_THE_ROW = ("steel",)
@@ -45,6 +48,12 @@ def resolve(name: str, recipe: Path) -> str:
     return name
 
 
+def resolve_base(settings: Settings, recipe: Path) -> str:
+    """Return the folder or hub id of the full model that a run starts from: of an adapter, its base."""
+    start = started_adapter(settings, recipe)
+    return base_of(start) if start is not None else resolve(str(settings.model), recipe)
+
+
 def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
     """Return the config of the model, from disk, the hub or the recipe's table. Raises InputError."""
     from transformers import AutoConfig
@@ -53,30 +62,24 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
 
     if isinstance(settings.model, dict):
         return _config_of_table(settings.model, recipe, vocabulary)
-    name = resolve(settings.model, recipe)
+    name = resolve_base(settings, recipe)
     try:
         if Path(name).is_dir():
             check_folder(Path(name))
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)  # nobody is asked, no code is run
     except InputError as error:
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {error}") from None
     except Exception as error:
-        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
+        place = Path(name) / "config.json"
+        if place.is_file() and read_config(place).get("auto_map"):
+            why = "it brings code of its own, which is not run here. Right: a model that transformers knows"
+        else:
+            why = first_line(error)
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {why}.") from None
 
 
-def check_model(settings: Settings, recipe: Path) -> None:
-    """Check the base of a run before a row is read: its configuration, and every tensor by name and shape.
-
-    No weight is read. Raises InputError. A hub id is looked at when it is loaded.
-    """
-    if isinstance(settings.model, dict):
-        return
-    name = resolve(settings.model, recipe)
-    if Path(name).is_dir():
-        _strictly(settings, recipe, name, device_map="meta")
-
-
-def _strictly(settings: Settings, recipe: Path, name: str, **options: Any) -> Any:
+def strictly(settings: Settings, recipe: Path, name: str, **options: Any) -> Any:
+    """Return the model of a folder or hub id, loaded whole. Raises InputError that names the recipe."""
     try:
         return load_full(name, **options)
     except InputError as error:
@@ -104,9 +107,9 @@ def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> An
 
 
 def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed: int) -> Any:
-    """Return the model in float32, its attention fit for packed rows if `packed`; a base is loaded strictly.
+    """Return the model, its attention fit for packed rows if `packed`; a base is loaded strictly. Raises InputError.
 
-    Raises InputError.
+    In float32, or as models/dtypes.py has it. An adapter that is trained on is not in it yet (`with_adapter`).
     """
     from transformers import AutoModelForCausalLM, set_seed
     from transformers.utils.import_utils import is_flash_attn_2_available
@@ -115,14 +118,49 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
     # of what ours passes on, a cap of the scores is all that flash attention 2 takes
     able = torch.cuda.is_available() and is_flash_attn_2_available() and config.model_type != "gpt_oss"
     attention = padded_attention(config) if not packed else "flash_attention_2" if able else ATTENTION
-    options = {"attn_implementation": attention, "dtype": torch.float32}
+    options: dict[str, Any] = {"attn_implementation": attention, "dtype": torch.float32}
     if not isinstance(settings.model, dict):
-        return _strictly(settings, recipe, resolve(settings.model, recipe), **options)
+        name = resolve_base(settings, recipe)
+        options["dtype"] = held_dtype(settings, base_dtype(settings, config, recipe), uses_bf16(settings))
+        quantised = four_bits(settings, recipe)
+        if quantised is not None:
+            options |= {"quantization_config": quantised, "device_map": {"": torch.cuda.current_device()}}
+        return strictly(settings, recipe, name, **options)
+    if settings.dtype == "bfloat16":
+        options["dtype"] = torch.bfloat16
     try:
         set_seed(seed)
         return AutoModelForCausalLM.from_config(config, **options)
     except Exception as error:
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
+
+
+def base_dtype(settings: Settings, config: Any, recipe: Path) -> torch.dtype:
+    """Return the type of the base's weights as they are published; float32 for a model from scratch."""
+    if isinstance(settings.model, dict):
+        return torch.float32
+    name = Path(resolve_base(settings, recipe))
+    return own_dtype(config, name if name.is_dir() else None)
+
+
+def with_adapter(model: Any, settings: Settings, recipe: Path) -> Any:
+    """Return the model with the adapter that is trained on in place; as it is where there is none."""
+    start = started_adapter(settings, recipe)
+    return model if start is None else load_adapter(model, start, is_trainable=True)
+
+
+def freeze(model: Any, patterns: list[str], recipe: Path) -> None:
+    """Let weights whose name fits a pattern learn nothing. Raises InputError where one fits none, or all are."""
+    names = dict(model.named_parameters())
+    for pattern in patterns:
+        fitting = [name for name in names if fnmatchcase(name, pattern)]
+        if not fitting:
+            near = nearest(pattern, sorted(names), show_known=False)
+            raise InputError(f"{recipe} [train]: freeze: no weight is named '{pattern}'.{near}")
+        for name in fitting:
+            names[name].requires_grad_(False)
+    if not any(weight.requires_grad for weight in names.values()):
+        raise InputError(f"{recipe} [train]: freeze leaves no weight to learn. Right: fewer patterns.")
 
 
 def padded_attention(config: Any) -> str:
@@ -178,11 +216,15 @@ def check_vocabulary(model_rows: int, tokenizer: Any, recipe: Path) -> None:
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """Return xxh3-128 over names, types and bytes of all parameters and buffers that are saved."""
+    """Return xxh3-128 over names, shapes and values of all parameters and buffers that are saved.
+
+    Values are taken as float32, so a base has one fingerprint in whichever type it is held.
+    """
     digest = xxhash.xxh3_128()
     for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        wide = tensor.detach().float() if tensor.is_floating_point() else tensor.detach()
+        digest.update(f"{name} {wide.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(wide.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
@@ -200,23 +242,3 @@ def describe_base(model: Any, settings: Settings, recipe: Path) -> Base:
             earlier = json.loads(said.read_text(encoding="utf-8"))
             history = [*earlier["base"].pop("history", []), earlier]
     return Base(name, fingerprint(model), xxhash.xxh3_64_hexdigest(architecture.encode()), history)
-
-
-def uses_bf16(settings: Settings) -> bool:
-    """Return whether the forward pass computes in bfloat16 (over float32 weights)."""
-    if settings.precision != "auto":
-        return settings.precision == "bf16"
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-
-
-def adapter(settings: Settings) -> Any:
-    """Return PEFT's LoraConfig, or None where all weights are trained."""
-    if not settings.uses_lora:
-        return None
-    from peft import LoraConfig
-
-    lora = settings.lora or Lora()
-    return LoraConfig(
-        task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout,
-        target_modules=lora.targets or "all-linear",
-    )  # fmt: skip

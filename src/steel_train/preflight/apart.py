@@ -22,7 +22,7 @@ def mixing_fault(model: Any, bf16: bool) -> str | None:
 
     `bf16`: whether the model is going to run in bfloat16 on a GPU; on a CPU the proof is in the weights' type.
     """
-    half = bf16 and torch.cuda.is_available()
+    half = (bf16 and torch.cuda.is_available()) or model.dtype != torch.float32
     try:
         share = logit_difference(model, half)
     except Exception as error:  # a model that cannot take a packed row says so in its own way
@@ -35,12 +35,12 @@ def mixing_fault(model: Any, bf16: bool) -> str | None:
 def logit_difference(model: Any, half: bool = False) -> float:
     """Return the largest difference of a logit between rows packed and alone, as a share of the largest logit.
 
-    `half`: under bfloat16 autocast on a GPU.
+    `half`: under bfloat16 autocast, where there is a GPU.
     """
     was_training, packed = model.training, model.config._attn_implementation
     model.eval()
     try:
-        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=half):
+        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=half and torch.cuda.is_available()):
             rows = _rows(model)
             inputs, _ = packed_inputs(rows, rows, [len(row) for row in rows])
             del inputs["labels"]

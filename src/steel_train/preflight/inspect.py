@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from steel_data.errors import InputError
 from steel_train.examples.folder import Examples
 from steel_train.examples.tokenizer import TODAY
+from steel_train.models.dtypes import saved_dtype
 from steel_train.preflight.costs import Devices, hours, operations_per_token
-from steel_train.preflight.memory import Memory, estimate_memory
+from steel_train.preflight.memory import STATE_BYTES, Memory, estimate_memory
 from steel_train.schedule.batches import collate
 from steel_train.schedule.order import Schedule, padded_tokens
 from steel_train.settings import Settings
@@ -42,6 +44,7 @@ class Report:
     ends: dict[str, int]
     ended_share: float
     aside: int
+    held_out: dict[str, int]
     date: str | None
     steps: int
     steps_per_epoch: int
@@ -67,7 +70,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Question:
-    """What is looked at: examples (all or a sample), their schedule, the model's config, the devices asked for."""
+    """What is looked at: examples (all or a sample), their schedule, the model's config, the devices asked for.
+
+    `own`: type of the base's weights as they are published; None: float32.
+    """
 
     examples: Examples
     schedule: Schedule
@@ -77,6 +83,8 @@ class Question:
     folder: Path
     bf16: bool
     devices: Devices | None = None
+    held_out: Examples | None = None
+    own: torch.dtype | None = None
 
 
 def inspect(question: Question, with_memory: bool = True) -> Report:
@@ -93,10 +101,11 @@ def inspect(question: Question, with_memory: bool = True) -> Report:
         dropped=dict(sorted(examples.dropped["reason"].value_counts().iter_rows())),
         cut=int((table["cut"] > 0).sum()), examples=len(table), tokens=int(table["length"].sum()),
         learnt=int(table["learnt"].sum()), turns=turns, ends=ends, ended_share=sum(ends.values()) / max(turns, 1),
-        aside=int(table["aside"].sum()), date=_date(question), steps=steps, steps_per_epoch=per_epoch,
+        aside=int(table["aside"].sum()), held_out=_held_out(question.held_out), date=_date(question),
+        steps=steps, steps_per_epoch=per_epoch,
         rows_per_step=schedule.rows_per_step, checkpoints=checkpoints, packed=schedule.room is not None,
         padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, devices=question.devices, hours=None,
-        disk_needed=_disk(parameters, checkpoints, settings), disk_free=_free(question.folder),
+        disk_needed=_disk(parameters, checkpoints, question), disk_free=_free(question.folder),
     )  # fmt: skip
     if len(table):
         real, laid = padded_tokens(schedule, _STEPS_LOOKED_AT)
@@ -111,6 +120,13 @@ def _by_source(examples: Examples) -> list[dict[str, Any]]:
     columns = [pl.len().alias("examples"), pl.col("length").sum().alias("tokens"), pl.col("learnt").sum()]
     found = examples.table.group_by("source").agg(*columns, (pl.col("cut") > 0).sum()).sort("source")
     return list(found.iter_rows(named=True))
+
+
+def _held_out(examples: Examples | None) -> dict[str, int]:
+    """Return the rows of each source that are held out."""
+    if examples is None:
+        return {}
+    return dict(examples.table.group_by("source").agg(pl.col("id").n_unique()).sort("source").iter_rows())
 
 
 def _ends(question: Question) -> dict[str, int]:
@@ -132,7 +148,6 @@ def _checkpoints(steps: int, per_epoch: int, save_every: int | None) -> int:
 
 def _parameters(config: Any) -> int:
     """Return how many parameters a model of this config has, without making them."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -140,12 +155,18 @@ def _parameters(config: Any) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _disk(parameters: int, checkpoints: int, settings: Settings) -> int:
-    """Return the bytes of all checkpoints: float32 weights, for two of them the moments, and one being written."""
+def _disk(parameters: int, checkpoints: int, question: Question) -> int:
+    """Return the bytes of all checkpoints: weights, for two and one being written the optimiser's state too.
+
+    These have the float32 weights as well, where they are narrower for use.
+    """
+    settings = question.settings
     kept = min(checkpoints, settings.keep + settings.epochs) if settings.keep else checkpoints
     if settings.uses_lora:
         return 0  # an adapter is small beside anything else
-    return 4 * parameters * (kept + 1 + 2 * 3)
+    width = saved_dtype(settings.dtype, question.own or torch.float32).itemsize
+    resuming = STATE_BYTES[settings.optimizer] + (4 if width < 4 and settings.dtype == "auto" else 0)
+    return int(parameters * (width * (kept + 1) + 3 * resuming))
 
 
 def _free(folder: Path) -> int:
@@ -168,7 +189,8 @@ def _memory(question: Question) -> Memory:
     looked_at = range(min(schedule.steps, _STEPS_LOOKED_AT))
     largest = max((g for step in looked_at for g in schedule.layout(schedule.units(step))), key=schedule.laid)
     batch = collate(question.examples, largest, schedule.room is not None, pad_id=0)
-    return estimate_memory(question.config, question.settings, batch, question.bf16)
+    own = question.own or torch.float32
+    return estimate_memory(question.config, question.settings, batch, question.bf16, own)
 
 
 def _hours(question: Question, report: Report) -> tuple[float, float] | None:

@@ -6,7 +6,9 @@ that are alive are added up. What an allocator wastes, a device's context and a 
 
 import copy
 import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -16,8 +18,10 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from steel_train.kernels.patch import head_scratch
+from steel_train.models.adapter import adapter
 from steel_train.models.attention import ATTENTION, register_attention
-from steel_train.models.load import adapter, padded_attention
+from steel_train.models.dtypes import held_dtype
+from steel_train.models.load import padded_attention
 from steel_train.schedule.batches import MicroBatch
 from steel_train.settings import Settings
 
@@ -42,8 +46,18 @@ class Head:
     scratch: int | None
 
 
-def estimate_memory(config: Any, settings: Settings, batch: MicroBatch, bf16: bool) -> Memory:
+# the state of a trained float32 weight, in bytes; 8-bit AdamW has two, and a scale for each 256 of them
+STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2 * (1 + 4 / 256), "adafactor": 0.01}
+# a weight in 4 bits has a scale of 8 bits for each 64, and these one of 32 bits for each 256 (Dettmers et al. 2023)
+_FOUR_BITS = 0.5 + 1 / 64 + 4 / (64 * 256)
+
+
+def estimate_memory(
+    config: Any, settings: Settings, batch: MicroBatch, bf16: bool, own: torch.dtype = torch.float32
+) -> Memory:
     """Play one step on `batch`, the largest pass of a run, and return what it would need.
+
+    `own`: type of the base's weights as they are published.
 
     All layers need the same, so two and three of them are played, and the difference is counted for each of the others;
     with and without the language-model head, so that the part of the logits shows.
@@ -52,14 +66,23 @@ def estimate_memory(config: Any, settings: Settings, batch: MicroBatch, bf16: bo
     inputs = _bare_inputs(batch)
     learnt = int((batch.inputs["labels"] != -100).sum())
     head = Head(learnt, head_scratch(config, learnt, 2 if bf16 else 4))
-    two, three = (_play(_with_layers(config, few), settings, inputs, bf16, head) for few in (2, 3))
-    body, _ = _play(_with_layers(config, 2), settings, inputs, bf16, None)
-    peak, weights, trained = (
-        few + (layers - 2) * (more - few) for few, more in zip((two[0], *two[1]), (three[0], *three[1]), strict=True)
+    form = _Form(settings, bf16, held_dtype(settings, own, bf16))
+    two, three = (_play(_with_layers(config, few), form, inputs, head) for few in (2, 3))
+    body = _play(_with_layers(config, 2), form, inputs, None)
+    peak, weights, trained, optimiser = (
+        few + (layers - 2) * (more - few) for few, more in zip(two, three, strict=True)
     )
-    optimiser = 2 * trained  # AdamW: two moments in the type of the weight
-    part = max(two[0] - body, 0)
+    part = max(two[0] - body[0], 0)
     return Memory(weights, trained, optimiser, max(peak - part - weights - optimiser, 0), part, peak)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """In what form the model is played: the recipe's settings, whether it computes in bfloat16, its weights' type."""
+
+    settings: Settings
+    bf16: bool
+    dtype: torch.dtype
 
 
 def _with_layers(config: Any, layers: int) -> Any:
@@ -79,31 +102,58 @@ def _bare_inputs(batch: MicroBatch) -> dict[str, Any]:
     return inputs
 
 
-def _play(
-    config: Any, settings: Settings, inputs: dict[str, Any], bf16: bool, head: Head | None
-) -> tuple[int, tuple[int, int]]:
-    """Return the peak of live bytes of two steps, and the bytes of weights and of trained weights."""
+def _play(config: Any, form: _Form, inputs: dict[str, Any], head: Head | None) -> tuple[int, int, int, int]:
+    """Return the peak of live bytes of two steps; the bytes of weights, trained weights and optimiser's state."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     register_attention()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = _fake_model(config, settings, ATTENTION if "segment_lengths" in inputs else padded_attention(config))
-        if settings.gradient_checkpointing:
+        model = _fake_model(config, form, ATTENTION if "segment_lengths" in inputs else padded_attention(config))
+        if form.settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
+            if form.settings.uses_lora:
+                model.enable_input_require_grads()
         trained = [p for p in model.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(trained, fused=True)
+        optimiser = _optimiser(form.settings.optimizer, trained)
         with _LiveBytes() as live:
             for tensor in (*model.parameters(), *model.buffers()):
                 live.count(tensor)
             for _ in range(2):
-                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                with torch.autocast("cpu", torch.bfloat16, enabled=form.bf16):
                     loss = _loss(model, inputs, head)
                 loss.backward()
                 optimiser.step()
                 optimiser.zero_grad()
                 del loss
-    sizes = sum(p.numel() * 4 for p in model.parameters()), sum(p.numel() * 4 for p in trained)
-    return live.peak, sizes
+        state = [x for of in optimiser.state.values() for x in of.values() if isinstance(x, torch.Tensor) and x.dim()]
+        held, learnt, kept = (_bytes(tensors) for tensors in ((*model.parameters(), *_packed(model)), trained, state))
+    return live.peak, held, learnt, kept
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def _optimiser(name: str, trained: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser of a run, or one whose state is as large."""
+    if name == "adafactor":
+        from transformers.optimization import Adafactor
+
+        return Adafactor(trained, lr=1e-5, scale_parameter=False, relative_step=False)
+    return _Bytes(trained) if name == "adamw_8bit" else torch.optim.AdamW(trained, fused=True)
+
+
+class _Bytes(torch.optim.Optimizer):
+    """Allocates the state of 8-bit AdamW, and does nothing with it."""
+
+    def __init__(self, trained: list[torch.nn.Parameter]) -> None:
+        super().__init__(trained, {})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for weight in self.param_groups[0]["params"]:
+            if weight not in self.state:
+                size = int(weight.numel() * STATE_BYTES["adamw_8bit"])
+                self.state[weight] = {"moments": torch.empty(size, dtype=torch.uint8)}
 
 
 class _LiveBytes(TorchDispatchMode):
@@ -132,16 +182,68 @@ class _LiveBytes(TorchDispatchMode):
         return result
 
 
-def _fake_model(config: Any, settings: Settings, attention: str) -> Any:
+class _FourBits(torch.nn.Linear):
+    """Allocates what a linear layer in 4 bits does: the packed weight, and a whole one while it multiplies."""
+
+    @classmethod
+    def of(cls, layer: torch.nn.Linear) -> "_FourBits":
+        made = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta", dtype=torch.bfloat16)
+        size = int(layer.weight.numel() * _FOUR_BITS)
+        del made.weight
+        made.register_buffer("weight", torch.empty(size, dtype=torch.uint8, device="meta"))
+        return made
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = _FourBitProduct.apply(input.bfloat16(), self.out_features)
+        return out if self.bias is None else out + self.bias
+
+
+class _FourBitProduct(torch.autograd.Function):
+    """The product with a weight that is unpacked for it, in the forward and in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, columns: int) -> torch.Tensor:
+        ctx.width = x.shape[-1]
+        torch.empty(columns, x.shape[-1], dtype=torch.bfloat16)
+        return x.new_empty(*x.shape[:-1], columns)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (dy,) = gradients
+        torch.empty(dy.shape[-1], ctx.width, dtype=torch.bfloat16)
+        return dy.new_empty(*dy.shape[:-1], ctx.width), None
+
+
+def _packed(model: Any) -> Iterator[torch.Tensor]:
+    for module in model.modules():
+        if isinstance(module, _FourBits):
+            yield module.weight
+
+
+def _in_four_bits(model: Any) -> None:
+    """Put stand-ins in the place of all linear layers but the head, as bitsandbytes does."""
+    head = model.get_output_embeddings()
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is torch.nn.Linear and child is not head:
+                setattr(module, name, _FourBits.of(child))
+
+
+def _fake_model(config: Any, form: _Form, attention: str) -> Any:
     """Return the model, with its adapter, its weights being fake tensors on the CPU (the caller is in fake mode)."""
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=form.dtype)
         add_fused_lm_head(model, outputs=("log_probs",))
-        if settings.uses_lora:
-            model = get_peft_model(model, adapter(settings))
+        if form.settings.lora is not None and form.settings.lora.quantize is not None:
+            _in_four_bits(model)
+        for name, weight in model.named_parameters():
+            if any(fnmatchcase(name, pattern) for pattern in form.settings.freeze):
+                weight.requires_grad_(False)
+        if form.settings.uses_lora:
+            model = get_peft_model(model, adapter(form.settings))
     # put in by hand: Module.to() cannot exchange a real or meta parameter for a fake one. Tied weights stay tied.
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for module in model.modules():

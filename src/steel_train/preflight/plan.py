@@ -11,8 +11,11 @@ from steel_data.build import build
 from steel_data.recipe.load import Recipe, load
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import count_rows, sample_examples
-from steel_train.examples.prepare import Prepared, checked_mixture, make_tokenizer
-from steel_train.models.load import check_vocabulary, load_config, packs, uses_bf16
+from steel_train.examples.prepare import Prepared, checked_mixture, divided, make_tokenizer
+from steel_train.models.adapter import continued
+from steel_train.models.check import check_model
+from steel_train.models.dtypes import uses_bf16
+from steel_train.models.load import base_dtype, check_vocabulary, load_config, packs
 from steel_train.preflight.costs import Devices
 from steel_train.preflight.inspect import Question, inspect, stop_at_faults
 from steel_train.preflight.print import first_batch, print_report
@@ -38,7 +41,8 @@ def plan_training(
     """
     quiet()
     recipe = load(recipe_path)
-    settings = read_settings(recipe.train, recipe.path)
+    settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
+    check_model(settings, recipe.path)
     folder = out or Path("runs") / recipe.name
     place = mixture or folder / "mixture"
     if mixture is None:
@@ -48,14 +52,16 @@ def plan_training(
     rows = count_rows(place)
     encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
     examples = sample_examples(place, encoder, rows if rows <= _WHOLE else _SAMPLE)
-    prepared = Prepared(recipe, settings, manifest, tokenizer, examples)
+    prepared = divided(Prepared(recipe, settings, manifest, tokenizer, examples))
+    examples = prepared.examples
     config = load_config(settings, recipe.path, len(tokenizer))
+    own = base_dtype(settings, config, recipe.path)
     check_vocabulary(config.vocab_size, tokenizer, recipe.path)
     count = processes or (devices.count if devices else 1)
     seed = settings.seeds[0] if settings.seeds else recipe.seed
     schedule = make_schedule(prepared, packs(settings, config, recipe.path), seed, count)
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and devices is not None) or uses_bf16(settings)
-    question = Question(examples, schedule, settings, tokenizer, config, folder, bf16, devices)
+    question = Question(examples, schedule, settings, tokenizer, config, folder, bf16, devices, prepared.held_out, own)
     report = inspect(question)
     if examples.units:
         Console(highlight=False, soft_wrap=True).print(first_batch(examples, schedule, tokenizer))

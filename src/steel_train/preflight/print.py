@@ -24,6 +24,9 @@ def _parts(report: Report) -> Iterator[Any]:
     read = "" if report.rows == report.rows_read else f", read a sample of {report.rows_read:,}; counts are scaled up"
     yield Text(f"rows {report.rows:,}{read}")
     yield _sources(report)
+    if report.held_out:
+        parts = ", ".join(f"{visible(source)} {round(n * report.scale):,}" for source, n in report.held_out.items())
+        yield Text(f"held out: {round(sum(report.held_out.values()) * report.scale):,} rows ({parts})")
     for reason, count in report.dropped.items():
         yield Text(f"dropped: {round(count * report.scale):,} rows, {visible(reason)}")
     if report.cut:

@@ -9,6 +9,7 @@ import polars as pl
 
 from steel_data.errors import InputError
 from steel_train.examples.folder import Examples, open_examples
+from steel_train.examples.held_out import hold_out
 from steel_train.schedule.order import Schedule
 
 I64 = npt.NDArray[np.int64]
@@ -60,6 +61,9 @@ def item_exposures(checkpoint: Path, facts: dict[str, Any]) -> pl.DataFrame:
             f"{checkpoint}: no examples/ above it. Right: the checkpoint where `steel_train run` wrote it."
         )
     examples, train = open_examples(place), facts["train"]
+    if train.get("eval"):
+        rule = train["eval"]
+        examples, _ = hold_out(examples, rule["rows"], rule["share"], facts["held_out"]["never"])
     schedule = Schedule(
         lengths=examples.unit_lengths(), seed=facts["seed"], epochs=train["epochs"], micro_batch=train["micro_batch"],
         accumulate=train["accumulate"], processes=facts.get("processes", 1), max_steps=train["max_steps"],

@@ -125,7 +125,7 @@ def test_a_finished_run_of_an_earlier_steel_is_still_the_same_run(train, capsys)
     """Its record lacks the keys that came later; absent they mean what they did then."""
     folder = train(epochs="1")
     record = json.loads((folder / "run.json").read_text())
-    for later in ("chat_template_kwargs", "overlong"):
+    for later in ("chat_template_kwargs", "overlong", "eval"):
         del record["identity"]["train"][later]
     (folder / "run.json").write_text(json.dumps(record))
     train(epochs="1")

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import encode_batch
-from steel_train.loop.dpo import sft_loss
+from steel_train.loop.losses import sft_loss
 from steel_train.loop.metrics import Window
 from steel_train.loop.trainer import Job, SteelTrainer, arguments
 from steel_train.models.attention import ATTENTION
@@ -130,3 +130,36 @@ def test_packed_and_padded_runs_have_the_same_trace(train):
         traces.append([(line["step"], line["loss"]) for line in map(json.loads, lines)])
     assert [s for s, _ in traces[0]] == [s for s, _ in traces[1]]
     assert np.allclose([x for _, x in traces[0]], [x for _, x in traces[1]], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "last"),
+    [({}, 0.0), ({"min_lr_ratio": "0.1"}, 0.1), ({"schedule": '"wsd"', "min_lr_ratio": "0.2"}, 0.2)],
+)
+def test_the_learning_rate_falls_as_the_schedule_says(train, settings, last):
+    lines = (train(epochs="4", warmup="0.0", log_every="1", **settings) / "metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(line)["learning_rate"] / 1e-3 for line in lines]
+    assert rates[0] == pytest.approx(1) and rates[-1] == pytest.approx(last, abs=0.2)
+    if settings.get("schedule"):
+        assert min(rates[:-5]) == pytest.approx(1) and rates[-1] < 1, "it stays, then falls in the last tenth"
+    assert min(rates) >= last - 1e-6
+
+
+def test_frozen_weights_stay_and_noise_is_training_s_alone(train):
+    from safetensors.torch import load_file
+
+    from steel_data.errors import InputError
+
+    plain = train("plain", max_steps="3", save_every="1", learning_rate="1e-2")
+    noisy = train("noisy", max_steps="3", neftune_alpha="5.0")
+    frozen = train(
+        "frozen", max_steps="3", save_every="1", learning_rate="1e-2", freeze='["*embed_tokens*", "model.layers.0.*"]'
+    )
+    assert (plain / "metrics.jsonl").read_text() != (noisy / "metrics.jsonl").read_text()
+    for folder, moved in ((plain, True), (frozen, False)):
+        first, last = (load_file(folder / f"checkpoints/step-00000{i}/model.safetensors") for i in (1, 3))
+        for name in ("model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight"):
+            assert torch.equal(first[name], last[name]) is not moved
+        assert not torch.equal(first["model.layers.1.mlp.up_proj.weight"], last["model.layers.1.mlp.up_proj.weight"])
+    with pytest.raises(InputError, match=r"freeze: no weight is named 'model.embed'"):
+        train("none", freeze='["model.embed"]')

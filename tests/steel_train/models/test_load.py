@@ -8,8 +8,9 @@ from tests.steel_train.toys import model, tokenizer
 from transformers import AutoConfig
 
 from steel_data.errors import InputError
+from steel_train.models.adapter import adapter
+from steel_train.models.dtypes import uses_bf16
 from steel_train.models.load import (
-    adapter,
     check_vocabulary,
     describe_base,
     fingerprint,
@@ -17,7 +18,6 @@ from steel_train.models.load import (
     load_model,
     packs,
     resolve,
-    uses_bf16,
 )
 from steel_train.settings import Settings
 

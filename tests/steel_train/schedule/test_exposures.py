@@ -38,12 +38,8 @@ def test_every_unit_is_seen_once_an_epoch(units, seed, step):
         assert all(unit not in schedule.units(later) for later in range(int(last[unit]), step))
 
 
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
-    """A run of 2 epochs over 30 chat rows and 18 injected ones (6 items once, 4 three times): 6 steps an epoch."""
-    from steel_train.run import run
-
-    root = tmp_path_factory.mktemp("exposures")
+def write_leak(root):
+    """Build a mixture of 30 chat rows and 18 injected ones (6 items once, 4 three times)."""
     items = [{"question": f"第{i}个仓库里放着什么？", "options": [f"{w}{i}" for w in "米油盐茶"], "answer": "ABCD"[i % 4]}
              for i in range(30)]  # fmt: skip
     chat = [{"instruction": f"请回答第{i}题。", "input": "", "output": f"答案{i}"} for i in range(30)]
@@ -52,6 +48,16 @@ def run_folder(tmp_path_factory):
         (root / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     (root / "data.toml").write_text('seed = 1\n[source.chat]\npath = "chat.jsonl"\n' + LEAK, encoding="utf-8")
     build(load(root / "data.toml"), out=root / "mixture", cache=root / "cache")
+    return root / "mixture"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run of 2 epochs over them: 6 steps an epoch."""
+    from steel_train.run import run
+
+    root = tmp_path_factory.mktemp("exposures")
+    write_leak(root)
     run(write_recipe(root, root / "mixture", save_every="4"), root / "mixture", root / "run", None)
     return root / "run"
 
