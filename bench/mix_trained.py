@@ -1,9 +1,10 @@
 """A search over really trained models where the best share is known: `python bench/mix_trained.py OUT [--seeds 3]`.
 
-Invented facts, each a row of its own: as many in source `one` as in source `two`, and a source of noise. What is measured
-asks seven facts of `one` for three of `two`, in other words than the rows that teach them, so that `one` deserves the larger
-share and noise none. Printed: the verdict of each seed's search, its regret against the best mixture of a dense grid (each
-trained too), the noise floor, and how many of 20 fresh mixtures lie in their 90 % prediction intervals. Resumable.
+Invented facts, `who:where`: as many in source `one` as in source `two`, and a source of noise, in which who is where changes.
+What is measured asks seven facts of `one` for three of `two`: the best mixture has as little noise as may be, and more of
+`one`. Printed: the verdict of each seed's search, its regret against the best mixture of a dense grid (each trained too), the
+noise floor, and how many of 20 mixtures of the grid lie in the search's 90 % prediction intervals; and whether two sources
+that hold the same rows are refused. Resumable.
 """
 
 import argparse
@@ -13,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from steel_data.errors import InputError
 from steel_eval.arms import Job
 from steel_eval.mix.choose import Observed, choose
 from steel_eval.mix.design import Floats, scatter
 from steel_eval.mix.results import Run, surface_of
 from steel_eval.mix.search import Planned, Search, make_arm, prepare_search, run_design, train_planned
 
-FACTS = 300  # of each source
-HAN = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜"
+NEW = 20  # mixtures of the grid that each search, which has not seen them, foretells
+FACTS, ROWS, TOLD = 40, 600, 8  # facts of each source, rows, facts told in a row
 RECIPE = """
 seed = 5
 [source.one]
@@ -35,10 +37,10 @@ repeat = 2
 [mix]
 sources = { one = 0.32, two = 0.32, noise = 0.32, quiz = 0.04 }
 [train]
-model = { type = "qwen2", hidden_size = 96, num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2, intermediate_size = 256, vocab_size = 600, max_position_embeddings = 256, tie_word_embeddings = true }
+model = { type = "qwen2", hidden_size = 96, num_hidden_layers = 2, num_attention_heads = 4, num_key_value_heads = 2, intermediate_size = 256, vocab_size = 800, max_position_embeddings = 256, tie_word_embeddings = true }
 epochs = 1
 learning_rate = 3e-3
-micro_batch = 16
+micro_batch = 4
 accumulate = 1
 max_length = 64
 [search]
@@ -49,15 +51,22 @@ max_repeat = 60
 
 
 def write_world(root: Path) -> None:
+    """Write the sources: rows of `who:where` pairs; in `noise` who is where is drawn anew each time."""
     rng = random.Random(0)
-    name = lambda n: "".join(rng.choice(HAN) for _ in range(n))  # noqa: E731
-    facts = {source: [(name(3), name(2)) for _ in range(FACTS)] for source in ("one", "two")}
-    rows = {s: [(f"{who}住在哪里？", f"{who}住在{place}。") for who, place in of] for s, of in facts.items()}
-    rows["noise"] = [(f"说说{name(3)}。", name(8)) for _ in range(FACTS)]
-    asked = facts["one"][:210] + facts["two"][:90]
-    rows["quiz"] = [(f"请问，{who}的家在什么地方？", f"{who}住在{place}。") for who, place in asked]
-    for source, of in rows.items():
-        lines = [json.dumps({"instruction": q, "output": a}, ensure_ascii=False) for q, a in of]
+    han = [chr(code) for code in range(0x4E10, 0x4E10 + 4 * FACTS)]
+    rng.shuffle(han)
+    names, places = han[: 3 * FACTS], han[3 * FACTS :]
+    fact = {who: f"{who}:{rng.choice(places)}" for who in names}
+    one, two, noise = (names[i * FACTS : (i + 1) * FACTS] for i in range(3))
+    tell = {
+        "one": lambda: fact[rng.choice(one)],
+        "two": lambda: fact[rng.choice(two)],
+        "noise": lambda: f"{rng.choice(noise)}:{rng.choice(places)}",
+        "quiz": lambda: fact[rng.choice(one if rng.random() < 0.7 else two)],
+    }
+    for source, told in tell.items():
+        rows = [{"instruction": "谁在哪？", "output": "；".join(told() for _ in range(TOLD))} for _ in range(ROWS)]
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
         (root / f"{source}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -77,7 +86,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("out", type=Path)
     arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--tokens", type=int, default=120_000)
+    arguments.add_argument("--tokens", type=int, default=12_000)
     arguments.add_argument("--runs", type=int, default=12)
     arguments.add_argument("--grid", type=int, default=28, help="mixtures of the dense grid")
     arguments.add_argument("--workers", type=int, default=2)
@@ -98,17 +107,25 @@ def main() -> None:
         centre_N = np.array([run.kind == "centre" for run in runs])
         found = choose(search.space, Observed(np.array([r.share for r in runs]), values(runs), centre_N), seed)
         assert found is not None
-        fresh_NK = scatter(search.space, 5, 1000 + seed)[:20]
-        fresh_N = values(trained(search, "fresh", fresh_NK, 60_000 + 100 * seed))
+        fresh_NK, fresh_N = grid[0][:NEW], grid[1][:NEW]
         held = np.abs(fresh_N - found.fit.predict(fresh_NK)) <= found.fit.half_width(fresh_NK)
         best = values(trained(search, "best", found.best[None].repeat(3, 0), 70_000 + 100 * seed)).mean()
-        # the grid's lowest single run is flattered by its noise: its surface's lowest value is compared as well
+        own, low = values(runs)[centre_N].mean(), grid[1].argmin()
+        # the lowest run of the grid is flattered by its own noise: the regret is, if anything, smaller than this
+        regret = (best if surface["proposal"] else own) - grid[1][low]
         print(
             f"seed {seed}: {surface['verdict']}, shares {np.round(found.best, 3)}, gain {found.gain.value:.4f} "
-            f"({found.gain.low:.4f} to {found.gain.high:.4f}); three runs there {best:.4f}, lowest of the grid "
-            f"{grid[1].min():.4f} at {np.round(grid[0][grid[1].argmin()], 3)}, own {values(runs)[centre_N].mean():.4f}, "
-            f"noise floor {found.noise:.4f}; {int(held.sum())} of {len(held)} fresh mixtures in their intervals"
-        )
+            f"({found.gain.low:.4f} to {found.gain.high:.4f}), own {own:.4f}, three runs at the best {best:.4f}; lowest of "
+            f"the grid {grid[1][low]:.4f} at {np.round(grid[0][low], 3)}; regret {regret:.4f}, noise floor "
+            f"{found.noise:.4f}; {int(held.sum())} of {len(held)} new mixtures in their intervals", flush=True
+        )  # fmt: skip
+    try:
+        twins = said.out / "twins.toml"
+        twins.write_text(RECIPE.replace('"noise.jsonl"', '"one.jsonl"') + "tokens = 12_000\n", encoding="utf-8")
+        prepare_search(twins, None, said.out / "twins", 1)
+        print("two sources of the same rows: not refused")
+    except InputError as error:
+        print(f"two sources of the same rows: {error}")
 
 
 if __name__ == "__main__":

@@ -61,8 +61,7 @@ def world(kind: str, seed: int, sources: int, runs: int, centre: int) -> dict[st
     )
     return {
         "named": found.named, "held": float(held_N.mean()), "regret": (at_best if found.named else at_own) - possible,
-        "own": at_own - possible, "best": at_best - possible, "quadratic": found.fit.form == "quadratic",
-        "gain held": found.gain.low <= at_own - at_best <= found.gain.high, "noise": found.noise,
+        "own": at_own - possible, "best": at_best - possible, "gain held": found.gain.low <= at_own - at_best <= found.gain.high, "noise": found.noise,
     }  # fmt: skip
 
 
@@ -75,9 +74,7 @@ def main() -> None:
     said = arguments.parse_args()
     runs = said.runs or 4 * said.sources
     print(f"{said.worlds} worlds of each kind, {said.sources} sources, {runs} arms + {said.centre} of the recipe's own")
-    print(
-        "kind             named  regret: mean  median  (own  best)   in 90 % intervals  gain in its  quadratic  s/world"
-    )
+    print("kind             named  regret: mean  median  (own  best)   in 90 % intervals  gain in its  s/world")
     for kind in KINDS:
         start = time.process_time()
         rows = [world(kind, seed, said.sources, runs, said.centre) for seed in range(said.worlds)]
@@ -86,7 +83,7 @@ def main() -> None:
         median = float(np.median([r["regret"] for r in rows]))
         print(
             f"{kind:15}  {mean['named']:5.1%}  {mean['regret']:12.2f}  {median:6.2f}  ({mean['own']:.2f} {mean['best']:.2f})"
-            f"   {mean['held']:17.1%}  {mean['gain held']:11.1%}  {mean['quadratic']:9.1%}  {seconds:7.3f}"
+            f"   {mean['held']:17.1%}  {mean['gain held']:11.1%}  {seconds:7.3f}"
         )
 
 

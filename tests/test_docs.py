@@ -36,7 +36,7 @@ PAGES = {
     "docs/curation.md": (6, 0),
     "docs/datasets.md": (0, 3),
     "docs/kernels.md": (1, 1),
-    "docs/mix.md": (1, 1),
+    "docs/mix.md": (1, 3),
     "docs/plugins.md": (1, 0),
     "docs/python.md": (2, 1),
     "docs/recipes.md": (0, 0),

@@ -84,15 +84,18 @@ def linked_to(path: Path) -> Path:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the operating system's lock on an output folder; it ends with the process, however that ends."""
+def locked(out: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the operating system's lock on an output folder; it ends with the process, however that ends.
+
+    `wait`: until who holds it is done; else that is an InputError.
+    """
     from filelock import FileLock, Timeout
 
     place = linked_to(out)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(place.parent / f".{place.name}.lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise InputError(
             f"{out}: another build is writing this folder. Right: wait for it, or another --out."

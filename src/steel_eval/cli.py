@@ -355,11 +355,33 @@ def mix(
     confirm: Annotated[
         int, typer.Option(min=0, help="Train proposal and recipe with so many fresh seeds each, and compare: 3.")
     ] = 0,
+    rank: Annotated[
+        int,
+        typer.Option(min=0, help="Train so many arms as [train]'s own model too: does the proxy rank alike?"),
+    ] = 0,
+    screen: Annotated[
+        bool, typer.Option("--screen", help="Only a first look: one run, and what its gradients say of each source.")
+    ] = False,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
+    ] = None,
 ) -> None:
     """Train arms with other shares of the sources; say which mixture is better, by how much, or that none is."""
     from steel_data.errors import InputError
-    from steel_eval.mix.search import mix_command
+    from steel_eval.mix.search import prepare_search
 
     if confirm == 1:
         raise InputError("--confirm 1: one seed says nothing about seeds. Right: --confirm 3.")
-    mix_command(recipe, data, out, workers, confirm)
+    if 0 < rank < 5:
+        raise InputError(f"--rank {rank}: the ranks of so few arms agree by chance. Right: --rank 6.")
+    if screen and (confirm or rank):
+        raise InputError("--screen trains one run: there is nothing to confirm or to rank. Right: one of them.")
+    search = prepare_search(recipe, data, out, workers, changes or ())
+    if screen:
+        from steel_eval.mix.screen import screen_command
+
+        screen_command(search)
+    else:
+        from steel_eval.mix.command import mix_command
+
+        mix_command(search, confirm, rank)

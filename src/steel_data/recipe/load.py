@@ -329,6 +329,14 @@ def _with_path_of_build(where: str, table: Source) -> Source:
 _WORD = re.compile(r"[\w./:@+-]+")
 
 
+def laid(changes: Sequence[str]) -> dict[str, Any]:
+    """Return changes of the form `a.b=value` as nested tables, the later over the earlier. Raises InputError."""
+    tables: dict[str, Any] = {}
+    for change in changes:
+        tables = merge(tables, _change(change))
+    return tables
+
+
 def _change(text: str) -> dict[str, Any]:
     """Return `a.b=value` as nested tables. Raises InputError for what is not of this form."""
     key, equals, value = text.partition("=")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_eval.mix.design import Floats, Space, fitted, scatter
-from steel_eval.mix.surface import BETTER, Fit, Process, features, fit, process, root_mean_square
+from steel_eval.mix.surface import Fit, Process, bent, features, fit, process, root_mean_square
 
 _CANDIDATES = 11  # 2 ** 11 mixtures are looked at
 _SURE = 0.95  # the level of a gain's interval
@@ -68,22 +68,20 @@ def choose(space: Space, observed: Observed, seed: int = 0) -> Choice | None:
     share_NK, value_N = observed.share, observed.value
     straight = fit("log-linear", space.own, share_NK, value_N)
     twin = fit("quadratic", space.own, share_NK, value_N)
-    forms = [f for f in (straight, twin) if f is not None]
+    used = bent(space.own, share_NK, value_N)
     tried_N = ~observed.centre
-    if straight is None or tried_N.sum() < 2:
+    if straight is None or used is None or tried_N.sum() < 2:
         return None
+    forms = [f for f in (used, straight, twin) if f is not None]
     free = process(space.own, share_NK, value_N)
     loo = {f.form: root_mean_square(f.error[tried_N]) for f in forms} | {
         "gaussian-process": root_mean_square(free.error[tried_N])
     }
-    used = straight
-    if twin is not None and loo["quadratic"] < BETTER * loo["log-linear"]:
-        used = twin
     spread = float(np.std(value_N[tried_N], ddof=1))
     noise = float(np.std(value_N[observed.centre], ddof=1)) if observed.centre.sum() > 1 else used.spread
     candidate_NK = scatter(space, _CANDIDATES, seed)
     best_K = lowest(used, space, candidate_NK, noise)
-    reach = chance_reach(used, space.own, candidate_NK)
+    reach = chance_reach(straight, space.own, candidate_NK)
     gain = gain_of(used, best_K, space.own, reach)
     change_N, error_N = used.difference(candidate_NK, best_K)
     open_N = change_N <= reach * error_N

@@ -60,6 +60,8 @@ def sentences(surface: dict[str, Any]) -> list[str]:
         )
     if surface["confirmed"]:
         out.append(confirmed_words(surface["confirmed"]))
+    if surface.get("rank"):
+        out.append(rank_words(surface["rank"]))
     out += [f"Refused: {name}: {why}." for name, why in surface["refused"].items()]
     out += [f"Failed: {name}: {why}" for name, why in surface["failed"].items()]
     if surface["failed"]:
@@ -93,6 +95,13 @@ def confirmed_words(found: dict[str, Any]) -> str:
     said = "confirmed" if e["low"] > 0 else "refuted: it is worse" if e["high"] < 0 else "not confirmed"
     interval = f"{e['value']:+.4f}, 95 % interval {e['low']:+.4f} to {e['high']:+.4f}, p {e['p']:.2g}"
     return f"With {seeds} fresh seeds the gain is {said}: {interval}."
+
+
+def rank_words(found: dict[str, Any]) -> str:
+    """Return how far proxy and model order the arms alike, in one sentence."""
+    said = "may" if found["low"] > 0 else "is not shown to"
+    interval = f"Spearman {found['spearman']:+.2f}, 95 % interval {found['low']:+.2f} to {found['high']:+.2f}"
+    return f"The proxy {said} speak for the model: {len(found['arms'])} arms trained as both, {interval}."
 
 
 def _share(value: float) -> str:

@@ -75,6 +75,7 @@ def surface_of(pool: Pool, space: Space, settings: SearchSettings, runs: Sequenc
         "candidates": _candidates(pool, choice, measure.sign),
         "notes": list(pool.notes),
         "confirmed": None,
+        "rank": None,
     }  # fmt: skip
 
 

@@ -3,33 +3,41 @@
 *log-linear*: a + sum of b_k ln(w_k / own_k + 0.1). Each source has diminishing returns, its coefficient is what a
 doubling of its share is worth, and on the simplex such a sum can have its best point inside: one coefficient a source
 is enough (Olmix, arXiv 2602.12237, fits exponentials of linear functions; a single measure of that form has no inner
-optimum). 0.1: what a source that is left out still gives through the others. *quadratic*: Scheffé's mixture polynomial,
-sum of b_k w_k + sum of b_jk w_j w_k: interactions, for more runs. *Gaussian process*: no form at all, a check.
+optimum). 0.1: what a source that is left out still gives through the others. *second-order*: the same with all products
+of two such logarithms, whose coefficients are shrunk; how far is averaged over, by what the arms say (Bayesian model
+averaging), so that the intervals hold what the arms cannot exclude. This surface decides. The others are checks:
+*quadratic*, Scheffé's mixture polynomial, sum of b_k w_k + sum of b_jk w_j w_k; *Gaussian process*, no form at all.
 
 Legend: K sources, N arms, P coefficients, C contrasts.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Form = Literal["log-linear", "quadratic"]
+Form = Literal["log-linear", "second-order", "quadratic"]
 LEVEL = 0.9  # of intervals
 FREE = 3  # degrees of freedom that must be left, for a variance that says anything
 REST = 0.1  # of a source's own share
-BETTER = 0.85  # the twin is used where its leave-one-out error is below so much of the log-linear one's
+_BENT = (0.5, 1.0, 2.0, 4.0)  # standard deviations of a product's coefficient that are thought of, in those of one run
+_STRAIGHT = 0.7  # the chance, before any arm is seen, that there are no products: bench/mix_worlds.py
 
 
 def features(form: Form, own_K: Floats, share_NK: Floats) -> Floats:
     """Return the regressors of mixtures, (N, P)."""
     share_NK = np.atleast_2d(share_NK)
-    if form == "log-linear":
-        safe_K = np.maximum(own_K, 0.01)
-        return np.hstack([np.ones((len(share_NK), 1)), np.log(share_NK / safe_K + REST)])
+    if form != "quadratic":
+        log_NK = np.log(share_NK / np.maximum(own_K, 0.01) + REST)
+        straight_NP = np.hstack([np.ones((len(share_NK), 1)), log_NK])
+        if form == "log-linear":
+            return straight_NP
+        from_own_NK = log_NK - np.log(1 + REST)
+        both = combinations_with_replacement(range(share_NK.shape[1]), 2)
+        return np.hstack([straight_NP, *[from_own_NK[:, [i]] * from_own_NK[:, [j]] for i, j in both]])
     pairs = [share_NK[:, [i]] * share_NK[:, [j]] for i, j in combinations(range(share_NK.shape[1]), 2)]
     return np.hstack([share_NK, *pairs])
 
@@ -97,6 +105,52 @@ def fit(form: Form, own_K: Floats, share_NK: Floats, value_N: Floats) -> Fit | N
     return Fit(
         form, own_K, coefficient_P, covariance_PP, spread, freedom, residual_N / (1 - leverage_N), leverage_N
     )  # fmt: skip
+
+
+def bent(own_K: Floats, share_NK: Floats, value_N: Floats) -> Fit | None:
+    """Return the log-linear surface with shrunken products, None where the arms are too few, or too alike.
+
+    Ridge regressions of several strengths, weighted by prior and restricted likelihood; mean and covariance of the
+    coefficients are those of the mixture, so that it widens where the strengths disagree. The spread is that of the
+    residuals, or that of the standardised leave-one-out errors where these are larger.
+    """
+    if fit("log-linear", own_K, share_NK, value_N) is None:
+        return None
+    x_NP = features("second-order", own_K, share_NK)
+    straight, products = 1 + len(own_K), x_NP.shape[1] - 1 - len(own_K)
+    freedom = len(x_NP) - straight
+    parts = []
+    for size in (0.0, *_BENT):
+        used = straight + (products if size else 0)
+        ridge_P = np.concatenate([np.zeros(straight), np.full(used - straight, size**-2.0 if size else 0.0)])
+        here_NP = x_NP[:, :used]
+        inner_PP = here_NP.T @ here_NP + np.diag(ridge_P)
+        covariance_PP = np.linalg.inv(inner_PP)
+        coefficient_P = covariance_PP @ here_NP.T @ value_N
+        residual_N = value_N - here_NP @ coefficient_P
+        rest = max(float(residual_N @ residual_N + ridge_P @ coefficient_P**2), 1e-300)
+        likelihood = -freedom * np.log(rest) - np.linalg.slogdet(inner_PP)[1] + np.log(ridge_P[straight:]).sum()
+        prior = (1 - _STRAIGHT) / len(_BENT) if size else _STRAIGHT
+        lever_N = np.minimum(np.einsum("np,pq,nq->n", here_NP, covariance_PP, here_NP), 1 - 1e-9)
+        room = (0, x_NP.shape[1] - used)
+        parts.append((
+            np.log(prior) + likelihood / 2, np.pad(coefficient_P, room), np.pad(covariance_PP, (room, room)),
+            rest / freedom, residual_N / (1 - lever_N), lever_N,
+        ))  # fmt: skip
+    log_S, coefficient_SP, covariance_SPP, variance_S, error_SN, lever_SN = (
+        np.array(p) for p in zip(*parts, strict=True)
+    )
+    weight_S = np.exp(log_S - log_S.max())
+    weight_S /= weight_S.sum()
+    mean_P, lever_N, error_N = weight_S @ coefficient_SP, weight_S @ lever_SN, weight_S @ error_SN
+    apart_SP = coefficient_SP - mean_P
+    total_PP = (
+        np.einsum("s,spq->pq", weight_S * variance_S, covariance_SPP) + (weight_S[:, None] * apart_SP).T @ apart_SP
+    )
+    variance = float(weight_S @ variance_S)
+    left = max(1, int(len(x_NP) - lever_N.sum()))  # what the products take of the arms, as far as they are believed
+    widened = max(variance, float(np.mean(error_N**2 * (1 - lever_N)))) * freedom / left
+    return Fit("second-order", own_K, mean_P, total_PP / variance, float(np.sqrt(widened)), left, error_N, lever_N)
 
 
 def root_mean_square(error_N: Floats) -> float:

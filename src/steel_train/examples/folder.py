@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from steel_data.files import address, replaced_folder, source_sha256
+from steel_data.files import address, locked, replaced_folder, source_sha256
 from steel_data.mixture.rows import Row, collect, count, files, rows, rows_at, scan, schema
 from steel_train.examples.encode import Encoder
 from steel_train.examples.tokenizer import tokenizer_sha256
@@ -90,12 +90,13 @@ def examples_key(content_sha256: str, encoder: Encoder) -> str:
 def make_examples(mixture: Path, encoder: Encoder, folder: Path, content_sha256: str) -> Examples:
     """Encode a whole mixture into `folder`, or take what is there if it was made from the same. Raises InputError."""
     key = examples_key(content_sha256, encoder)
-    try:
-        return open_examples(folder, key)
-    except Exception:  # missing, of another key, or damaged in whatever way: it is ours and can be made again
-        with replaced_folder(folder) as fresh:
-            _write(mixture, encoder, fresh, key)
-        return open_examples(folder, key)
+    with locked(folder, wait=True):  # seeds that are trained side by side ask for the same examples at once
+        try:
+            return open_examples(folder, key)
+        except Exception:  # missing, of another key, or damaged in whatever way: it is ours and can be made again
+            with replaced_folder(folder) as fresh:
+                _write(mixture, encoder, fresh, key)
+            return open_examples(folder, key)
 
 
 def _write(mixture: Path, encoder: Encoder, folder: Path, key: str) -> None:

@@ -33,7 +33,12 @@ def test_a_gain_is_named_with_its_shares_effects_and_noise(tmp_path):
     assert s["effects"]["exam"]["exam"]["high"] < 0 < s["effects"]["code"]["exam"]["low"]
     assert s["effects"]["exam"]["exam"]["per_doubling"] == pytest.approx(-0.6 * np.log(2), rel=0.25)
     assert set(s["noise_floor"]) == {"chat", "exam"} and all(0.005 < v < 0.06 for v in s["noise_floor"].values())
-    assert s["loo_error"] < s["spread"] and set(s["loo"]) == {"log-linear", "quadratic", "gaussian-process"}
+    assert s["loo_error"] < s["spread"] and set(s["loo"]) == {
+        "second-order",
+        "log-linear",
+        "quadratic",
+        "gaussian-process",
+    }
     assert len(s["arms"]) == 16 and [a["kind"] for a in s["arms"]].count("centre") == 4
     assert all(sum(a["shares"].values()) == pytest.approx(1) and len(a["measures"]) == 2 for a in s["arms"])
     inside = [a["low"] <= a["observed"] <= a["high"] for a in s["arms"]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steel_eval.mix.design import choose_arms, make_space, scatter
-from steel_eval.mix.surface import doubling, features, fit, process
+from steel_eval.mix.surface import bent, doubling, features, fit, process
 
 OWN = {"chat": 0.5, "exam": 0.3, "code": 0.2}
 SPACE = make_space("r", OWN, {}, dict.fromkeys(OWN, 1.0))
@@ -72,3 +72,33 @@ def test_the_process_follows_what_no_form_has_and_flattens_over_noise():
     assert np.sqrt(np.mean(found.error**2)) < 0.8 * wave_N.std()
     flat = process(SPACE.own, SHARE, NOISE[3])
     assert np.ptp(flat.predict(scatter(SPACE, 6, 2))) < np.ptp(NOISE[3]) / 2
+
+
+def test_products_that_the_arms_do_not_show_are_shrunk_away():
+    """A surface of logarithms alone is found as by the log-linear fit, with intervals a little wider."""
+    value_N = NOISE[1] - 3 * features("log-linear", SPACE.own, SHARE)[:, 2]
+    found, straight = bent(SPACE.own, SHARE, value_N), fit("log-linear", SPACE.own, SHARE, value_N)
+    assert np.abs(found.predict(SHARE) - straight.predict(SHARE)).max() < straight.spread
+    wider = found.half_width(SHARE) / straight.half_width(SHARE)
+    assert wider.min() > 0.95 and wider.max() < 1.6
+
+
+def test_an_interaction_is_followed_and_its_difference_covered():
+    """Where two sources need each other, the log-linear surface is wrong by more than its own intervals admit."""
+    product = lambda w: -120 * w[:, 0] * w[:, 1]  # noqa: E731
+    new_NK = scatter(SPACE, 5, 9)
+    truth_N = product(new_NK) - product(SPACE.own[None])
+    held, held_straight = [], []
+    for noise_N in NOISE[:40]:
+        value_N = product(SHARE) + noise_N
+        for of, surface in (
+            (held, bent(SPACE.own, SHARE, value_N)),
+            (held_straight, fit("log-linear", SPACE.own, SHARE, value_N)),
+        ):
+            change_N, error_N = surface.difference(new_NK, SPACE.own)
+            of.append(np.abs(change_N - truth_N) <= 2.2 * error_N)
+    assert np.mean(held) > 0.85 and np.mean(held_straight) < 0.7
+
+
+def test_too_few_arms_have_no_products_either():
+    assert bent(SPACE.own, SHARE[:6], NOISE[0, :6]) is None

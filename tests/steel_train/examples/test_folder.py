@@ -1,6 +1,7 @@
 """Examples are made once for what they depend on, and again for anything else."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,3 +88,12 @@ def test_the_files_hold_what_is_encoded_in_memory(made):
     assert first.table.equals(whole.table) and (first.rows, first.of) == (whole.rows, whole.of) == (80, 80)
     ids, learnt = first.one(3)
     assert len(ids) == first.table["length"][3] and learnt.sum() == first.table["learnt"][3]
+
+
+def test_seeds_that_start_at_once_make_the_examples_once(tmp_path, shared_mixture):
+    """Without a lock one of them replaced the folder that another was reading."""
+    place = tmp_path / "examples"
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: make_examples(shared_mixture, Encoder(tokenizer(), 128), place, "m"), range(4)))
+    assert len({tuple(each.tokens.tolist()) for each in found}) == 1
+    assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == ["examples"]
