@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from steel_data.row.display import one_line
-from steel_eval.study.page import summary
+from steel_eval.study.page import clean_claim, summary
 
 
 def print_study(results: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ def print_study(results: dict[str, Any]) -> None:
                 out.print(_doses_table(about, part))
         for c in entry["clean_scores"]:
             say(
-                f"{name}: reported {_percent(c['reported'])}, estimated clean {_percent(c['clean'])} "
+                f"{name}: reported {_percent(c['reported'])}, {clean_claim(c)} {_percent(c['clean'])} "
                 f"({_percent(c['low'])} .. {_percent(c['high'])}); the {entry['against']} arm has "
                 f"{_percent(entry['control_arm'])}"
             )
