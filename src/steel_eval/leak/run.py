@@ -21,16 +21,21 @@ from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
 from steel_eval.ask.tasks import Task, load_task
 from steel_eval.contamination.overlap import Held, mixture_overlap
+from steel_eval.contamination.verdict import joint
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
 from steel_eval.leak.detectors.permutation import has_free_order
-from steel_eval.leak.judge import as_items, judge
+from steel_eval.leak.judge import COMBINED, as_items, judge
 from steel_eval.leak.kept import How, check_tokenizer
 from steel_eval.leak.measure import Measured, Texts, choose_permuted, measure
-from steel_eval.leak.print import print_leak
-from steel_eval.leak.rates.match import load_calibrations, match, words
+from steel_eval.leak.page import write_page
+from steel_eval.leak.print import print_block, print_leak
+from steel_eval.leak.rates.match import load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.texts import Form, choose_form, measurable
+from steel_eval.leak.verdict import LEVEL, Evidence, right_answers, verdict
 from steel_eval.models import Opening, check, default_device, find_checkpoints, load
+from steel_eval.stats.aggregate import SetTest
+from steel_eval.stats.paired import Difference
 from steel_train.models.weights import base_of
 
 Floats = NDArray[np.float64]
@@ -60,6 +65,7 @@ class Set:
     tested: NDArray[np.bool_]
     controls: str  # what they are, in words
     stratified: bool
+    like: bool  # controls are of the same benchmark
     found: dict[str, Held] | None
     notes: list[str]
 
@@ -73,7 +79,8 @@ class Side:
 
 
 def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: Path) -> None:
-    """Run `leak`: print a table for each task; write leak.json and items.parquet below `out`.
+    """Run `leak`: print the verdict and a table for each task; write leak.json, leak.html and, for each task, its
+    leak.json and items.parquet below `out`.
 
     `calibration`: places of error rates beside those that ship.
     """
@@ -91,8 +98,12 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
     rows = [] if asked.mixture is None else ordinary_rows(asked.mixture, every)
     after, before, form = _both((model, base), opened, sets, rows, how)
     known = match(regime_of(model, opened[0].base), form, calibrations)
+    tasks, verdicts = [], []
     for s, mine, its in zip(sets, after.sets, before.sets, strict=True):
-        findings, p_values = judge(mine, its, as_items(s.items, s.tested, s.stratified))
+        items = as_items(s.items, s.tested, s.stratified)
+        findings, p_values, test = judge(mine, its, items)
+        right = right_answers(its.right_I, mine.right_I, items)
+        verdicts.append(verdict(_evidence(s, test, right, strength(known)), LEVEL / len(sets)))
         gap, base_gap = (_gap(x, s.tested, side.train_R) for x, side in ((mine, after), (its, before)))
         about = {
             "task": s.task.name, "form": form, "controls": s.controls, "notes": s.notes,
@@ -100,15 +111,36 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
             "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,
             "in_mixture": None if s.found is None else len(s.found), "of": sum(map(len, s.task.items.values())),
-            "calibration": known.data(),
+            "set_test": None if test is None else {"p": test.p, **asdict(test.excess)}, "calibration": known.data(),
         }  # fmt: skip
         folder = out / s.task.name.replace("/", "_")
         with atomic(folder / "items.parquet") as path:
             _item_frame(s, mine, its, p_values).write_parquet(path)
-        report = about | {"findings": [asdict(f) for f in findings]}
+        report = {"verdict": verdicts[-1].data(), **about, "findings": [asdict(f) for f in findings]}
         atomic_write(folder / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        tasks.append((about, findings, folder / "items.parquet"))
+    sizes = [about["of"] for about, _, _ in tasks]
+    report = {
+        "verdict": joint(verdicts, sizes),
+        "tasks": {v.name: {"verdict": v.data(), "findings": [asdict(f) for f in findings]}
+                  for v, (_, findings, _) in zip(verdicts, tasks, strict=True)},
+    }  # fmt: skip
+    atomic_write(out / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    atomic_write(out / "leak.html", write_page(asked.model, verdicts, tasks, words(known)).encode())
+    print_block(verdicts)
+    for about, findings, file in tasks:
         print_leak(about, findings, words(known))
-        typer.echo(f"per item: {folder / 'items.parquet'}")
+        typer.echo(f"per item: {file}")
+    typer.echo(str(out / "leak.html"))
+
+
+def _evidence(s: Set, test: SetTest | None, right: Difference | None, strong: float | None) -> Evidence:
+    of = sum(map(len, s.task.items.values()))
+    return Evidence(
+        task=s.task.name, of=of, held=None if s.found is None else len(s.found), tested=int(s.tested.sum()),
+        controls=int((~s.tested).sum()), controls_are=s.controls, like=s.like, test=test, inflation=right,
+        share=int(s.tested.sum()) / max(1, of), strength=strong,
+    )  # fmt: skip
 
 
 def make_set(task: Task, asked: Suspicion) -> Set:
@@ -121,14 +153,15 @@ def make_set(task: Task, asked: Suspicion) -> Set:
         other = load_task(asked.control, asked.data)
         controls = [item for group in other.items.values() for item in group]
         words, stratified = f"items of {other.name}", other.benchmark == task.benchmark
+        like = stratified
     else:
         absent = [item for item in tested if found is not None and item.item not in found]
         if found and FEWEST <= len(absent) < len(tested):
             held = [item for item in tested if item.item in found]
             mine = np.array([True] * len(held) + [False] * len(absent))
-            return Set(task, held + absent, mine, "items that the mixture does not hold", True, found, notes)
+            return Set(task, held + absent, mine, "items that the mixture does not hold", True, True, found, notes)
         controls = [item for group in task.examples.values() for item in group]
-        words, stratified = f"the examples (dev) of {task.benchmark}", True
+        words, stratified, like = f"the examples (dev) of {task.benchmark}", True, True
     keys = {cluster_key(item) for item in every}
     kept = [item for item in controls if measurable(item) and cluster_key(item) not in keys]
     if found is not None and asked.mixture is not None:
@@ -138,7 +171,7 @@ def make_set(task: Task, asked: Suspicion) -> Set:
     if len(kept) < 2:
         raise InputError(f"{task.name}: no controls among {words}. Right: --control with a task that it never saw.")
     flags = np.array([True] * len(tested) + [False] * len(kept))
-    return Set(task, tested + kept, flags, words, stratified, found, notes)
+    return Set(task, tested + kept, flags, words, stratified, like, found, notes)
 
 
 def _openings(model: Path, base: Path, how: Opening) -> tuple[Opening, Opening]:
@@ -190,4 +223,6 @@ def _item_frame(s: Set, after: Measured, before: Measured, p_values: dict[str, F
         columns |= {f"{name} | model": after.scores[name], f"{name} | base": before.scores[name]}
         if name in p_values:
             columns[f"{name} | p"] = p_values[name]
+    if COMBINED in p_values:
+        columns[f"{COMBINED} | p"] = p_values[COMBINED]
     return pl.DataFrame(columns, schema_overrides={"training_rows": pl.List(pl.String)})

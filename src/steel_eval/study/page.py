@@ -7,6 +7,7 @@ from typing import Any
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
 from steel_eval.leak.rates.table import AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, Row, beside
+from steel_eval.study.verdict import study_verdicts
 
 
 def write_page(results: dict[str, Any]) -> str:
@@ -19,8 +20,9 @@ def write_page(results: dict[str, Any]) -> str:
         environment(Path(__file__).parent)
         .get_template("study.html.j2")
         .render(
-            r=results, hit=hit, plots=plots, curves=curves, others=others, summary=summary(results),
-            clean_claim=clean_claim, hit_rows=hit_rows, alarm_rows=alarm_rows, flag_rows=flag_rows,
+            r=results, verdicts=study_verdicts(results), hit=hit, plots=plots, curves=curves, others=others,
+            summary=summary(results), clean_claim=clean_claim, hit_rows=hit_rows,
+            alarm_rows=alarm_rows, flag_rows=flag_rows,
         )
     )  # fmt: skip
     return page
