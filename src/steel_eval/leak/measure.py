@@ -114,8 +114,8 @@ def measure(loaded: "Loaded", texts: Texts) -> Measured:
     passes = token_scores(model, [t.tokens for t in single], not sharing.ok, asked)
     values = np.full((len(items), len(MEASURES)), np.nan)
     frequency = token_frequency([t.tokens[slice(*t.item)] for t in single])
-    for i, (item, text, scores) in enumerate(zip(items, single, passes, strict=True)):
-        values[i, :SINGLE] = _of_pass(item, text, scores, frequency)
+    for i, (item, text, its) in enumerate(zip(items, single, passes, strict=True)):
+        values[i, :SINGLE] = _of_pass(item, text, its, frequency)
     orders_IK = np.full((len(items), ORDERS), np.nan)
     trie_I = np.zeros(len(items), np.int64)
     requests = order_requests([items[i] for i in texts.permuted], texts.form, texts.tokenizer)

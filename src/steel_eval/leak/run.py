@@ -119,7 +119,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
         report = {"verdict": verdicts[-1].data(), **about, "findings": [asdict(f) for f in findings]}
         atomic_write(folder / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
         tasks.append((about, findings, folder / "items.parquet"))
-    sizes = [about["of"] for about, _, _ in tasks]
+    sizes = [sum(map(len, s.task.items.values())) for s in sets]
     report = {
         "verdict": joint(verdicts, sizes),
         "tasks": {v.name: {"verdict": v.data(), "findings": [asdict(f) for f in findings]}

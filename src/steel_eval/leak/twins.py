@@ -82,7 +82,7 @@ def _canary(number: int, variants: int, lot: random.Random) -> list[Item]:
         question = f"在登记册 {name} 中，第 {number + 1} 号条目的编号是哪一个？"
         made.append(Item(
             f"canary/{number:05d}", "canary", "canary", number, question,
-            options, LETTERS[options.index(str(key))], "", "",
+            options, LETTERS[options.index(str(key))], "", Path(),
         ))  # fmt: skip
     return made
 
@@ -148,7 +148,8 @@ def read_rephrasings(file: Path, items: Sequence[Item]) -> dict[str, list[Item]]
 
 def _item(row: dict[str, Any]) -> Item:
     return Item(
-        row["item"], row["item"].split("/")[-2], "", 0, row["question"], tuple(row["options"]), row["answer"], "", "",
+        row["item"], row["item"].split("/")[-2], "", 0, row["question"], tuple(row["options"]), row["answer"], "",
+        Path(),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from steel_eval.contamination.verdict import Inflation, Verdict
+from steel_eval.contamination.verdict import Inflation, Seen, Verdict
 from steel_eval.stats.aggregate import SetTest
 from steel_eval.stats.effects import Items, dose_response
 from steel_eval.stats.paired import Difference
@@ -96,7 +96,7 @@ def _mixture(found: Evidence, proven: bool) -> str:
     return f"holds {found.held:,} of {found.of:,} items; {sure}"
 
 
-def _seen(found: Evidence, proven: bool, shown: bool, strong: bool) -> tuple[str, str]:  # type: ignore[return-value]
+def _seen(found: Evidence, proven: bool, shown: bool, strong: bool) -> tuple[Seen, str]:
     """Return `seen` and the words behind it."""
     test = found.test
     p = f"set-level p {test.p:.2g}, one-sided" if test else ""

@@ -46,20 +46,21 @@ def set_test(gain_IF: Floats, items: Items, seed: int = 0) -> SetTest:
     """
     generator = np.random.default_rng(seed)
     tested_I = items.dose > 0
+    label_I = tested_I.astype(np.float64)
     score_IF = normal_scores(gain_IF)
     plain_I = _unit(_centred(score_IF, items.subject).mean(1), ~tested_I)
-    effect = estimate(np.zeros((1, len(plain_I))), plain_I[None], items, tested_I * 1.0)
-    excess = agreed(effect, randomisation_test(plain_I, items, tested_I * 1.0, seed)[0])
+    effect = estimate(np.zeros((1, len(plain_I))), plain_I[None], items, label_I)
+    excess = agreed(effect, randomisation_test(plain_I, items, label_I, seed)[0])
     first_C, index_I, stratum_C = _strata(items)
     half_C = _halves(stratum_C, generator)
     half_I = half_C[index_I]
     score_IF = _centred(score_IF, 2 * np.unique(items.subject, return_inverse=True)[1] + half_I)
-    sum_CF = np.stack([np.bincount(index_I, column_I) for column_I in score_IF.T], 1)
+    sum_CF = np.stack([np.bincount(index_I, column_I) for column_I in score_IF.T], 1).astype(np.float64)
     inverse = []
     for half in (0, 1):
         mine_IF = score_IF[half_I == half]
         inverse.append(np.linalg.inv(mine_IF.T @ mine_IF / max(1, len(mine_IF)) + RIDGE * np.eye(mine_IF.shape[1])))
-    real = _statistic(tested_I[first_C][None] * 1.0, sum_CF, half_C, inverse)[0]
+    real = _statistic(label_I[first_C][None], sum_CF, half_C, inverse)[0]
     reached = 1
     for labels_BC in _exchanged(tested_I[first_C], stratum_C, generator):
         drawn_B = _statistic(labels_BC, sum_CF, half_C, inverse)
