@@ -234,6 +234,9 @@ def leak(
     ] = None,
     tasks: Annotated[str, typer.Option(help="cmmlu,ceval, cmmlu/agronomy …")] = "",
     data: Data = Path("data"),
+    reference_runs: Annotated[
+        list[str] | None, typer.Option(help="A clean run of the model's own recipe, in place of --base; repeat it.")
+    ] = None,
     twins: Annotated[
         Path | None, typer.Option(help="A folder of `twins`: test its draw, without base and tasks.")
     ] = None,
@@ -261,15 +264,22 @@ def leak(
     from steel_eval.leak.run import Suspicion, leak_command
     from steel_eval.leak.twinned import twins_command
 
-    if twins is None and (base is None or not tasks):
-        raise InputError("leak: no --base or no --tasks. Right: both, or --twins with a folder of `twins`.")
-    if twins is not None and (base is not None or tasks or mixture is not None or control is not None):
+    if twins is None and (bool(base) == bool(reference_runs) or not tasks):
+        raise InputError(
+            "leak: no --base or no --tasks. Right: --tasks and one of --base and --reference-runs, or --twins alone."
+        )
+    if twins is not None and (
+        reference_runs or base is not None or tasks or mixture is not None or control is not None
+    ):
         raise InputError("leak --twins: tests the draw alone. Right: without --base, --tasks, --mixture, --control.")
-    if twins is not None or base is None:
+    if twins is not None:
         opening = Opening(tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision)
         how = How(form=form, device=device, dtype=dtype, opening=opening)
-        return twins_command(model, twins or Path(), how, out or Path("leak") / Path(model).name)
-    asked = Suspicion(model=model, base=base, tasks=_names(tasks), data=data, mixture=mixture, control=control)
+        return twins_command(model, twins, how, out or Path("leak") / Path(model).name)
+    asked = Suspicion(
+        model=model, base=base or "", tasks=_names(tasks), data=data, mixture=mixture, control=control,
+        references=reference_runs or (),
+    )  # fmt: skip
     opening = Opening(tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision)
     how = How(form=form, permute=permute, device=device, dtype=dtype, opening=opening)
     leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)

@@ -31,6 +31,7 @@ from steel_eval.leak.page import write_page
 from steel_eval.leak.print import print_block, print_leak
 from steel_eval.leak.rates.match import load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
+from steel_eval.leak.reference_runs import check_recipes, mean_of
 from steel_eval.leak.texts import Form, choose_form, measurable
 from steel_eval.leak.verdict import LEVEL, Evidence, right_answers, verdict
 from steel_eval.models import Opening, check, default_device, find_checkpoints, load
@@ -45,7 +46,8 @@ FEWEST = 20  # items absent from a mixture, below which they are no controls
 @dataclass(frozen=True, kw_only=True)
 class Suspicion:
     """What is asked of whom: did `model`, trained from `base` (which saw none of them) on `mixture` (None: not known),
-    see the items of `tasks`, which lie under `data`? `control`: a task that it never saw.
+    see the items of `tasks`, which lie under `data`? `control`: a task that it never saw. `references`: clean runs of
+    the model's own recipe, whose mean stands in the base's place.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Suspicion:
     data: Path
     mixture: Path | None = None
     control: str | None = None
+    references: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -86,17 +89,20 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
     """
     calibrations = load_calibrations(calibration)
     model = find_checkpoints(asked.model, how.opening.revision)[0][-1].folder
-    base = find_checkpoints(asked.base)[0][-1].folder
-    opened = _openings(model, base, how.opening)
+    bases = [find_checkpoints(place)[0][-1].folder for place in asked.references or [asked.base]]
+    if asked.references:
+        check_recipes(model, bases)
+    opened = _openings(model, bases[0], how.opening)
     check(model, opened[0])
-    check(base, opened[1])
+    for base in bases:
+        check(base, opened[1])
     sets = [make_set(load_task(name, asked.data), asked) for name in asked.tasks]
     for s in sets:
         fixed = sum(not has_free_order(item) for item in s.items)
         s.notes.append(f"permutations: {fixed} items left out whose options have an order of their own")
     every = [item for s in sets for group in s.task.items.values() for item in group]
     rows = [] if asked.mixture is None else ordinary_rows(asked.mixture, every)
-    after, before, form = _both((model, base), opened, sets, rows, how)
+    after, before, form = _both([model, *bases], opened, sets, rows, how)
     known = match(regime_of(model, opened[0].base), form, calibrations)
     tasks, verdicts = [], []
     for s, mine, its in zip(sets, after.sets, before.sets, strict=True):
@@ -186,9 +192,12 @@ def _openings(model: Path, base: Path, how: Opening) -> tuple[Opening, Opening]:
 
 
 def _both(
-    places: tuple[Path, Path], opened: tuple[Opening, Opening], sets: Sequence[Set], rows: Sequence[Messages], how: How
+    places: Sequence[Path], opened: tuple[Opening, Opening], sets: Sequence[Set], rows: Sequence[Messages], how: How
 ) -> tuple[Side, Side, Form]:
-    """Measure all sets under the model, then under the base (`places`), one of them in memory at a time."""
+    """Measure all sets under the model, then under the base (`places`), one of them in memory at a time.
+
+    Several bases are reference runs: their mean is the base.
+    """
     device = how.device or default_device()
     loaded = load(places[0], device, how.dtype, opened[0])
     tokenizer = loaded.tokenizer
@@ -200,11 +209,15 @@ def _both(
         return Side([measure(loaded, t) for t in texts], row_logprobs(loaded, rows, form, tokenizer))
 
     after = side()
-    del loaded
-    loaded = load(places[1], device, how.dtype, opened[1])
-    for t in texts:
-        check_tokenizer(places[1], loaded.tokenizer, t)
-    return after, side(), form
+    before = []
+    for place in places[1:]:
+        del loaded
+        loaded = load(place, device, how.dtype, opened[1])
+        for t in texts:
+            check_tokenizer(place, loaded.tokenizer, t)
+        before.append(side())
+    sets_of = [mean_of([b.sets[k] for b in before]) for k in range(len(sets))]
+    return after, Side(sets_of, np.mean([b.train_R for b in before], axis=0)), form
 
 
 def _gap(measured: Measured, tested: NDArray[np.bool_], train_R: Floats) -> LossGap:
