@@ -15,7 +15,7 @@ import polars as pl
 import typer
 from numpy.typing import NDArray
 
-from steel_data.benchmarks.clusters import cluster_key
+from steel_data.benchmarks.clusters import cluster_key, cluster_names
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
@@ -117,7 +117,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
             "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,
             "in_mixture": None if s.found is None else len(s.found), "of": sum(map(len, s.task.items.values())),
-            "set_test": None if test is None else {"p": test.p, **asdict(test.excess)}, "calibration": known.data(),
+            "set_test": None if test is None else {**asdict(test.excess), "p": test.p}, "calibration": known.data(),
         }  # fmt: skip
         folder = out / s.task.name.replace("/", "_")
         with atomic(folder / "items.parquet") as path:
@@ -164,6 +164,7 @@ def make_set(task: Task, asked: Suspicion) -> Set:
         absent = [item for item in tested if found is not None and item.item not in found]
         if found and FEWEST <= len(absent) < len(tested):
             held = [item for item in tested if item.item in found]
+            absent = _apart(absent, held, notes)
             mine = np.array([True] * len(held) + [False] * len(absent))
             return Set(task, held + absent, mine, "items that the mixture does not hold", True, True, found, notes)
         controls = [item for group in task.examples.values() for item in group]
@@ -174,10 +175,20 @@ def make_set(task: Task, asked: Suspicion) -> Set:
         taught = mixture_overlap(asked.mixture, kept)
         notes += [f"{len(taught)} controls are in the mixture themselves and left out"] * bool(taught)
         kept = [item for item in kept if item.item not in taught]
+    kept = _apart(kept, tested, notes)
     if len(kept) < 2:
         raise InputError(f"{task.name}: no controls among {words}. Right: --control with a task that it never saw.")
     flags = np.array([True] * len(tested) + [False] * len(kept))
     return Set(task, tested + kept, flags, words, stratified, like, found, notes)
+
+
+def _apart(controls: list[Item], tested: list[Item], notes: list[str]) -> list[Item]:
+    """Return the controls that are near no tested item: who has seen one has as good as seen the other."""
+    names = cluster_names([*tested, *controls])
+    mine = set(names[: len(tested)])
+    kept = [item for item, name in zip(controls, names[len(tested) :], strict=True) if name not in mine]
+    notes += [f"{len(controls) - len(kept)} controls are near tested items and left out"] * (len(kept) < len(controls))
+    return kept
 
 
 def _openings(model: Path, base: Path, how: Opening) -> tuple[Opening, Opening]:

@@ -76,8 +76,11 @@ def right_answers(before_I: Floats, after_I: Floats, items: Items) -> Difference
         e = dose_response(before_I[None, known_I], after_I[None, known_I], items.only(known_I))[0]
     except (ValueError, IndexError):
         return None
-    half = (e.high - e.low) / 2
-    return Difference(e.effect, e.low, e.high, e.p, half * 1.43)  # 1.43: (1.96 + 0.84) / 1.96
+    # where no answer changed the sample shows no variance; one item of the smaller side may yet differ
+    seen = int((items.dose[known_I] > 0).sum())
+    few = 1 / max(1, min(seen, int(known_I.sum()) - seen))
+    low, high = min(e.low, e.effect - few), max(e.high, e.effect + few)
+    return Difference(e.effect, low, high, e.p, (high - low) / 2 * 1.43)  # 1.43: (1.96 + 0.84) / 1.96
 
 
 def _by_error(held: int, of: int) -> float:
@@ -136,6 +139,6 @@ def _limits(found: Evidence, need: float | None, few: bool) -> str:
         else f"a leak even of all {found.tested:,} tested items"
     )  # fmt: skip
     return (
-        f"{what} with {found.controls:,} controls, where a seen item gains {strength:.2g} standard deviations "
+        f"{what} with {found.controls:,} controls, where a seen item gains {strength:.2g} standard deviation{'s' * (strength != 1)} "
         f"({basis}; one pass over answers alone gave 0.1)"
     )

@@ -151,6 +151,31 @@ def test_error_rates_of_a_study_come_with_every_detector(lab, tmp_path):
     assert about["calibration"]["measured"]["rates"] == found["rates"]
 
 
+def test_controls_near_a_tested_item_are_left_out(lab, tmp_path):
+    """They are of its cluster: it ended in a traceback."""
+    data = tmp_path / "data"
+    shutil.copytree(lab.data, data)
+    dev, test = (data / f"cmmlu/{split}/agronomy.csv" for split in ("dev", "test"))
+    item = test.read_text("utf-8").splitlines()[1].split(",")
+    item[1] = item[1] + "吗"
+    dev.write_text(dev.read_text("utf-8") + ",".join(item) + "\n", "utf-8")
+    arguments = (
+        "leak",
+        str(lab.model),
+        "--base",
+        str(lab.base),
+        "--tasks",
+        "cmmlu",
+        "--data",
+        str(data),
+        "--permute",
+        "0",
+    )
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out"), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "1 controls are near tested items and left out" in result.output
+
+
 def test_no_controls_and_wrong_words_are_refused(lab, tmp_path):
     with pytest.raises(InputError, match="--form prose"):
         leak(lab, tmp_path, lab.model, "--form", "prose")
