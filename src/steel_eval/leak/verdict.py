@@ -139,6 +139,6 @@ def _limits(found: Evidence, need: float | None, few: bool) -> str:
         else f"a leak even of all {found.tested:,} tested items"
     )  # fmt: skip
     return (
-        f"{what} with {found.controls:,} controls, where a seen item gains {strength:.2g} standard deviation{'s' * (strength != 1)} "
-        f"({basis}; one pass over answers alone gave 0.1)"
+        f"{what} with {found.controls:,} controls, where a seen item gains {strength:.2g} standard "
+        f"deviation{'s' * (strength != 1)} ({basis}; one pass over answers alone gave 0.1)"
     )
