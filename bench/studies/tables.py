@@ -61,8 +61,10 @@ def task_tables(name: str, entry: dict[str, Any]) -> None:
         f"{k} | {percent(c['reported'])} | {percent(c['clean'])} ({percent(c['low'])} to {percent(c['high'])})"
         for k, c in enumerate(entry["clean_scores"], 1)
     ))  # fmt: skip
-    held, of = entry["held_by_control_arm"]
-    print(f"\n{entry['against']} arm {percent(entry['control_arm'])} %, inside {held} of {of} intervals; coverage over")
+    held, of = entry["held_clean_runs"] or ("-", "-")
+    print(
+        f"\n{entry['against']} arm {percent(entry['control_arm'])} %, clean runs inside {held} of {of}; coverage over"
+    )
     print(f"pseudo-benchmarks: {entry['coverage']}; testable: {entry['testable']}; left out: {entry['left_out']}")
 
 

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from steel_eval.score.answers import extract
-    from steel_eval.stats.effects import clean_score, dose_response
+    from steel_eval.stats.clean import clean_score
+    from steel_eval.stats.effects import dose_response
 
 __all__ = ["clean_score", "dose_response", "extract"]
+_HOMES = {
+    "extract": "steel_eval.score.answers", "clean_score": "steel_eval.stats.clean",
+    "dose_response": "steel_eval.stats.effects",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module("steel_eval.score.answers" if name == "extract" else "steel_eval.stats.effects")
-    globals()[name] = getattr(home, name)
+    globals()[name] = getattr(import_module(_HOMES[name]), name)
     return globals()[name]

@@ -229,9 +229,17 @@ def report(
 @app.command()
 def leak(
     model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Checkpoint, adapter, hub id; run: its last.")],
-    base: Annotated[str, typer.Option(help="The model it was trained from, which saw none of the items.")],
-    tasks: Annotated[str, typer.Option(help="cmmlu,ceval, cmmlu/agronomy …")],
+    base: Annotated[
+        str | None, typer.Option(help="The model it was trained from, which saw none of the items.")
+    ] = None,
+    tasks: Annotated[str, typer.Option(help="cmmlu,ceval, cmmlu/agronomy …")] = "",
     data: Data = Path("data"),
+    reference_runs: Annotated[
+        list[str] | None, typer.Option(help="A clean run of the model's own recipe, in place of --base; repeat it.")
+    ] = None,
+    twins: Annotated[
+        Path | None, typer.Option(help="A folder of `twins`: test its draw, without base and tasks.")
+    ] = None,
     mixture: Annotated[Path | None, typer.Option(help="What it was trained on: adds the train-side overlap.")] = None,
     control: Annotated[str | None, typer.Option(help="A task that it never saw; by default see the documents.")] = None,
     form: Annotated[str, typer.Option(help="The items' text: chat, plain, or auto (chat with a template).")] = "auto",
@@ -250,14 +258,49 @@ def leak(
     from steel_data.engine import tell
     from steel_eval.models import Opening
 
-    tell(f"loading {model} and {base} for {tasks}")
+    tell(f"loading {model}{f' and {base}' if base else ''} for {twins or tasks}")
+    from steel_data.errors import InputError
     from steel_eval.leak.kept import How
     from steel_eval.leak.run import Suspicion, leak_command
+    from steel_eval.leak.twinned import twins_command
 
-    asked = Suspicion(model=model, base=base, tasks=_names(tasks), data=data, mixture=mixture, control=control)
+    if twins is None and (bool(base) == bool(reference_runs) or not tasks):
+        raise InputError(
+            "leak: no --base or no --tasks. Right: --tasks and one of --base and --reference-runs, or --twins alone."
+        )
+    if twins is not None and (
+        reference_runs or base is not None or tasks or mixture is not None or control is not None
+    ):
+        raise InputError("leak --twins: tests the draw alone. Right: without --base, --tasks, --mixture, --control.")
+    if twins is not None:
+        opening = Opening(tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision)
+        how = How(form=form, device=device, dtype=dtype, opening=opening)
+        return twins_command(model, twins, how, out or Path("leak") / Path(model).name)
+    asked = Suspicion(
+        model=model, base=base or "", tasks=_names(tasks), data=data, mixture=mixture, control=control,
+        references=reference_runs or (),
+    )  # fmt: skip
     opening = Opening(tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision)
     how = How(form=form, permute=permute, device=device, dtype=dtype, opening=opening)
     leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)
+
+
+@app.command()
+def twins(
+    benchmark: Annotated[str, typer.Argument(help="A task under --data (cmmlu, ceval-val) or a jsonl file.")],
+    out: Annotated[Path, typer.Option(help="Output folder; twins.json in it stays private.")],
+    data: Data = Path("data"),
+    variants: Annotated[int, typer.Option(min=2, help="Variants of an item, of which one is published.")] = 5,
+    canaries: Annotated[int, typer.Option(min=0, help="Invented items beside them.")] = 0,
+    rephrasings: Annotated[
+        Path | None, typer.Option(help="Own variants: jsonl of item, question, options, answer.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the draw; by default one that nobody knows.")] = None,
+) -> None:
+    """Before publishing a benchmark: publish one of several variants of each item, and keep the twins private."""
+    from steel_eval.leak.twinned import Lot, make_twins_command
+
+    make_twins_command(benchmark, data, Lot(variants, canaries, rephrasings, seed), out)
 
 
 @app.command()

@@ -21,7 +21,8 @@ NOT_LOOKED = "not looked for"  # every reason for not looking begins so
 class CleanEstimate:
     """What a contaminated checkpoint would have scored, with its 95 % interval, from `unseen` questions.
 
-    `reference`: the arm, clean on this task, whose score on all questions was used, and its label; "" for none.
+    `reference`: the arm, clean on this task, whose score on all questions was used, and its label; "" for none. `runs`:
+    runs of it that the noise of runs was learnt from; 0: the interval is of this run's own score, no other's.
     """
 
     clean: float
@@ -29,6 +30,7 @@ class CleanEstimate:
     high: float
     unseen: int
     reference: str
+    runs: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,7 @@ class Mark:
             return ""
         if not self.estimates:
             return f"No clean score can be estimated: {self.no_estimate or 'which questions it saw is not known'}"
-        one = self.estimates[0]
-        shown = f"Estimated clean score: {_interval(one)} from the {one.unseen:,} questions that it did not see"
-        for other in self.estimates[1:]:
-            shown += f"; {_interval(other)} with {other.reference} as reference"
-        return f"{shown}. {self.basis()}"
+        return f"{'; '.join(map(_claim, self.estimates))}. {self.basis()}"
 
     def basis(self) -> str:
         """Return in words what the estimate takes for granted."""
@@ -158,6 +156,20 @@ def _doses(declared: Mapping[int, int]) -> str:
 
 def _times(dose: int) -> str:
     return "once" if dose == 1 else f"{dose} times"
+
+
+def _claim(e: CleanEstimate) -> str:
+    """Return an estimate in words that claim no more than its interval holds."""
+    using = f" with {e.reference} as reference" if e.reference else ""
+    if e.runs:
+        return (
+            f"Estimated clean score, of a run that saw none: {_interval(e)}{using}, whose {e.runs} runs give the noise "
+            "of a run"
+        )
+    return (
+        f"This run's score on questions that it never saw: {_interval(e)}{using}, from {e.unseen:,} of them (another "
+        "run would differ by more: the noise of runs is not known)"
+    )
 
 
 def _interval(e: CleanEstimate) -> str:

@@ -6,16 +6,17 @@ without any leak.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.clusters import cluster_names
 from steel_data.benchmarks.items import Item
-from steel_eval.leak.detectors.reference import flagged, rank_p_values
+from steel_eval.leak.detectors.reference import against_own_subject, flagged, rank_p_values
 from steel_eval.leak.measure import MEASURES, Measured
-from steel_eval.stats.detection import Rates, detection_rates
+from steel_eval.stats.aggregate import SetTest, set_test
+from steel_eval.stats.detection import Rates, detection_rates, stratified_area
 from steel_eval.stats.effects import Items, dose_response
 from steel_eval.stats.paired import benjamini_hochberg
 
@@ -26,6 +27,7 @@ Floats = NDArray[np.float64]
 class Finding:
     """One row of the table. `model`, `base`: means over the tested items; `excess` with its 95 % interval and p: over
     base and controls; `flags`: items flagged by rank among the controls, at most 5 % of them falsely on average.
+    `rates`: AUC inside subjects, with clusters in its interval; hits of what is left beside the subject's own controls.
     """
 
     measure: str
@@ -52,13 +54,16 @@ def as_items(items: Sequence[Item], tested: NDArray[np.bool_], stratified: bool)
     return Items(tested.astype(np.int64), subject.astype(np.int64), cluster.astype(np.int64))
 
 
-def judge(model: Measured, base: Measured, items: Items) -> tuple[list[Finding], dict[str, Floats]]:
-    """Return a finding for each score that tested items and controls have, and by score the items' p-values.
+COMBINED = "all detectors"  # the plain mean of their normal ranks
 
-    A p-value is NaN for controls and for items without the score. Scores for which no subject holds both tested items
-    and controls are left out.
+
+def judge(model: Measured, base: Measured, items: Items) -> tuple[list[Finding], dict[str, Floats], SetTest | None]:
+    """Return a finding for each score that tested items and controls have, the items' p-values by score, and a test.
+
+    A p-value is NaN for controls and for items without the score; that of COMBINED is of all scores together. Scores
+    for which no subject holds both tested items and controls are left out; the test is None where that is all of them.
     """
-    rows, p_values = [], {}
+    rows, p_values, gains = [], {}, []
     tested = items.dose > 0
     for name in (m.name for m in MEASURES):
         after, before = model.scores[name], base.scores[name]
@@ -70,17 +75,32 @@ def judge(model: Measured, base: Measured, items: Items) -> tuple[list[Finding],
         except ValueError:
             continue
         gain = np.where(known, after - before, np.nan)
-        p_I = np.full(len(gain), np.nan)
+        gains.append(gain)
         mine = known & tested
-        p_I[mine] = rank_p_values(gain[mine], gain[known & ~tested])
-        p_values[name] = p_I
+        p_I = p_values[name] = _item_p_values(gain, items)
+        area = stratified_area(gain[known], tested[known], items.subject[known], items.cluster[known])
+        left_I = against_own_subject(gain, tested, items.subject)
+        rates = detection_rates(left_I[mine], left_I[known & ~tested])
         rows.append(
             Finding(
                 measure=name, items=int(mine.sum()), controls=int((known & ~tested).sum()),
                 model=float(after[mine].mean()), base=float(before[mine].mean()), excess=effect.effect,
                 low=effect.low, high=effect.high, p=effect.p, q=1.0, flags=int(flagged(p_I[mine]).sum()),
-                rates=detection_rates(gain[mine], gain[known & ~tested]),
+                rates=None if rates is None else replace(rates, auc=area[0], auc_low=area[1], auc_high=area[2]),
             )
         )  # fmt: skip
     adjusted = benjamini_hochberg([row.p for row in rows])
-    return [Finding(**{**vars(r), "q": q}) for r, q in zip(rows, adjusted, strict=True)], p_values
+    test = set_test(np.stack(gains, 1), items) if gains else None
+    if test is not None:
+        p_values[COMBINED] = _item_p_values(test.mean_I, items)
+    return [Finding(**{**vars(r), "q": q}) for r, q in zip(rows, adjusted, strict=True)], p_values, test
+
+
+def _item_p_values(gain_I: Floats, items: Items) -> Floats:
+    """Return the tested items' rank p-values beside their own subject's controls; NaN for controls, missing gains."""
+    tested = items.dose > 0
+    left_I = against_own_subject(gain_I, tested, items.subject)
+    p_I = np.full(len(gain_I), np.nan)
+    mine = tested & ~np.isnan(gain_I)
+    p_I[mine] = rank_p_values(left_I[mine], left_I[~tested])
+    return p_I

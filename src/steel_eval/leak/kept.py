@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 # What turns an item into scores.
 _CODE = (
     "steel_eval.leak.measure", "steel_eval.leak.passes", "steel_eval.leak.texts",
-    "steel_eval.leak.detectors.permutation", "steel_eval.leak.detectors.completion", "steel_eval.leak.detectors.min_k",
+    "steel_eval.leak.detectors.permutation", "steel_eval.leak.detectors.frequency",
+    "steel_eval.leak.detectors.completion", "steel_eval.leak.detectors.min_k",
     "steel_eval.score.likelihood", "steel_eval.ask.trie", "steel_train.models.weights",
 )  # fmt: skip
 
@@ -114,13 +115,13 @@ def code_fingerprint() -> str:
 
 
 def _write(file: Path, found: Measured) -> None:
-    columns = {**found.scores, "tokens": found.tokens_I, "trie_tokens": found.trie_I}
+    columns = {**found.scores, "right": found.right_I, "tokens": found.tokens_I, "trie_tokens": found.trie_I}
     pl.DataFrame(columns).with_columns(pl.Series("orders", found.orders_IK)).write_parquet(file)
 
 
 def _read(file: Path) -> Measured:
     frame = pl.read_parquet(file)
     return Measured(
-        {m.name: frame[m.name].to_numpy() for m in MEASURES}, frame["tokens"].to_numpy(),
+        {m.name: frame[m.name].to_numpy() for m in MEASURES}, frame["right"].to_numpy(), frame["tokens"].to_numpy(),
         frame["trie_tokens"].to_numpy(), np.stack([row.to_numpy() for row in frame["orders"]]),
     )  # fmt: skip

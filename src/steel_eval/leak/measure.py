@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from steel_data.benchmarks.items import Item
+from steel_data.benchmarks.items import LETTERS, Item
 from steel_eval.leak.detectors import completion, min_k
+from steel_eval.leak.detectors.frequency import dc_pdd, token_frequency, zlib_ratio
 from steel_eval.leak.detectors.permutation import has_free_order, order_requests, order_scores
-from steel_eval.leak.passes import TokenScores, mean_logprob, token_scores
-from steel_eval.leak.texts import Form, ItemText, item_texts
+from steel_eval.leak.passes import AskedTokens, TokenScores, mean_logprob, token_scores
+from steel_eval.leak.texts import Form, ItemText, item_texts, letter_tokens
 from steel_eval.score.likelihood import prefix_sharing
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+SINGLE = 8  # measures of the single pass, the first ones
 ORDERS = 24  # of four options, the most that are permuted
 
 
@@ -40,6 +42,8 @@ class Measure:
 MEASURES = (
     Measure("loss gap: item", "log-probs + base", "1"),
     Measure("reference difference: answer", "log-probs + base", "same"),
+    Measure("zlib", "log-probs + base", "same"),
+    Measure("dc-pdd", "log-probs + base", "same"),
     Measure("min-k % 20", "log-probs + base", "same"),
     Measure("min-k %++ 20", "full vocabulary + base", "same"),
     Measure("option completion: greedy", "log-probs + base", "same"),
@@ -66,11 +70,13 @@ class Texts:
 class Measured:
     """Scores (I,) by the name of their measure, NaN where an item has none, and what they cost.
 
+    `right_I`: 1 where the key's letter is the likeliest of the options', else 0 (NaN where letters are not one token).
     `tokens_I`: tokens of an item's single pass. `trie_I`: tokens forwarded for its orders (0: not permuted).
     `orders_IK`: log-probabilities of the orders, the published one first; NaN where there are none.
     """
 
     scores: dict[str, Floats]
+    right_I: Floats
     tokens_I: Ints
     trie_I: Ints
     orders_IK: Floats
@@ -102,25 +108,42 @@ def measure(loaded: "Loaded", texts: Texts) -> Measured:
     items, model = texts.items, loaded.model
     sharing = prefix_sharing(model)
     single = item_texts(items, texts.form, texts.tokenizer)
-    passes = token_scores(model, [t.tokens for t in single], one_a_pass=not sharing.ok)
+    most = max((len(item.options) for item in items), default=0)
+    letters = letter_tokens(items[0], most, texts.form, texts.tokenizer) if most else None
+    asked = None if letters is None else AskedTokens([t.answer[0] for t in single], letters)
+    passes = token_scores(model, [t.tokens for t in single], not sharing.ok, asked)
     values = np.full((len(items), len(MEASURES)), np.nan)
-    values[:, :6] = np.array([_of_pass(*of_item) for of_item in zip(items, single, passes, strict=True)]).reshape(-1, 6)
+    frequency = token_frequency([t.tokens[slice(*t.item)] for t in single])
+    for i, (item, text, its) in enumerate(zip(items, single, passes, strict=True)):
+        values[i, :SINGLE] = _of_pass(item, text, its, frequency)
     orders_IK = np.full((len(items), ORDERS), np.nan)
     trie_I = np.zeros(len(items), np.int64)
     requests = order_requests([items[i] for i in texts.permuted], texts.form, texts.tokenizer)
     for i, s in zip(texts.permuted, order_scores(model, requests, sharing), strict=True):
-        values[i, 6:] = s.first, s.z, s.outstanding
+        values[i, SINGLE:] = s.first, s.z, s.outstanding
         orders_IK[i, : len(s.logprob_K)] = s.logprob_K
         trie_I[i] = s.tokens
     scores = {m.name: np.ascontiguousarray(values[:, k]) for k, m in enumerate(MEASURES)}
-    return Measured(scores, np.array([len(t.tokens) for t in single], np.int64), trie_I, orders_IK)
+    right_I = np.array([_right(item, s) for item, s in zip(items, passes, strict=True)], np.float64)
+    return Measured(scores, right_I, np.array([len(t.tokens) for t in single], np.int64), trie_I, orders_IK)
 
 
-def _of_pass(item: Item, text: ItemText, scores: TokenScores) -> tuple[float, ...]:
+def _right(item: Item, scores: TokenScores) -> float:
+    """Return whether the key is likelier than every other option's letter; NaN where that was not asked."""
+    if not len(scores.asked_K):
+        return float("nan")
+    of_option = scores.asked_K[: len(item.options)]
+    key = LETTERS.index(item.answer)
+    return float((np.delete(of_option, key) < of_option[key]).all())
+
+
+def _of_pass(item: Item, text: ItemText, scores: TokenScores, frequency: dict[int, float]) -> tuple[float, ...]:
     which = completion.telling_options(item)
     return (
         mean_logprob(scores, text.item),
         mean_logprob(scores, text.answer),
+        zlib_ratio(scores, text.item, "\n".join((item.question, *item.options))),
+        dc_pdd(scores, text.item, text.tokens, frequency),
         min_k.min_k(scores, text.item),
         min_k.min_k_plus_plus(scores, text.item),
         completion.completed(scores, text, which),

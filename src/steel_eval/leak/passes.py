@@ -4,7 +4,7 @@ Legend: B texts of a pass, T tokens, V vocabulary.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,15 +25,27 @@ class TokenScores:
     """One text, (T,) each. Nothing predicts the first token: NaN there, and never greedy.
 
     `mean` and `deviation`: of the log-probability of a token drawn from the model itself at that place (Min-K %++).
+    `asked_K`: log-probabilities of the asked tokens at the asked place.
     """
 
     logprob_T: Floats
     mean_T: Floats
     deviation_T: Floats
     greedy_T: NDArray[np.bool_]
+    asked_K: Floats
 
 
-def token_scores(model: "PreTrainedModel", texts: Sequence[Sequence[int]], one_a_pass: bool) -> list[TokenScores]:
+@dataclass(frozen=True)
+class AskedTokens:
+    """How likely are `tokens` in place of the token at `places` (one for each text, never the first)?"""
+
+    places: Sequence[int]
+    tokens: Sequence[int]
+
+
+def token_scores(
+    model: "PreTrainedModel", texts: Sequence[Sequence[int]], one_a_pass: bool, asked: AskedTokens | None = None
+) -> list[TokenScores]:
     """Score texts of at least two tokens, in order; softmax in float32.
 
     Texts of like length share a pass, filled up on the right, which no earlier token of a causal model sees.
@@ -54,6 +66,9 @@ def token_scores(model: "PreTrainedModel", texts: Sequence[Sequence[int]], one_a
             for b, i in enumerate(members):
                 length = len(texts[i])
                 found[i] = _scores(logits_BTV[b, : length - 1], ids_BT[b, 1:length])
+                if asked is not None:
+                    log_V = torch.log_softmax(logits_BTV[b, asked.places[i] - 1].float(), dim=-1)
+                    found[i] = replace(found[i], asked_K=log_V[list(asked.tokens)].double().cpu().numpy())
     return [found[i] for i in range(len(texts))]
 
 
@@ -81,7 +96,8 @@ def _scores(logits_TV: torch.Tensor, next_T: torch.Tensor) -> TokenScores:
 
     greedy_T = (log_TV.argmax(-1) == next_T).cpu().numpy()
     deviation_T = variance_T.clamp_min(0).sqrt()
-    return TokenScores(padded(value_T), padded(mean_T), padded(deviation_T), np.concatenate([[False], greedy_T]))
+    greedy_T = np.concatenate([[False], greedy_T])
+    return TokenScores(padded(value_T), padded(mean_T), padded(deviation_T), greedy_T, np.zeros(0))
 
 
 def mean_logprob(scores: TokenScores, span: tuple[int, int]) -> float:

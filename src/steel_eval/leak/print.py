@@ -8,12 +8,25 @@ from rich.console import Console
 from rich.table import Table
 
 from steel_data.row.display import one_line
+from steel_eval.contamination.verdict import HEAD, Verdict, block
 from steel_eval.leak.detectors.reference import smallest_flaggable
 from steel_eval.leak.judge import Finding
 from steel_eval.leak.measure import MEASURES
 
 _COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess", "95 % interval", "p", "AUC", "flagged")
 _WIDTH = 155  # of the table with its longest numbers: a pipe has no width of its own
+
+
+def print_block(verdicts: Sequence[Verdict]) -> None:
+    """Print the verdicts, before anything else."""
+    out = Console(width=max(Console().width, _WIDTH))
+    for line in block(verdicts):
+        out.print(
+            line if line == HEAD else "  " * line.startswith("    ") + one_line(line),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: Sequence[str]) -> None:
@@ -34,7 +47,9 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
     out.print(table)
     lines = [
         f"{about['task']}, form {about['form']}. Controls: {about['controls']}. Excess: the tested items' change from "
-        "base to model less the controls'; p by randomisation within subject; flagged at 5 % false discoveries.",
+        "base to model less the controls'; p by randomisation within subject, two-sided; AUC and flags inside "
+        "subjects, flagged at 5 % false discoveries.",
+        *_set_words(about["set_test"]),
         f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of the base {about['loss_gap_base']:+.3f}.",
         *_train_gap(about),
         f"cost for each model: {about['pass_tokens']:,} tokens in single passes, {about['trie_tokens']:,} in tries.",
@@ -50,9 +65,22 @@ def _train_gap(about: dict[str, Any]) -> list[str]:
     """Return the gap to the training rows, where there is a mixture."""
     if about["loss_gap_train"] is None:
         return []
+    higher = about["loss_gap_train"] > about["loss_gap_train_base"]
+    what = "the mixture was learnt more than the test" if higher else "the test fell no less than the mixture"
     return [
         f"loss gap test - train ({about['train_rows']} ordinary rows): {about['loss_gap_train']:+.3f} nats a token, of "
-        f"the base {about['loss_gap_train_base']:+.3f}. Higher than the base's: the mixture was learnt, not the test."
+        f"the base {about['loss_gap_train_base']:+.3f}. {'Higher' if higher else 'Lower'} than the base's: {what}."
+    ]
+
+
+def _set_words(test: dict[str, Any] | None) -> list[str]:
+    """Return the set-level test in words."""
+    if test is None:
+        return []
+    return [
+        f"all detectors together: {test['value']:+.2f} standard deviations "
+        f"({test['low']:+.2f} .. {test['high']:+.2f}); combined on one half and tested on the other, both ways: "
+        f"p {test['p']:.2g}, one-sided."
     ]
 
 

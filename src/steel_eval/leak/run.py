@@ -15,22 +15,28 @@ import polars as pl
 import typer
 from numpy.typing import NDArray
 
-from steel_data.benchmarks.clusters import cluster_key
+from steel_data.benchmarks.clusters import cluster_key, cluster_names
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
 from steel_eval.ask.tasks import Task, load_task
 from steel_eval.contamination.overlap import Held, mixture_overlap
+from steel_eval.contamination.verdict import joint
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
 from steel_eval.leak.detectors.permutation import has_free_order
-from steel_eval.leak.judge import as_items, judge
+from steel_eval.leak.judge import COMBINED, as_items, judge
 from steel_eval.leak.kept import How, check_tokenizer
 from steel_eval.leak.measure import Measured, Texts, choose_permuted, measure
-from steel_eval.leak.print import print_leak
-from steel_eval.leak.rates.match import load_calibrations, match, words
+from steel_eval.leak.page import write_page
+from steel_eval.leak.print import print_block, print_leak
+from steel_eval.leak.rates.match import load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
+from steel_eval.leak.reference_runs import check_recipes, mean_of
 from steel_eval.leak.texts import Form, choose_form, measurable
+from steel_eval.leak.verdict import LEVEL, Evidence, right_answers, verdict
 from steel_eval.models import Opening, check, default_device, find_checkpoints, load
+from steel_eval.stats.aggregate import SetTest
+from steel_eval.stats.paired import Difference
 from steel_train.models.weights import base_of
 
 Floats = NDArray[np.float64]
@@ -40,7 +46,8 @@ FEWEST = 20  # items absent from a mixture, below which they are no controls
 @dataclass(frozen=True, kw_only=True)
 class Suspicion:
     """What is asked of whom: did `model`, trained from `base` (which saw none of them) on `mixture` (None: not known),
-    see the items of `tasks`, which lie under `data`? `control`: a task that it never saw.
+    see the items of `tasks`, which lie under `data`? `control`: a task that it never saw. `references`: clean runs of
+    the model's own recipe, whose mean stands in the base's place.
     """
 
     model: str
@@ -49,6 +56,7 @@ class Suspicion:
     data: Path
     mixture: Path | None = None
     control: str | None = None
+    references: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class Set:
     tested: NDArray[np.bool_]
     controls: str  # what they are, in words
     stratified: bool
+    like: bool  # controls are of the same benchmark
     found: dict[str, Held] | None
     notes: list[str]
 
@@ -73,26 +82,34 @@ class Side:
 
 
 def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: Path) -> None:
-    """Run `leak`: print a table for each task; write leak.json and items.parquet below `out`.
+    """Run `leak`: print the verdict and a table for each task; write leak.json, leak.html and, for each task, its
+    leak.json and items.parquet below `out`.
 
     `calibration`: places of error rates beside those that ship.
     """
     calibrations = load_calibrations(calibration)
     model = find_checkpoints(asked.model, how.opening.revision)[0][-1].folder
-    base = find_checkpoints(asked.base)[0][-1].folder
-    opened = _openings(model, base, how.opening)
+    bases = [find_checkpoints(place)[0][-1].folder for place in asked.references or [asked.base]]
+    if asked.references:
+        check_recipes(model, bases)
+    opened = _openings(model, bases[0], how.opening)
     check(model, opened[0])
-    check(base, opened[1])
+    for base in bases:
+        check(base, opened[1])
     sets = [make_set(load_task(name, asked.data), asked) for name in asked.tasks]
     for s in sets:
         fixed = sum(not has_free_order(item) for item in s.items)
         s.notes.append(f"permutations: {fixed} items left out whose options have an order of their own")
     every = [item for s in sets for group in s.task.items.values() for item in group]
     rows = [] if asked.mixture is None else ordinary_rows(asked.mixture, every)
-    after, before, form = _both((model, base), opened, sets, rows, how)
+    after, before, form = _both([model, *bases], opened, sets, rows, how)
     known = match(regime_of(model, opened[0].base), form, calibrations)
+    tasks, verdicts = [], []
     for s, mine, its in zip(sets, after.sets, before.sets, strict=True):
-        findings, p_values = judge(mine, its, as_items(s.items, s.tested, s.stratified))
+        items = as_items(s.items, s.tested, s.stratified)
+        findings, p_values, test = judge(mine, its, items)
+        right = right_answers(its.right_I, mine.right_I, items)
+        verdicts.append(verdict(_evidence(s, test, right, strength(known)), LEVEL / len(sets)))
         gap, base_gap = (_gap(x, s.tested, side.train_R) for x, side in ((mine, after), (its, before)))
         about = {
             "task": s.task.name, "form": form, "controls": s.controls, "notes": s.notes,
@@ -100,15 +117,36 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
             "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,
             "in_mixture": None if s.found is None else len(s.found), "of": sum(map(len, s.task.items.values())),
-            "calibration": known.data(),
+            "set_test": None if test is None else {**asdict(test.excess), "p": test.p}, "calibration": known.data(),
         }  # fmt: skip
         folder = out / s.task.name.replace("/", "_")
         with atomic(folder / "items.parquet") as path:
             _item_frame(s, mine, its, p_values).write_parquet(path)
-        report = about | {"findings": [asdict(f) for f in findings]}
+        report = {"verdict": verdicts[-1].data(), **about, "findings": [asdict(f) for f in findings]}
         atomic_write(folder / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        tasks.append((about, findings, folder / "items.parquet"))
+    sizes = [sum(map(len, s.task.items.values())) for s in sets]
+    report = {
+        "verdict": joint(verdicts, sizes),
+        "tasks": {v.name: {"verdict": v.data(), "findings": [asdict(f) for f in findings]}
+                  for v, (_, findings, _) in zip(verdicts, tasks, strict=True)},
+    }  # fmt: skip
+    atomic_write(out / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    atomic_write(out / "leak.html", write_page(asked.model, verdicts, tasks, words(known)).encode())
+    print_block(verdicts)
+    for about, findings, file in tasks:
         print_leak(about, findings, words(known))
-        typer.echo(f"per item: {folder / 'items.parquet'}")
+        typer.echo(f"per item: {file}")
+    typer.echo(str(out / "leak.html"))
+
+
+def _evidence(s: Set, test: SetTest | None, right: Difference | None, strong: float | None) -> Evidence:
+    of = sum(map(len, s.task.items.values()))
+    return Evidence(
+        task=s.task.name, of=of, held=None if s.found is None else len(s.found), tested=int(s.tested.sum()),
+        controls=int((~s.tested).sum()), controls_are=s.controls, like=s.like, test=test, inflation=right,
+        share=int(s.tested.sum()) / max(1, of), strength=strong,
+    )  # fmt: skip
 
 
 def make_set(task: Task, asked: Suspicion) -> Set:
@@ -121,24 +159,36 @@ def make_set(task: Task, asked: Suspicion) -> Set:
         other = load_task(asked.control, asked.data)
         controls = [item for group in other.items.values() for item in group]
         words, stratified = f"items of {other.name}", other.benchmark == task.benchmark
+        like = stratified
     else:
         absent = [item for item in tested if found is not None and item.item not in found]
         if found and FEWEST <= len(absent) < len(tested):
             held = [item for item in tested if item.item in found]
+            absent = _apart(absent, held, notes)
             mine = np.array([True] * len(held) + [False] * len(absent))
-            return Set(task, held + absent, mine, "items that the mixture does not hold", True, found, notes)
+            return Set(task, held + absent, mine, "items that the mixture does not hold", True, True, found, notes)
         controls = [item for group in task.examples.values() for item in group]
-        words, stratified = f"the examples (dev) of {task.benchmark}", True
+        words, stratified, like = f"the examples (dev) of {task.benchmark}", True, True
     keys = {cluster_key(item) for item in every}
     kept = [item for item in controls if measurable(item) and cluster_key(item) not in keys]
     if found is not None and asked.mixture is not None:
         taught = mixture_overlap(asked.mixture, kept)
         notes += [f"{len(taught)} controls are in the mixture themselves and left out"] * bool(taught)
         kept = [item for item in kept if item.item not in taught]
+    kept = _apart(kept, tested, notes)
     if len(kept) < 2:
         raise InputError(f"{task.name}: no controls among {words}. Right: --control with a task that it never saw.")
     flags = np.array([True] * len(tested) + [False] * len(kept))
-    return Set(task, tested + kept, flags, words, stratified, found, notes)
+    return Set(task, tested + kept, flags, words, stratified, like, found, notes)
+
+
+def _apart(controls: list[Item], tested: list[Item], notes: list[str]) -> list[Item]:
+    """Return the controls that are near no tested item: who has seen one has as good as seen the other."""
+    names = cluster_names([*tested, *controls])
+    mine = set(names[: len(tested)])
+    kept = [item for item, name in zip(controls, names[len(tested) :], strict=True) if name not in mine]
+    notes += [f"{len(controls) - len(kept)} controls are near tested items and left out"] * (len(kept) < len(controls))
+    return kept
 
 
 def _openings(model: Path, base: Path, how: Opening) -> tuple[Opening, Opening]:
@@ -153,9 +203,12 @@ def _openings(model: Path, base: Path, how: Opening) -> tuple[Opening, Opening]:
 
 
 def _both(
-    places: tuple[Path, Path], opened: tuple[Opening, Opening], sets: Sequence[Set], rows: Sequence[Messages], how: How
+    places: Sequence[Path], opened: tuple[Opening, Opening], sets: Sequence[Set], rows: Sequence[Messages], how: How
 ) -> tuple[Side, Side, Form]:
-    """Measure all sets under the model, then under the base (`places`), one of them in memory at a time."""
+    """Measure all sets under the model, then under the base (`places`), one of them in memory at a time.
+
+    Several bases are reference runs: their mean is the base.
+    """
     device = how.device or default_device()
     loaded = load(places[0], device, how.dtype, opened[0])
     tokenizer = loaded.tokenizer
@@ -167,11 +220,15 @@ def _both(
         return Side([measure(loaded, t) for t in texts], row_logprobs(loaded, rows, form, tokenizer))
 
     after = side()
-    del loaded
-    loaded = load(places[1], device, how.dtype, opened[1])
-    for t in texts:
-        check_tokenizer(places[1], loaded.tokenizer, t)
-    return after, side(), form
+    before = []
+    for place in places[1:]:
+        del loaded
+        loaded = load(place, device, how.dtype, opened[1])
+        for t in texts:
+            check_tokenizer(place, loaded.tokenizer, t)
+        before.append(side())
+    sets_of = [mean_of([b.sets[k] for b in before]) for k in range(len(sets))]
+    return after, Side(sets_of, np.mean([b.train_R for b in before], axis=0)), form
 
 
 def _gap(measured: Measured, tested: NDArray[np.bool_], train_R: Floats) -> LossGap:
@@ -190,4 +247,6 @@ def _item_frame(s: Set, after: Measured, before: Measured, p_values: dict[str, F
         columns |= {f"{name} | model": after.scores[name], f"{name} | base": before.scores[name]}
         if name in p_values:
             columns[f"{name} | p"] = p_values[name]
+    if COMBINED in p_values:
+        columns[f"{COMBINED} | p"] = p_values[COMBINED]
     return pl.DataFrame(columns, schema_overrides={"training_rows": pl.List(pl.String)})

@@ -6,7 +6,7 @@ tokenizer's chat template, `plain` is running text as it stands on a web page (q
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from steel_data.benchmarks.items import LETTERS, Item
@@ -63,6 +63,19 @@ def measurable(item: Item) -> bool:
     """Return whether an item is a question with options, none of them blank, and one letter as its key."""
     options = len(item.options) >= 2 and all(o.strip() for o in item.options)
     return options and bool(item.question.strip()) and item.answer in tuple(LETTERS[: len(item.options)])
+
+
+def letter_tokens(item: Item, options: int, form: Form, tokenizer: "PreTrainedTokenizerBase") -> list[int] | None:
+    """Return the token of each answer's letter, A first; None where a letter is not one token behind an equal text.
+
+    `item`: any, of which the wording is taken; `options`: how many letters.
+    """
+    words = tuple(f"{i}{i}" for i in range(options))
+    texts = item_texts([replace(item, options=words, answer=a) for a in LETTERS[:options]], form, tokenizer)
+    starts = {(t.answer[0], tuple(t.tokens[: t.answer[0]])) for t in texts}
+    if len(starts) > 1 or any(t.answer[1] - t.answer[0] != 1 for t in texts):
+        return None
+    return [t.tokens[t.answer[0]] for t in texts]
 
 
 @dataclass(frozen=True)

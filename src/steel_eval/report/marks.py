@@ -30,7 +30,8 @@ from steel_eval.contamination.items import (
 )
 from steel_eval.contamination.label import NOT_LOOKED, CleanEstimate, Mark, declared_of, mark_of_scores
 from steel_eval.contamination.overlap import Held
-from steel_eval.stats.effects import Floats, Items, clean_score
+from steel_eval.stats.clean import clean_score
+from steel_eval.stats.effects import Floats, Items
 
 Marks = dict[str, list[list[Mark]]]  # task -> arm -> run
 
@@ -275,7 +276,7 @@ def _estimated(result: Result | None, mark: Mark, references: Sequence[tuple[Arm
             both = values_of([[result], chosen], mark.task, "accuracy")
         except (InputError, KeyError):
             continue  # another protocol or other questions: no reference
-        estimates.append(_estimate(both.arms[0][0], items, both.arms[1].mean(0), f"{arm.name} ({its.short()})"))
+        estimates.append(_estimate(both.arms[0][0], items, both.arms[1], f"{arm.name} ({its.short()})"))
         break
     return replace(mark, estimates=estimates)
 
@@ -289,7 +290,7 @@ def _items(names: Sequence[str], subject_Q: "np.ndarray", held: dict[str, Held],
     return Items(highest_C[cluster_Q], subject_Q, cluster_Q.astype(np.int64))
 
 
-def _estimate(score_Q: Floats, items: Items, reference_Q: Floats | None, name: str) -> CleanEstimate:
-    found = clean_score(score_Q, items, reference_Q)
+def _estimate(score_Q: Floats, items: Items, clean_SQ: Floats | None, name: str) -> CleanEstimate:
+    found = clean_score(score_Q, items, None if clean_SQ is None else clean_SQ.mean(0), clean_SQ)
     low, clean, high = (min(1.0, max(0.0, v)) for v in (found.low, found.clean, found.high))
-    return CleanEstimate(clean, low, high, found.unseen_items, name)
+    return CleanEstimate(clean, low, high, found.unseen_items, name, found.runs)

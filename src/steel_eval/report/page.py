@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 import polars as pl
+import typer
 from pydantic import TypeAdapter, ValidationError
 
 from steel_data.benchmarks.items import LETTERS
@@ -19,12 +20,14 @@ from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
-from steel_data.row.display import visible
+from steel_data.row.display import one_line, visible
 from steel_eval.compare.pair import Comparison, Test, compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
 from steel_eval.contamination.label import MARK, Mark, comparison_warning, declared_words
+from steel_eval.contamination.verdict import HEAD, block
 from steel_eval.report.flaws import find_flaws
 from steel_eval.report.marks import Marks, Sources, find_marks
+from steel_eval.report.verdict import mark_verdict
 from steel_eval.score.folder import PROMPTS, read_json, read_table
 from steel_eval.stats import paired as stats
 
@@ -72,6 +75,13 @@ def write_report(
     marks = find_marks(arms, sources)
     compared = _written(tests) if tests else _compared(places, preset)
     compared = [_relabelled(test, arms, marks) for test in compared]
+    verdicts = [
+        mark_verdict(m, Shown(a, run, run[-1]).seed, _last_score(run, task))
+        for task in tasks for a, of_arm in zip(arms, marks[task], strict=True)
+        for run, m in zip(a.runs, of_arm, strict=True)
+    ]  # fmt: skip
+    for line in block(verdicts):
+        typer.echo(one_line(line) if line == HEAD else line[: len(line) - len(line.lstrip())] + one_line(line.lstrip()))
     page = (
         environment(Path(__file__).parent)
         .get_template("report.html.j2")
@@ -79,6 +89,7 @@ def write_report(
             arms=arms,
             tasks=[_task(task, arms, marks[task]) for task in tasks],
             tests=compared,
+            verdicts=verdicts,
             flaws=find_flaws(arms, compared, marks),
             references=reference_results(),
             provenance=[_provenance(c) for c in checkpoints],
@@ -90,6 +101,12 @@ def write_report(
     )
     atomic_write(out, page.encode())
     return out
+
+
+def _last_score(run: Sequence[Result], task: str) -> float | None:
+    """Return the last accuracy of a run on a task, a share; None where there is none."""
+    scores = [r.scores["tasks"].get(task, {}).get("accuracy") for r in run]
+    return next((float(s) for s in reversed(scores) if s is not None), None)
 
 
 def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]:

@@ -126,6 +126,33 @@ def area(score_SI: Floats, seen_I: Bools, unseen_I: Bools, cluster_I: Ints) -> S
     return SeedMean(value, *logit_interval(value, variance, fewest, quantile), by_seed.tolist())
 
 
+def stratified_area(score_I: Floats, seen_I: Bools, subject_I: Ints, cluster_I: Ints) -> tuple[float, float, float]:
+    """Return the area under the curve with its 95 % interval, items compared inside their subject only.
+
+    Subjects weigh by seen x unseen / (seen + unseen), as in effects.py: what shifts a subject as a whole is no leak.
+    An item's placement is taken against the mean over all subjects, so that a single item of its subject still shows
+    how placements vary. Raises ValueError where no subject holds both.
+    """
+    groups = [subject_I == g for g in np.unique(subject_I)]
+    groups = [mine_I for mine_I in groups if 0 < (mine_I & seen_I).sum() < mine_I.sum()]
+    if not groups:
+        raise ValueError("no subject holds both seen and unseen items, so there is no control")
+    place_I, share_I = np.zeros(len(score_I)), np.zeros(len(score_I))
+    weights = np.array([(m & seen_I).sum() * (m & ~seen_I).sum() / m.sum() for m in groups])
+    for mine_I, weight in zip(groups, weights / weights.sum(), strict=True):
+        seen, unseen = mine_I & seen_I, mine_I & ~seen_I
+        place_I[seen] = share_below(score_I[seen], score_I[unseen])
+        place_I[unseen] = 1 - share_below(score_I[unseen], score_I[seen])
+        share_I[seen], share_I[unseen] = weight / seen.sum(), weight / unseen.sum()
+    value = float(share_I[seen_I] @ place_I[seen_I])
+    _, index_I = np.unique(cluster_I, return_inverse=True)
+    part_C = np.bincount(index_I, share_I * (place_I - value))
+    clusters = [len(np.unique(cluster_I[side & (share_I > 0)])) for side in (seen_I, ~seen_I)]
+    fewest = min(clusters)
+    variance = float(part_C @ part_C) * sum(clusters) / max(1, sum(clusters) - 2) if fewest > 1 else 0.25
+    return value, *logit_interval(value, variance, fewest)
+
+
 def _of_items_and_seeds(parts: list[tuple[float, int]], by_seed: Floats) -> tuple[float, float]:
     """Return the variance of items (variance, freedom of each part) and seeds together, and its Student's quantile."""
     from scipy.stats import t

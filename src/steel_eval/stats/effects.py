@@ -16,16 +16,17 @@ Legend: Q items, C clusters, S seeds of an arm, B draws, R right or wrong (any p
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steel_eval.stats.paired import of_seeds, satterthwaite
+from steel_eval.stats.paired import Difference, difference, with_seeds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 DRAWS = 9_999
+CAUTION = 0.7  # of `with_seeds`, by simulation (tests/steel_eval/stats/test_effects.py)
 EXACT_UP_TO = 20_000  # assignments that are enumerated; more are drawn
 
 
@@ -62,8 +63,9 @@ class Items:
 class DoseEffect:
     """The effect of one dose; shares, not percentage points. `dose` None: the trend, per doubling of 1 + dose.
 
-    `seeds_counted` False: an arm had one seed, and the interval speaks of items only, not of mixtures. `exact`: all
-    assignments were enumerated, not drawn. `seen` and `unseen`: scores in the injected arm.
+    `seeds_counted` False: an arm had one seed, and the interval speaks of items only, not of mixtures. `p`: the larger
+    of the randomisation test's and the interval's (`agreed`). `exact`: all assignments were enumerated, not drawn.
+    `seen` and `unseen`: scores in the injected arm.
     """
 
     dose: int | None
@@ -96,30 +98,39 @@ def dose_response(clean_SQ: Floats, injected_SQ: Floats, items: Items, seed: int
 def _effect(
     clean_SQ: Floats, injected_SQ: Floats, items: Items, score_Q: Floats, dose: int | None, seed: int
 ) -> DoseEffect:
-    effect, low, high = estimate(clean_SQ, injected_SQ, items, score_Q)
     p, exact = randomisation_test(injected_SQ.mean(0) - clean_SQ.mean(0), items, score_Q, seed)
+    found = agreed(estimate(clean_SQ, injected_SQ, items, score_Q), p)
     seen = items.dose > 0
     scores_Q = injected_SQ.mean(0)
     return DoseEffect(
         dose=dose, items=int(seen.sum()), clusters=len(np.unique(items.cluster[seen])),
         seen=float(scores_Q[seen].mean()), unseen=float(scores_Q[~seen].mean()) if (~seen).any() else math.nan,
-        effect=effect, low=low, high=high, p=p, exact=exact,
+        effect=found.value, low=found.low, high=found.high, p=found.p, exact=exact,
         seeds_counted=min(len(clean_SQ), len(injected_SQ)) > 1,
     )  # fmt: skip
 
 
-def estimate(clean_SQ: Floats, injected_SQ: Floats, items: Items, score_Q: Floats) -> tuple[float, float, float]:
-    """Return the change that goes with one more unit of `score_Q` inside subjects, and its 95 % interval.
+def estimate(clean_SQ: Floats, injected_SQ: Floats, items: Items, score_Q: Floats) -> Difference:
+    """Return the change that goes with one more unit of `score_Q` inside subjects, its 95 % interval and p.
 
     Raises ValueError where no subject holds items of different scores.
     """
-    from scipy.stats import t
-
     weight_Q = contrast(score_Q, items.subject)
-    effect = float(weight_Q @ (injected_SQ.mean(0) - clean_SQ.mean(0)))
-    variance, freedom = _variance(clean_SQ, injected_SQ, items, weight_Q)
-    half = float(t.ppf(0.975, freedom)) * math.sqrt(variance)
-    return effect, effect - half, effect + half
+    change_Q = injected_SQ.mean(0) - clean_SQ.mean(0)
+    of_items = items_variance(change_Q, items, weight_Q)
+    # one seed of either arm cannot say how mixtures vary: then the interval is of items, whatever the other could say
+    arms = (clean_SQ, injected_SQ) if min(len(clean_SQ), len(injected_SQ)) > 1 else ()
+    total, freedom = with_seeds(of_items, arms, weight_Q, items.cluster, CAUTION)
+    return difference(float(weight_Q @ change_Q), total, freedom)
+
+
+def agreed(found: Difference, p: float) -> Difference:
+    """Return an estimate that does not contradict a randomisation test of the same question, of which `p` came out.
+
+    Of two valid p-values the larger one; and where that test does not reject, the interval reaches 0.
+    """
+    low, high = (min(found.low, 0.0), max(found.high, 0.0)) if p > 0.05 else (found.low, found.high)
+    return replace(found, low=low, high=high, p=max(found.p, p))
 
 
 def contrast(score_Q: Floats, subject_Q: Ints) -> Floats:
@@ -148,23 +159,38 @@ def _sum_by(value_Q: Floats, group_Q: Ints) -> Floats:
     return np.bincount(index_Q, weights=value_Q).astype(np.float64)
 
 
-def _variance(clean_SQ: Floats, injected_SQ: Floats, items: Items, weight_Q: Floats) -> tuple[float, float]:
-    """Return the variance of the estimate and its degrees of freedom (Satterthwaite).
+def items_variance(change_Q: Floats, items: Items, weight_Q: Floats) -> tuple[float, float]:
+    """Return the variance of weight @ change over items drawn anew, and its degrees of freedom.
 
-    Items: cluster-robust sandwich of the seed means, sum over clusters of (sum of weight x residual) squared, the
-    residual after the effect and each subject's intercept, times C / (C - G - 1). Seeds: for each arm the variance of
-    the seeds' own estimates over their number. Items and seeds interact, which both parts hold: the interval errs on
-    the wide side.
+    Cluster-robust, with the correction for few clusters of Bell and McCaffrey (2002): a cluster's residual, after the
+    effect and each subject's intercept, is divided by the square root of one less its leverage, which for two groups
+    is Welch's variance; the freedom is that of the resulting sum of squares for equal noise. A cluster that alone
+    holds what is asked (one seen item) shows no residual: it is taken to vary as the others do.
     """
-    change_Q = injected_SQ.mean(0) - clean_SQ.mean(0)
-    effect = float(weight_Q @ change_Q)
+    _, subject_Q, size_G = np.unique(items.subject, return_inverse=True, return_counts=True)
+    _, cluster_Q = np.unique(items.cluster, return_inverse=True)
+    clusters, subjects = int(cluster_Q.max()) + 1, len(size_G)
+    total = float(weight_Q @ weight_Q)  # the centred scores are weight / total
     centred_Q = change_Q - _mean_by(change_Q, items.subject)
-    residual_Q = centred_Q - effect * weight_Q / float(weight_Q @ weight_Q)
-    part_C = _sum_by(weight_Q * residual_Q, items.cluster)
-    freedom = max(1, len(part_C) - len(np.unique(items.subject)) - 1)
-    parts: list[tuple[float, float]] = [(float(part_C @ part_C) * len(part_C) / freedom, freedom)]
-    parts += [of_seeds(arm_SQ @ weight_Q) for arm_SQ in (clean_SQ, injected_SQ) if len(arm_SQ) > 1]
-    return satterthwaite(parts)
+    residual_Q = centred_Q - float(weight_Q @ change_Q) * weight_Q / total
+    part_C = np.bincount(cluster_Q, weight_Q * residual_Q)
+    size_C = np.bincount(cluster_Q, weight_Q**2)
+    # columns of an orthonormal basis of intercepts and score, as the clusters' weights meet them
+    pair_CG = np.bincount(cluster_Q * subjects + subject_Q, weight_Q, clusters * subjects).reshape(clusters, subjects)
+    met_CF = np.concatenate([pair_CG / np.sqrt(size_G), (size_C / math.sqrt(total))[:, None]], 1)
+    left_C = 1 - np.divide((met_CF**2).sum(1), size_C, out=np.zeros(clusters), where=size_C > 0)
+    alone_C = left_C < 1e-6
+    scale_C = 1 / np.sqrt(np.where(alone_C, 1.0, left_C))
+    variance = float(((part_C * scale_C)[~alone_C] ** 2).sum())
+    scaled_C, scaled_CF = size_C * scale_C**2, met_CF * scale_C[:, None]
+    inner_FF = scaled_CF.T @ scaled_CF
+    trace = float(scaled_C.sum() - np.trace(inner_FF))
+    square = float((scaled_C**2).sum() - 2 * scaled_C @ (scaled_CF**2).sum(1) + (inner_FF**2).sum())
+    freedom = max(1.0, trace**2 / square) if square > 1e-300 else 1.0
+    if alone_C.any():
+        noise = float(residual_Q @ residual_Q) / max(1, len(change_Q) - subjects - 1)
+        return variance + noise * float(size_C[alone_C].sum()), max(1.0, float((~alone_C).sum() - subjects))
+    return variance, freedom
 
 
 def randomisation_test(change_Q: Floats, items: Items, score_Q: Floats, seed: int = 0) -> tuple[float, bool]:
@@ -236,60 +262,3 @@ def _drawn_sums(score_C: Floats, value_C: Floats, generator: np.random.Generator
         order_BC = np.tile(score_C, (min(piece, DRAWS - start), 1))
         out.append(generator.permuted(order_BC, axis=1) @ value_C)
     return np.concatenate(out)
-
-
-@dataclass(frozen=True)
-class CleanScore:
-    """What a contaminated checkpoint would have scored on all items had it seen none, with its 95 % interval."""
-
-    reported: float
-    clean: float
-    low: float
-    high: float
-    unseen_items: int
-
-
-def clean_score(score_Q: Floats, items: Items, reference_Q: Floats | None = None) -> CleanScore:
-    """Estimate the clean score of one checkpoint from the items that it did not see.
-
-    In each subject the unseen items stand for all of its items: they are a random part of them. `reference_Q`: scores
-    of a model that saw none (the base, the clean arm): then the difference is extrapolated and the reference's known
-    mean over all items added, which narrows the interval where the two agree by more than chance (right on a third:
-    from 78 % equal answers up) and widens it otherwise. The variance has the finite-population correction 1 -
-    unseen/all, and clusters stay together; subjects with fewer than two unseen clusters are pooled. Scores are 0 or 1
-    an item. What the seen items taught about the *other* items stays in the estimate. Raises ValueError where fewer
-    than two clusters are unseen.
-    """
-    from scipy.stats import t
-
-    known = 0.0 if reference_Q is None else float(reference_Q.mean())
-    value_Q = score_Q if reference_Q is None else score_Q - reference_Q
-    unseen_Q = items.dose == 0
-    stratum_Q = items.subject.copy()
-    for subject in np.unique(stratum_Q):
-        if len(np.unique(items.cluster[unseen_Q & (stratum_Q == subject)])) < 2:
-            stratum_Q[stratum_Q == subject] = -1
-    strata = [stratum_Q == g for g in np.unique(stratum_Q)]
-    if any(len(np.unique(items.cluster[unseen_Q & mine_Q])) < 2 for mine_Q in strata):
-        # the pooled subjects have too little between them: one stratum over all
-        strata = [np.ones(len(stratum_Q), bool)]
-    estimate = variance = 0.0
-    freedom = 0
-    for mine_Q in strata:
-        held_Q = mine_Q & unseen_Q
-        clusters = len(np.unique(items.cluster[held_Q]))
-        if clusters < 2:
-            raise ValueError("fewer than two unseen clusters: nothing to estimate a clean score from")
-        share = float(mine_Q.mean())
-        mean = float(value_Q[held_Q].mean())
-        part_C = _sum_by(value_Q[held_Q] - mean, items.cluster[held_Q])
-        spread = float(part_C @ part_C) * clusters / (clusters - 1) / float(held_Q.sum()) ** 2
-        estimate += share * mean
-        variance += share * share * (1 - float(held_Q.sum() / mine_Q.sum())) * spread
-        freedom += clusters - 1
-    # where no unseen item differs from its reference the sample shows no variance; one in n may yet differ
-    unseen = int(unseen_Q.sum())
-    variance = max(variance, (1 - unseen / len(unseen_Q)) / unseen**2)
-    half = float(t.ppf(0.975, freedom)) * math.sqrt(variance)
-    clean = known + estimate
-    return CleanScore(float(score_Q.mean()), clean, clean - half, clean + half, unseen)

@@ -105,29 +105,52 @@ def seeds_and_questions(
     weight_Q = question_weights(subject_Q, macro)
     change_Q = b_SQ.mean(0) - a_SQ.mean(0)
     questions, freedom = (subject_variance if by_subject else question_variance)(change_Q, subject_Q, macro)
+    total, freedom = with_seeds((questions, freedom), (a_SQ, b_SQ), weight_Q)
+    return difference(float(change_Q @ weight_Q), total, freedom)
+
+
+def with_seeds(
+    items: Sequence[float], arms: Sequence[Floats], weight_Q: Floats, cluster_Q: NDArray[np.int64] | None = None,
+    caution: float = 1.0,
+) -> tuple[float, float]:  # fmt: skip
+    """Return the variance of items and seeds together and its degrees of freedom; `items`: both of items alone.
+
+    `arms`: answers (S, Q) of each; one of a single seed says nothing of seeds. `cluster_Q`: questions that are answered
+    as one. `caution`: how much of the seeds' spread counts towards the freedom though single questions' noise explains
+    it: 1 where seeds differ in level, less for a contrast of questions, which takes the level out.
+    """
+    questions, freedom = items
     raw = own = 0.0
-    for x_SQ in (a_SQ, b_SQ):
-        shown, held = seeds_variance(x_SQ, weight_Q)
+    several = [x_SQ for x_SQ in arms if len(x_SQ) > 1]
+    for x_SQ in several:
+        shown, held = seeds_variance(x_SQ, weight_Q, cluster_Q)
         raw, own = raw + shown, own + shown - held
     own = max(0.0, own)
-    # `own` may fall to 0 by chance, and an interval that believes that is too short: of few seeds the freedom is
-    # counted as if nothing had been taken out. By simulation of mixtures without a difference 1.5 to 6.5 % of tests at
-    # 5 % (tests/steel_eval/stats/test_paired.py): fewest where seeds do not differ, most where they do
-    freedom_S = len(a_SQ) + len(b_SQ) - 2
-    caution = min(1.0, 3 / freedom_S)
-    spread = questions**2 / freedom + (caution * raw + (1 - caution) * own) ** 2 / freedom_S
+    spread = questions**2 / freedom
+    if several:
+        # `own` may fall to 0 by chance, and an interval that believes that is too short: of few seeds the freedom is
+        # counted as if nothing had been taken out. By simulation of mixtures without a difference 1.5 to 6.5 % of tests
+        # at 5 % (tests/steel_eval/stats/test_paired.py): fewest where seeds do not differ, most where they do
+        freedom_S = sum(len(x_SQ) - 1 for x_SQ in several)
+        share = caution * min(1.0, 3 / freedom_S)
+        spread += max(share * raw + (1 - share) * own, own) ** 2 / freedom_S
     total = questions + own
-    return difference(float(change_Q @ weight_Q), total, max(1.0, total**2 / spread) if spread else math.inf)
+    return total, max(1.0, total**2 / spread) if spread else math.inf
 
 
-def seeds_variance(x_SQ: Floats, weight_Q: Floats) -> tuple[float, float]:
+def seeds_variance(x_SQ: Floats, weight_Q: Floats, cluster_Q: NDArray[np.int64] | None = None) -> tuple[float, float]:
     """Return the variance of a mean over two or more seeds, and what single questions' noise adds to it.
 
-    The latter is the interaction of seeds and questions (two-way analysis of variance).
+    The latter is the interaction of seeds and questions (of seeds and clusters, where some are answered as one;
+    two-way analysis of variance).
     """
     score_S, seeds = x_SQ @ weight_Q, len(x_SQ)
     residual_SQ = x_SQ - x_SQ.mean(0) - (score_S - score_S.mean())[:, None]
-    return of_seeds(score_S)[0], float((residual_SQ**2 @ weight_Q**2).sum()) / (seeds - 1) / seeds
+    part_SC = residual_SQ * weight_Q
+    if cluster_Q is not None:
+        _, index_Q = np.unique(cluster_Q, return_inverse=True)
+        part_SC = np.stack([np.bincount(index_Q, part_Q) for part_Q in part_SC])
+    return of_seeds(score_S)[0], float((part_SC**2).sum()) / (seeds - 1) / seeds
 
 
 def difference(value: float, variance: float, freedom: float = math.inf) -> Difference:

@@ -15,6 +15,7 @@ from steel_data.recipe.load import Recipe, load
 from steel_eval.arms import RunArm
 from steel_eval.study.arms import HEADLINE, injected_share, injected_source, make_arms, train_arms
 from steel_eval.study.settings import read_study_settings
+from steel_eval.study.verdict import study_verdicts
 
 
 def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, workers: int, said: dict[str, Any]) -> None:
@@ -50,6 +51,7 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
         from steel_eval.study.detectors import measure_detectors
 
         results |= measure_detectors(scored, tasks, settings, folder, workers)
+    results = {"verdict": [v.data() for v in study_verdicts(results)], **results}
     print_study(results)
     if results["detectors"]:
         write_json(folder / "rates.json", results["detectors"])

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from steel_eval.stats.effects import Items, clean_score, dose_response, estimate, randomisation_test
-from steel_eval.stats.paired import wilson
+from steel_eval.stats.clean import clean_score
+from steel_eval.stats.effects import Items, agreed, dose_response, estimate, randomisation_test
+from steel_eval.stats.paired import Difference, wilson
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -71,7 +72,7 @@ def by_form(clean_SQ: Floats, injected_SQ: Floats, items: Items, form: Sequence[
                 same = items.only(both_Q)
                 pooled = Items(same.dose, np.zeros_like(same.subject), same.cluster)
                 p = randomisation_test(change_Q[both_Q], pooled, (form_Q[both_Q] == name).astype(float))[0]
-            out.append(Cell(dose, name, int(mine_Q.sum()), *gain, p))
+            out.append(Cell(dose, name, int(mine_Q.sum()), gain.value, gain.low, gain.high, p))
     return out
 
 
@@ -106,13 +107,13 @@ def forgetting(clean_SQ: Floats, injected_SQ: Floats, items: Items, last_SQ: Int
                 continue
             gain = _stacked(clean_SQ, injected_SQ, items, in_SQ)
             words = f"{25 * quarter}-{25 * quarter + 25} % of the training ago"
-            cells.append(Cell(dose, words, int(in_SQ.sum()), *gain))
+            cells.append(Cell(dose, words, int(in_SQ.sum()), gain.value, gain.low, gain.high))
         seen_SQ = np.broadcast_to(items.dose == dose, last_SQ.shape) & (last_SQ > 0)
         out.append(Forgetting(dose, cells, *_trend(clean_SQ, injected_SQ, items, seen_SQ, age_SQ)))
     return out
 
 
-def _stacked(clean_SQ: Floats, injected_SQ: Floats, items: Items, in_SQ: NDArray[np.bool_]) -> tuple[float, ...]:
+def _stacked(clean_SQ: Floats, injected_SQ: Floats, items: Items, in_SQ: NDArray[np.bool_]) -> Difference:
     """Return the gain of (item, seed) pairs over the unseen items of the same subject and seed."""
     seeds, width = len(injected_SQ), int(items.subject.max(initial=0)) + 1
     kept_SQ = in_SQ | (items.dose == 0)
@@ -140,12 +141,13 @@ def _trend(
     except ValueError:
         return (None,) * 4
     single = Items(none_N, seed_N, np.arange(len(age_N)))  # every copy was placed by itself
-    return (*slope, randomisation_test(right_N - clean_N, single, age_N)[0])
+    slope = agreed(slope, randomisation_test(right_N - clean_N, single, age_N)[0])
+    return slope.value, slope.low, slope.high, slope.p
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often the clean score's interval held what it estimates. `expected`: the rate it promises."""
+    """How often the clean score's interval held the score of a clean run. `expected`: the rate it promises."""
 
     held: int
     of: int
@@ -154,22 +156,42 @@ class Coverage:
     expected: float = 0.95
 
 
-def pretended_coverage(clean_SQ: Floats, items: Items) -> Coverage | None:
-    """Count over subject x seed pseudo-benchmarks how often the interval holds the score that is known.
+def coverage(clean_SQ: Floats, items: Items) -> Coverage | None:
+    """Count over subject x run pseudo-benchmarks how often the interval holds the score of *another* clean run.
 
-    The clean arm saw no item, so its score on all items of a subject is the truth; the estimate sees those only that
-    the draw left unseen. The other clean seeds are the reference, as the clean arm is for an injected model.
+    One clean run pretends to have seen what the draw gave; its interval, with the noise of all runs but the one that is
+    to be held, is compared with that one's score on the subject. None with fewer than three clean runs: then no noise
+    of runs is known without the run to be held. Wilson's interval counts a subject once for each run more than one.
     """
     held = of = 0
-    for number, right_Q in enumerate(clean_SQ):
-        others_SQ = np.delete(clean_SQ, number, 0)
-        for subject in np.unique(items.subject):
-            mine_Q = items.subject == subject
-            reference_Q = others_SQ[:, mine_Q].mean(0) if len(others_SQ) else None
-            try:
-                found = clean_score(right_Q[mine_Q], items.only(mine_Q), reference_Q)
-            except ValueError:
-                continue
-            held += found.low <= float(right_Q[mine_Q].mean()) <= found.high
-            of += 1
-    return Coverage(held, of, *wilson(held, of)) if of else None
+    for subject in np.unique(items.subject):
+        mine_Q = items.subject == subject
+        for hidden in range(len(clean_SQ)):
+            others_SQ = np.delete(clean_SQ[:, mine_Q], hidden, 0)
+            truth = float(clean_SQ[hidden, mine_Q].mean())
+            for number in range(len(others_SQ) if len(others_SQ) > 1 else 0):
+                reference_Q = np.delete(others_SQ, number, 0).mean(0)
+                try:
+                    found = clean_score(others_SQ[number], items.only(mine_Q), reference_Q, others_SQ)
+                except ValueError:
+                    continue
+                held += found.low <= truth <= found.high
+                of += 1
+    effective = len(np.unique(items.subject)) * (len(clean_SQ) - 1)
+    return Coverage(held, of, *wilson(held / of * effective, effective)) if of else None
+
+
+def held_runs(injected_SQ: Floats, clean_SQ: Floats, items: Items) -> tuple[int, int] | None:
+    """Return how many (injected run, clean run) pairs have the clean run's score inside the injected one's interval.
+
+    The interval knows the other clean runs only. None with fewer than three clean runs.
+    """
+    if len(clean_SQ) < 3:
+        return None
+    inside = []
+    for hidden in range(len(clean_SQ)):
+        others_SQ, truth = np.delete(clean_SQ, hidden, 0), float(clean_SQ[hidden].mean())
+        for right_Q in injected_SQ:
+            found = clean_score(right_Q, items, others_SQ.mean(0), others_SQ)
+            inside.append(found.low <= truth <= found.high)
+    return sum(inside), len(inside)

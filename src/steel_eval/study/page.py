@@ -7,6 +7,7 @@ from typing import Any
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
 from steel_eval.leak.rates.table import AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, Row, beside
+from steel_eval.study.verdict import study_verdicts
 
 
 def write_page(results: dict[str, Any]) -> str:
@@ -19,8 +20,9 @@ def write_page(results: dict[str, Any]) -> str:
         environment(Path(__file__).parent)
         .get_template("study.html.j2")
         .render(
-            r=results, hit=hit, plots=plots, curves=curves, others=others, summary=summary(results),
-            hit_rows=hit_rows, alarm_rows=alarm_rows, flag_rows=flag_rows,
+            r=results, verdicts=study_verdicts(results), hit=hit, plots=plots, curves=curves, others=others,
+            summary=summary(results), clean_claim=clean_claim, hit_rows=hit_rows,
+            alarm_rows=alarm_rows, flag_rows=flag_rows,
         )
     )  # fmt: skip
     return page
@@ -42,10 +44,20 @@ def summary(results: dict[str, Any]) -> list[str]:
         clean = entry["clean_scores"]
         reported, estimated = (sum(c[k] for c in clean) / len(clean) for k in ("reported", "clean"))
         out.append(
-            f"{name}: reported {100 * reported:.1f} %, estimated clean score {100 * estimated:.1f} %; models that saw "
-            f"other items in the same form score {100 * entry['control_arm']:.1f} % ({entry['against']} arm)."
+            f"{name}: reported {100 * reported:.1f} %, {clean_claim(clean[0])} {100 * estimated:.1f} %; "
+            + (
+                "models that saw other items in the same form"
+                if entry["against"] == "placebo"
+                else "models that saw none"
+            )
+            + f" score {100 * entry['control_arm']:.1f} % ({entry['against']} arm)."
         )
     return out
+
+
+def clean_claim(score: dict[str, Any]) -> str:
+    """Return what a clean score claims: of a further clean run, or, where runs' noise is not known, of this one."""
+    return "a clean run would score" if score["runs"] else "this run's score on questions it never saw is"
 
 
 def hit_rows(found: dict[str, Any]) -> list[tuple[Row, list[Row | None]]]:

@@ -7,7 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from steel_data.row.display import one_line
-from steel_eval.study.page import summary
+from steel_eval.contamination.verdict import block
+from steel_eval.study.page import clean_claim, summary
+from steel_eval.study.verdict import study_verdicts
 
 
 def print_study(results: dict[str, Any]) -> None:
@@ -17,6 +19,8 @@ def print_study(results: dict[str, Any]) -> None:
     def say(line: str) -> None:
         out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
+    for line in block(study_verdicts(results)):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     for name, entry in results["tasks"].items():
         accuracy = ", ".join(
             f"{arm} {_percent(sum(v) / len(v))} ({len(v)} seeds)" for arm, v in entry["accuracy"].items()
@@ -30,7 +34,7 @@ def print_study(results: dict[str, Any]) -> None:
                 out.print(_doses_table(about, part))
         for c in entry["clean_scores"]:
             say(
-                f"{name}: reported {_percent(c['reported'])}, estimated clean {_percent(c['clean'])} "
+                f"{name}: reported {_percent(c['reported'])}, {clean_claim(c)} {_percent(c['clean'])} "
                 f"({_percent(c['low'])} .. {_percent(c['high'])}); the {entry['against']} arm has "
                 f"{_percent(entry['control_arm'])}"
             )

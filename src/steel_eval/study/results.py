@@ -16,9 +16,10 @@ from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_eval.ask.tasks import Task, parse_name
 from steel_eval.contamination.overlap import mixture_overlap
-from steel_eval.stats.effects import Items, clean_score, dose_response, estimate
+from steel_eval.stats.clean import clean_score
+from steel_eval.stats.effects import Items, dose_response, estimate
 from steel_eval.stats.paired import seeds_and_questions, wilson
-from steel_eval.study.effects import by_form, by_seed, forgetting, pretended_coverage
+from steel_eval.study.effects import by_form, by_seed, coverage, forgetting, held_runs
 from steel_eval.study.score import Point, ScoredArm, items_of
 from steel_eval.study.settings import StudySettings
 
@@ -101,38 +102,38 @@ def seen_entry(scored: Scored, task: Task, preset: str, truth: Truth) -> dict[st
     form = [f for f, kept in zip(truth.form, kept_Q, strict=True) if kept]
     last_SQ, steps = _ages(scored["injected"], task, kept_Q)
     known = float(control_SQ.mean())
-    entry = _gains(scored["injected"], task, items, control_SQ, injected_SQ, clean_SQ.mean(0))
-    coverage = pretended_coverage(clean_SQ, items)
+    entry = _gains(scored["injected"], task, items, control_SQ, injected_SQ, clean_SQ)
+    held = coverage(clean_SQ, items)
     entry |= {
         "against": against, "left_out": truth.left_out,
         "forms": [asdict(c) for c in by_form(control_SQ, injected_SQ, items, form)],
         "forgetting": [asdict(f) for f in forgetting(control_SQ, injected_SQ, items, last_SQ, steps)],
         "trajectory": _trajectory(scored["injected"], task, preset, truth, control_SQ.mean(0)),
         "true_clean": float(clean_SQ.mean()), "control_arm": known,
-        "held_by_control_arm": [sum(c["low"] <= known <= c["high"] for c in entry["clean_scores"]), len(injected_SQ)],
-        "coverage": asdict(coverage) if coverage else None, "diluted": None,
+        "held_clean_runs": held_runs(injected_SQ, clean_SQ, items),
+        "coverage": asdict(held) if held else None, "diluted": None,
     }  # fmt: skip
     entry |= _above_chance(injected_SQ, items, task, kept_Q)
     if "diluted" in scored:
         truth = truth_of(task, scored, "diluted")
         clean_SQ, diluted_SQ = (scored[n].answers(preset, task.name)[:, truth.kept_Q] for n in ("clean", "diluted"))
         items = truth.items.only(truth.kept_Q)
-        entry["diluted"] = _gains(scored["diluted"], task, items, clean_SQ, diluted_SQ, clean_SQ.mean(0))
+        entry["diluted"] = _gains(scored["diluted"], task, items, clean_SQ, diluted_SQ, clean_SQ)
     return entry
 
 
 def _gains(
-    arm: ScoredArm, task: Task, items: Items, control_SQ: Floats, right_SQ: Floats, clean_Q: Floats
+    arm: ScoredArm, task: Task, items: Items, control_SQ: Floats, right_SQ: Floats, clean_SQ: Floats
 ) -> dict[str, Any]:
     """Return an injected arm's gains over a control arm by dose and seed, and its clean scores.
 
-    `right_SQ`: its answers; `clean_Q`: the mean ones of the clean arm, the reference of the clean scores.
+    `right_SQ`: its answers; `clean_SQ`: those of the clean arm, reference and noise of runs of the clean scores.
     """
     return {
         "doses": [asdict(e) for e in dose_response(control_SQ, right_SQ, items)],
         "by_seed": [[asdict(c) for c in row] for row in by_seed(control_SQ, right_SQ, items)],
         "exposures": _exposures(arm, task),
-        "clean_scores": [asdict(clean_score(right_Q, items, clean_Q)) for right_Q in right_SQ],
+        "clean_scores": [asdict(clean_score(right_Q, items, clean_SQ.mean(0), clean_SQ)) for right_Q in right_SQ],
     }
 
 
@@ -180,11 +181,14 @@ def _trajectory(arm: ScoredArm, task: Task, preset: str, truth: Truth, control_Q
         seen = [_seen(p, task) for p in points]
         for dose in sorted(set(items.dose.tolist()) - {0}):
             mine_Q = (items.dose == dose) | (items.dose == 0)
-            gain, low, high = estimate(
+            gain = estimate(
                 control_Q[None, mine_Q], right_SQ[:, mine_Q], items.only(mine_Q), (items.dose[mine_Q] > 0).astype(float)
             )
             consumed = float(np.mean([f.filter(dose=dose)["seen"].mean() for f in seen]))
-            rows.append({"step": step, "dose": dose, "exposures": consumed, "gain": gain, "low": low, "high": high})
+            rows.append({
+                "step": step, "dose": dose, "exposures": consumed,
+                "gain": gain.value, "low": gain.low, "high": gain.high,
+            })  # fmt: skip
     return rows
 
 

@@ -63,7 +63,7 @@ def test_the_note_says_what_is_known_in_order():
         looked="not looked for: x",
     )
     note = mark.note("B @5")
-    parts = ("† B @5: 20 of these", "not one of ability. Estimated clean score: 25.0 % (95 % interval 20.0 to 30.0)",
+    parts = ("† B @5: 20 of these", "not one of ability. This run's score on questions that it never saw: 25.0 % (95 % interval 20.0 to 30.0)",
              "at random. Undeclared questions were not looked for: x.")  # fmt: skip
     assert [note.index(part) for part in parts] == sorted(note.index(part) for part in parts)
     assert Mark("cmmlu", 40, {}, looked="").note("A") == "A: none declared, none found of 40 items."

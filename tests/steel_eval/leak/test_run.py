@@ -85,6 +85,40 @@ def test_without_a_mixture_the_examples_are_the_controls(lab, tmp_path):
     assert set(flagged["item"][:24]) == lab.seen
 
 
+def test_the_verdict_stands_on_top_of_what_was_learnt(with_mixture):
+    text, about, _ = with_mixture
+    block = text[text.index("Verdict") : text.index("train-side overlap")]
+    for line in (
+        "mixture: holds 24 of 48 items; the rows are named",
+        "seen: yes (false alarms: at most 5 in 100). It was trained on rows",
+        "inflation: +",
+        "could not have been seen: a leak ",
+    ):
+        assert line in block
+    assert about["verdict"]["seen"] == "yes" and about["set_test"]["p"] < 0.01
+    points = about["verdict"]["inflation_points"]
+    assert 0 < points["low"] < points["value"] < points["high"] <= 50  # half of the items were seen
+
+
+def test_a_page_and_one_verdict_over_all_tasks_are_written(lab, tmp_path):
+    text, about, items = leak(lab, tmp_path, lab.model, "--permute", "0")
+    whole = orjson.loads((tmp_path / "leak.json").read_bytes())
+    assert set(whole["verdict"]) == {"seen", "false_alarm_rate", "inflation_points", "smallest_detectable"}
+    assert whole["verdict"]["seen"] == "yes" and whole["verdict"]["false_alarm_rate"] == 0.05
+    assert whole["verdict"]["smallest_detectable"] > 0
+    assert whole["tasks"]["cmmlu"]["verdict"] == about["verdict"]
+    page = (tmp_path / "leak.html").read_text(encoding="utf-8")
+    assert "<h2>Verdict</h2>" in page and "by assumption like the tested" in page
+    assert "mixture: not at hand" in text
+    assert items["all detectors | p"].null_count() == 0
+
+
+def test_without_a_leak_there_is_no_yes(lab, tmp_path):
+    text, about, _ = leak(lab, tmp_path, lab.base, "--permute", "0")
+    assert about["verdict"]["seen"] != "yes" and about["verdict"]["inflation_points"]["value"] == 0
+    assert "Nothing shows" in text
+
+
 def test_the_base_against_itself_shows_nothing(lab, tmp_path):
     _, about, items = leak(lab, tmp_path, lab.base, "--permute", "4", "--form", "plain")
     assert about["form"] == "plain"
@@ -106,13 +140,40 @@ def test_error_rates_of_a_study_come_with_every_detector(lab, tmp_path):
     assert about["calibration"]["calibrated"] is False
     found["regime"] |= {"start": "from scratch", "method": "full", "loss": "answers only"}
     rates.write_bytes(orjson.dumps(found))
-    train = {"train": {"model": {"type": "qwen2"}, "method": "full", "epochs": 1}}
+    found["regime"] |= {"epochs": 1, "learning_rate": 1e-3}
+    rates.write_bytes(orjson.dumps(found))
+    train = {"train": {"model": {"type": "qwen2"}, "method": "full", "epochs": 1, "learning_rate": 1e-3}}
     shutil.copytree(lab.model, tmp_path / "model")
     (tmp_path / "model/steel.json").write_bytes(orjson.dumps(train))
     text, about, _ = leak(lab, tmp_path / "b", tmp_path / "model", *how)
-    assert "not calibrated here" not in text
+    assert "not calibrated here" not in text and "as measured on models of this kind" in text
     assert re.search(r"loss gap: item: at 5 % false alarms finds 100 % \(\d+-100\) of items seen 1x", text)
     assert about["calibration"]["measured"]["rates"] == found["rates"]
+
+
+def test_controls_near_a_tested_item_are_left_out(lab, tmp_path):
+    """They are of its cluster: it ended in a traceback."""
+    data = tmp_path / "data"
+    shutil.copytree(lab.data, data)
+    dev, test = (data / f"cmmlu/{split}/agronomy.csv" for split in ("dev", "test"))
+    item = test.read_text("utf-8").splitlines()[1].split(",")
+    item[1] = item[1] + "吗"
+    dev.write_text(dev.read_text("utf-8") + ",".join(item) + "\n", "utf-8")
+    arguments = (
+        "leak",
+        str(lab.model),
+        "--base",
+        str(lab.base),
+        "--tasks",
+        "cmmlu",
+        "--data",
+        str(data),
+        "--permute",
+        "0",
+    )
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out"), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "1 controls are near tested items and left out" in result.output
 
 
 def test_no_controls_and_wrong_words_are_refused(lab, tmp_path):

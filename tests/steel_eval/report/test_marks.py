@@ -290,7 +290,7 @@ def test_the_page_marks_scores_and_gives_the_clean_ones(world, tmp_path):
     assert '<small class="mark">contaminated: 20 of 48 items, doses 1/3</small>' in page
     assert '<small class="none">none declared, none found of 48 items</small>' in page
     assert "clean estimate" in page
-    assert "Estimated clean score: " in page
+    assert "score on questions that it never saw: " in page
     assert "with C (none declared, none found of 48 items) as reference" in page
     assert "D is contaminated: 20 of 48 items, doses 1/3 (C: none declared, none found of 48 items)" in page
     assert "The score is not one of ability." in page

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steel_eval.stats import effects
-from steel_eval.stats.effects import Items, clean_score, contrast, dose_response, randomisation_test
+from steel_eval.stats.effects import Items, contrast, dose_response, estimate, randomisation_test
 
 
 def study(rng, *, effect=0.0, seeds=(3, 3), subjects=6, size=40, spread=0.0, twins=0.0):
@@ -50,7 +50,7 @@ def test_a_known_effect_is_found_and_covered():
         inside += [e.low <= truth <= e.high for e, truth in zip(effects_, (0.15, 0.30), strict=True)]
         estimates.append([e.effect for e in effects_])
     assert np.allclose(np.mean(estimates, 0), (0.15, 0.30), atol=0.02)
-    assert 0.92 <= np.mean(inside) <= 1
+    assert 0.91 <= np.mean(inside) <= 0.99
 
 
 def dose_of_two(rng, **changes):
@@ -177,37 +177,67 @@ def test_a_parted_cluster_and_a_missing_control_are_refused():
         contrast(np.array([1.0, 1.0, 0.0]), np.array([0, 0, 1]))
 
 
-@pytest.mark.parametrize("with_reference", [False, True])
-def test_the_clean_score_covers_what_the_model_would_have_scored(with_reference):
-    """The same luck with and without the effect: the truth is known item by item."""
-    rng = np.random.default_rng(7)
-    inside, widths = [], []
-    for _ in range(250):
-        subject = np.repeat(np.arange(5), 40)
-        dose = np.concatenate([rng.permutation([0] * 20 + [10] * 20) for _ in range(5)])
-        ease = rng.beta(0.5, 1, size=200)
-        would_have = (rng.random(200) < ease).astype(float)
-        reference = np.where(rng.random(200) < 0.92, would_have, 1 - would_have)
-        score = np.where(dose > 0, 1.0, would_have)
-        found = clean_score(score, Items(dose, subject, np.arange(200)), reference if with_reference else None)
-        inside.append(found.low <= would_have.mean() <= found.high)
-        widths.append(found.high - found.low)
-        assert found.reported > found.clean
-    assert 0.92 <= np.mean(inside) <= 0.99
-    assert np.mean(widths) < (0.09 if with_reference else 0.15)
+# items seen, in how many subjects, of items a subject, subjects, share of twins, seeds, effect
+SETTINGS = [
+    (8, 1, 160, 1, 0.0, 1, 0.0), (8, 1, 160, 1, 0.0, 1, 0.4), (8, 8, 20, 8, 0.0, 1, 0.0), (40, 8, 20, 8, 0.3, 1, 0.0),
+    (300, 10, 60, 10, 0.2, 1, 0.2), (24, 8, 20, 8, 0.3, 3, 0.15), (40, 10, 20, 10, 0.0, 3, 0.2),
+    (150, 10, 100, 10, 0.2, 3, 0.0),
+]  # fmt: skip
 
 
-def test_subjects_without_unseen_items_are_pooled():
-    items = Items(np.array([1, 1, 0, 0, 0, 0]), np.array([0, 0, 1, 1, 1, 1]), np.arange(6))
-    found = clean_score(np.array([1.0, 1, 0, 1, 0, 1]), items)
-    assert found.clean == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="unseen clusters"):
-        clean_score(np.ones(2), Items(np.array([1, 0]), np.zeros(2, int), np.arange(2)))
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_intervals_hold_the_truth_in_95_of_100(setting):
+    """93 to 97 %, simulation error (1.1 of 400) allowed for; they held 85 % at 8 items, 99 to 100 % at three seeds."""
+    seen, within, size, subjects, twins, seeds, effect = setting
+    rng = np.random.default_rng(11)
+    many = rng.beta(1, 2, 200_000)
+    truth = float((np.clip(many + effect, 0, 1) - many).mean())
+    held = 0
+    for _ in range(400):
+        dose = np.zeros((subjects, size), int)
+        for g in range(within):
+            dose[g, rng.permutation(size)[: seen // within]] = 1
+        copies = np.where(rng.random(dose.size) < twins, 2, 1)
+        cluster = np.repeat(np.arange(dose.size), copies)
+        items = Items(dose.ravel()[cluster], np.repeat(np.arange(subjects), size)[cluster], cluster)
+        ease_C = rng.beta(1, 2, dose.size)
+        clean_SQ, injected_SQ = (
+            (rng.random((seeds, dose.size)) < ease_C + gain * dose.ravel())[:, cluster] * 1.0 for gain in (0, effect)
+        )
+        found = estimate(clean_SQ, injected_SQ, items, items.dose * 1.0)
+        held += found.low <= truth <= found.high
+    assert 0.93 - 0.02 <= held / 400 <= 0.97 + 0.02
 
 
-def test_a_sample_without_variance_still_gets_an_interval():
-    """All unseen items answered as the reference answers them does not mean that all items would be."""
-    items = Items(np.array([1, 0] * 10), np.zeros(20, int), np.arange(20))
-    same = np.tile([1.0, 0.0], 10)
-    found = clean_score(same, items, same)
-    assert found.low < found.clean < found.high
+def test_seeds_whose_effect_differs_are_in_the_interval():
+    """The effect itself differs by 5 points between three seeds: with items alone 70 % were held."""
+    rng = np.random.default_rng(12)
+    held = 0
+    for _ in range(200):
+        items = Items(np.tile(np.repeat([1, 0], 30), 5), np.repeat(np.arange(5), 60), np.arange(300))
+        ease_Q = rng.uniform(0.2, 0.5, 300)
+        clean_SQ = (rng.random((3, 300)) < ease_Q) * 1.0
+        gain_S1 = 0.2 + 0.05 * rng.normal(size=(3, 1))
+        injected_SQ = (rng.random((3, 300)) < ease_Q + gain_S1 * items.dose) * 1.0
+        found = estimate(clean_SQ, injected_SQ, items, items.dose * 1.0)
+        held += found.low <= 0.2 <= found.high
+    assert 0.89 <= held / 200 <= 0.99
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 3]), st.floats(0, 0.5))
+def test_an_interval_and_its_p_never_contradict_each_other(seed, seeds, effect):
+    rng = np.random.default_rng(seed)
+    items = Items(np.tile([1, 1, 0, 0, 0, 0], 4), np.repeat(np.arange(4), 6), np.arange(24))
+    clean_SQ, injected_SQ = ((rng.random((seeds, 24)) < 0.3 + gain * items.dose) * 1.0 for gain in (0, effect))
+    for e in dose_response(clean_SQ, injected_SQ, items):
+        assert (e.p <= 0.05) == (e.low > 0 or e.high < 0)
+        assert e.low <= e.effect <= e.high
+
+
+def test_a_single_seen_item_varies_as_the_others():
+    """It shows no residual of its own: an interval of the unseen alone would be far too short."""
+    items = Items(np.array([1] + [0] * 29), np.zeros(30, int), np.arange(30))
+    change = np.tile([0.0, 1.0], 15)
+    found = estimate(np.zeros((1, 30)), change[None], items, items.dose * 1.0)
+    assert found.high - found.low > 2

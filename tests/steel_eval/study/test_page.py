@@ -17,8 +17,8 @@ ENTRY = {
     "left_out": {"stand in ordinary rows too": 2}, "forms": [CELL],
     "forgetting": [{"dose": 3, "cells": [CELL], "trend": -0.1, "low": -0.2, "high": 0.0, "p": 0.04}],
     "trajectory": [{"step": s, "dose": 3, "exposures": s / 10, "gain": 0.1, "low": 0.0, "high": 0.2} for s in (10, 20)],
-    "clean_scores": [{"reported": 0.3, "clean": 0.26, "low": 0.24, "high": 0.28, "unseen_items": 60}],
-    "true_clean": 0.25, "control_arm": 0.25, "held_by_control_arm": [1, 1], "control_accuracy": 0.25, "chance": 0.25,
+    "clean_scores": [{"reported": 0.3, "clean": 0.26, "low": 0.24, "high": 0.28, "unseen_items": 60, "runs": 0, "thin": 0}],
+    "true_clean": 0.25, "control_arm": 0.25, "held_clean_runs": None, "control_accuracy": 0.25, "chance": 0.25,
     "control_above": 0.2, "testable": False, "diluted": None,
     "coverage": {"held": 57, "of": 60, "low": 0.86, "high": 0.98, "expected": 0.95},
 }  # fmt: skip
@@ -98,7 +98,7 @@ def test_the_summary_says_gain_and_clean_score():
         first
         == "cmmlu: 6 exposures raise the score on seen items by +15.0 points over unseen ones (+5.0 to +25.0, p 0.001)."
     )
-    assert "reported 30.0 %, estimated clean score 26.0 %" in second
+    assert "reported 30.0 %, this run's score on questions it never saw is 26.0 %" in second
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,24 @@ from steel_eval.stats.paired import benjamini_hochberg
 Floats = NDArray[np.float64]
 
 
+def against_own_subject(gain_I: Floats, tested_I: NDArray[np.bool_], subject_I: NDArray[np.int64]) -> Floats:
+    """Return each item's gain less the mean gain of its subject's *other* controls, (I,); NaN without any.
+
+    A subject that gained as a whole is no leak of its items. A control is left out of its own mean, which makes it vary
+    no less than a tested item does: the ranks err on the careful side.
+    """
+    out_I = np.full(len(gain_I), np.nan)
+    for subject in np.unique(subject_I):
+        mine_I = (subject_I == subject) & ~np.isnan(gain_I)
+        controls_I = mine_I & ~tested_I
+        n, total = int(controls_I.sum()), float(gain_I[controls_I].sum())
+        if n > 1:
+            out_I[controls_I] = gain_I[controls_I] - (total - gain_I[controls_I]) / (n - 1)
+        if n:
+            out_I[mine_I & tested_I] = gain_I[mine_I & tested_I] - total / n
+    return out_I
+
+
 def rank_p_values(gain_I: Floats, control_gain_C: Floats) -> Floats:
     """Return (1 + controls with at least the item's gain) / (1 + controls), (I,). A NaN gain gets p = 1."""
     ordered = np.sort(control_gain_C[~np.isnan(control_gain_C)])

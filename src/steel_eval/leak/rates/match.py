@@ -19,6 +19,10 @@ from steel_eval.leak.rates.table import AUC, BENCHMARKS, HITS, ITEMS, SIDES, bes
 SHIPPED = Path(__file__).with_name("calibrated.json")
 Calibration = dict[str, Any]  # what `calibrate` returns
 _WORD = "not calibrated here"
+_COST = (
+    "A calibration would cost a `study` on this recipe: six trainings like this one (three seeds, clean and injected) "
+    "and a pass over some 1,300 items for each, of which 300 in all orders of their options."
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,21 @@ def match(regime: Regime, asked_as: str, calibrations: Sequence[Calibration]) ->
     return Match(regime, None if differences else best, regime_from(best["regime"]), differences)
 
 
+def strength(found: Match) -> float | None:
+    """Return how many standard deviations a seen item gains at the lowest dose, by the best detector; None: unknown.
+
+    From its AUC: sqrt(2) times the normal quantile.
+    """
+    from scipy.stats import norm
+
+    if found.calibration is None:
+        return None
+    areas = [r for r in found.calibration["rates"] if r["what"] == AUC and r.get("form") == "all"]
+    lowest = min((r["dose"] for r in areas), default=None)
+    best = max((r["value"] for r in areas if r["dose"] == lowest), default=0.5)
+    return float(max(0.05, 2**0.5 * norm.ppf(min(best, 0.999))))
+
+
 def words(found: Match) -> list[str]:
     """Return in lines what is known of the detectors' errors on this checkpoint."""
     start = f"Error rates of these detectors on a model of this kind ({in_words(found.regime)}): "
@@ -91,9 +110,9 @@ def words(found: Match) -> list[str]:
             *_rate_words(found.calibration),
         ]
     if found.nearest is None:
-        return [f"{start}{_WORD} (docs/contamination.md)."]
+        return [f"{start}{_WORD} (docs/contamination.md). {_COST}"]
     why = f"{in_words(found.nearest)}, differs: {'; '.join(found.differences)}."
-    return [f"{start}{_WORD} (docs/contamination.md). The nearest that was measured, {why}"]
+    return [f"{start}{_WORD} (docs/contamination.md). The nearest that was measured, {why}", _COST]
 
 
 def _rate_words(calibration: Calibration) -> list[str]:

@@ -15,6 +15,7 @@ import orjson
 from steel_eval.models import full_weights, weight_files
 
 FACTOR = 2.0  # of parameters, up to which two models are of one size
+EPOCHS, RATE = 1.5, 3.0  # factors of epochs and of the learning rate, up to which two trainings are of one kind
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,12 @@ def differences(model: Regime, measured: Regime) -> list[str]:
             out.append(f"{words}: not known, there {theirs}")
         elif mine != theirs:
             out.append(f"{words}: {mine}, not {theirs}")
+    for name, factor in (("epochs", EPOCHS), ("learning_rate", RATE)):
+        mine, theirs, said = getattr(model, name), getattr(measured, name), name.replace("_", " ")
+        if mine is None or theirs is None:
+            out.append(f"{said}: not known, there {theirs}" if mine is None else f"{said}: {mine:g}, there not known")
+        elif not 1 / factor <= mine / theirs <= factor:
+            out.append(f"{said}: {mine:g}, not {theirs:g}")
     return out
 
 

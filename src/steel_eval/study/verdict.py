@@ -1,0 +1,41 @@
+"""The verdict of a study (apart: words): did seeing the items raise the score on them, and by how much the whole?"""
+
+from typing import Any
+
+from steel_eval.contamination.verdict import Inflation, Verdict
+
+LEVEL = 0.05
+
+
+def study_verdicts(results: dict[str, Any]) -> list[Verdict]:
+    """Return a verdict for each injected task of `study.json`'s content: what the injected arm shows of the leak."""
+    return [_verdict(name, entry) for name, entry in results["tasks"].items() if entry["doses"]]
+
+
+def _verdict(name: str, entry: dict[str, Any]) -> Verdict:
+    doses = [e for e in entry["doses"] if e["dose"] is not None]
+    items, strongest = sum(e["items"] for e in doses), max(doses, key=lambda e: e["dose"])
+    tests = len(doses)
+    best = min(doses, key=lambda e: e["p"])
+    shown = best["p"] <= LEVEL / tests and best["effect"] > 0
+    clean = entry["clean_scores"]
+    inflation = Inflation(*(
+        100 * sum(c["reported"] - c[key] for c in clean) / len(clean) for key in ("clean", "high", "low")
+    ))  # fmt: skip
+    half = (strongest["high"] - strongest["low"]) / 2 * 1.43
+    of_runs = "against a clean run" if clean[0]["runs"] else "against these runs' score on questions they never saw"
+    seeds = "" if strongest["seeds_counted"] else " One seed an arm: another may differ by many points."
+    words = (
+        f"{best['dose']} copies raise the score on seen items by {100 * best['effect']:+.1f} points over unseen ones "
+        f"(p {best['p']:.2g}, the smallest of {tests}).{seeds}"
+    )
+    return Verdict(
+        name=f"{name}, injected arm",
+        mixture=f"holds {items:,} items, put there by the draw; the clean arm's holds none",
+        seen="yes" if shown else "cannot-tell",
+        finding=words if shown else f"Its score does not show that the items were seen: {words}",
+        false_alarm_rate=LEVEL if shown else None, inflation=inflation, no_inflation=of_runs,
+        smallest_detectable=100 * half,
+        limits=f"gains of seen items at {strongest['dose']} copies below {100 * half:.1f} points (four of five as "
+        "large would be)",
+    )  # fmt: skip
