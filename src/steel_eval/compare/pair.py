@@ -239,11 +239,12 @@ def _difference(values: Values, macro: bool, binary: bool) -> stats.Difference:
     value = float(change_Q @ stats.question_weights(values.subject_Q, macro))
     variance, _ = stats.question_variance(change_Q, values.subject_Q, macro)
     found = stats.difference(value, variance)
-    low, high = stats.paired_bootstrap(change_Q, values.subject_Q, macro)
     if binary and not macro:
+        low, high = stats.paired_interval(change_Q, values.subject_Q)
         p = stats.mcnemar(int((change_Q < 0).sum()), int((change_Q > 0).sum()))
         least = stats.minimum_detectable(len(change_Q), max(float(np.mean(change_Q**2)), 1e-9))
         return stats.Difference(value, low, high, p, least)
+    low, high = stats.paired_bootstrap(change_Q, values.subject_Q, macro)
     return stats.Difference(value, low, high, found.p, found.detectable)
 
 

@@ -210,3 +210,23 @@ def test_published_results_have_source_and_protocol():
     assert "Protocols differ" in table["warning"]
     assert len(table["result"]) == 22
     assert all(r["source"] and r["protocol"] for r in table["result"])
+
+
+@pytest.mark.parametrize("n", [5, 10, 40, 300])
+def test_the_interval_of_right_answers_never_contradicts_the_exact_test(n):
+    """Ten questions of which four changed gave +10 to +70 points beside p 0.12."""
+    rng = np.random.default_rng(n)
+    for _ in range(150):
+        change_Q = rng.choice([-1.0, 0.0, 1.0], n, p=rng.dirichlet([1, 3, 2]))
+        low, high = stats.paired_interval(change_Q, np.zeros(n, np.int64))
+        p = stats.mcnemar(int((change_Q < 0).sum()), int((change_Q > 0).sum()))
+        assert low <= change_Q.mean() <= high
+        assert (low > 0 or high < 0) == (p < 0.05)
+
+
+@pytest.mark.parametrize(("n", "shift"), [(10, 0.0), (10, 0.3), (60, 0.1), (400, 0.05)])
+def test_the_interval_of_right_answers_holds_the_truth(n, shift):
+    rng = np.random.default_rng(3)
+    drawn = rng.choice([-1.0, 0.0, 1.0], (300, n), p=[0.2 - shift / 2, 0.6, 0.2 + shift / 2])
+    found = [stats.paired_interval(row, np.zeros(n, np.int64)) for row in drawn]
+    assert np.mean([low <= shift <= high for low, high in found]) >= 0.93
