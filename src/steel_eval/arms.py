@@ -123,8 +123,12 @@ def train_job(job: Job, data: Path) -> str:
 
     Raises InputError that names arm, seed, reason and log.
     """
+    import torch
+
     from steel_train.run import run
 
+    # sums over threads are rounded in another order: with one thread the weights are the same for any number of workers
+    torch.set_num_threads(1)
     arm = job.arm
     log = job.folder.with_suffix(".log")
     try:

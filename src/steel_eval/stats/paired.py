@@ -64,7 +64,7 @@ def paired_interval(change_Q: Floats, subject_Q: NDArray[np.int64]) -> tuple[flo
     """Return a 95 % interval of the mean change of right answers (-1, 0, 1) that never contradicts `mcnemar`.
 
     The bootstrap's, stretched to the exact one given how many answers are discordant (Clopper-Pearson 1934): of few
-    questions the bootstrap is too short. Without a discordant answer it goes as far as a share that n questions can hide.
+    questions the bootstrap is too short. Without a discordant answer it goes as far as what n questions can hide.
     """
     n = len(change_Q)
     only_a, only_b = int((change_Q < 0).sum()), int((change_Q > 0).sum())

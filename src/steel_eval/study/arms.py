@@ -20,7 +20,6 @@ from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load
 from steel_eval.arms import Job, RunArm, carry_steps, made_arm, portable_tables, train_job, trained_on, with_source
 from steel_eval.ask.tasks import parse_name
-from steel_eval.models import share_cores
 from steel_eval.study.settings import StudySettings
 
 HEADLINE = 0.05  # injected share of tokens, above which an arm is a stress test
@@ -126,4 +125,4 @@ def train_arms(arms: Sequence[RunArm], data: Path, workers: int) -> None:
         recipe = load(arm.recipe)
         prepare(recipe, read_settings(recipe.train, arm.recipe), arm.folder, arm.mixture, data)
         jobs += [Job(arm, seed) for seed in recipe.train["seeds"]]
-    run(partial(train_job, data=data), jobs, workers, typer.echo, begin=partial(share_cores, workers))
+    run(partial(train_job, data=data), jobs, workers, typer.echo)
