@@ -32,7 +32,7 @@ PAGES = {
     "CONTRIBUTING.md": (0, 2),
     "docs/analyze.md": (3, 0),
     "docs/architecture.md": (0, 0),
-    "docs/contamination.md": (4, 2),
+    "docs/contamination.md": (5, 2),
     "docs/curation.md": (6, 0),
     "docs/datasets.md": (0, 3),
     "docs/kernels.md": (1, 1),

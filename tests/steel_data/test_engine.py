@@ -1,5 +1,6 @@
 """Tasks in processes: results in the order of the tasks, errors raised here, a killed process said in words."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -107,6 +108,7 @@ def test_a_task_whose_process_is_killed_is_done_again_by_fewer(tmp_path, capsys)
 
 
 def ends_itself(job):
+    assert multiprocessing.parent_process() is not None, "a task of several workers ran in the main process"
     os._exit(3)
 
 

@@ -1,4 +1,4 @@
-"""docs/scoring.md names every command, option and preset."""
+"""The pages on scoring name every command, option and preset of steel_eval."""
 
 from pathlib import Path
 
@@ -8,7 +8,10 @@ import typer
 from steel_eval.ask.prompts import preset_names
 from steel_eval.cli import app
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs/scoring.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TEXT = "\n".join(
+    (DOCS / f"{page}.md").read_text(encoding="utf-8") for page in ("scoring", "contamination", "mix", "select")
+)
 COMMANDS = typer.main.get_command(app).commands
 
 
