@@ -140,6 +140,8 @@ def test_questions_decide_arms_go_side_by_side_and_the_best_is_tried_next(tmp_pa
     assert kinds.count("centre") == 2 and kinds.count("design") == 5 and s["failed"] == {}
     assert s["measures"] == {"own.jsonl": {"unit": "gold_bits_per_byte", "lower_is_better": True}}
     assert all(np.isfinite(a["measures"]["own.jsonl"]) for a in s["arms"])
-    assert kinds.count("next") == (3 if s["lowest"] else 0) and s["train"]["max_steps"] == 12
+    # it goes on while a lowest point is seen, one arm a source; a refit may see none any more
+    tried = kinds.count("next")
+    assert (tried == 3 if s["lowest"] else 0 <= tried < 3) and s["train"]["max_steps"] == 12
     again = [a["shares"]["exam"] for a in s["arms"] if a["kind"] == "next"]
     assert all(s["bounds"]["exam"][0] - 1e-6 <= x <= s["bounds"]["exam"][1] + 1e-6 for x in again)
