@@ -103,8 +103,8 @@ def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:
 def _score_share(folders: Sequence[str], settings: Settings) -> None:
     import tempfile
 
-    with tempfile.TemporaryDirectory() as scratch:
-        for folder in folders:
+    for folder in folders:
+        with tempfile.TemporaryDirectory() as scratch:  # of its own: a folder holds scores of one model
             for _ in run_sweep(folder, replace(settings, out=Path(scratch))):
                 pass
 
