@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError
+from steel_data.recipe.first_fault import first_fault
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, strict=False)]
@@ -272,7 +273,8 @@ def read_settings(table: dict[str, Any], recipe: Path) -> Settings:
     try:
         return Settings.model_validate(table)
     except ValidationError as error:
-        raise InputError(_first_fault(where, error)) from None
+        missing = '{key} = "Qwen/Qwen2.5-0.5B", a folder, or a table'
+        raise InputError(first_fault(where, error, Settings, missing, _TABLES)) from None
 
 
 def completed(record: dict[str, Any]) -> dict[str, Any]:
@@ -284,20 +286,3 @@ def completed(record: dict[str, Any]) -> dict[str, Any]:
 
 # with all keys at their defaults each of these is a valid table
 _TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "eval": Eval}
-
-
-def _first_fault(where: str, error: ValidationError) -> str:
-    """Say the first fault in one line."""
-    # pydantic reports every member of a union: an unknown key says more than "is not a string"
-    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    fault = faults[0]
-    location = [str(part) for part in fault["loc"] if part not in ("str", "dict[str,any]", "list[str]", "list[int]")]
-    key = ".".join(location)
-    if fault["type"] == "extra_forbidden":
-        model = _TABLES.get(location[0], Settings) if len(location) > 1 else Settings
-        return f"{where}: unknown key '{key}'.{nearest(location[-1], model.model_fields)}"
-    if fault["type"] == "missing":
-        return f'{where}: {key} is missing. Right: {key} = "Qwen/Qwen2.5-0.5B", a folder, or a table.'
-    if fault["type"] == "value_error":
-        return f"{where}: {fault['ctx']['error']}."
-    return f"{where}: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}."

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError
+from steel_data.recipe.first_fault import first_fault
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1, strict=False)]
@@ -110,16 +111,5 @@ def read_search(table: dict[str, Any], recipe: Path) -> SearchSettings:
     try:
         return SearchSettings.model_validate(table)
     except ValidationError as error:
-        fault = sorted(error.errors(), key=lambda f: f["type"] != "extra_forbidden")[0]
-        place = [str(part) for part in fault["loc"] if part not in ("str", "dict[str,any]")]
-        key = ".".join(place)
-        if fault["type"] == "extra_forbidden":
-            known = (
-                SearchMeasure.model_fields if place[0] == "measure" and len(place) > 1 else SearchSettings.model_fields
-            )
-            raise InputError(f"{where}: unknown key '{key}'.{nearest(place[-1], known)}") from None
-        if fault["type"] == "missing":
-            raise InputError(f'{where}: {key} is missing. Right: measure = {{ held_out = ["exam"] }}.') from None
-        if fault["type"] == "value_error":
-            raise InputError(f"{where}: {fault['ctx']['error']}.") from None
-        raise InputError(f"{where}: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}.") from None
+        missing = 'measure = { held_out = ["exam"] }'
+        raise InputError(first_fault(where, error, SearchSettings, missing, {"measure": SearchMeasure})) from None

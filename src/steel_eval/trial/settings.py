@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from steel_data.errors import InputError, nearest
+from steel_data.recipe.first_fault import first_fault
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.selection import Select
 from steel_eval.mix.settings import SearchMeasure
@@ -55,7 +56,7 @@ def read_trial(recipe: Recipe) -> tuple[TrialSettings, str, dict[str, dict[str, 
     try:
         settings = TrialSettings.model_validate(recipe.trial)
     except ValidationError as error:
-        raise InputError(_first_fault(where, error)) from None
+        raise InputError(_fault(where, error, TrialSettings)) from None
     return settings, _source(recipe, settings, where), _arms(settings, recipe.path, where)
 
 
@@ -92,19 +93,11 @@ def _arms(settings: TrialSettings, recipe: Path, where: str) -> dict[str, dict[s
         try:
             Select.model_validate({**select, "rows": 1})
         except ValidationError as error:
-            raise InputError(_first_fault(f"{where}: arms.{name}", error, Select)) from None
+            raise InputError(_fault(f"{where}: arms.{name}", error, Select)) from None
         arms[name] = select
     return arms
 
 
-def _first_fault(where: str, error: ValidationError, model: type[BaseModel] = TrialSettings) -> str:
-    fault = sorted(error.errors(), key=lambda f: f["type"] != "extra_forbidden")[0]
-    key = ".".join(str(part) for part in fault["loc"] if part not in ("str", "dict[str,any]"))
-    if fault["type"] == "extra_forbidden":
-        known = SearchMeasure.model_fields if key.startswith("measure.") else model.model_fields
-        return f"{where}: unknown key '{key}'.{nearest(key.rpartition('.')[2], known)}"
-    if fault["type"] == "missing":
-        return f"{where}: {key} is missing. Right: tokens, arms and measure (docs/select.md)."
-    if fault["type"] == "value_error":
-        return f"{where}: {key + ': ' if key else ''}{fault['ctx']['error']}."
-    return f"{where}: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}."
+def _fault(where: str, error: ValidationError, model: type[BaseModel]) -> str:
+    missing = "tokens, arms and measure (docs/select.md)"
+    return first_fault(where, error, model, missing, {"measure": SearchMeasure}, named=True)
