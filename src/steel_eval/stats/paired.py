@@ -149,7 +149,7 @@ def with_seeds(
     spread = questions**2 / freedom
     if several:
         # `own` may fall to 0 by chance, and an interval that believes that is too short: of few seeds the freedom is
-        # counted as if nothing had been taken out. By simulation of mixtures without a difference 1.5 to 6.5 % of tests
+        # counted as if nothing had been taken out. By simulation of mixtures without a difference 1.4 to 6.5 % of tests
         # at 5 % (tests/steel_eval/stats/test_paired.py): fewest where seeds do not differ, most where they do
         freedom_S = sum(len(x_SQ) - 1 for x_SQ in several)
         share = caution * min(1.0, 3 / freedom_S)
