@@ -29,9 +29,9 @@ class Manner:
     def __post_init__(self) -> None:
         """Raise InputError for values that no answer can be written with."""
         if self.temperature < 0:
-            raise InputError(f"--temperature {self.temperature:g}: Right: 0 (always the likeliest word) or more.")
+            raise InputError(f"--temperature {self.temperature:g}: Fix: 0 (always the likeliest word) or more.")
         if not 0 < self.top_p <= 1:
-            raise InputError(f"--top-p {self.top_p:g}: Right: above 0, at most 1.")
+            raise InputError(f"--top-p {self.top_p:g}: Fix: above 0, at most 1.")
 
 
 def chat(place: str, manner: Manner, device: str | None = None, dtype: str = "auto", how: Opening = AS_SAVED) -> None:
@@ -44,7 +44,7 @@ def chat(place: str, manner: Manner, device: str | None = None, dtype: str = "au
     if not loaded.tokenizer.chat_template:
         raise InputError(
             f"{checkpoint.folder}: no chat template, so nobody can say where an answer begins and ends. "
-            "Right: a model that was trained on conversations, or --tokenizer of one."
+            "Fix: a model that was trained on conversations, or --tokenizer of one."
         )
     if manner.seed is not None:
         import torch

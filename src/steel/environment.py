@@ -133,6 +133,6 @@ def open_in_browser(place: Path) -> None:
         place if place.suffix == ".html" else next((place / name for name in PAGES if (place / name).is_file()), None)
     )
     if page is None or not page.is_file():
-        raise InputError(f"{place}: no page there. Right: a folder that holds one of {', '.join(PAGES)}, or a page.")
+        raise InputError(f"{place}: no page there. Fix: a folder that holds one of {', '.join(PAGES)}, or a page.")
     typer.echo(str(page))
     webbrowser.open(page.resolve().as_uri())

@@ -38,12 +38,12 @@ def export_model(place: str, to: str, out: Path | None = None, precision: str = 
     name = _name(place, checkpoint)
     if to == "merged":
         if not adapter:
-            raise InputError(f"{checkpoint}: is one whole model already. Right: use it as it is, or --to gguf.")
+            raise InputError(f"{checkpoint}: is one whole model already. Fix: use it as it is, or --to gguf.")
         target = merge_adapter(checkpoint, out)
         return f"{target}: base and adapter as one model"
     target = out or Path(f"{name}.gguf" if to == "gguf" else f"{name}-ollama")
     if target.exists():
-        raise InputError(f"{target}: is there already. Right: another --out.")
+        raise InputError(f"{target}: is there already. Fix: another --out.")
     converter, ollama = _converter(), _ollama() if to == "ollama" else ""
     with tempfile.TemporaryDirectory(prefix="steel-export-") as temporary:
         whole = merge_adapter(checkpoint, Path(temporary, "merged")) if adapter else checkpoint
@@ -73,7 +73,7 @@ def _converter() -> Path:
             return found
     where = f"in LLAMA_CPP ({folder})" if folder else "on the PATH, and LLAMA_CPP is not set"
     raise InputError(
-        f"llama.cpp's convert_hf_to_gguf.py is not {where}. Right: git clone https://github.com/ggml-org/llama.cpp, "
+        f"llama.cpp's convert_hf_to_gguf.py is not {where}. Fix: git clone https://github.com/ggml-org/llama.cpp, "
         "pip install -r llama.cpp/requirements.txt, and LLAMA_CPP=llama.cpp before this command."
     )
 
@@ -81,7 +81,7 @@ def _converter() -> Path:
 def _ollama() -> str:
     found = shutil.which("ollama")
     if found is None:
-        raise InputError("ollama is not installed. Right: https://ollama.com/download, or --to gguf.")
+        raise InputError("ollama is not installed. Fix: https://ollama.com/download, or --to gguf.")
     return found
 
 
@@ -92,7 +92,7 @@ def _converted(converter: Path, model: Path, file: Path, precision: str) -> None
         command = [sys.executable, str(converter), str(model), "--outfile", str(made), "--outtype", precision]
         _ran(command, converter.name, None)
         if not made.is_file():
-            raise InputError(f"{converter.name} ended without a word and without a file. Right: a newer llama.cpp.")
+            raise InputError(f"{converter.name} ended without a word and without a file. Fix: a newer llama.cpp.")
         made.replace(file)
 
 

@@ -95,7 +95,7 @@ def _asked(wishes: Wishes, flag: str, question: str, default: str | None = None)
         return default
     if wishes.assume or not sys.stdin.isatty():
         or_else = ", or --yes for the proposals" if default is not None else ""
-        raise InputError(f"steel init: {flag} is not said, and nobody can be asked here. Right: {flag} …{or_else}.")
+        raise InputError(f"steel init: {flag} is not said, and nobody can be asked here. Fix: {flag} …{or_else}.")
     return str(typer.prompt(question, default=default))
 
 

@@ -48,7 +48,7 @@ def push(place: str, repository: str, hub: str = "huggingface", public: bool = F
     if hub not in HUBS:
         raise InputError(f"--hub {hub}: unknown.{nearest(hub, HUBS)}")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise InputError(f"--repo {repository}: no repository's name. Right: OWNER/NAME.")
+        raise InputError(f"--repo {repository}: no repository's name. Fix: OWNER/NAME.")
     send = _to_huggingface if hub == "huggingface" else _to_modelscope()
     parcel = packed(place, repository)
     for note in parcel.notes:
@@ -58,7 +58,7 @@ def push(place: str, repository: str, hub: str = "huggingface", public: bool = F
     typer.echo(f"{count} files, {megabytes:,.1f} MB, as {parcel.kind} to {repository} on {hub}: {seen}")
     if not yes:
         if not sys.stdin.isatty():
-            raise InputError("nobody can be asked here whether to send it. Right: --yes.")
+            raise InputError("nobody can be asked here whether to send it. Fix: --yes.")
         if not typer.confirm("Send it?", default=False):
             return "nothing was sent"
     return send(parcel, repository, public)
@@ -76,7 +76,7 @@ def _mixture(folder: Path, repository: str) -> Parcel:
     manifest = read_manifest(folder)
     faults = damaged(folder, manifest)
     if faults:
-        raise InputError(f"{faults[0]}. Right: build it again.")
+        raise InputError(f"{faults[0]}. Fix: build it again.")
     names = [*manifest["output"], *(manifest.get("truth") or {}), "manifest.json"]
     files = {name: folder / name for name in [*names, "card.html"] if (folder / name).is_file()}
     notes = ["dropped rows are not sent: they quote benchmarks and whatever else was left out"]
@@ -104,7 +104,7 @@ def _model(folder: Path, repository: str) -> Parcel:
     if adapter and base is None:
         raise InputError(
             f"{folder}/adapter_config.json: names its base by a path of this machine, where nobody else finds it. "
-            "Right: steel export-model --to merged, and push that."
+            "Fix: steel export-model --to merged, and push that."
         )
     head: dict[str, Any] = {
         **({"base_model": base} if base else {}), "library_name": "peft" if adapter else "transformers",
@@ -185,7 +185,7 @@ def _to_huggingface(parcel: Parcel, repository: str, public: bool) -> str:
         )  # fmt: skip
     except Exception as error:  # every client error (no token, no right, offline) is the user's to see in one line
         raise InputError(
-            f"{repository}: the hub did not take it: {first_line(error)}. Right: hf auth login, a repository of yours."
+            f"{repository}: the hub did not take it: {first_line(error)}. Fix: hf auth login, a repository of yours."
         ) from error
     return str(done.commit_url)
 
@@ -194,7 +194,7 @@ def _to_modelscope() -> Callable[[Parcel, str, bool], str]:
     try:
         from modelscope.hub.api import HubApi
     except ImportError:
-        raise InputError("ModelScope needs its library. Right: pip install 'steel-lab[modelscope]'.") from None
+        raise InputError("ModelScope needs its library. Fix: pip install 'steel-lab[modelscope]'.") from None
 
     def send(parcel: Parcel, repository: str, public: bool) -> str:
         sent: dict[str, Path | bytes] = {**parcel.files, **{name: text.encode() for name, text in parcel.texts.items()}}
@@ -209,7 +209,7 @@ def _to_modelscope() -> Callable[[Parcel, str, bool], str]:
                 )  # fmt: skip
         except Exception as error:  # as above
             raise InputError(
-                f"{repository}: the hub did not take it: {first_line(error)}. Right: modelscope login."
+                f"{repository}: the hub did not take it: {first_line(error)}. Fix: modelscope login."
             ) from error
         return f"https://modelscope.cn/{parcel.kind}s/{repository}"
 

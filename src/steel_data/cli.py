@@ -66,7 +66,7 @@ def build(
 
     show = print_json if as_json else print_build
     if locked + finish + (part is not None) > 1:
-        raise InputError("--locked, --part and --finish are each a build of its own. Right: one of them.")
+        raise InputError("--locked, --part and --finish are each a build of its own. Fix: one of them.")
     share = None if part is None else parts.Share.read(part)
     # other machines start in other folders
     loaded = load(recipe.absolute() if engine != "local" and recipe.exists() else recipe, changes or ())

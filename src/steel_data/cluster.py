@@ -26,18 +26,18 @@ def executor(engine: str, workers: int) -> Executor:
     if name == "local" and not address:
         return Local(workers)
     if name != "ray":
-        raise InputError(f"--engine {engine}: no such engine.{nearest(name, ['local', 'ray'])} Right: ray:HOST:6379.")
+        raise InputError(f"--engine {engine}: no such engine.{nearest(name, ['local', 'ray'])} Fix: ray:HOST:6379.")
     try:
         import ray
     except ImportError as error:
         raise InputError(
-            f"--engine {engine}: Ray is missing ({first_line(error)}). Right: pip install 'steel-lab[ray]'."
+            f"--engine {engine}: Ray is missing ({first_line(error)}). Fix: pip install 'steel-lab[ray]'."
         ) from None
     try:
         ray.init(address=address or None, log_to_driver=False, logging_level="error")
     except Exception as error:
         raise InputError(
-            f"--engine {engine}: no cluster answers there: {first_line(error)}. Right: the address that `ray start "
+            f"--engine {engine}: no cluster answers there: {first_line(error)}. Fix: the address that `ray start "
             "--head` printed."
         ) from None
     processors = int(ray.cluster_resources().get("CPU", 1))
@@ -75,7 +75,7 @@ class Ray:
             raise error.cause from None
         except ray.exceptions.RayError as error:
             raise InputError(
-                f"{tasks[len(results)]}: its machine was lost {RETRIES} times over: {first_line(error)}. Right: more "
+                f"{tasks[len(results)]}: its machine was lost {RETRIES} times over: {first_line(error)}. Fix: more "
                 "memory a worker; what is done is kept."
             ) from None
         finally:
@@ -96,7 +96,7 @@ def refuse_other(driver: dict[str, str], worker: dict[str, str], machine: str) -
         f"{name} {worker.get(name, 'absent')}, here {own}" for name, own in driver.items() if worker.get(name) != own
     ]
     if unlike:
-        raise InputError(f"{machine}: is of another version: {'; '.join(unlike)}. Right: the same on all machines.")
+        raise InputError(f"{machine}: is of another version: {'; '.join(unlike)}. Fix: the same on all machines.")
 
 
 def _machine() -> str:

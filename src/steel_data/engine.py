@@ -101,7 +101,7 @@ def run(
         if processes == 1 and len(found) == before:
             raise InputError(
                 f"{excerpt(str(tasks[told]))}: its worker process {ending}, even with nothing beside it; {left}. "
-                "Right: more memory; what is done is kept."
+                "Fix: more memory; what is done is kept."
             )
         processes = max(processes // 2, 1)
         tell(f"--workers {workers}: a worker process {ending}; {left} and go on with {processes} at a time")

@@ -61,17 +61,17 @@ def first_line(error: BaseException, length: int = 160) -> str:
 
 # What the machine lacks or forbids, wherever it shows: no room, no right to write, too many open files.
 _MACHINE = {
-    errno.ENOSPC: "Right: room on that disk.",
-    errno.EDQUOT: "Right: room within the quota.",
-    errno.EFBIG: "Right: a disk and a limit (ulimit -f) that let files be as large.",
-    errno.EROFS: "Right: a place that can be written.",
-    errno.EACCES: "Right: a place that you may read and write.",
-    errno.EPERM: "Right: a place that you may read and write.",
-    errno.EMFILE: "Right: a higher limit of open files (ulimit -n).",
-    errno.ENFILE: "Right: a higher limit of open files.",
-    errno.ENAMETOOLONG: "Right: a shorter name.",
-    errno.ELOOP: "Right: links that do not lead in a circle.",
-    errno.ENOMEM: "Right: more memory, or fewer --workers.",
+    errno.ENOSPC: "Fix: room on that disk.",
+    errno.EDQUOT: "Fix: room within the quota.",
+    errno.EFBIG: "Fix: a disk and a limit (ulimit -f) that let files be as large.",
+    errno.EROFS: "Fix: a place that can be written.",
+    errno.EACCES: "Fix: a place that you may read and write.",
+    errno.EPERM: "Fix: a place that you may read and write.",
+    errno.EMFILE: "Fix: a higher limit of open files (ulimit -n).",
+    errno.ENFILE: "Fix: a higher limit of open files.",
+    errno.ENAMETOOLONG: "Fix: a shorter name.",
+    errno.ELOOP: "Fix: links that do not lead in a circle.",
+    errno.ENOMEM: "Fix: more memory, or fewer --workers.",
 }
 
 
@@ -93,7 +93,7 @@ def run_command(command: Callable[[], object]) -> None:
         sys.stderr.close()  # `… | head` closes the pipe: no fault
         sys.exit(0)
     except MemoryError:
-        sys.stderr.write("error: out of memory. Right: more of it, or fewer --workers; what is done is kept.\n")
+        sys.stderr.write("error: out of memory. Fix: more of it, or fewer --workers; what is done is kept.\n")
         sys.exit(2)
     except OSError as error:
         if error.errno not in _MACHINE:

@@ -87,7 +87,7 @@ def fetch_benchmark(name: str, root: Path) -> None:
         if _is_whole(name, root):
             typer.echo(f"{name}: is there, with the questions that were published. Licence: {archive.licence}")
             return
-        raise InputError(f"{there}: holds another part of {name}. Right: move it away, or another --data-root.")
+        raise InputError(f"{there}: holds another part of {name}. Fix: move it away, or another --data-root.")
     root.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=root, prefix=".steel-fetch-") as temporary:
         file = Path(temporary, "archive")
@@ -96,7 +96,7 @@ def fetch_benchmark(name: str, root: Path) -> None:
         if pins.get(name, sha256) != sha256:
             raise InputError(
                 f"{address}: has SHA-256 {sha256[:16]}…, and {root / PINS} names {pins[name][:16]}…. "
-                f"Right: the archive as it was, or delete that entry."
+                f"Fix: the archive as it was, or delete that entry."
             )
         _unpack(name, file, Path(temporary, name))
         if not _is_whole(name, Path(temporary)):
@@ -138,7 +138,7 @@ def _download(name: str, file: Path) -> str:
                 if attempt + 1 == ATTEMPTS:
                     faults.append(f"{address}: {first_line(error)}")
     raise InputError(
-        f"{name}: cannot be had: {'; '.join(dict.fromkeys(faults))}. Right: a network, HF_ENDPOINT with a mirror, or "
+        f"{name}: cannot be had: {'; '.join(dict.fromkeys(faults))}. Fix: a network, HF_ENDPOINT with a mirror, or "
         f"the files put under the data root by hand."
     )
 
@@ -235,7 +235,7 @@ def _pins(root: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise InputError(f"{root / PINS}: cannot be read: {error}. Right: delete it, or mend it.") from None
+        raise InputError(f"{root / PINS}: cannot be read: {error}. Fix: delete it, or mend it.") from None
     return {str(k): str(v) for k, v in pins.items()}
 
 

@@ -31,7 +31,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}. Right: a writable disk with room."
+            f"{path}: cannot be written: {error.strerror or error}. Fix: a writable disk with room."
         ) from error
     finally:
         temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
@@ -63,7 +63,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written: {error.strerror or error}. Right: a writable disk with room."
+            f"{folder}: cannot be written: {error.strerror or error}. Fix: a writable disk with room."
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -77,9 +77,9 @@ def linked_to(path: Path) -> Path:
     try:
         place = path.resolve()
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: leads nowhere: {first_line(error)}. Right: another folder.") from None
+        raise InputError(f"{path}: leads nowhere: {first_line(error)}. Fix: another folder.") from None
     if not place.name:
-        raise InputError(f"{path}: is no folder that can be replaced. Right: a folder of its own.")
+        raise InputError(f"{path}: is no folder that can be replaced. Fix: a folder of its own.")
     return place
 
 
@@ -97,11 +97,9 @@ def locked(out: Path, wait: bool = False) -> Iterator[None]:
         lock = FileLock(place.parent / f".{place.name}.lock")
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
-        raise InputError(
-            f"{out}: another build is writing this folder. Right: wait for it, or another --out."
-        ) from None
+        raise InputError(f"{out}: another build is writing this folder. Fix: wait for it, or another --out.") from None
     except OSError as error:
-        raise InputError(f"{out}: cannot be written: {error.strerror or error}. Right: a writable --out.") from None
+        raise InputError(f"{out}: cannot be written: {error.strerror or error}. Fix: a writable --out.") from None
     try:
         yield
     finally:
@@ -113,11 +111,11 @@ def refuse_foreign_folder(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise InputError(f"{out}: is a file. Right: a folder for --out.")
+        raise InputError(f"{out}: is a file. Fix: a folder for --out.")
     names = {p.name for p in out.iterdir()}
     if names and "manifest.json" not in names:
         raise InputError(
-            f"{out}: holds files that are no mixture ({min(names)}). Right: an empty or new folder for --out."
+            f"{out}: holds files that are no mixture ({min(names)}). Fix: an empty or new folder for --out."
         )
 
 

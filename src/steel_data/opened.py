@@ -90,7 +90,7 @@ class Mixture:
         try:
             found = import_module("datasets")  # no part of the base install
         except ImportError:
-            raise InputError("to_datasets needs the package datasets. Right: pip install datasets.") from None
+            raise InputError("to_datasets needs the package datasets. Fix: pip install datasets.") from None
         files = [str(self.folder / name) for name in self.manifest["output"]]
         return found.load_dataset("parquet", data_files=files, split="train")
 

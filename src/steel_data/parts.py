@@ -39,7 +39,7 @@ class Share:
         """Return the part that `3/8` means. Raises InputError."""
         match = re.fullmatch(r"\s*([0-9]{1,6})\s*/\s*([0-9]{1,6})\s*", text)
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise InputError(f"--part {text}: is no part. Right: 1/8 to 8/8.")
+            raise InputError(f"--part {text}: is no part. Fix: 1/8 to 8/8.")
         return cls(int(match[1]), int(match[2]))
 
 
@@ -92,21 +92,21 @@ def _marks(folder: Path) -> dict[Share, dict[str, str]]:
 
 def _refuse_unlike(out: Path, marks: dict[Share, dict[str, str]], head: dict[str, str]) -> None:
     if not marks:
-        raise InputError(f"{out}: no part has come. Right: build --part 1/8 to 8/8, with this --out and this --cache.")
+        raise InputError(f"{out}: no part has come. Fix: build --part 1/8 to 8/8, with this --out and this --cache.")
     for part, mark in marks.items():
         for key, what in _ALIKE.items():
             if mark.get(key) != head[key]:
-                raise InputError(f"{out}: part {part.number}/{part.of} is of {what}. Right: run that part again.")
+                raise InputError(f"{out}: part {part.number}/{part.of} is of {what}. Fix: run that part again.")
     sizes = sorted({part.of for part in marks})
     if len(sizes) > 1:
         which = " and ".join(f"/{size}" for size in sizes)
         raise InputError(
-            f"{out}: parts of {which} have come. Right: one n, and the folder {_folder(out)} removed before."
+            f"{out}: parts of {which} have come. Fix: one n, and the folder {_folder(out)} removed before."
         )
     missing = [str(k) for k in range(1, sizes[0] + 1) if Share(k, sizes[0]) not in marks]
     if missing:
         more = f" and {len(missing) - 20:,} more" if len(missing) > 20 else ""
         raise InputError(
-            f"{out}: of {sizes[0]:,} parts {len(missing):,} never came: {', '.join(missing[:20])}{more}. Right: run "
+            f"{out}: of {sizes[0]:,} parts {len(missing):,} never came: {', '.join(missing[:20])}{more}. Fix: run "
             f"build --part {missing[0]}/{sizes[0]}, and so on."
         )

@@ -24,7 +24,7 @@ TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the code that lies beside the weights; read it first.")
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
-_TABLE = """Right: '{"enable_thinking": false}'."""
+_TABLE = """Fix: '{"enable_thinking": false}'."""
 
 
 @app.callback()
@@ -266,12 +266,12 @@ def leak(
 
     if twins is None and (bool(base) == bool(reference_runs) or not tasks):
         raise InputError(
-            "leak: no --base or no --tasks. Right: --tasks and one of --base and --reference-runs, or --twins alone."
+            "leak: no --base or no --tasks. Fix: --tasks and one of --base and --reference-runs, or --twins alone."
         )
     if twins is not None and (
         reference_runs or base is not None or tasks or mixture is not None or control is not None
     ):
-        raise InputError("leak --twins: tests the draw alone. Right: without --base, --tasks, --mixture, --control.")
+        raise InputError("leak --twins: tests the draw alone. Fix: without --base, --tasks, --mixture, --control.")
     if twins is not None:
         opening = Opening(tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision)
         how = How(form=form, device=device, dtype=dtype, opening=opening)
@@ -414,11 +414,11 @@ def mix(
     from steel_eval.mix.search import prepare_search
 
     if confirm == 1:
-        raise InputError("--confirm 1: one seed says nothing about seeds. Right: --confirm 3.")
+        raise InputError("--confirm 1: one seed says nothing about seeds. Fix: --confirm 3.")
     if 0 < rank < 5:
-        raise InputError(f"--rank {rank}: the ranks of so few arms agree by chance. Right: --rank 6.")
+        raise InputError(f"--rank {rank}: the ranks of so few arms agree by chance. Fix: --rank 6.")
     if screen and (confirm or rank):
-        raise InputError("--screen trains one run: there is nothing to confirm or to rank. Right: one of them.")
+        raise InputError("--screen trains one run: there is nothing to confirm or to rank. Fix: one of them.")
     search = prepare_search(recipe, data, out, workers, changes or ())
     if screen:
         from steel_eval.mix.screen import screen_command

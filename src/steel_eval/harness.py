@@ -85,7 +85,7 @@ class SteelLM(HFLM):
         """Score (text pair, context ids, continuation ids); too long ones lose tokens at the left, as in HFLM."""
         if self.backend != "causal":
             raise InputError(
-                f"--model steel: '{self.backend}' models are not handled. Right: a causal model, or --model hf."
+                f"--model steel: '{self.backend}' models are not handled. Fix: a causal model, or --model hf."
             )
         if self._sharing is None:
             self._sharing = prefix_sharing(self.model)
@@ -119,7 +119,7 @@ def score_foreign(checkpoint: Checkpoint, foreign: Foreign, how: Settings, folde
     from lm_eval.tasks import TaskManager
 
     if foreign.include is not None and not foreign.include.is_dir():
-        raise InputError(f"--include-path {foreign.include}: no such folder. Right: the folder of the tasks' YAML.")
+        raise InputError(f"--include-path {foreign.include}: no such folder. Fix: the folder of the tasks' YAML.")
     manager = TaskManager(include_path=None if foreign.include is None else str(foreign.include))
     for name in foreign.tasks:
         if not manager.match_tasks([name]):

@@ -72,9 +72,9 @@ class Opening:
     def __post_init__(self) -> None:
         """Raise InputError for a value that no model could have."""
         if self.thinking not in (None, "on", "off"):
-            raise InputError(f"--thinking {self.thinking}: unknown. Right: on or off.")
+            raise InputError(f"--thinking {self.thinking}: unknown. Fix: on or off.")
         if self.max_length is not None and self.max_length < 2:
-            raise InputError(f"--max-length {self.max_length}: no room for a question. Right: at least 2 tokens.")
+            raise InputError(f"--max-length {self.max_length}: no room for a question. Fix: at least 2 tokens.")
 
     def said(self) -> dict[str, Any]:
         """Return what was asked for, for JSON: nothing of what is by default."""
@@ -126,7 +126,7 @@ def find_checkpoints(place: str, revision: str | None = None) -> tuple[list[Chec
         near = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
         raise InputError(f"{place}: no such folder, and no hub id (owner/name).{nearest(root.name, near, False)}")
     if revision is not None:
-        raise InputError(f"--revision {revision}: {place} is a folder. Right: only with a hub id (owner/name).")
+        raise InputError(f"--revision {revision}: {place} is a folder. Fix: only with a hub id (owner/name).")
     found = []
     for pattern in ("", "checkpoints/", "*/", "*/checkpoints/", "*/*/"):
         for folder in sorted(root.glob(pattern + "*")):
@@ -142,7 +142,7 @@ def find_checkpoints(place: str, revision: str | None = None) -> tuple[list[Chec
         match = _STEP.search(root.name)
         return [Checkpoint(root, root.name, int(match[1]) if match else step_of(root))], False
     raise InputError(
-        f"{place}: no checkpoint here. Right: config.json with *.safetensors, or a run with checkpoints/step-*."
+        f"{place}: no checkpoint here. Fix: config.json with *.safetensors, or a run with checkpoints/step-*."
     )
 
 
@@ -164,7 +164,7 @@ def _in_root(run: Path, found: list[Checkpoint], root: Path) -> Checkpoint | Non
     if step in [c.step for c in mine] or _equal_weights(run, [c.folder for c in mine]):
         return None
     if step is None:
-        tell(f"{run}: its weights are of no known step, and not scored. Right: trainer_state.json beside them.")
+        tell(f"{run}: its weights are of no known step, and not scored. Fix: trainer_state.json beside them.")
         return None
     above = run.relative_to(root).as_posix()
     return Checkpoint(run, f"checkpoint-{step}" if above == "." else f"{above}/checkpoint-{step}", step)
@@ -200,7 +200,7 @@ def _trained_from(folder: Path) -> Path:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _from_hub(name)
     said = f"'{name}' is not there" if name else "is not said"
-    raise InputError(f"{folder}: --with-base: the model that it was trained from {said}. Right: score it by itself.")
+    raise InputError(f"{folder}: --with-base: the model that it was trained from {said}. Fix: score it by itself.")
 
 
 def _from_hub(repository: str, revision: str | None = None) -> Path:
@@ -249,7 +249,7 @@ def load(folder: Path, device: str = "cpu", dtype: str = "auto", how: Opening = 
         fingerprint = address(fingerprint, code)[:32]
     longest = context_length(model, tokenizer)
     if how.max_length is not None and how.max_length > longest:
-        raise InputError(f"--max-length {how.max_length}: {folder} has {longest} tokens. Right: at most so many.")
+        raise InputError(f"--max-length {how.max_length}: {folder} has {longest} tokens. Fix: at most so many.")
     return Loaded(model, tokenizer, fingerprint, how.max_length or longest, folder)
 
 
@@ -270,7 +270,7 @@ def full_weights(folder: Path, base: str | None = None) -> Path:
     """
     if not (folder / "adapter_config.json").is_file():
         if base is not None:
-            raise InputError(f"--base {base}: {folder} is a whole model. Right: only with an adapter.")
+            raise InputError(f"--base {base}: {folder} is a whole model. Fix: only with an adapter.")
         return folder
     if base is not None:
         return _place(base, "--base")
@@ -364,7 +364,7 @@ def read_weights(folder: Path) -> dict[str, Any] | None:
         for file in files:
             state |= load_file(file)
     except SafetensorError as error:
-        raise InputError(f"{folder}: its weights cannot be read: {error}. Right: copy it again.") from error
+        raise InputError(f"{folder}: its weights cannot be read: {error}. Fix: copy it again.") from error
     return state
 
 
@@ -421,7 +421,7 @@ def read_steel_json(file: Path) -> dict[str, Any]:
     try:
         said = orjson.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read: {first_line(error)}. Right: copy the checkpoint again.") from None
+        raise InputError(f"{file}: cannot be read: {first_line(error)}. Fix: copy the checkpoint again.") from None
     if not isinstance(said, dict):
-        raise InputError(f"{file}: is no table. Right: copy the checkpoint again.")
+        raise InputError(f"{file}: is no table. Fix: copy the checkpoint again.")
     return said

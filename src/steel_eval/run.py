@@ -51,7 +51,7 @@ def refuse_other_parts(out: Path, limit: int | None) -> None:
             continue  # damaged: written anew
         if held != (limit or 0):
             part = f"of --limit {held}" if held else "of all questions"
-            raise InputError(f"{file.parent}: holds scores {part}. Right: another --out, which keeps the two apart.")
+            raise InputError(f"{file.parent}: holds scores {part}. Fix: another --out, which keeps the two apart.")
 
 
 def score_command(place: str, settings: Settings, foreign: Foreign, watch: float | None) -> None:

@@ -35,7 +35,7 @@ def load_tokenizer(*folders: Path, trust_remote_code: bool = False) -> "PreTrain
             except Exception as error:  # every tokenizer class fails in its own way on files it does not know
                 raise InputError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}.") from error
     raise InputError(
-        f"{folders[0]}: no tokenizer beside the weights. Right: tokenizer.json in the checkpoint's folder or its "
+        f"{folders[0]}: no tokenizer beside the weights. Fix: tokenizer.json in the checkpoint's folder or its "
         "run's, or --tokenizer."
     )
 
@@ -92,5 +92,5 @@ def thinking_switch(tokenizer: "PreTrainedTokenizerBase") -> str:
                 return name
     raise InputError(
         f"--thinking: the chat template of {tokenizer.name_or_path} has no switch for thoughts (enable_thinking, "
-        "thinking). Right: a model that has one, or --chat-template-kwargs with its own variable."
+        "thinking). Fix: a model that has one, or --chat-template-kwargs with its own variable."
     )

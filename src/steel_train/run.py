@@ -41,7 +41,7 @@ def run(
     seeds: list[int | None] = list(settings.seeds) if settings.seeds else [None]
     if only_seed is not None:
         if only_seed not in seeds:
-            raise InputError(f"--seed {only_seed}: not among [train] seeds. Right: one of {settings.seeds or 'none'}.")
+            raise InputError(f"--seed {only_seed}: not among [train] seeds. Fix: one of {settings.seeds or 'none'}.")
         seeds = [only_seed]
     with state.local_main_process_first():
         prepared = prepare(recipe, settings, folder, mixture, data_root, main=state.is_main_process)

@@ -105,7 +105,7 @@ class Eval(_Table):
     @model_validator(mode="after")
     def _one_size(self) -> "Eval":
         if self.rows is not None and self.share is not None:
-            raise ValueError("eval: rows and share are two sizes of one thing. Right: one of them")
+            raise ValueError("eval: rows and share are two sizes of one thing. Fix: one of them")
         return self
 
 
@@ -223,7 +223,7 @@ class Settings(_Table):
     @classmethod
     def _distinct(cls, seeds: list[int] | None) -> list[int] | None:
         if seeds is not None and (not seeds or len(set(seeds)) != len(seeds)):
-            raise ValueError(f"seeds = {seeds}: a seed stands twice, or none does. Right: seeds = [1, 2, 3]")
+            raise ValueError(f"seeds = {seeds}: a seed stands twice, or none does. Fix: seeds = [1, 2, 3]")
         return seeds
 
     @field_validator("chat_template_kwargs")
@@ -232,26 +232,26 @@ class Settings(_Table):
         try:
             json.dumps(values)
         except TypeError:
-            raise ValueError('chat_template_kwargs: holds a date or time. Right: a text such as "1 Jan 2026"') from None
+            raise ValueError('chat_template_kwargs: holds a date or time. Fix: a text such as "1 Jan 2026"') from None
         return values
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         if isinstance(self.model, dict):
             if not isinstance(self.model.get("type"), str):
-                raise ValueError('model: a table without type. Right: model = { type = "qwen2", hidden_size = 256, … }')
+                raise ValueError('model: a table without type. Fix: model = { type = "qwen2", hidden_size = 256, … }')
             if self.uses_lora:
-                raise ValueError("method = 'lora' on a model from scratch has nothing to adapt. Right: method = 'full'")
+                raise ValueError("method = 'lora' on a model from scratch has nothing to adapt. Fix: method = 'full'")
         if self.dtype == "bfloat16" and self.precision == "fp32":
-            raise ValueError("dtype = 'bfloat16' computes in bf16. Right: without precision, or dtype = 'auto'")
+            raise ValueError("dtype = 'bfloat16' computes in bf16. Fix: without precision, or dtype = 'auto'")
         if self.dtype == "bfloat16" and not self.uses_lora and "optimizer" not in self.model_fields_set:
-            raise ValueError("dtype = 'bfloat16' loses small updates. Right: name the optimizer, or dtype = 'auto'")
+            raise ValueError("dtype = 'bfloat16' loses small updates. Fix: name the optimizer, or dtype = 'auto'")
         if self.min_lr_ratio and self.schedule not in ("cosine", "wsd"):
-            raise ValueError(f"min_lr_ratio does nothing with schedule = '{self.schedule}'. Right: 'cosine' or 'wsd'")
+            raise ValueError(f"min_lr_ratio does nothing with schedule = '{self.schedule}'. Fix: 'cosine' or 'wsd'")
         if self.freeze and self.uses_lora:
-            raise ValueError("freeze: under an adapter all weights are frozen. Right: [train.lora] targets")
+            raise ValueError("freeze: under an adapter all weights are frozen. Fix: [train.lora] targets")
         if self.lora is not None and self.method == "full":
-            raise ValueError("[train.lora] is given, but method is 'full'. Right: method = 'lora'")
+            raise ValueError("[train.lora] is given, but method is 'full'. Fix: method = 'lora'")
         return self
 
     @property
@@ -269,7 +269,7 @@ def read_settings(table: dict[str, Any], recipe: Path) -> Settings:
     """Check the `[train]` table of a recipe. Raises InputError that names the key and the nearest known word."""
     where = f"{recipe} [train]"
     if not table:
-        raise InputError(f'{where}: is missing. Right: at least model = "Qwen/Qwen2.5-0.5B".')
+        raise InputError(f'{where}: is missing. Fix: at least model = "Qwen/Qwen2.5-0.5B".')
     try:
         return Settings.model_validate(table)
     except ValidationError as error:

@@ -79,7 +79,7 @@ def test_data_of_which_nothing_can_be_built_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_a_terminal_nothing_is_asked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--data is not said.*Right: --data …\."):
+    with pytest.raises(InputError, match=r"--data is not said.*Fix: --data …\."):
         init(tmp_path / "mine.toml", Wishes())
 
 

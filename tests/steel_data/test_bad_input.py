@@ -88,13 +88,13 @@ BAD = {
         "It comes from hf://datasets/BAAI/Infinity-Instruct/7M: `python -m steel_data fetch",
     ),
     "empty glob": ('[source.a]\npath = "x/*.jsonl"\n', "path = 'x/*.jsonl' matches no file under"),
-    "a folder": ('[source.a]\npath = "bench"\n', "is a folder. Right: bench/*.jsonl."),
+    "a folder": ('[source.a]\npath = "bench"\n', "is a folder. Fix: bench/*.jsonl."),
     "take too many": (
         SOURCE + "take = 13\n",
-        "take = 13 rows, but 12 are left after filters and dedup. Right: take = 12",
+        "take = 13 rows, but 12 are left after filters and dedup. Fix: take = 12",
     ),
     "take too many tokens": (SOURCE + "take_tokens = 1_000_000\n", "take_tokens = 1,000,000, but "),
-    "budget too large": (SOURCE + "[mix]\nbudget_rows = 13\n", "[mix]: budget_rows = 13, but there are 12. Right: "),
+    "budget too large": (SOURCE + "[mix]\nbudget_rows = 13\n", "[mix]: budget_rows = 13, but there are 12. Fix: "),
     "language absent": (SOURCE + "[mix]\nlanguages = { ja = 1.0 }\n", "[mix]: languages: no row is 'ja'."),
     "language unknown": (SOURCE + "[mix]\nlanguages = { zz = 1.0 }\n", "[mix]: languages: no language 'zz'."),
     "not UTF-8 at all": (
@@ -113,7 +113,7 @@ BAD = {
     ),
     "step returns None": (
         SOURCE + 'filters = [{ use = "steps:none" }]\n',
-        "a.jsonl row 0: filter 'steps:none' returned None. Right: the record, or a reason (a string).",
+        "a.jsonl row 0: filter 'steps:none' returned None. Fix: the record, or a reason (a string).",
     ),
     "step returns no messages": (
         SOURCE + 'filters = [{ use = "steps:number" }]\n',
@@ -127,7 +127,7 @@ BAD = {
         SOURCE + 'filters = [{ use = "steps:surrogate" }]\n',
         "loses 12 of 12 rows to steps:surrogate:",
     ),
-    "builder returns nothing": (SOURCE + 'build = { use = "steps:builds_nothing" }\n', "returned []. Right: a list of"),
+    "builder returns nothing": (SOURCE + 'build = { use = "steps:builds_nothing" }\n', "returned []. Fix: a list of"),
     "expression of no boolean": (SOURCE + 'filters = [{ use = "steps:no_boolean" }]\n', "not true or false a row"),
     "expression of no column": (SOURCE + 'filters = [{ use = "steps:no_column" }]\n', "raised ColumnNotFoundError"),
     "known test split": ('[source.a]\npath = "cmmlu/test/*.jsonl"\n', "allow_test_split"),
@@ -249,7 +249,7 @@ def test_an_output_folder_that_may_not_be_written(
     (tmp_path / "closed").chmod(0o500)
     status, error = command(monkeypatch, capsys, "build", tmp_path / "r.toml", "--out", tmp_path / "closed/mixture")
     assert (status, error.count("\n")) == (2, 1)
-    assert "cannot be written: Permission denied. Right: a writable --out." in error
+    assert "cannot be written: Permission denied. Fix: a writable --out." in error
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="file systems are mounted as on Linux")

@@ -19,7 +19,7 @@ def test_local_is_processes_of_this_machine() -> None:
 
 @pytest.mark.parametrize("word", ["", "spark", "rey", "local:8", "ray-x:1"])
 def test_another_engine_is_refused(word: str) -> None:
-    with pytest.raises(InputError, match=r"no such engine\..*Right: ray:HOST:6379"):
+    with pytest.raises(InputError, match=r"no such engine\..*Fix: ray:HOST:6379"):
         executor(word, 1)
 
 

@@ -51,11 +51,11 @@ def test_the_nearest_known_word():
     [
         (
             OSError(28, "No space left on device", "/m/a\x1b[2J"),
-            "/m/a\\x1b[2J: No space left on device. Right: room on",
+            "/m/a\\x1b[2J: No space left on device. Fix: room on",
         ),
-        (OSError(30, "Read-only file system", "/m"), "/m: Read-only file system. Right: a place that can be written."),
-        (OSError(24, "Too many open files"), "Too many open files. Right: a higher limit of open files (ulimit -n)."),
-        (MemoryError(), "out of memory. Right: more of it, or fewer --workers"),
+        (OSError(30, "Read-only file system", "/m"), "/m: Read-only file system. Fix: a place that can be written."),
+        (OSError(24, "Too many open files"), "Too many open files. Fix: a higher limit of open files (ulimit -n)."),
+        (MemoryError(), "out of memory. Fix: more of it, or fewer --workers"),
     ],
 )
 def test_what_the_machine_lacks_is_one_line(error, line, capsys):

@@ -65,7 +65,7 @@ def test_a_part_that_never_came_is_named(world: tuple[Recipe, Places]) -> None:
     with pytest.raises(InputError, match="no part has come"):
         finish(recipe, where, Local())
     build_part(recipe, where, Share(2, 4), Local())
-    with pytest.raises(InputError, match=r"of 4 parts 3 never came: 1, 3, 4\. Right: run build --part 1/4"):
+    with pytest.raises(InputError, match=r"of 4 parts 3 never came: 1, 3, 4\. Fix: run build --part 1/4"):
         finish(recipe, where, Local())
 
 
@@ -111,11 +111,11 @@ def test_a_part_is_one_of_n(k: int, n: int) -> None:
     if 1 <= k <= n:
         assert Share.read(text) == Share(k, n)
     else:
-        with pytest.raises(InputError, match=r"Right: 1/8 to 8/8"):
+        with pytest.raises(InputError, match=r"Fix: 1/8 to 8/8"):
             Share.read(text)
 
 
 @pytest.mark.parametrize("text", ["", "3", "3/", "a/b", "1.5/2", "1/2/3", "١/٢", "0/0", "9999999/9999999"])
 def test_another_word_is_no_part(text: str) -> None:
-    with pytest.raises(InputError, match=r"is no part\. Right: 1/8 to 8/8"):
+    with pytest.raises(InputError, match=r"is no part\. Fix: 1/8 to 8/8"):
         Share.read(text)

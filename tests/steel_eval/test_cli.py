@@ -49,7 +49,7 @@ def test_how_a_model_is_opened_reaches_the_scores(toy_checkpoint, toy_data, tmp_
     assert scores["opened"] == {"tokenizer": str(tmp_path / "words"), "max_length": 900,
                                 "chat_template_kwargs": {"add_generation_prompt": True}}  # fmt: skip
     assert (scores["tasks"]["cmmlu/agronomy"]["n"], scores["tasks"]["cmmlu/agronomy"]["limit"]) == (4, 4)
-    with pytest.raises(InputError, match=r"holds scores of --limit 4\. Right: another --out"):
+    with pytest.raises(InputError, match=r"holds scores of --limit 4\. Fix: another --out"):
         CliRunner().invoke(app, [*map(str, [*fixed, "--out", out])], catch_exceptions=False)
 
 
@@ -58,7 +58,7 @@ def test_how_a_model_is_opened_reaches_the_scores(toy_checkpoint, toy_data, tmp_
     [
         (["--thinking", "off"], "sends no turns"),
         (["--max-new-tokens", "9"], "nothing is written under --preset lm-eval"),
-        (["--thinking", "maybe", "--preset", "steel"], "Right: on or off"),
+        (["--thinking", "maybe", "--preset", "steel"], "Fix: on or off"),
         (["--chat-template-kwargs", "{", "--preset", "steel"], "no JSON"),
         (["--chat-template-kwargs", "[1]", "--preset", "steel"], "no table"),
         (["--revision", "main"], "only with a hub id"),

@@ -190,7 +190,7 @@ def test_values_reach_loops_and_macros_of_a_template(toy_checkpoint, tmp_path):
         ({"thinking": "off"}, "has no switch for thoughts"),
         ({"chat_template_kwargs": {"add_generation_promt": True}}, "Did you mean 'add_generation_prompt'"),
         ({"tokenizer": "no/such/place"}, "no such folder, and no hub id"),
-        ({"max_length": 4096}, "has 2048 tokens. Right: at most so many"),
+        ({"max_length": 4096}, "has 2048 tokens. Fix: at most so many"),
         ({"base": "x"}, "is a whole model"),
     ],
 )  # fmt: skip

@@ -146,6 +146,6 @@ def test_triton_without_a_gpu_is_refused_before_a_row_is_read(tmp_path, shared_m
     from steel_train.run import run
 
     recipe = write_recipe(tmp_path, shared_mixture, kernels='"triton"')
-    with pytest.raises(InputError, match=r'r\.toml \[train\]: kernels = "triton", but .*\. Right: kernels = "auto"'):
+    with pytest.raises(InputError, match=r'r\.toml \[train\]: kernels = "triton", but .*\. Fix: kernels = "auto"'):
         run(recipe, tmp_path / "no such mixture", tmp_path / "runs/r", None)
     assert not (tmp_path / "runs").exists()

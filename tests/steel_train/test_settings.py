@@ -28,7 +28,7 @@ def test_the_settings_of_the_post_are_one_table():
         ({"model": "m", "epochs": 0}, "epochs = 0: input should be greater than 0"),
         ({"model": "m", "seeds": [1, 1]}, "a seed stands twice"),
         ({"model": "m", "method": "lora", "lora": {"rnk": 4}}, "unknown key 'lora.rnk'. Did you mean 'rank'?"),
-        ({"model": "m", "lora": {"rank": 4}}, "method is 'full'. Right: method = 'lora'"),
+        ({"model": "m", "lora": {"rank": 4}}, "method is 'full'. Fix: method = 'lora'"),
         ({"model": {"hidden_size": 4}}, "a table without type"),
         ({"model": {"type": "qwen2"}, "method": "lora"}, "nothing to adapt"),
         ({"model": "m", "precision": "bf-16"}, "precision = 'bf-16'"),

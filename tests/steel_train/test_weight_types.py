@@ -94,7 +94,7 @@ def test_checkpoints_have_the_type_of_the_base_and_training_goes_on_from_float32
 
 def test_bfloat16_weights_learn_with_an_optimiser_that_is_named(train, tmp_path):
     save_narrow(tmp_path / "base")
-    with pytest.raises(InputError, match=r"dtype = 'bfloat16' loses small updates\. Right: name the optimizer"):
+    with pytest.raises(InputError, match=r"dtype = 'bfloat16' loses small updates\. Fix: name the optimizer"):
         train(model=BASE, dtype='"bfloat16"')
     folder = train(model=BASE, dtype='"bfloat16"', optimizer='"adafactor"', learning_rate="1e-2")
     found = [line["loss"] for line in trace(folder)]
@@ -145,7 +145,7 @@ def test_from_an_adapter_on_with_dpo(train, tmp_path):
     assert facts["base"]["fingerprint"] == fingerprint(start)
     assert not torch.allclose(logits(load_full(merge_adapter(last(tmp_path / "dpo")))), logits(start), atol=1e-3)
     recipe.write_text(text.format(sft, "{ rank = 8 }"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"\[train.lora\]: rank = 8, but the adapter .* has 4\. Right: without rank"):
+    with pytest.raises(InputError, match=r"\[train.lora\]: rank = 8, but the adapter .* has 4\. Fix: without rank"):
         run(recipe, mixture, tmp_path / "other", None)
 
 

@@ -34,7 +34,7 @@ def serve(root: Path, port: int) -> None:
     Raises InputError for a missing folder, a taken port, and where Starlette or uvicorn is not installed.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder. Right: the folder that holds your runs, such as runs.")
+        raise InputError(f"{root}: no such folder. Fix: the folder that holds your runs, such as runs.")
     tell(f"opening {one_line(str(root))}, read-only, on this machine only; Ctrl-C ends it")
     token = secrets.token_urlsafe(18)
     try:
@@ -42,7 +42,7 @@ def serve(root: Path, port: int) -> None:
 
         app = application(root, token)
     except ImportError as error:
-        raise InputError(f'steel ui needs {error.name}. Right: pip install "steel-lab[ui]".') from None
+        raise InputError(f'steel ui needs {error.name}. Fix: pip install "steel-lab[ui]".') from None
     door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -50,7 +50,7 @@ def serve(root: Path, port: int) -> None:
     except OSError as error:
         door.close()
         raise InputError(
-            f"--port {port}: {error.strerror or error}. Right: another --port, or 0 for a free one."
+            f"--port {port}: {error.strerror or error}. Fix: another --port, or 0 for a free one."
         ) from None
     print(f"http://127.0.0.1:{door.getsockname()[1]}/{token}/", flush=True)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, server_header=False))

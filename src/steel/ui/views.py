@@ -86,7 +86,7 @@ def _known(places: Mapping[str, Any], place: str, what: str) -> Any:
 def _number(query: Query, name: str) -> int:
     text = query.get(name) or "0"
     if not text.isdecimal() or len(text) > 12:
-        raise InputError(f"{name} = '{text}': no number. Right: a whole number from 0.")
+        raise InputError(f"{name} = '{text}': no number. Fix: a whole number from 0.")
     return int(text)
 
 
@@ -301,13 +301,13 @@ def _compare(site: Site, found: Found, place: str, query: Query) -> str:
     for key in arms.values():
         _known(found.scored, key, "score")
     if arms["a"] == arms["b"]:
-        raise InputError("A and B are the same. Right: two different arms.")
+        raise InputError("A and B are the same. Fix: two different arms.")
     metric = query.get("metric") or "accuracy"
     if metric not in METRICS:
         raise InputError(f"metric '{metric}': unknown.{nearest(metric, METRICS)}")
     folders = {name: (site.root / key).resolve() for name, key in arms.items()}
     if any("=" in folder.as_posix() for folder in folders.values()):
-        raise InputError("a path with '=' in it cannot be compared here. Right: rename the folder.")
+        raise InputError("a path with '=' in it cannot be compared here. Fix: rename the folder.")
     patterns = [f"{name.upper()}={no_glob(folder.as_posix())}" for name, folder in folders.items()]
     made = compare_arms(patterns, Comparison(metric=metric, preset=query.get("preset") or None))
     return _render(

@@ -80,7 +80,7 @@ def find(paths: list[str], cache: Path, data_root: Path | None = None) -> Files:
     if not given:
         name, why = left_out[0] if left_out else (paths[0], f"no data file here. Known: {', '.join(SUFFIXES)}.")
         more = f" So with {len(left_out) - 1} more." if len(left_out) > 1 else ""
-        raise InputError(f"{name}: {why}{more} Right: files with rows.")
+        raise InputError(f"{name}: {why}{more} Fix: files with rows.")
     return Files(tuple(given), root, tuple(left_out))
 
 
@@ -100,7 +100,7 @@ def _named_by(text: str, left_out: list[tuple[str, str]]) -> list[tuple[Path, bo
         return [(file, False) for file in _beneath(path, left_out)]
     if path.name == "dataset_info.json":
         raise InputError(
-            f"{excerpt(text, 200)}: lists data sets. Right: the files that it names, or a recipe with path and dataset."
+            f"{excerpt(text, 200)}: lists data sets. Fix: the files that it names, or a recipe with path and dataset."
         )
     if path.exists():
         return [(path, True)]
@@ -108,7 +108,7 @@ def _named_by(text: str, left_out: list[tuple[str, str]]) -> list[tuple[Path, bo
         found = map(_absolute, sorted(glob(text, recursive=True)))  # noqa: PTH207 (absolute ones too)
         if files := [(file, True) for file in found if file.is_file()]:
             return files
-        raise InputError(f"{excerpt(text, 200)}: no file fits. Right: a file, a folder, a glob or hf://datasets/….")
+        raise InputError(f"{excerpt(text, 200)}: no file fits. Fix: a file, a folder, a glob or hf://datasets/….")
     near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     raise InputError(f"{excerpt(text, 200)}: no such file or folder.{nearest(path.name, near, show_known=False)}")
 

@@ -98,9 +98,9 @@ def write_recipe(path: Path, text: str, root: Path) -> None:
 def refuse_existing(path: Path, force: bool) -> None:
     """Raise InputError where a recipe would be written over another file, or cannot be one."""
     if path.suffix != ".toml":
-        raise InputError(f"--recipe {excerpt(str(path), 200)}: not a recipe's name. Right: --recipe mine.toml.")
+        raise InputError(f"--recipe {excerpt(str(path), 200)}: not a recipe's name. Fix: --recipe mine.toml.")
     if path.exists() and not force:
-        raise InputError(f"{path}: is there already. Right: another name, or --force to write over it.")
+        raise InputError(f"{path}: is there already. Fix: another name, or --force to write over it.")
 
 
 def _key(name: str) -> str:

@@ -90,7 +90,7 @@ def benchmark_files(name: str, data_root: Path, split: str | None = None) -> lis
     placed = sorted(_published(root), key=lambda found: SPLITS.index(found[0]))
     if not placed:
         raise InputError(
-            f"{root}: no <split>/<subject>.csv files. Right: {benchmark_name(name)}/test/<subject>.csv, or a jsonl, "
+            f"{root}: no <split>/<subject>.csv files. Fix: {benchmark_name(name)}/test/<subject>.csv, or a jsonl, "
             "parquet or zip file."
         )
     there = list(dict.fromkeys(part for part, _ in placed))
@@ -157,7 +157,7 @@ def published_part(name: str, items: Iterable[Item]) -> dict[str, tuple[int, int
         if split in sizes and here > sizes[split]:
             raise InputError(
                 f"{benchmark_name(name)}: {here:,} questions of split {split}, and {sizes[split]:,} were published. "
-                "Right: the published files alone, each once; another set under another name."
+                "Fix: the published files alone, each once; another set under another name."
             )
     return {split: (n, sizes[split]) for split, n in found.items() if n != sizes.get(split, n)}
 
@@ -219,7 +219,7 @@ def _tables(file: Path, split: str) -> Iterator[tuple[Path, Path]]:
             path = Path(temporary, "table" + "".join(member.suffixes[-2:]))
             # more than a member says it holds is never read from it
             if archive.getinfo(member.as_posix()).file_size > MEMBER_LIMIT:
-                raise InputError(f"{place}: unfolds to more than {MEMBER_LIMIT:,} bytes. Right: unpack it yourself.")
+                raise InputError(f"{place}: unfolds to more than {MEMBER_LIMIT:,} bytes. Fix: unpack it yourself.")
             try:
                 with archive.open(member.as_posix()) as packed, path.open("wb") as out:
                     copyfileobj(packed, out)

@@ -223,7 +223,7 @@ def check_columns(columns: dict[str, str | list[str]]) -> None:
             raise InputError(f"build.columns.{name}: one column name is right (`options`: or a list of 2 to 26 names).")
     for name in COLUMN_NAMES[:3]:
         if name not in columns:
-            raise InputError(f"build.columns: '{name}' is missing. Right: question, options, answer are all named.")
+            raise InputError(f"build.columns: '{name}' is missing. Fix: question, options, answer are all named.")
 
 
 def question_of(fields: Fields) -> tuple[str, str]:

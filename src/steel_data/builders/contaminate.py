@@ -62,19 +62,19 @@ def contaminate(
     """
     if isinstance(doses, dict) == (share is not None):
         raise InputError(
-            "share and a table of doses exclude each other, one is needed. Right: share = 0.5, doses = [1, 3]."
+            "share and a table of doses exclude each other, one is needed. Fix: share = 0.5, doses = [1, 3]."
         )
     if share is not None and not 0 < share <= 1:
-        raise InputError(f"share = {share:g}. Right: above 0, at most 1.")
+        raise InputError(f"share = {share:g}. Fix: above 0, at most 1.")
     table = {_dose(d): n for d, n in doses.items()} if isinstance(doses, dict) else None
     if table is not None and any(n < 1 for n in table.values()):
-        raise InputError("doses: every dose needs at least one item. Right: doses = { 1 = 600, 3 = 200 }.")
+        raise InputError("doses: every dose needs at least one item. Fix: doses = { 1 = 600, 3 = 200 }.")
     levels = list(table) if table is not None else [_dose(d) for d in (doses or [1])]
     if len(set(levels)) != len(levels):
-        raise InputError(f"doses = {levels}: one stands twice. Right: distinct doses such as [1, 3, 10].")
+        raise InputError(f"doses = {levels}: one stands twice. Fix: distinct doses such as [1, 3, 10].")
     shares = {style: 1.0} if isinstance(style, str) else dict(style)
     if abs(sum(shares.values()) - 1) > 1e-6:
-        raise InputError(f"style: shares sum to {sum(shares.values()):g}. Right: shares that sum to 1.")
+        raise InputError(f"style: shares sum to {sum(shares.values()):g}. Fix: shares that sum to 1.")
     return {
         "benchmark": benchmark, "split": split, "share": share, "levels": levels, "table": table,
         "forms": shares, "preset": preset, "seed": seed,
@@ -87,7 +87,7 @@ def _dose(value: Any) -> int:
     except ValueError:
         dose = 0
     if dose < 1:
-        raise InputError(f"doses: {value!r} is not a dose. Right: whole numbers from 1 up.")
+        raise InputError(f"doses: {value!r} is not a dose. Fix: whole numbers from 1 up.")
     return dose
 
 
@@ -106,7 +106,7 @@ def draw(items: list[Item], settings: dict[str, Any]) -> list[Draw]:
     drawn = sum(len(c) for c in clusters)
     targets = table or _even(drawn, settings["levels"])
     if table and drawn != wanted:
-        raise InputError(f"doses: {wanted} items cannot be drawn without parting equal items. Right: {drawn} in all.")
+        raise InputError(f"doses: {wanted} items cannot be drawn without parting equal items. Fix: {drawn} in all.")
     dose_of = _assign(clusters, targets, seed)
     form_shares = settings["forms"]
     return [

@@ -57,7 +57,7 @@ def _entries(path: Path) -> dict[str, Any]:
     except orjson.JSONDecodeError as fault:
         raise InputError(f"{shown(path)}: line {fault.lineno}: broken JSON ({fault.msg}).") from None
     if not isinstance(held, dict):
-        raise InputError(f"{shown(path)}: not a dataset_info.json. Right would be an object of data sets by name.")
+        raise InputError(f"{shown(path)}: not a dataset_info.json. Fix: an object of data sets by name.")
     return held
 
 
@@ -87,7 +87,7 @@ def _hub_uri(where: str, attributes: dict[str, Any]) -> str | None:
         return None
     if "[" in str(attributes.get("split")) or "+" in str(attributes.get("split")):
         raise InputError(
-            f"{where}: split = '{excerpt(attributes['split'], 40)}': a part of a split is not read. Right: take."
+            f"{where}: split = '{excerpt(attributes['split'], 40)}': a part of a split is not read. Fix: take."
         )
     wants_ms = os.environ.get("USE_MODELSCOPE_HUB", "").lower() in ("1", "true", "yes", "y", "on")
     hub, repo = ("modelscope", ms) if ms and (wants_ms or not hf) else ("hf", hf)
@@ -109,7 +109,7 @@ def _files(path: Path, where: str, attributes: dict[str, Any]) -> tuple[str, ...
     for key in ("revision", "folder", "subset", "split"):
         if attributes.get(key, "train") not in ("train", ""):
             raise InputError(
-                f"{where}: {key} belongs to a data set of a hub, and file_name is a file. Right: name its file."
+                f"{where}: {key} belongs to a data set of a hub, and file_name is a file. Fix: name its file."
             )
     place = path.parent / name
     if place.is_dir():
@@ -127,7 +127,7 @@ def _columns(where: str, attributes: dict[str, Any], layout: str) -> dict[str, s
     given = attributes.get("columns") or {}
     if given.get("kto_tag"):
         raise InputError(
-            f"{where}: kto_tag: a mixture has no row for a bad answer alone, only pairs (ranking). Right: a source of "
+            f"{where}: kto_tag: a mixture has no row for a bad answer alone, only pairs (ranking). Fix: a source of "
             f'its own with path and build = {{ use = "chat", columns = {{ kto_tag = "{given["kto_tag"]}", … }} }}: '
             "answers judged good are kept, bad ones dropped and counted."
         )
@@ -152,7 +152,7 @@ def entry(path: Path, dataset: str) -> DatasetEntry:
     where = f"{shown(path)}: {excerpt(dataset)}"
     attributes = held.get(dataset)
     if dataset in held and not isinstance(attributes, dict):
-        raise InputError(f'{where}: not an object. Right: {{"file_name": …}}.')
+        raise InputError(f'{where}: not an object. Fix: {{"file_name": …}}.')
     if not isinstance(attributes, dict):
         raise InputError(f"{shown(path)}: no data set '{excerpt(dataset)}'.{nearest(dataset, held)}")
     attributes = _attributes(where, attributes)

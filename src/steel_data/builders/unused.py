@@ -50,7 +50,7 @@ def fault(builder: Builder, lost: list[str], example: Callable[[str], Row | None
     ways += [f"meta = {_toml(lost)} to keep what it says beside the row", f"ignore = {_toml(lost)} to let it go"]
     return (
         f"column '{excerpt(name, 40)}' holds {meaning.means}, and the builder '{builder.use}' does not read it"
-        f"{f' (nor {others})' if others else ''}. Right: {', '.join(ways[:-1])}, or {ways[-1]}."
+        f"{f' (nor {others})' if others else ''}. Fix: {', '.join(ways[:-1])}, or {ways[-1]}."
     )
 
 

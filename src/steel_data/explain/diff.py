@@ -147,9 +147,7 @@ def _side(path: Path, where: Where) -> Side:
     if path.is_dir():
         return _of_mixture(path)
     if path.suffix != ".toml":
-        raise InputError(
-            f"{path}: is neither a mixture folder nor a recipe. Right: what `build` wrote, or a .toml file."
-        )
+        raise InputError(f"{path}: is neither a mixture folder nor a recipe. Fix: what `build` wrote, or a .toml file.")
     return _of_recipe(path, where)
 
 

@@ -37,7 +37,7 @@ def verify_lock(
     where = places(recipe, data_root, out, cache)
     if not (where.out / "manifest.json").is_file():
         raise InputError(
-            f"{where.out}: no manifest.json, so nothing is locked. Right: `python -m steel_data build {recipe.path}` "
+            f"{where.out}: no manifest.json, so nothing is locked. Fix: `python -m steel_data build {recipe.path}` "
             "without --locked once; its manifest is the lock."
         )
     manifest = read_manifest(where.out)
@@ -51,7 +51,7 @@ def verify_lock(
         sys.stderr.write(f"differs: … and {len(found) - _LINES:,} more\n")
     raise InputError(
         f"{where.out}: locked, but {len(found):,} thing{'s differ' if len(found) > 1 else ' differs'}, first: "
-        f"{found[0]}. Right: what the manifest names, or a build without --locked."
+        f"{found[0]}. Fix: what the manifest names, or a build without --locked."
     )
 
 

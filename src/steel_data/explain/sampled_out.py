@@ -44,7 +44,7 @@ def recompute(folder: Path, manifest: dict[str, Any], query: Query, again: Again
         raise InputError(
             f"{query.text.strip()[:60]}: in none of the mixture's files, so it is in no input or was sampled out "
             f"({account_of(manifest)} rows were), which needs the inputs once more: {error} "
-            "Right: --recipe and --data-root that it was built with."
+            "Fix: --recipe and --data-root that it was built with."
         ) from None
     notes = ["something has changed since it was built, and this answer is of today's"] if changed else []
     notes += [f"changed: {line}" for line in changed[:5]]

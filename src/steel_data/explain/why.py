@@ -33,7 +33,7 @@ def ask(folder: Path, text: str, again: Again | None = None, number: int = 5) ->
     mixture, and where a row that may have been sampled out cannot be recomputed.
     """
     if not text.strip():
-        raise InputError("nothing is asked for. Right: file:row, an id, an item such as cmmlu/test/law/00001, or text.")
+        raise InputError("nothing is asked for. Fix: file:row, an id, an item such as cmmlu/test/law/00001, or text.")
     manifest = read_manifest(folder)
     possible = readings(text, manifest)
     for query in possible:

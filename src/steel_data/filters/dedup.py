@@ -72,7 +72,7 @@ class Dedup:
     def __post_init__(self) -> None:
         """Refuse a threshold that the bands cannot serve."""
         if not 0.5 <= self.threshold <= 1:
-            raise InputError(f"filter 'dedup': threshold = {self.threshold}. Right: 0.5 to 1 (0.75 by default).")
+            raise InputError(f"filter 'dedup': threshold = {self.threshold}. Fix: 0.5 to 1 (0.75 by default).")
 
 
 def near_keys(batch: TextBatch) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Language:
         for code in self.keep:
             check_language(code)
         if not self.keep:
-            raise InputError('keep is empty: nothing would be kept. Right: keep = ["zh"].')
+            raise InputError('keep is empty: nothing would be kept. Fix: keep = ["zh"].')
 
     def verdict(self) -> pl.Expr:
         """Return the reason of the drop (a string), or null: `language:ja`, `language:unsure`, `language:disagrees`."""

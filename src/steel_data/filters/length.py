@@ -27,10 +27,10 @@ class Length:
         """Refuse bounds that keep everything or nothing."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         if not given:
-            raise InputError("filter 'length': no bound given. Right: min_chars = 10.")
+            raise InputError("filter 'length': no bound given. Fix: min_chars = 10.")
         for name, value in given.items():
             if value < 0:
-                raise InputError(f"filter 'length': {name} = {value}. Right: 0 or more.")
+                raise InputError(f"filter 'length': {name} = {value}. Fix: 0 or more.")
         for unit in ("chars", "tokens"):
             low, high = given.get(f"min_{unit}"), given.get(f"max_{unit}")
             if low is not None and high is not None and low > high:

@@ -70,9 +70,9 @@ class Decontaminate:
     def __post_init__(self) -> None:
         """Refuse an empty list and a threshold that the attribute cannot serve."""
         if not self.benchmarks:
-            raise InputError("filter 'decontaminate': benchmarks is empty. Right: benchmarks = [\"ceval\"].")
+            raise InputError("filter 'decontaminate': benchmarks is empty. Fix: benchmarks = [\"ceval\"].")
         if not FLOOR <= self.threshold <= 1:
-            raise InputError(f"filter 'decontaminate': threshold = {self.threshold}. Right: {FLOOR} to 1.")
+            raise InputError(f"filter 'decontaminate': threshold = {self.threshold}. Fix: {FLOOR} to 1.")
 
     def verdict(self) -> pl.Expr:
         """Return the reason of the drop (`decontaminate:cmmlu`), or null."""

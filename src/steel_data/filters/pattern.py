@@ -29,7 +29,7 @@ class Pattern:
         import regex
 
         if not self.drop and not self.require:
-            raise InputError("filter 'pattern': neither drop nor require given. Right: drop = [\"…\"].")
+            raise InputError("filter 'pattern': neither drop nor require given. Fix: drop = [\"…\"].")
         for pattern in [*self.drop, *self.require]:
             try:
                 regex.compile(pattern)
@@ -50,7 +50,7 @@ class Pattern:
             except TimeoutError:
                 raise InputError(
                     f"filter 'pattern': no answer in {SECONDS:g} s on the text {excerpt(text, 40)!r}. "
-                    "Right: a simpler pattern."
+                    "Fix: a simpler pattern."
                 ) from None
         return {"pattern": pl.Series(reasons, dtype=pl.String)}
 

@@ -50,7 +50,7 @@ def check_mixture(folder: Path) -> str:
     for fault in faults:
         sys.stderr.write(f"fault: {one_line(fault)}\n")
     many = "1 fault" if len(faults) == 1 else f"{len(faults):,} faults"
-    raise InputError(f"{folder}: {many}. Right: build the recipe again.")
+    raise InputError(f"{folder}: {many}. Fix: build the recipe again.")
 
 
 def find_faults(folder: Path, manifest: dict[str, Any]) -> list[str]:

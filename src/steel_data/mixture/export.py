@@ -71,12 +71,12 @@ def export(folder: Path, to: str, out: Path | None = None) -> Exported:
 def _refuse(folder: Path, target: Path) -> None:
     """Raise InputError where the export would get into a mixture's way, or anything else's."""
     if target.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{target}: is inside the mixture, whose files are sealed. Right: a folder beside it.")
+        raise InputError(f"{target}: is inside the mixture, whose files are sealed. Fix: a folder beside it.")
     if target.is_file():
-        raise InputError(f"{target}: is a file. Right: a folder for --out.")
+        raise InputError(f"{target}: is a file. Fix: a folder for --out.")
     names = {path.name for path in target.iterdir()} if target.is_dir() else set()
     if names and _SUMMARY not in names:
-        raise InputError(f"{target}: holds files that are no export ({min(names)}). Right: an empty or new folder.")
+        raise InputError(f"{target}: holds files that are no export ({min(names)}). Fix: an empty or new folder.")
 
 
 def _write(folder: Path, manifest: dict[str, Any], to: str, fresh: Path, target: Path) -> Exported:

@@ -43,11 +43,11 @@ class _Manifest(dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
         for fault in _misfits(key, value, _SHAPE.get(key, object)):
-            raise InputError(f"{self.folder}/manifest.json: {fault}. Right: build the recipe again.")
+            raise InputError(f"{self.folder}/manifest.json: {fault}. Fix: build the recipe again.")
         return value
 
     def __missing__(self, key: str) -> Any:
-        raise InputError(f"{self.folder}/manifest.json: has no '{key}'. Right: build the recipe again.")
+        raise InputError(f"{self.folder}/manifest.json: has no '{key}'. Fix: build the recipe again.")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -60,12 +60,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"{folder}: no manifest.json, so no finished mixture. Right: the folder that `build` wrote."
+            f"{folder}: no manifest.json, so no finished mixture. Fix: the folder that `build` wrote."
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}/manifest.json: cannot be read: {error}.") from None
     if not isinstance(manifest, dict):
-        raise InputError(f"{folder}/manifest.json: is no mixture's manifest. Right: the folder that `build` wrote.")
+        raise InputError(f"{folder}/manifest.json: is no mixture's manifest. Fix: the folder that `build` wrote.")
     found = _Manifest(manifest)
     found.folder = folder
     return found

@@ -47,7 +47,7 @@ def show_rows(
     try:
         pattern = regex.compile(grep) if grep is not None else None
     except regex.error as error:
-        raise InputError(f"--grep '{grep}': {error}. Right: a regular expression.") from None
+        raise InputError(f"--grep '{grep}': {error}. Fix: a regular expression.") from None
     out = console()
     files = manifest["dropped_files" if dropped else "output"]
     total = sum(entry["rows"] for entry in files.values())

@@ -274,7 +274,7 @@ class StageOfChunk:
             detail = first_line(error)
             raise InputError(
                 f"{self.file_name}: filter '{step.use}' raised {type(error).__name__}: {detail}. "
-                "Right: a polars expression over the mixture's columns."
+                "Fix: a polars expression over the mixture's columns."
             ) from error
         if keep.dtype != pl.Boolean or len(keep) != len(frame):
             raise InputError(f"{self.file_name}: filter '{step.use}' gives {keep.dtype}, not true or false a row.")

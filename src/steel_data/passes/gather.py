@@ -128,7 +128,7 @@ def _is_preference(plan: Plan) -> bool:
         others = ", ".join(sorted(kinds - {"preference"}))
         raise InputError(
             f"this recipe makes preference rows and {others} rows, which no trainer takes together. "
-            "Right: one recipe for each."
+            "Fix: one recipe for each."
         )
     return "preference" in kinds
 

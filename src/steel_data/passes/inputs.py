@@ -99,7 +99,7 @@ def resolve(
         if info.num_samples and source.table.take is None and source.table.take_tokens is None:
             raise InputError(
                 f"{where}: {info.name}'s num_samples is a draw before all filters, which is not made. "
-                f"Right: take = {info.num_samples} on this source, after them."
+                f"Fix: take = {info.num_samples} on this source, after them."
             )
         options = {"columns": info.columns or None, "tags": info.tags or None, **_given(builder.options)}
         if info.layout:
@@ -121,7 +121,7 @@ def resolve(
             passed_over.append(f"path = '{pattern}' passes over {_listed(ours, data_root)}")
         if not matches and ours:
             raise InputError(
-                f"{where}: {passed_over[-1]}, and finds nothing else. Right: data of yours, or one such file by its "
+                f"{where}: {passed_over[-1]}, and finds nothing else. Fix: data of yours, or one such file by its "
                 "full name."
             )
         if not matches:
@@ -163,7 +163,7 @@ def _glob(data_root: Path, pattern: str) -> list[Path]:
     if not _is_glob(relative):
         path = base / relative
         if path.is_dir():
-            raise InputError(f"{path}: is a folder. Right: {PurePosixPath(pattern) / '*.jsonl'}.")
+            raise InputError(f"{path}: is a folder. Fix: {PurePosixPath(pattern) / '*.jsonl'}.")
         return [path] if path.is_file() else []
     return sorted(path for path in base.glob(relative) if path.is_file())
 
@@ -182,7 +182,7 @@ def _no_file(data_root: Path, pattern: str) -> str:
 
 def _how_to_get(source: BoundSource, recipe: Recipe) -> str:
     if source.table.origin is None:
-        return " Right: a path under the data root (--data-root, STEEL_DATA_ROOT)."
+        return " Fix: a path under the data root (--data-root, STEEL_DATA_ROOT)."
     return f" It comes from {source.table.origin}: `python -m steel_data fetch {recipe.path}` gets it."
 
 

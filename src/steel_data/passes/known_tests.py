@@ -42,7 +42,7 @@ def check_test_splits(recipe: Recipe, inputs: tuple[SourceInputs, ...], cache_fo
         table = source.source.table
         if table.allow_test_split is not None and not table.allow_test_split.strip():
             raise InputError(
-                f"{recipe.path} [source.{source.source.name}]: allow_test_split is empty. Right: the reason."
+                f"{recipe.path} [source.{source.source.name}]: allow_test_split is empty. Fix: the reason."
             )
         if table.allow_test_split is not None:
             continue
@@ -50,7 +50,7 @@ def check_test_splits(recipe: Recipe, inputs: tuple[SourceInputs, ...], cache_fo
         if split is not None:
             raise InputError(
                 f"{recipe.path} [source.{source.source.name}]: {split[0]} is the known test split {split[1]}: training "
-                f"on it spoils every score on {split[1].partition('/')[0]}. Right: another file, or "
+                f"on it spoils every score on {split[1].partition('/')[0]}. Fix: another file, or "
                 'allow_test_split = "the reason".'
             )
         warnings += [

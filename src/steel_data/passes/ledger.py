@@ -68,14 +68,14 @@ def losses(recipe: Recipe, plan: Plan, accounts: dict[str, dict[str, Any]]) -> l
                 raise InputError(
                     f"{recipe.path} [source.{source.name}]: the builder '{source.builder.use}' can use none of its "
                     f"{account['built']:,} rows; most: {reason}{_example(plan, s, reason)}. "
-                    "Right: layout, columns or tags that fit them, or allow_empty = true."
+                    "Fix: layout, columns or tags that fit them, or allow_empty = true."
                 )
             found.append(f"{say}, and keeps none")
         elif lost > 0.9 * account["built"] and not reason.startswith("language:"):
             found.append(say)
     if not any(account["written"] for account in accounts.values()) and not recipe.allow_empty:
         why = "; ".join(found) or "its sources hold no rows"
-        raise InputError(f"{recipe.path}: the mixture is empty: {why}. Right: other filters, or allow_empty = true.")
+        raise InputError(f"{recipe.path}: the mixture is empty: {why}. Fix: other filters, or allow_empty = true.")
     return found
 
 

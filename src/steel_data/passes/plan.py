@@ -69,7 +69,7 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
     if not chunks:
         files = [file for source in sources for file in source.files]
         raise InputError(
-            f"{recipe.path}: its inputs hold no rows: {excerpt(', '.join(files), 200)}. Right: files with rows."
+            f"{recipe.path}: its inputs hold no rows: {excerpt(', '.join(files), 200)}. Fix: files with rows."
         )
     narrow = [part for source in sources for part in source.narrow]
     for source in sources:

@@ -126,7 +126,7 @@ def _check_priorities(recipe: Recipe) -> None:
                 if name not in known:
                     raise InputError(
                         f"{recipe.path} filter '{step.use}': keep names '{name}', which is no source of this recipe. "
-                        f'Right: "first", "longest", or a list of sources.{nearest(name, known)}'
+                        f'Fix: "first", "longest", or a list of sources.{nearest(name, known)}'
                     )
 
 
@@ -149,9 +149,7 @@ def manifest_head(prepared: Prepared) -> dict[str, Any]:
     for file in sorted((f for files in groups for f in files), key=lambda f: f.name):
         entry = inputs.setdefault(file.name, {"sha256": file.scan.sha256, "rows": file.scan.rows})
         if entry["sha256"] != file.scan.sha256:
-            raise InputError(
-                f"{recipe.path}: two unlike files are both named '{file.name}'. Right: rename one of them."
-            )
+            raise InputError(f"{recipe.path}: two unlike files are both named '{file.name}'. Fix: rename one of them.")
         entry["rows"] = max(entry["rows"], file.scan.rows)  # those of a target alone are not counted
     steps: list[Builder | Filter] = [*_filters(recipe), *(source.builder for source in recipe.sources)]
     custom = {step.use: step.source_sha256 for step in steps if step.is_custom}

@@ -70,7 +70,7 @@ def _call(where: str, builder: Builder, function: Callable[..., Any], value: dic
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{where}: builder '{builder.use}' raised {type(error).__name__}: {excerpt(str(error))}. "
-            "Right: return records, or the reason why not as a string."
+            "Fix: return records, or the reason why not as a string."
         ) from error
     if isinstance(made, str) and made:
         return made
@@ -78,7 +78,7 @@ def _call(where: str, builder: Builder, function: Callable[..., Any], value: dic
         return made
     raise InputError(
         f"{where}: builder '{builder.use}' returned {excerpt(repr(made), 40)}. "
-        "Right: a list of records, or a reason (a string)."
+        "Fix: a list of records, or a reason (a string)."
     )
 
 
@@ -211,10 +211,10 @@ def _filter(where: str, step: Filter, function: Callable[..., Any], record: Reco
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{where}: filter '{step.use}' raised {type(error).__name__}: {excerpt(str(error))}. "
-            "Right: return the record, or the reason of the drop as a string."
+            "Fix: return the record, or the reason of the drop as a string."
         ) from error
     if isinstance(result, dict) or (isinstance(result, str) and result):
         return result
     raise InputError(
-        f"{where}: filter '{step.use}' returned {excerpt(repr(result), 40)}. Right: the record, or a reason (a string)."
+        f"{where}: filter '{step.use}' returned {excerpt(repr(result), 40)}. Fix: the record, or a reason (a string)."
     )

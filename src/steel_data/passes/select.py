@@ -131,7 +131,7 @@ def take_rows(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series, t
         if source.take > len(rows):
             raise InputError(
                 f"{where}: take = {source.take:,} rows, but {len(rows):,} are left after filters and dedup. "
-                f"Right: take = {len(rows)} or less."
+                f"Fix: take = {len(rows)} or less."
             )
         return np.sort(order[: source.take])
     assert source.take_tokens is not None
@@ -140,7 +140,7 @@ def take_rows(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series, t
         there = int(reached[-1]) if len(reached) else 0
         raise InputError(
             f"{where}: take_tokens = {source.take_tokens:,}, but {there:,} are left after filters and dedup. "
-            f"Right: take_tokens = {there} or less."
+            f"Fix: take_tokens = {there} or less."
         )
     return np.sort(order[: int(np.searchsorted(reached, source.take_tokens, side="right"))])
 
@@ -157,7 +157,7 @@ def without_held(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series
     if source.hold_out >= len(rows):
         raise InputError(
             f"{recipe.path} [source.{source.name}]: hold_out = {source.hold_out:,} rows, but {len(rows):,} are taken. "
-            f"Right: hold_out = {max(len(rows) - 1, 0)} or less."
+            f"Fix: hold_out = {max(len(rows) - 1, 0)} or less."
         )
     return np.sort(held_first(recipe.seed, ids, rows)[source.hold_out :])
 
@@ -246,7 +246,7 @@ def _without_languages(mix: Mix, pool: Pool, order: I64, where: str) -> I64:
 
 def _check(where: str, key: str, asked: int, fixed: int, there: int) -> None:
     if asked > there:
-        raise InputError(f"{where} [mix]: {key} = {asked:,}, but there are {there:,}. Right: {key} = {there} or less.")
+        raise InputError(f"{where} [mix]: {key} = {asked:,}, but there are {there:,}. Fix: {key} = {there} or less.")
     if asked < fixed:
         raise InputError(f"{where} [mix]: {key} = {asked:,}, but the injected rows alone are {fixed:,}.")
 
@@ -287,7 +287,7 @@ def _with_shares(mix: Mix, pool: Pool, order: I64, groups: Groups, where: str) -
             raise InputError(
                 f"{where} [mix]: budget_tokens = {mix.budget_tokens:,} needs {shares[short] * budget:,.0f} "
                 f"tokens of '{short}', but there are {total[short]:,}. "
-                f"Right: budget_tokens = {largest + groups.beside} or less."
+                f"Fix: budget_tokens = {largest + groups.beside} or less."
             )
         if budget < 0:
             raise InputError(
@@ -310,7 +310,7 @@ def _with_shares(mix: Mix, pool: Pool, order: I64, groups: Groups, where: str) -
         if fixed[name] > share * budget + 1e-6:
             raise InputError(
                 f"{where} [mix]: injected rows hold {fixed[name]:,} tokens of '{name}', more than its share of "
-                f"{share * budget:,.0f}. Right: a larger budget, a larger share, or a smaller dose."
+                f"{share * budget:,.0f}. Fix: a larger budget, a larger share, or a smaller dose."
             )
     return np.concatenate([units[name][:count] for name, count in counts.items()])
 

@@ -72,7 +72,7 @@ def _json_format(path: Path, head: bytes) -> str:
         spread = lines[0].rstrip()[-1:] in (b"{", b"[", b",")
         if spread and not any(line.startswith(b"{") and _is_object(line) for line in lines):
             raise InputError(
-                f"{shown(path)}: holds one JSON object over several lines. Right would be an array of objects "
+                f"{shown(path)}: holds one JSON object over several lines. Fix: an array of objects "
                 "([{…}, {…}]) or JSON lines, one object a line."
             )
         return "jsonl"

@@ -84,7 +84,7 @@ def _address(uri: str) -> Address:
     match = _URI.fullmatch(uri)
     if match is None:
         raise InputError(
-            f"{excerpt(uri, 200)}: not a data set. Right would be hf://datasets/ORG/NAME/path or "
+            f"{excerpt(uri, 200)}: not a data set. Fix: hf://datasets/ORG/NAME/path or "
             "modelscope://datasets/ORG/NAME/path; a revision stands after the name: NAME@REVISION."
         )
     hub, repo, revision, path = match.groups()
@@ -117,7 +117,7 @@ def explained(address: Address) -> Iterator[None]:
             ) from None
         if kind in ("RevisionNotFoundError", "RevisionResolutionError"):
             raise InputError(
-                f"{address.uri}: no revision '{address.revision}'. Right would be a branch, tag or commit."
+                f"{address.uri}: no revision '{address.revision}'. Fix: a branch, tag or commit."
             ) from None
         if kind == "HFValidationError":
             raise InputError(f"{address.uri}: {excerpt(text, 160)}") from None

@@ -30,7 +30,7 @@ def first_fault(
         known = (tables or {}).get(place[0], model) if len(place) > 1 else model
         return f"{where}: unknown key '{key}'.{nearest(place[-1], known.model_fields)}"
     if fault["type"] == "missing":
-        return f"{where}: {key} is missing. Right: {missing.replace('{key}', key)}."
+        return f"{where}: {key} is missing. Fix: {missing.replace('{key}', key)}."
     if fault["type"] == "value_error":
         return f"{where}: {f'{key}: ' if named and key else ''}{fault['ctx']['error']}."
     return f"{where}: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}."

@@ -93,7 +93,7 @@ class Source(_Table):
     @model_validator(mode="after")
     def _one_target(self) -> "Source":
         if self.take is not None and self.take_tokens is not None:
-            raise ValueError("take and take_tokens are both given. Right: one of them")
+            raise ValueError("take and take_tokens are both given. Fix: one of them")
         if self.select is not None:
             for word, taken, asked in (
                 ("rows", self.take, self.select.rows), ("tokens", self.take_tokens, self.select.tokens),
@@ -101,13 +101,13 @@ class Source(_Table):
                 if taken and asked and asked > taken:
                     raise ValueError(
                         f"select chooses {word} = {asked:,} of what take leaves, which is {taken:,}. "
-                        f"Right: {word} = {taken} or less"
+                        f"Fix: {word} = {taken} or less"
                     )
             within = self.select.within
             if within not in (None, "language", "source", *self.meta):
                 raise ValueError(
                     f"select within = '{within}', which no column of meta is, nor language or source. "
-                    f"Right: meta = [{', '.join(json.dumps(name) for name in [*self.meta, within])}]"
+                    f"Fix: meta = [{', '.join(json.dumps(name) for name in [*self.meta, within])}]"
                 )
         return self
 
@@ -134,18 +134,18 @@ class Mix(_Table):
     @model_validator(mode="after")
     def _consistent(self) -> "Mix":
         if self.languages is not None and self.sources is not None:
-            raise ValueError("languages and sources are both given. Right: shares of one of them")
+            raise ValueError("languages and sources are both given. Fix: shares of one of them")
         if self.budget_rows and self.budget_tokens:
-            raise ValueError("budget_rows and budget_tokens are both given. Right: one of them")
+            raise ValueError("budget_rows and budget_tokens are both given. Fix: one of them")
         try:
             for code in self.languages or ():
                 check_language(code)
         except InputError as error:
             raise ValueError(f"languages: {str(error).rstrip('.')}") from None
         if self.languages is not None and abs(sum(self.languages.values()) - 1) > 1e-6:
-            raise ValueError(f"languages sum to {sum(self.languages.values()):g}. Right: shares that sum to 1")
+            raise ValueError(f"languages sum to {sum(self.languages.values()):g}. Fix: shares that sum to 1")
         if self.sources is not None and abs(sum(self.sources.values()) - 1) > 1e-6:
-            raise ValueError(f"sources sum to {sum(self.sources.values()):g}. Right: shares that sum to 1")
+            raise ValueError(f"sources sum to {sum(self.sources.values()):g}. Fix: shares that sum to 1")
         return self
 
 
@@ -249,7 +249,7 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
     data_root = tables.data_root or (None if named == path else str(Path.cwd()))
     name = tables.name or path.stem
     if "/" in name or "\\" in name or name in ("", ".", ".."):
-        raise InputError(f"{path}: name = '{name}' cannot be a folder. Right: a plain word such as 'exp3'.")
+        raise InputError(f"{path}: name = '{name}' cannot be a folder. Fix: a plain word such as 'exp3'.")
     merged["name"] = name
     folder = path.parent
     sources = []
@@ -266,7 +266,7 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
         )
         sources.append(BoundSource(source_name, table, builder, filters))
     if not sources:
-        raise InputError(f"{path}: no [source.…] left. Right: at least one source with take other than 0.")
+        raise InputError(f"{path}: no [source.…] left. Fix: at least one source with take other than 0.")
     _check_shares(path, tables.mix, sources)
     filters = tuple(bind_filter(f"{path} filters[{i}]", f, folder, tables.seed) for i, f in enumerate(tables.filters))
     tokenizer = tables.tokenizer or tables.train.get("tokenizer")
@@ -287,13 +287,13 @@ def _check_shares(path: Path, mix: Mix, sources: Sequence[BoundSource]) -> None:
             raise InputError(f"{path} [mix]: sources: no source '{name}' that can have a share.{nearest(name, names)}")
     for name in names:
         if name not in mix.sources:
-            raise InputError(f"{path} [mix]: sources: no share of '{name}'. Right: {name} = 0 leaves it out.")
+            raise InputError(f"{path} [mix]: sources: no share of '{name}'. Fix: {name} = 0 leaves it out.")
 
 
 def _check_source(where: str, table: Source, builder: Builder) -> None:
     for name in table.ignore:
         if name in table.meta:
-            raise InputError(f"{where}: '{name}' stands in ignore and in meta, which keeps it. Right: one of them.")
+            raise InputError(f"{where}: '{name}' stands in ignore and in meta, which keeps it. Fix: one of them.")
     if builder.injects:
         for key, value in (
             ("take", table.take),
@@ -304,13 +304,13 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
         ):
             if value is not None:
                 raise InputError(
-                    f"{where}: {key} cannot stand on an injected source, whose rows bypass it. Right: share or doses."
+                    f"{where}: {key} cannot stand on an injected source, whose rows bypass it. Fix: share or doses."
                 )
         if table.repeat != 1:
-            raise InputError(f"{where}: repeat cannot stand on an injected source. Right: doses = [{table.repeat}].")
+            raise InputError(f"{where}: repeat cannot stand on an injected source. Fix: doses = [{table.repeat}].")
         return
     if not table.paths and not builder.whole:
-        raise InputError(f'{where}: path is missing. Right: path = "folder/*.jsonl".')
+        raise InputError(f'{where}: path is missing. Fix: path = "folder/*.jsonl".')
     if table.dataset is not None and len(table.paths) != 1:
         raise InputError(f"{where}: dataset needs path to name one dataset_info.json.")
 
@@ -320,9 +320,9 @@ def _with_path_of_build(where: str, table: Source) -> Source:
     build = dict(table.build)
     path = build.pop("path")
     if table.paths:
-        raise InputError(f"{where}: path stands twice, here and in build. Right: one of them.")
+        raise InputError(f"{where}: path stands twice, here and in build. Fix: one of them.")
     if not isinstance(path, str):
-        raise InputError(f'{where} build: path = {path!r} is not a string. Right: path = "own.json".')
+        raise InputError(f'{where} build: path = {path!r} is not a string. Fix: path = "own.json".')
     return table.model_copy(update={"build": build, "path": path})
 
 
@@ -347,7 +347,7 @@ def _change(text: str) -> dict[str, Any]:
             with suppress(tomllib.TOMLDecodeError):
                 return tomllib.loads(f"{key} = '{value.strip()}'")
         raise InputError(
-            f"--set {text}: {error}. Right: --set train.epochs=1, the value as the recipe would write it."
+            f"--set {text}: {error}. Fix: --set train.epochs=1, the value as the recipe would write it."
         ) from None
 
 
@@ -359,7 +359,7 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise InputError(f"{path}: no such recipe: {first_line(error)}.") from None
     if real in seen:
         chain = " -> ".join(p.name for p in (*seen, real))
-        raise InputError(f"{path}: extends itself: {chain}. Right: a chain without a cycle.")
+        raise InputError(f"{path}: extends itself: {chain}. Fix: a chain without a cycle.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -379,7 +379,7 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if parent is None:
         return own
     if not isinstance(parent, str):
-        raise InputError(f'{path}: extends = {parent!r} is not a string. Right: extends = "base.toml".')
+        raise InputError(f'{path}: extends = {parent!r} is not a string. Fix: extends = "base.toml".')
     below = path.parent / parent
     base = _merge_chain(
         below if below.exists() else found(Path(parent)) if parent.startswith("@") else below, (*seen, real)

@@ -42,19 +42,17 @@ class Select(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> "Select":
         if self.rows is not None and self.tokens is not None:
-            raise ValueError("select: rows and tokens are both given. Right: one of them")
+            raise ValueError("select: rows and tokens are both given. Fix: one of them")
         if self.rows is None and self.tokens is None:
-            raise ValueError(
-                f'select needs one of rows and tokens. Right: select = {{ by = "{self.by}", rows = 1000 }}'
-            )
+            raise ValueError(f'select needs one of rows and tokens. Fix: select = {{ by = "{self.by}", rows = 1000 }}')
         if self.by in AIMED and not self.targets:
             raise ValueError(
-                f'select by = "{self.by}" compares with a target, and none is given. Right: target = "ceval/val"'
+                f'select by = "{self.by}" compares with a target, and none is given. Fix: target = "ceval/val"'
             )
         if self.by not in AIMED and self.target is not None:
-            raise ValueError(f'select by = "{self.by}" compares with no target. Right: by = "dsir", or no target')
+            raise ValueError(f'select by = "{self.by}" compares with no target. Fix: by = "dsir", or no target')
         if self.by not in RATED and self.model is not None:
-            raise ValueError(f'select by = "{self.by}" needs no model. Right: by = "ifd", or no model')
+            raise ValueError(f'select by = "{self.by}" needs no model. Fix: by = "ifd", or no model')
         return self
 
     @property

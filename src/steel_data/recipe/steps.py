@@ -158,7 +158,7 @@ def _split(where: str, table: dict[str, Any], known: dict[str, str]) -> tuple[st
     options = dict(table)
     use = options.pop("use", None)
     if not isinstance(use, str):
-        raise InputError(f'{where}: use is missing. Right: {{ use = "{next(iter(known))}" }}.{nearest("", known)}')
+        raise InputError(f'{where}: use is missing. Fix: {{ use = "{next(iter(known))}" }}.{nearest("", known)}')
     return use, options
 
 
@@ -191,7 +191,7 @@ def _import(target: str, folder: Path) -> Any:
 
 def _module_file(module: str, folder: Path) -> Path:
     if not all(part.isidentifier() for part in module.split(".")):
-        raise InputError(f"no module '{excerpt(module)}'. Right: \"module:function\", the file's name without .py.")
+        raise InputError(f"no module '{excerpt(module)}'. Fix: \"module:function\", the file's name without .py.")
     relative = Path(*module.split(".")).with_suffix(".py")
     for place in (folder, Path.cwd()):
         if (place / relative).is_file():
@@ -227,7 +227,7 @@ def _own_function(use: str, folder: Path, sha256: str) -> Callable[..., Any]:
     """Return a custom function. Raises InputError where its module is no longer what the recipe was read with."""
     if _module_sha256(use, folder) != sha256:
         file = _module_file(use.partition(":")[0], folder)
-        raise InputError(f"{file}: changed while it was in use. Right: build again.")
+        raise InputError(f"{file}: changed while it was in use. Fix: build again.")
     function: Callable[..., Any] = _import(use, folder)
     return function
 
@@ -259,7 +259,7 @@ def _check_options(
             if name == "seed":
                 checked[name] = seed
             elif required:
-                raise InputError(f"{where}: option '{name}' of '{use}' is missing. Right: {name} = …")
+                raise InputError(f"{where}: option '{name}' of '{use}' is missing. Fix: {name} = …")
             continue
         value = options[name]
         if kind is float and type(value) is int:

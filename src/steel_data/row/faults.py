@@ -54,22 +54,22 @@ def _shape_fault(record: Record) -> str | None:
 def _value_fault(key: str, value: Any, is_chat: bool) -> str | None:
     """Return the fault of one of a record's keys, but for `messages`."""
     if key in PAIR:
-        return f"a record with both messages and {', '.join(PAIR)}. Right: one of them." if is_chat else None
+        return f"a record with both messages and {', '.join(PAIR)}. Fix: one of them." if is_chat else None
     if key == "tools":
         return _tools_fault(value)
     if key in _NUMBERS:
         right = int | float if key == "language_score" else int
         if not isinstance(value, right) or isinstance(value, bool):
-            return f"a record whose {key} is {_shown(value)}. Right: a number."
+            return f"a record whose {key} is {_shown(value)}. Fix: a number."
         return None
     if not _is_text(value):
-        return f"a record whose {key} is {_shown(value)}. Right: a text of valid Unicode."
+        return f"a record whose {key} is {_shown(value)}. Fix: a text of valid Unicode."
     if key == "kind":
         if value not in KINDS:
             return f"a record of kind '{excerpt(value, 40)}'. Known: {', '.join(KINDS)}."
         if (value == "preference") == is_chat:
             holds = "messages" if is_chat else ", ".join(PAIR)
-            return f"a record of kind '{value}' with {holds}. Right: kind 'preference' for pairs alone."
+            return f"a record of kind '{value}' with {holds}. Fix: kind 'preference' for pairs alone."
     if key == "language":
         try:
             check_language(value)
@@ -86,7 +86,7 @@ def _tools_fault(value: Any) -> str | None:
         except orjson.JSONDecodeError:
             tools = value
     if tools and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
-        return f"a record whose tools are {_shown(value)}. Right: a list of objects, or its JSON."
+        return f"a record whose tools are {_shown(value)}. Fix: a list of objects, or its JSON."
     return None
 
 
@@ -103,7 +103,7 @@ def _turns_fault(turns: Any) -> str | None:
         if (len(message) > 2 or message["role"] not in ROLES) and (fault := _message_fault(message)):
             return fault
     if not known:
-        return "a record without messages. Right: messages = [{'role': …, 'content': …}, …], both strings."
+        return "a record without messages. Fix: messages = [{'role': …, 'content': …}, …], both strings."
     return None
 
 
@@ -115,17 +115,17 @@ def _message_fault(message: Message) -> str | None:
         return f"a message with '{excerpt(odd[0], 40)}'. Known: {', '.join(sorted(_MESSAGE_KEYS))}."
     for key in _MESSAGE_TEXTS:
         if message.get(key) is not None and not isinstance(message[key], str):
-            return f"a message whose {key} is {_shown(message[key])}. Right: a text."
+            return f"a message whose {key} is {_shown(message[key])}. Fix: a text."
     if message.get("loss") is not None and not isinstance(message["loss"], bool):
-        return f"a message whose loss is {_shown(message['loss'])}. Right: true or false."
+        return f"a message whose loss is {_shown(message['loss'])}. Fix: true or false."
     for key in _SAID_BY_ASSISTANT:
         if message.get(key) and message["role"] != "assistant":
-            return f"a message of role '{message['role']}' with {key}. Right: in the assistant's alone."
+            return f"a message of role '{message['role']}' with {key}. Fix: in the assistant's alone."
     calls = message.get("tool_calls")
     if calls is not None and not (isinstance(calls, list) and all(map(_is_call, calls))):
         return (
             f"a message whose tool_calls are {_shown(calls)}. "
-            "Right: [{'function': {'name': …, 'arguments': …}}, …], both strings, arguments as JSON."
+            "Fix: [{'function': {'name': …, 'arguments': …}}, …], both strings, arguments as JSON."
         )
     return None
 

@@ -43,7 +43,7 @@ def check_language(code: str) -> None:
     plain = code.lower().replace("_", "-")
     meant = plain if plain in LANGUAGES else _MEANT.get(plain)
     hint = f" Did you mean '{meant}'?" if meant else nearest(code, LANGUAGES, show_known=False)
-    raise InputError(f"no language '{excerpt(code, 20)}'.{hint} Right: an ISO code such as zh, en, ja, ko, yue.")
+    raise InputError(f"no language '{excerpt(code, 20)}'.{hint} Fix: an ISO code such as zh, en, ja, ko, yue.")
 
 
 def _sorted(value: Any) -> Any:
@@ -122,7 +122,7 @@ def text_view(record: Record) -> str:
 def conversation_fault(messages: list[Message]) -> str | None:
     """Return why `messages` cannot be trained on (`empty`, or `roles: ` and where), or None.
 
-    Right: at most one system message, first; then user; user is answered by assistant; assistant is followed by user or
+    Fix: at most one system message, first; then user; user is answered by assistant; assistant is followed by user or
     tool; tool by tool, assistant or user; the last turn is the assistant's. A turn without text is `empty`, unless it
     is an assistant's with tool calls, a tool's, or a system message's.
     """

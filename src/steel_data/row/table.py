@@ -157,5 +157,5 @@ def read_columns(place: Path, columns: list[str] | None = None) -> pl.DataFrame:
         return pl.read_parquet(place, columns=columns, glob=False)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
-            f"{place}: was whole and is not: {first_line(error)}. Right: build again, which makes it anew."
+            f"{place}: was whole and is not: {first_line(error)}. Fix: build again, which makes it anew."
         ) from None

@@ -66,7 +66,7 @@ def find_tokenizer(name: str | None, folder: Path) -> Tokenizer:
             return Tokenizer(path.name if path.name != "tokenizer.json" else path.parent.name, _sha256(file), file)
     if name.count("/") != 1 or name.startswith((".", "/")):
         raise InputError(
-            f"tokenizer '{name}': no tokenizer.json there (looked in {folder}). Right: a folder, or a hub id."
+            f"tokenizer '{name}': no tokenizer.json there (looked in {folder}). Fix: a folder, or a hub id."
         )
     try:
         from huggingface_hub import hf_hub_download
@@ -75,7 +75,7 @@ def find_tokenizer(name: str | None, folder: Path) -> Tokenizer:
     except Exception as error:
         reason = first_line(error)
         raise InputError(
-            f"tokenizer '{name}' cannot be had from the hub ({reason[:120]}). Right: a local folder with "
+            f"tokenizer '{name}' cannot be had from the hub ({reason[:120]}). Fix: a local folder with "
             "tokenizer.json, or HF_ENDPOINT set to a mirror, or no tokenizer (then lengths are estimates)."
         ) from None
     return Tokenizer(name, _sha256(file), file)

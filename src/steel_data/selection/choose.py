@@ -84,8 +84,7 @@ def choose_rows(choice: BoundSelect, candidates: Candidates, meta: tuple[str, ..
     if asked > there:
         unit = "rows" if select.rows is not None else "tokens"
         raise InputError(
-            f"{where}: select {unit} = {asked:,}, but {there:,} are left to choose from. Right: {unit} = {there} or "
-            f"less."
+            f"{where}: select {unit} = {asked:,}, but {there:,} are left to choose from. Fix: {unit} = {there} or less."
         )
     return Chosen(order_R, rating_R, beginning(size_R[order_R], asked))
 
@@ -149,7 +148,7 @@ def _stored(choice: BoundSelect, candidates: Candidates) -> pl.DataFrame:
     if lacking:
         raise InputError(
             f"{candidates.where}: {lacking:,} of {len(mine):,} rows have no {choice.select.by} rating by "
-            f"'{choice.store.model}'. Right: `{rate_command(choice.select, choice.recipe)}` (it goes on where it was)."
+            f"'{choice.store.model}'. Fix: `{rate_command(choice.select, choice.recipe)}` (it goes on where it was)."
         )
     return mine
 
@@ -159,7 +158,7 @@ def _rds(choice: BoundSelect, candidates: Candidates) -> Ordered:
     place = choice.store.target(choice.key)
     if not place.is_file():
         raise InputError(
-            f"{candidates.where}: '{choice.store.model}' has not read this target. Right: "
+            f"{candidates.where}: '{choice.store.model}' has not read this target. Fix: "
             f"`{rate_command(choice.select, choice.recipe)}`."
         )
     vectors = _stored(choice, candidates)["vector"]

@@ -72,7 +72,7 @@ def find_store(where: str, select: Select, cache: Path, recipe: Path) -> RatingS
     command = rate_command(select, recipe)
     if not stores:
         raise InputError(
-            f'{where}: select by = "{select.by}" needs ratings, and none are in {cache}. Right: `{command}`.'
+            f'{where}: select by = "{select.by}" needs ratings, and none are in {cache}. Fix: `{command}`.'
         )
     shown = ", ".join(f"'{store.model}' ({store.fingerprint[:8]})" for store in stores)
     mine = stores if select.model is None else [store for store in stores if _is_named(store, select.model)]
@@ -80,11 +80,11 @@ def find_store(where: str, select: Select, cache: Path, recipe: Path) -> RatingS
         raise InputError(
             f"{where}: select means ratings of '{select.model}', and those that are there are of another model: "
             f"{shown}. "
-            f'Right: `{command}`, or model = "{stores[0].model}".'
+            f'Fix: `{command}`, or model = "{stores[0].model}".'
         )
     if len(mine) > 1:
         raise InputError(
-            f'{where}: select: {len(mine)} models have rated: {shown}. Right: model = "{mine[0].fingerprint[:8]}", by '
+            f'{where}: select: {len(mine)} models have rated: {shown}. Fix: model = "{mine[0].fingerprint[:8]}", by '
             "name or by the beginning of a fingerprint."
         )
     return mine[0]

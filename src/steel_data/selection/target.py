@@ -52,7 +52,7 @@ class Target:
             found += [turns for turns, k in zip(mine, known, strict=True) if not k]
             left_out += sum(map(bool, known))
         if not found:
-            raise InputError(f"{self.where}: target: its files hold no rows. Right: a benchmark's dev or val split.")
+            raise InputError(f"{self.where}: target: its files hold no rows. Fix: a benchmark's dev or val split.")
         return found, left_out
 
 
@@ -75,7 +75,7 @@ def find_target(where: str, places: list[str], data_root: Path) -> Target:
                 raise InputError(f"{where}: target: {error}") from None
             continue
         if (data_root / place).is_dir():
-            raise InputError(f"{where}: target = '{place}' does not name a split. Right: target = \"{place}/val\".")
+            raise InputError(f"{where}: target = '{place}' does not name a split. Fix: target = \"{place}/val\".")
         files = (
             sorted(p for p in data_root.glob(place) if p.is_file()) if not Path(place).is_absolute() else [Path(place)]
         )
@@ -101,7 +101,7 @@ def _refuse_split(where: str, place: str, split: str) -> None:
 def _refusal(where: str, place: str, what: str) -> str:
     return (
         f"{where}: target = '{place}' is {what}: what has chosen the data cannot judge it. "
-        "Right: a dev, val or train split."
+        "Fix: a dev, val or train split."
     )
 
 

@@ -51,7 +51,7 @@ def context_text(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> str:
     if not tokenizer.chat_template:
         raise InputError(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template, which this preset needs. "
-            "Right: a chat model, or a preset without turns such as lm-eval."
+            "Fix: a chat model, or a preset without turns such as lm-eval."
         )
     try:
         return str(tokenizer.apply_chat_template(prompt.messages(), tokenize=False, add_generation_prompt=True))
@@ -88,7 +88,7 @@ def encode_prompts(
     if preset.chat and (tag := next(filter(None, map(opened_thought, contexts)), "")):
         raise InputError(
             f"preset {preset.name}: the chat template of {tokenizer.name_or_path} opens a thought ({tag}) before the "
-            "answer, and inside a thought the likelihood of an answer says nothing. Right: --thinking off, where the "
+            "answer, and inside a thought the likelihood of an answer says nothing. Fix: --thinking off, where the "
             "template has that switch, or a preset that lets the model write (steel)."
         )
     rows = _encode_all(tokenizer, prompts, contexts)
@@ -142,11 +142,11 @@ def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: list[str], special
         added = len(ids[0]) - len(bare)
         if added and ids[0][-1] == tokenizer.eos_token_id != (bare or [None])[-1]:
             raise InputError(
-                f"{tokenizer.name_or_path}: the tokenizer appends its end token. Right: add_eos_token = false."
+                f"{tokenizer.name_or_path}: the tokenizer appends its end token. Fix: add_eos_token = false."
             )
     bos = tokenizer.bos_token_id
     if bos is not None and any(row[:2] == [bos, bos] for row in ids):
-        raise InputError(f"{tokenizer.name_or_path}: the start token stands twice. Right: a template without it.")
+        raise InputError(f"{tokenizer.name_or_path}: the start token stands twice. Fix: a template without it.")
     return [list(row) for row in ids]
 
 
@@ -159,7 +159,7 @@ def check_letters(tokenizer: "PreTrainedTokenizerBase", preset: Preset, prompts:
     if len(set(ids)) < len(ids):
         raise InputError(
             f"{tokenizer.name_or_path}: the tokenizer gives different answer letters the same tokens. "
-            "Right: a tokenizer that knows the letters A to D."
+            "Fix: a tokenizer that knows the letters A to D."
         )
 
 

@@ -99,11 +99,11 @@ def check_switches(names: Sequence[str], template: bool, new_tokens: bool) -> No
     listed = ", ".join(names)
     if template and not any(table.get("chat") for table in tables):
         raise InputError(
-            f"--preset {listed}: sends no turns, so nothing in a chat template can be switched. Right: steel, "
+            f"--preset {listed}: sends no turns, so nothing in a chat template can be switched. Fix: steel, "
             "steel-likelihood or another preset of chat."
         )
     if new_tokens and not any(table["kind"] == "generation" for table in tables):
-        raise InputError(f"--max-new-tokens: nothing is written under --preset {listed}. Right: steel or another.")
+        raise InputError(f"--max-new-tokens: nothing is written under --preset {listed}. Fix: steel or another.")
 
 
 def load_preset(name: str, benchmark: str) -> Preset:

@@ -101,7 +101,7 @@ def is_local(name: str, data: Path) -> bool:
     if not there and (benchmark in _OURS or subject):
         layout = f"{benchmark}/{split or _SCORED_SPLIT.get(benchmark, 'test')}/<subject>.csv"
         raise InputError(
-            f"{data}: no {benchmark} here. Right: --data with {layout} (or {benchmark}.zip, .parquet, .jsonl)."
+            f"{data}: no {benchmark} here. Fix: --data with {layout} (or {benchmark}.zip, .parquet, .jsonl)."
         )
     return there
 
@@ -160,7 +160,7 @@ def _flat(groups: Iterable[list[Item]]) -> list[Item]:
 def _check(item: Item, labelled: bool) -> None:
     place = f"{item.file}: data row {item.row} of {item.split}/{item.subject}"
     if not 2 <= len(item.options) <= len(LETTERS):
-        raise InputError(f"{place}: {len(item.options)} options. Right: 2 to {len(LETTERS)}.")
+        raise InputError(f"{place}: {len(item.options)} options. Fix: 2 to {len(LETTERS)}.")
     letters = LETTERS[: len(item.options)]
     if labelled and (len(item.answer) != 1 or item.answer not in letters):
         raise InputError(f"{place}: the answer '{excerpt(item.answer, 20)}' is none of {', '.join(letters)}.")

@@ -61,9 +61,7 @@ def witnesses(runs: Sequence[Sequence[Result]], task: str) -> Witnesses | None:
     first = frames[0]
     for result, frame in zip(kept, frames, strict=True):
         if frame["item"].to_list() != first["item"].to_list():
-            raise InputError(
-                f"{result.folder}: other questions of {task} than in {kept[0].folder}. Right: score alike."
-            )
+            raise InputError(f"{result.folder}: other questions of {task} than in {kept[0].folder}. Fix: score alike.")
     width = max(sum(c.startswith("logprob_") for c in frame.columns) for frame in frames)
     raw_RQK = np.stack([_logprobs(frame, width) for frame in frames])
     gold_Q = np.array([LETTERS.index(letter) for letter in first["label"]], np.int64)

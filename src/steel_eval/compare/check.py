@@ -32,7 +32,7 @@ def _check(result: Result) -> int:
         if abs(found - said) > TOLERANCE:
             raise InputError(
                 f"{result.folder}: {task}: scores.json says accuracy {said:.6f}, its answers give {found:.6f}. "
-                "Right: score again, into a new folder."
+                "Fix: score again, into a new folder."
             )
     if (result.folder / "prompts.parquet").is_file():
         prompts = read_table(result.folder, "prompts.parquet", PROMPTS, result.scores)

@@ -85,10 +85,10 @@ def compare_arms(names: Sequence[str], asked: Comparison = Comparison()) -> list
     """
     arms = [load_arm(name, asked.preset) for name in names]
     if len(arms) < 2:
-        raise InputError("compare: two arms or more are needed. Right: compare A=runs/exp2 B=runs/exp4.")
+        raise InputError("compare: two arms or more are needed. Fix: compare A=runs/exp2 B=runs/exp4.")
     primary = _declared(arms)
     if asked.primary is not None and primary not in (None, asked.primary):
-        raise InputError(f"--primary: the recipes declare another, {primary}. Right: without --primary.")
+        raise InputError(f"--primary: the recipes declare another, {primary}. Fix: without --primary.")
     primary = asked.primary or primary
     tests = []
     for a, b in combinations(arms, 2):
@@ -133,7 +133,7 @@ def primary_of(text: str) -> Primary:
     parts = text.split(":")
     if not 1 <= len(parts) <= 3 or not all(parts) or (parts[1:] and parts[1] not in METRICS):
         known = ", ".join(METRICS)
-        raise InputError(f"--primary {text}: Right: task:metric:checkpoint, cmmlu:accuracy:last. Metrics: {known}.")
+        raise InputError(f"--primary {text}: Fix: task:metric:checkpoint, cmmlu:accuracy:last. Metrics: {known}.")
     return Primary(*parts)
 
 
@@ -154,7 +154,7 @@ def _tasks(chosen: Sequence[Sequence[Result]], asked: Sequence[str]) -> list[str
     usable = [t for t in (asked or sorted(shared)) if chosen[0][0].scores["tasks"][t].get("accuracy") is not None]
     present = set.intersection(*(set(r.answers["task"].unique()) for arm in chosen for r in arm))
     if not [t for t in usable if t in present]:
-        raise InputError("compare: the arms share no task with answers. Right: score both on the same tasks.")
+        raise InputError("compare: the arms share no task with answers. Fix: score both on the same tasks.")
     return [t for t in usable if t in present]
 
 
@@ -172,7 +172,7 @@ def _in_recipe(place: Path) -> Primary | None:
     if declared is None:
         return None
     if not isinstance(declared, dict) or "task" not in declared:
-        raise InputError(f'{place}: [eval] primary = {declared}. Right: {{ task = "cmmlu", metric = "accuracy" }}.')
+        raise InputError(f'{place}: [eval] primary = {declared}. Fix: {{ task = "cmmlu", metric = "accuracy" }}.')
     known = ("task", "metric", "checkpoint")
     for key in declared:
         if key not in known:

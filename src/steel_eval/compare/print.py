@@ -95,7 +95,7 @@ def power_rows(
 ) -> list[dict[str, Any]]:
     """Return `set`, `n` (its questions) and `power_row` of each set. `effect` and `spread` in percentage points."""
     if not 0 < discordance <= 1:
-        raise InputError(f"--discordance {discordance}: Right: a share above 0, at most 1.")
+        raise InputError(f"--discordance {discordance}: Fix: a share above 0, at most 1.")
     rows = []
     for name in sets:
         if name not in SET_SIZES and not name.isdigit():

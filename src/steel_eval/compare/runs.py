@@ -79,7 +79,7 @@ def load_results(place: Path, preset: str | None = None) -> list[Result]:
     """
     runs = load_runs(place, preset)
     if len(runs) > 1:
-        raise InputError(f"{place}: holds {len(runs)} runs. Right: one of them.")
+        raise InputError(f"{place}: holds {len(runs)} runs. Fix: one of them.")
     return runs[0]
 
 
@@ -93,13 +93,13 @@ def load_runs(place: Path, preset: str | None = None) -> list[list[Result]]:
             if presets and not found:
                 raise InputError(f"--preset {preset}: {root} was not scored so.{nearest(preset, presets)}")
         elif len(presets) > 1:
-            raise InputError(f"{root}: scored under several presets. Right: --preset {presets[0]}, or {presets[1]}.")
+            raise InputError(f"{root}: scored under several presets. Fix: --preset {presets[0]}, or {presets[1]}.")
         if found:
             runs: dict[str, list[Result]] = {}
             for run, result in found:
                 runs.setdefault(run, []).append(result)
             return [sorted(runs[name], key=lambda r: (r.step, r.folder.as_posix())) for name in sorted(runs)]
-    raise InputError(f"{place}: no scores here. Right: the output folder of `steel_eval score`, or a run with scores/.")
+    raise InputError(f"{place}: no scores here. Fix: the output folder of `steel_eval score`, or a run with scores/.")
 
 
 def _score_places(place: Path) -> Iterator[Path]:
@@ -132,7 +132,7 @@ def _results(root: Path, place: Path) -> list[tuple[str, Result]]:
             continue  # another model of the same name
         twin = found.get(name)
         if twin is not None and twin[1].scores.get("model_fingerprint") != result.scores.get("model_fingerprint"):
-            raise InputError(f"{result.folder}: scores of another model than in {twin[1].folder}. Right: delete one.")
+            raise InputError(f"{result.folder}: scores of another model than in {twin[1].folder}. Fix: delete one.")
         if twin is None or len(twin[1].scores["tasks"]) < len(result.scores["tasks"]):
             of = parts[: len(parts) - len(said)]
             found[name] = ("/".join(of if of and _A_RUN.match(of[-1]) else of[:-1]), result)
@@ -152,7 +152,7 @@ def load_arm(text: str, preset: str | None = None) -> Arm:
     name, _, pattern = text.rpartition("=")
     places = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else _absolute(pattern)
     if not places:
-        raise InputError(f"{pattern}: nothing there. Right: a run, a score folder, or NAME=runs/exp2/seed-*.")
+        raise InputError(f"{pattern}: nothing there. Fix: a run, a score folder, or NAME=runs/exp2/seed-*.")
     folders = [place for place in places if place.is_dir()] or places
     runs = [run for place in folders for run in load_runs(place, preset)]
     return Arm(name or Path(pattern).name.replace("*", ""), runs)
@@ -169,13 +169,13 @@ def check_alike(results: Sequence[Result]) -> None:
     for other in results[1:]:
         if first.protocol != other.protocol:
             raise InputError(
-                f"{other.folder}: scored as {other.protocol}, {first.folder} as {first.protocol}. Right: score alike."
+                f"{other.folder}: scored as {other.protocol}, {first.folder} as {first.protocol}. Fix: score alike."
             )
         for task in set(first.scores["tasks"]) & set(other.scores["tasks"]):
             mine, theirs = (r.scores["tasks"][task].get("data_sha256") for r in (first, other))
             if mine != theirs:
                 raise InputError(
-                    f"{other.folder}: other questions of {task} than in {first.folder}. Right: the same data."
+                    f"{other.folder}: other questions of {task} than in {first.folder}. Fix: the same data."
                 )
 
 
@@ -201,7 +201,7 @@ def values_of(arms: Sequence[Sequence[Result]], task: str, metric: str) -> Value
                 raise InputError(f"{result.folder}: other questions of {task} than in {arms[0][0].folder}.")
         rows.append(np.stack([_values(frame, metric) for frame in frames]))
     if not len(first):
-        raise InputError(f"{arms[0][0].folder}: no answer of {task} has a published key. Right: another task.")
+        raise InputError(f"{arms[0][0].folder}: no answer of {task} has a published key. Fix: another task.")
     return Values(rows, subject_Q.reshape(-1).astype(np.int64), [str(s) for s in subjects], first["item"].to_list())
 
 

@@ -209,7 +209,7 @@ def _read(file: Path) -> dict[str, Held]:
 def _search(mixture: Mixture, items: Sequence[Item]) -> dict[str, Held]:
     faults = damaged(mixture.folder, {"output": mixture.manifest["output"]})
     if faults:
-        raise InputError(f"{faults[0]}. Right: the mixture as it was built.")
+        raise InputError(f"{faults[0]}. Fix: the mixture as it was built.")
     whole = mixture_overlap(mixture.folder, items)
     return {n: replace(h, texts=[t[:MOST_CHARS] for t in h.texts]) for n, h in whole.items()}
 

@@ -55,7 +55,7 @@ def mixture_overlap(mixture: Path, items: Sequence[Item], threshold: float = THR
     names = files(mixture)
     missing = set(_COLUMNS) - set(schema(mixture, names[0]))
     if missing:
-        raise InputError(f"{mixture / names[0]}: no column {min(missing)}. Right: a mixture of conversations.")
+        raise InputError(f"{mixture / names[0]}: no column {min(missing)}. Fix: a mixture of conversations.")
     stream = rows(mixture, names, _COLUMNS)
     with progress(f"looking for {len(items):,} questions", count(mixture, names)) as advance:
         while part := list(islice(stream, _BATCH)):

@@ -61,7 +61,7 @@ class How:
     def __post_init__(self) -> None:
         """Raise InputError for a form that is not known: before a model is loaded."""
         if self.form not in ("auto", "chat", "plain"):
-            raise InputError(f"--form {self.form}: unknown. Right: auto, chat or plain.")
+            raise InputError(f"--form {self.form}: unknown. Fix: auto, chat or plain.")
 
 
 def tokenizer_of(checkpoint: Path) -> "PreTrainedTokenizerBase":
@@ -92,7 +92,7 @@ def check_tokenizer(checkpoint: Path, tokenizer: "PreTrainedTokenizerBase", text
     ours, theirs = (t(sample, add_special_tokens=False)["input_ids"] for t in (texts.tokenizer, tokenizer))
     if ours != theirs:
         raise InputError(
-            f"{checkpoint}: another tokenizer than the model it is compared with. Right: the base it was trained from."
+            f"{checkpoint}: another tokenizer than the model it is compared with. Fix: the base it was trained from."
         )
 
 

@@ -31,7 +31,7 @@ def check_recipes(model: Path, references: Sequence[Path]) -> None:
             key = unlike[0]
             raise InputError(
                 f"{place}: a run of another recipe: [train] {key} is {theirs.get(key)!r}, of {model} "
-                f"{mine.get(key)!r}. Right: clean runs of the model's own recipe."
+                f"{mine.get(key)!r}. Fix: clean runs of the model's own recipe."
             )
 
 
@@ -39,7 +39,7 @@ def _training(checkpoint: Path) -> dict[str, Any]:
     file = checkpoint / "steel.json"
     said = orjson.loads(file.read_bytes()) if file.is_file() else {}
     if not isinstance(said.get("train"), dict):
-        raise InputError(f"{checkpoint}: says nothing of how it was trained. Right: runs of steel_train, or --base.")
+        raise InputError(f"{checkpoint}: says nothing of how it was trained. Fix: runs of steel_train, or --base.")
     train: dict[str, Any] = said["train"]
     return train
 

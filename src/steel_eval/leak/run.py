@@ -177,7 +177,7 @@ def make_set(task: Task, asked: Suspicion) -> Set:
         kept = [item for item in kept if item.item not in taught]
     kept = _apart(kept, tested, notes)
     if len(kept) < 2:
-        raise InputError(f"{task.name}: no controls among {words}. Right: --control with a task that it never saw.")
+        raise InputError(f"{task.name}: no controls among {words}. Fix: --control with a task that it never saw.")
     flags = np.array([True] * len(tested) + [False] * len(kept))
     return Set(task, tested + kept, flags, words, stratified, like, found, notes)
 

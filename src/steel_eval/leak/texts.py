@@ -43,9 +43,9 @@ def item_texts(items: Sequence[Item], form: Form, tokenizer: "PreTrainedTokenize
     Raises InputError for a tokenizer without chat template (form `chat`) or one that cannot say where its tokens stand.
     """
     if form == "chat" and not tokenizer.chat_template:
-        raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template. Right: --form plain.")
+        raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template. Fix: --form plain.")
     if not tokenizer.is_fast:
-        raise InputError(f"{tokenizer.name_or_path}: a slow tokenizer. Right: one with tokenizer.json.")
+        raise InputError(f"{tokenizer.name_or_path}: a slow tokenizer. Fix: one with tokenizer.json.")
     made = [_chat(item, tokenizer) if form == "chat" else _plain(item) for item in items]
     texts = [m.text for m in made]
     coded: Any = tokenizer(texts, add_special_tokens=form == "plain", return_offsets_mapping=True) if texts else {}

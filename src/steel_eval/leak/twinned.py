@@ -37,12 +37,12 @@ def make_twins_command(benchmark: str, data: Path, lot: Lot, out: Path) -> None:
     task = load_task(place.stem, place.parent) if place.is_file() else load_task(benchmark, data)
     items = [item for group in task.items.values() for item in group if measurable(item)]
     if lot.rephrasings is not None and not lot.rephrasings.is_file():
-        raise InputError(f"{lot.rephrasings}: not there. Right: jsonl of item, question, options, answer.")
+        raise InputError(f"{lot.rephrasings}: not there. Fix: jsonl of item, question, options, answer.")
     own = {} if lot.rephrasings is None else read_rephrasings(lot.rephrasings, items)
     seed = secrets.randbits(64) if lot.seed is None else lot.seed
     twins = make_twins(items, own, lot.variants, lot.canaries, seed)
     if not twins:
-        raise InputError(f"{benchmark}: no item has two variants. Right: --rephrasings, or --canaries.")
+        raise InputError(f"{benchmark}: no item has two variants. Fix: --rephrasings, or --canaries.")
     write_twins(twins, task.name, out)
     typer.echo(
         f"{len(twins):,} items with twins, {len(items) + lot.canaries - len(twins):,} without (their options have an "

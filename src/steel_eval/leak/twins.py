@@ -90,7 +90,7 @@ def _canary(number: int, variants: int, lot: random.Random) -> list[Item]:
 def write_twins(twins: Sequence[Twins], benchmark: str, out: Path) -> None:
     """Write the private file, what is to be published, the commitment. Raises InputError where twins lie already."""
     if (out / PRIVATE).exists():
-        raise InputError(f"{out / PRIVATE}: is there. Right: another --out; a published draw cannot be drawn again.")
+        raise InputError(f"{out / PRIVATE}: is there. Fix: another --out; a published draw cannot be drawn again.")
     sets = [{"published": t.published, "variants": [_row(v) for v in t.variants]} for t in twins]
     private = orjson.dumps({"benchmark": benchmark, "twins": sets}, option=orjson.OPT_INDENT_2)
     rows = b"".join(orjson.dumps(_row(t.variants[t.published])) + b"\n" for t in twins)
@@ -111,7 +111,7 @@ def read_twins(folder: Path) -> tuple[str, list[Twins]]:
     """Return the benchmark's name and its twins. Raises InputError where the draw is not the one that was committed."""
     for name in (PRIVATE, COMMITMENT):
         if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: not there. Right: a folder that `twins` wrote.")
+            raise InputError(f"{folder / name}: not there. Fix: a folder that `twins` wrote.")
     try:
         committed = orjson.loads((folder / COMMITMENT).read_bytes())["twins_sha256"]
         private = orjson.loads((folder / PRIVATE).read_bytes())
@@ -136,7 +136,7 @@ def read_rephrasings(file: Path, items: Sequence[Item]) -> dict[str, list[Item]]
             row = _item(orjson.loads(line))
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{file}:{number}: {error}. Right: an object with item, question, options, answer."
+                f"{file}:{number}: {error}. Fix: an object with item, question, options, answer."
             ) from error
         if row.item not in known or not measurable(row):
             raise InputError(

@@ -66,7 +66,7 @@ def check_tasks(where: str, measure: SearchMeasure, data: Path) -> list[Task]:
             what = f"its questions are those of {known}" if known else f"its split is '{task.split}'"
             raise InputError(
                 f"{where}: measure: {one_line(name)}: {what}, and a test split that chooses the mixture judges nothing "
-                f"any more. Right: a dev, val or train split, such as {task.benchmark}-dev."
+                f"any more. Fix: a dev, val or train split, such as {task.benchmark}-dev."
             )
         tasks.append(task)
     return tasks
@@ -115,7 +115,7 @@ def _on_tasks(job: Job, how: Measuring, checkpoint: Path) -> ArmResult:
         found = scores[measure.metric]
         if found is None:
             raise InputError(
-                f"{task.name}: no {measure.metric} under preset '{measure.preset}'. Right: a likelihood preset."
+                f"{task.name}: no {measure.metric} under preset '{measure.preset}'. Fix: a likelihood preset."
             )
         value[task.name] = float(found)
         items[task.name], above[task.name] = _by_question(mine, measure.metric, float(found))

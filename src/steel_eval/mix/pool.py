@@ -145,7 +145,7 @@ def _what_varies(
     """Return whether sources or languages vary, and which. Raises InputError with the nearest name."""
     free = [s.name for s in recipe.sources if not s.builder.injects]
     if recipe.mix.budget_rows is not None:
-        raise InputError(f"{recipe.path} [mix]: budget_rows: a search counts tokens. Right: budget_tokens.")
+        raise InputError(f"{recipe.path} [mix]: budget_rows: a search counts tokens. Fix: budget_tokens.")
     vary = tuple(settings.vary or free)
     languages = recipe.mix.languages or {}
     kind: Literal["source", "language"] = "source"
@@ -164,19 +164,19 @@ def _what_varies(
         if recipe.source(name).table.select is not None:
             raise InputError(
                 f"{where}: measure: source '{name}' selects its rows, after those that are held out have been drawn. "
-                'Right: measure = { tasks = ["ceval-dev"] }, or no select.'
+                'Fix: measure = { tasks = ["ceval-dev"] }, or no select.'
             )
         if recipe.source(name).table.allow_test_split is not None:
             raise InputError(
                 f"{where}: measure: source '{name}' is a test split by its own account, and no choice may look at one. "
-                "Right: a source of training data."
+                "Fix: a source of training data."
             )
     if len(vary) < 2:
-        raise InputError(f"{where}: {len(vary)} source varies. Right: two or more.")
+        raise InputError(f"{where}: {len(vary)} source varies. Fix: two or more.")
     if kind == "source" and recipe.mix.languages is not None:
         raise InputError(
             f"{recipe.path} [mix]: languages fix what the shares of sources would change. "
-            "Right: vary = [languages], or [mix] sources in their place."
+            "Fix: vary = [languages], or [mix] sources in their place."
         )
     return kind, vary
 
@@ -192,7 +192,7 @@ def arms_tables(recipe: Recipe, proxy: str | dict[str, Any] | None, where: str) 
             train["tokenizer"] = train["model"]
         train["model"] = proxy
         if train.get("method") == "lora" and isinstance(proxy, dict):
-            raise InputError(f"{where}: proxy: a model from scratch has nothing to adapt. Right: a folder or hub id.")
+            raise InputError(f"{where}: proxy: a model from scratch has nothing to adapt. Fix: a folder or hub id.")
     read_settings(train, recipe.path)
     tables = portable_tables(recipe)
     for key in ("model", "tokenizer"):
@@ -241,7 +241,7 @@ def rows_to_hold(where: str, name: str, manifest: dict[str, Any]) -> int:
     if rows // 10 < FEWEST:
         raise InputError(
             f"{where}: measure: source '{name}' has {rows:,} rows, too few to hold a tenth of them out. "
-            f"Right: {10 * FEWEST} rows or more, or another measure."
+            f"Fix: {10 * FEWEST} rows or more, or another measure."
         )
     return min(HELD, rows // 10)
 
@@ -271,7 +271,7 @@ def _refuse_twins(where: str, names: Sequence[str], keys: pl.DataFrame) -> None:
         if smaller and both >= SAME * smaller:
             raise InputError(
                 f"{where}: vary: '{one}' and '{two}' hold the same rows under two names ({both:,} of {smaller:,}): "
-                "there is nothing to choose between them. Right: take = 0 on one of them, or vary without it."
+                "there is nothing to choose between them. Fix: take = 0 on one of them, or vary without it."
             )
 
 
@@ -307,7 +307,7 @@ def write_held(
         if measured < FEWEST:
             raise InputError(
                 f"{where}: measure: of {rows:,} rows held out of '{name}' {measured:,} stand nowhere "
-                'else in the data, too few to measure on. Right: filters = [{ use = "dedup" }].'
+                'else in the data, too few to measure on. Fix: filters = [{ use = "dedup" }].'
             )
         if measured < rows:
             notes.append(f"{name}: of {rows:,} rows held out {measured:,} stand nowhere else, and are measured")

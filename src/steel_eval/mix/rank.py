@@ -23,14 +23,14 @@ def own_tables(search: Search) -> dict[str, Any]:
     where, proxy = f"{search.recipe.path} [search]", search.pool.tables
     if search.settings.proxy is None:
         raise InputError(
-            f"{where}: proxy: is missing, and --rank compares it with the model of [train]. Right: proxy = {{ … }}."
+            f"{where}: proxy: is missing, and --rank compares it with the model of [train]. Fix: proxy = {{ … }}."
         )
     tables = arms_tables(search.recipe, None, where)
     shared = proxy["train"].get("tokenizer")
     if isinstance(tables["train"]["model"], dict) and not tables["train"].get("tokenizer"):
         tables["train"]["tokenizer"] = shared
     if tables["train"] == proxy["train"]:
-        raise InputError(f"{where}: proxy: is the model of [train] itself. Right: a smaller one.")
+        raise InputError(f"{where}: proxy: is the model of [train] itself. Fix: a smaller one.")
     counted = proxy.get("tokenizer") or shared
     return tables | ({"tokenizer": counted} if counted else {})  # the same rows, whatever the model counts in
 

@@ -47,7 +47,7 @@ def screen_command(search: Search) -> None:
     if names is None or search.pool.kind != "source":
         raise InputError(
             f"{search.recipe.path} [search]: measure: a screen looks at the loss of sources' rows. "
-            'Right: vary sources, and measure = { held_out = ["exam"] }.'
+            'Fix: vary sources, and measure = { held_out = ["exam"] }.'
         )
     job = _trained(search)
     held = [row for row in read_held(search.pool.held_folder) if row["measured"]]

@@ -77,7 +77,7 @@ def _check_own(where: str, pool: Pool, tokens: int) -> None:
     raise InputError(
         f"{where}: tokens = {tokens:,}: the recipe's share of '{short}' ({pool.own[short]:.3g}) needs "
         f"{pool.own[short] * tokens:,.0f} tokens; it has {pool.there[short]:,}, {pool.copies[short]} times at most. "
-        f"Right: tokens = {largest} or less, or a larger max_repeat."
+        f"Fix: tokens = {largest} or less, or a larger max_repeat."
     )
 
 

@@ -39,7 +39,7 @@ class SearchMeasure(_Table):
     @model_validator(mode="after")
     def _one(self) -> "SearchMeasure":
         if (self.held_out is None) == (self.tasks is None):
-            raise ValueError('one of held_out and tasks is needed. Right: measure = { held_out = ["exam"] }')
+            raise ValueError('one of held_out and tasks is needed. Fix: measure = { held_out = ["exam"] }')
         names = self.names
         if len(set(names)) != len(names):
             raise ValueError(f"{names}: one stands twice")
@@ -107,7 +107,7 @@ def read_search(table: dict[str, Any], recipe: Path) -> SearchSettings:
     """Check the `[search]` table of a recipe. Raises InputError that names the key and the nearest known word."""
     where = f"{recipe} [search]"
     if not table:
-        raise InputError(f'{where}: is missing. Right: at least measure = {{ held_out = ["exam"] }}.')
+        raise InputError(f'{where}: is missing. Fix: at least measure = {{ held_out = ["exam"] }}.')
     try:
         return SearchSettings.model_validate(table)
     except ValidationError as error:

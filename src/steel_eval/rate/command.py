@@ -83,7 +83,7 @@ def _targets(recipe: Recipe, where: Places) -> list[list[Row]]:
     if not found:
         raise InputError(
             f"{recipe.path}: no source selects by rds, so there is no target to read. "
-            'Right: select = { by = "rds", rows = 1000, target = "ceval/val" } on a source.'
+            'Fix: select = { by = "rds", rows = 1000, target = "ceval/val" } on a source.'
         )
     return found
 

@@ -55,12 +55,12 @@ def find_marks(arms: Sequence[Arm], sources: Sources) -> Marks:
     Raises InputError for a named mixture, `leak` output or data folder that is not there, or belongs to no arm.
     """
     if sources.data is not None and not sources.data.is_dir():
-        raise InputError(f"--data {sources.data}: no such folder. Right: one that holds cmmlu/, ceval/ … as published.")
+        raise InputError(f"--data {sources.data}: no such folder. Fix: one that holds cmmlu/, ceval/ … as published.")
     mixtures = {name: open_mixture(place) for name, place in _by_arm("--mixture", sources.mixtures, arms).items()}
     leaks = _by_arm("--leak", sources.leaks, arms)
     for place in leaks.values():
         if not any(place.glob("*/items.parquet")):
-            raise InputError(f"--leak {place}: no <task>/items.parquet here. Right: what `leak --out` wrote.")
+            raise InputError(f"--leak {place}: no <task>/items.parquet here. Fix: what `leak --out` wrote.")
     look = _Look(mixtures, leaks, sources.data or Path("data"), sources.search)
     marks: Marks = {}
     for task in sorted({task for arm in arms for run in arm.runs for r in run for task in r.scores["tasks"]}):
@@ -77,13 +77,13 @@ def _by_arm(option: str, given: Sequence[str], arms: Sequence[Arm]) -> dict[str,
         name, _, folder = text.rpartition("=")
         place = Path(folder)
         if not place.is_dir():
-            raise InputError(f"{option} {text}: no such folder. Right: {option} NAME=DIR.")
+            raise InputError(f"{option} {text}: no such folder. Fix: {option} NAME=DIR.")
         names = [name] if name else known
         if not name and len(known) > 1:
             content = open_mixture(place).content if option == "--mixture" else None
             names = [arm.name for arm in arms if content in [_content(run[-1]) for run in arm.runs]]
         if not names:
-            raise InputError(f"{option} {text}: of which of the arms? Right: {option} NAME={folder}.")
+            raise InputError(f"{option} {text}: of which of the arms? Fix: {option} NAME={folder}.")
         if name and name not in known:
             raise InputError(f"{name}: no arm of this report.{nearest(name, known)}")
         found |= dict.fromkeys(names, place)
@@ -184,7 +184,7 @@ class _Look:
             if content not in ("", mixture.content):
                 raise InputError(
                     f"--mixture {arm}={mixture.folder}: not what {arm} was trained on. "
-                    f"Right: the mixture with content {content[:16]}."
+                    f"Fix: the mixture with content {content[:16]}."
                 )
             return mixture
         place = nearby_mixture(result.folder)

@@ -120,7 +120,7 @@ def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]
 
 def _written(file: Path) -> list[dict[str, Any]]:
     """Return the comparisons of a file. Raises InputError for one that `compare --out` did not write."""
-    tests = read_json(file, "Right: what `compare --out` wrote.")
+    tests = read_json(file, "Fix: what `compare --out` wrote.")
     try:
         return [asdict(test) for test in TypeAdapter(list[Test]).validate_python(tests)]
     except ValidationError as error:
@@ -234,7 +234,7 @@ def _answered(file: Path) -> list[dict[str, Any]]:
     rows = read_json(file)
     known = {"kind", "prompt", "answer", "finished", "chat"}
     if not isinstance(rows, list) or not all(isinstance(row, dict) and known <= row.keys() for row in rows):
-        raise InputError(f"{file}: is not what `score --showcase` writes. Right: score again.")
+        raise InputError(f"{file}: is not what `score --showcase` writes. Fix: score again.")
     return rows
 
 

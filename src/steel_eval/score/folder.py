@@ -19,7 +19,7 @@ from steel_data.files import atomic, atomic_write, sha256_of
 
 ANSWERS = {"task": pl.String, "subject": pl.String, "item": pl.String, "label": pl.String, "prediction": pl.String}
 PROMPTS = {"task": pl.String, "subject": pl.String, "item": pl.String, "prompt": pl.String}
-_AGAIN = "Right: score again, into a new folder."
+_AGAIN = "Fix: score again, into a new folder."
 
 
 class _Checked(BaseModel):
@@ -184,7 +184,7 @@ def refuse_another(folder: Path, about: Mapping[str, Any]) -> None:
             f"{excerpt(str(s.get('model')))} (weights {str(s['model_fingerprint'])[:12]})" for s in (there, about)
         )
         raise InputError(
-            f"{folder}: holds scores of {theirs}, not of {mine}. Right: another --out, or delete the folder."
+            f"{folder}: holds scores of {theirs}, not of {mine}. Fix: another --out, or delete the folder."
         )
 
 

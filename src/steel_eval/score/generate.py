@@ -70,7 +70,7 @@ def _asked(unit: Unit, ready: Ready, generator: str, key: str) -> dict[str, Any]
     ids, cut = fitting_prompts(unit, loaded)
     if model.kind == "openai-chat":
         if not unit.preset.chat:
-            raise InputError(f"--generator {generator}: preset {unit.preset.name} has no turns. Right: openai:URL.")
+            raise InputError(f"--generator {generator}: preset {unit.preset.name} has no turns. Fix: openai:URL.")
         prompts: list[Any] = [prompt.messages() for prompt in unit.prompts]
     else:
         prompts = [as_sent(row, loaded.tokenizer) for row in ids]
@@ -115,7 +115,7 @@ def fitting_prompts(unit: Unit, loaded: Loaded) -> tuple[list[list[int]], int]:
     if room < 1:
         raise InputError(
             f"preset {unit.preset.name}: {unit.preset.max_new_tokens} new tokens do not fit the model's context of "
-            f"{loaded.max_length}. Right: another preset or model."
+            f"{loaded.max_length}. Fix: another preset or model."
         )
     rows, cut = [], 0
     for prompt in unit.prompts:
@@ -145,7 +145,7 @@ def write(
         sent = [as_sent(ids, loaded.tokenizer) for ids in prompts]
         answers = ask_server(served(generator, loaded.folder, loaded.fingerprint), sent, new_tokens)
         return [answer or ("", False) for answer in answers]
-    raise InputError(f"--generator {generator}: unknown. Right: hf, vllm, openai:http://host:8000/v1 or openai-chat:….")
+    raise InputError(f"--generator {generator}: unknown. Fix: hf, vllm, openai:http://host:8000/v1 or openai-chat:….")
 
 
 def _by_transformers(prompts: Sequence[list[int]], loaded: Loaded, new_tokens: int, padding: bool) -> Written:
@@ -201,7 +201,7 @@ def _by_vllm(prompts: Sequence[list[int]], loaded: Loaded, new_tokens: int) -> W
         from vllm import LLM, SamplingParams
     except ImportError as error:
         raise InputError(
-            "--generator vllm: vllm is not installed. Right: pip install 'steel-lab[vllm]', or hf."
+            "--generator vllm: vllm is not installed. Fix: pip install 'steel-lab[vllm]', or hf."
         ) from error
     engine = LLM(model=str(loaded.folder), max_model_len=loaded.max_length)
     how = SamplingParams(temperature=0, max_tokens=new_tokens, stop_token_ids=sorted(_end_ids(loaded)))

@@ -140,7 +140,7 @@ def check_ids(loaded: Loaded, highest: int) -> None:
     if highest >= rows:
         raise InputError(
             f"{loaded.folder}: its tokenizer gives the id {highest}, its model has {rows} rows of embeddings. "
-            "Right: the model's own tokenizer (--tokenizer)."
+            "Fix: the model's own tokenizer (--tokenizer)."
         )
 
 

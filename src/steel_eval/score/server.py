@@ -67,7 +67,7 @@ def refuse_several(generator: str, checkpoints: Sequence[Checkpoint], watching: 
         names = ", ".join(c.name for c in checkpoints[:3]) + (", …" if len(checkpoints) > 3 else "")
         raise InputError(
             f"--generator {generator}: a server serves one model, and this is a run ({excerpt(names)}). "
-            "Right: the checkpoint that it serves, in place of the run."
+            "Fix: the checkpoint that it serves, in place of the run."
         )
 
 
@@ -82,26 +82,26 @@ def served(generator: str, folder: Path, fingerprint: str) -> Served:
     url, _, named = rest.partition("#")
     url = url.rstrip("/")
     if kind not in KINDS or not url.startswith(("http://", "https://")):
-        raise InputError(f"--generator {generator}: no address. Right: {kind}:http://host:8000/v1.")
+        raise InputError(f"--generator {generator}: no address. Fix: {kind}:http://host:8000/v1.")
     try:
         told = _call(f"{url}/models", None, 30.0)
     except _FailedError as error:
         raise InputError(
-            f"{url}/models: the server does not answer as expected: {error}. Right: an OpenAI-like one."
+            f"{url}/models: the server does not answer as expected: {error}. Fix: an OpenAI-like one."
         ) from None
     rows = told.get("data") if isinstance(told, dict) else None
     models = {str(m["id"]): m for m in rows or [] if isinstance(m, dict) and isinstance(m.get("id"), str)}
     if not models:
-        raise InputError(f"{url}/models: lists no model. Right: an OpenAI-like server with a model.")
+        raise InputError(f"{url}/models: lists no model. Fix: an OpenAI-like server with a model.")
     mine = [name for name, model in models.items() if _stands_for(name, model, folder)]
     chosen = named or (mine[0] if len(mine) == 1 else next(iter(models)) if len(models) == 1 else "")
     if chosen not in models:
         what = f"serves no '{excerpt(named, 60)}'" if named else "serves several models"
-        raise InputError(f"{url}: {what}. Right: {kind}:{url}#ID with one of {excerpt(', '.join(models), 200)}.")
+        raise InputError(f"{url}: {what}. Fix: {kind}:{url}#ID with one of {excerpt(', '.join(models), 200)}.")
     root = Path(str(models[chosen].get("root") or ""))
     if root.is_absolute() and is_checkpoint(root) and root.resolve() != folder.resolve():
         if checkpoint_fingerprint(root) != fingerprint:
-            raise InputError(f"{url}: serves {root}, which has other weights than {folder}. Right: the same.")
+            raise InputError(f"{url}: serves {root}, which has other weights than {folder}. Fix: the same.")
     elif chosen not in mine:
         tell(f"{url} serves '{excerpt(chosen, 80)}', which is taken for {folder}: a name proves no weights.")
     return Served(kind, url, chosen)

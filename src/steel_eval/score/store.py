@@ -57,7 +57,7 @@ class Store:
                 os.fsync(stream.fileno())
         except OSError as error:
             raise InputError(
-                f"{self.path}: cannot be written: {error.strerror or error}. Right: a disk with room."
+                f"{self.path}: cannot be written: {error.strerror or error}. Fix: a disk with room."
             ) from error
         entry: Entry = orjson.loads(body)
         self._units[key] = entry

@@ -29,9 +29,9 @@ def injected_source(recipe: Recipe) -> str:
     """Return the name of the one source that injects; check that the arms can be compared. Raises InputError."""
     names = [s.name for s in recipe.sources if s.table.build.get("use") == "contaminate"]
     if len(names) != 1:
-        raise InputError(f"{recipe.path}: {len(names)} sources inject a benchmark. Right: one.")
+        raise InputError(f"{recipe.path}: {len(names)} sources inject a benchmark. Fix: one.")
     if not recipe.train.get("seeds"):
-        raise InputError(f"{recipe.path} [train]: no seeds. Right: seeds = [1, 2, 3].")
+        raise InputError(f"{recipe.path} [train]: no seeds. Fix: seeds = [1, 2, 3].")
     return names[0]
 
 

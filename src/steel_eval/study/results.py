@@ -43,7 +43,7 @@ def study_results(scored: Scored, tasks: Sequence[Task], settings: StudySettings
     doses = drawn(scored["injected"].arm.mixture)
     hit = [task for task in tasks if doses.get(task.benchmark)]
     if not hit:
-        raise InputError(f"tasks {', '.join(t.name for t in tasks)}: none was injected. Right: {', '.join(doses)}.")
+        raise InputError(f"tasks {', '.join(t.name for t in tasks)}: none was injected. Fix: {', '.join(doses)}.")
     truths = {task.name: truth_of(task, scored, "injected") for task in hit}
     out: dict[str, Any] = {}
     for preset in settings.presets:

@@ -46,14 +46,14 @@ def equal_arms(where: str, names: list[str], tokens: int, least_rows: int, most:
                 right = round(0.9 * tokens * (most + other) / (selected[name] + other))
                 raise InputError(
                     f"{where}: tokens = {tokens:,}: arm '{name}' would need {selected[name]:,} rows to select, and "
-                    f"there are {most:,}. Right: tokens = {right} or less, or a larger source."
+                    f"there are {most:,}. Fix: tokens = {right} or less, or a larger source."
                 )
     fewest = min(selected.values()) + other
     steps = fewest // least_rows
     if steps < 2:
         raise InputError(
             f"{where}: tokens = {tokens:,} are {fewest:,} rows in an arm, less than two steps of {least_rows}. "
-            "Right: more tokens, or a smaller micro_batch and accumulate."
+            "Fix: more tokens, or a smaller micro_batch and accumulate."
         )
     sized = {}
     for name in names:
@@ -65,12 +65,12 @@ def equal_arms(where: str, names: list[str], tokens: int, least_rows: int, most:
     if all(size.selected > SHARED * most for size in sized.values()):
         raise InputError(
             f"{where}: tokens = {tokens:,}: every arm selects more than {SHARED:.0%} of the {most:,} rows there are, "
-            f"so the arms are nearly the same rows. Right: tokens = {tokens // 3} or less, or a larger source."
+            f"so the arms are nearly the same rows. Fix: tokens = {tokens // 3} or less, or a larger source."
         )
     low, high = min(s.tokens for s in sized.values()), max(s.tokens for s in sized.values())
     if high > (1 + APART) * low:
         raise InputError(
-            f"{where}: arms of {low:,} to {high:,} trainable tokens are too far apart to be compared. Right: more "
+            f"{where}: arms of {low:,} to {high:,} trainable tokens are too far apart to be compared. Fix: more "
             "tokens, or more rows a step (micro_batch, accumulate)."
         )
     return sized

@@ -85,7 +85,7 @@ def _prepared(recipe: Recipe, data: Path | None, out: Path | None) -> Trial:
     free = {s.name for s in recipe.sources if not s.builder.injects and s.table.allow_test_split is None}
     for name in measure.held_out or ():
         if name not in free or (name != source and "select" in tables["source"][name]):
-            raise InputError(f"{where}: measure: rows of '{name}' cannot be held out. Right: a source of plain rows.")
+            raise InputError(f"{where}: measure: rows of '{name}' cannot be held out. Fix: a source of plain rows.")
     if isinstance(tables["train"]["model"], dict) and not tables["train"].get("tokenizer"):
         tables["train"]["tokenizer"] = trained_on(built_pool("tokenizer", tables, folder, root), tables)
     pool = built_pool("pool", tables, folder, root)

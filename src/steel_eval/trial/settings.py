@@ -52,7 +52,7 @@ def read_trial(recipe: Recipe) -> tuple[TrialSettings, str, dict[str, dict[str, 
     """
     where = f"{recipe.path} [trial]"
     if not recipe.trial:
-        raise InputError(f'{where}: is missing. Right: tokens, arms = {{ longest = {{ by = "longest" }} }}, measure.')
+        raise InputError(f'{where}: is missing. Fix: tokens, arms = {{ longest = {{ by = "longest" }} }}, measure.')
     try:
         settings = TrialSettings.model_validate(recipe.trial)
     except ValidationError as error:
@@ -65,13 +65,13 @@ def _source(recipe: Recipe, settings: TrialSettings, where: str) -> str:
     chosen = [settings.source] if settings.source else [s for s in free if recipe.source(s).table.select] or free
     if len(chosen) != 1:
         named = ", ".join(chosen)
-        raise InputError(f"{where}: which source is selected from is not said. Right: source = one of {named}.")
+        raise InputError(f"{where}: which source is selected from is not said. Fix: source = one of {named}.")
     if chosen[0] not in free:
         near = nearest(chosen[0], free)
         raise InputError(f"{where}: source: no source '{chosen[0]}' to select from.{near}")
     if recipe.mix.budget_rows or recipe.mix.budget_tokens or recipe.mix.languages or recipe.mix.sources:
         raise InputError(
-            f"{recipe.path} [mix]: would cut what the arms select, each otherwise. Right: no [mix] in a trial; take "
+            f"{recipe.path} [mix]: would cut what the arms select, each otherwise. Fix: no [mix] in a trial; take "
             "on the other sources."
         )
     if recipe.source(chosen[0]).table.repeat != 1:
@@ -85,11 +85,9 @@ def _arms(settings: TrialSettings, recipe: Path, where: str) -> dict[str, dict[s
     }  # fmt: skip
     for name, select in settings.arms.items():
         if name in arms or "/" in name or name in ("pool", "tokenizer", "recipes", "held-out", ".", ".."):
-            raise InputError(f"{where}: arms: '{name}' is always there, or another folder's name. Right: another name.")
+            raise InputError(f"{where}: arms: '{name}' is always there, or another folder's name. Fix: another name.")
         if {"rows", "tokens"} & select.keys():
-            raise InputError(
-                f"{where}: arms.{name}: rows and tokens are the trial's. Right: all arms are equal in them."
-            )
+            raise InputError(f"{where}: arms.{name}: rows and tokens are the trial's. Fix: all arms are equal in them.")
         try:
             Select.model_validate({**select, "rows": 1})
         except ValidationError as error:

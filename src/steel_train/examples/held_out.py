@@ -43,5 +43,5 @@ def hold_out(
     held: np.ndarray[Any, np.dtype[np.bool_]] = (able & table["id"].is_in(chosen)).to_numpy()
     if len(table) and (not held.any() or held.all()):
         right = "fewer rows, or a smaller share" if held.any() else "a larger share, or rows = 100"
-        raise InputError(f"[train.eval]: {len(chosen):,} of {len(ids):,} rows are held out. Right: {right}.")
+        raise InputError(f"[train.eval]: {len(chosen):,} of {len(ids):,} rows are held out. Fix: {right}.")
     return examples.part(~held), examples.part(held)

@@ -64,9 +64,9 @@ def checked_mixture(mixture: Path) -> dict[str, Any]:
     manifest = read_manifest(mixture)
     faults = damaged(mixture, manifest)
     if faults:
-        raise InputError(f"{faults[0]}. Right: build the mixture again.")
+        raise InputError(f"{faults[0]}. Fix: build the mixture again.")
     if manifest["rows"] == 0:
-        raise InputError(f"{mixture}: the mixture has no rows. Right: a recipe whose filters leave some.")
+        raise InputError(f"{mixture}: the mixture has no rows. Fix: a recipe whose filters leave some.")
     return manifest
 
 

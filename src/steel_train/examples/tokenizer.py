@@ -38,7 +38,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> None
     from transformers import PreTrainedTokenizerFast
 
     if vocab_size < 300:
-        raise InputError(f"[train] model: vocab_size = {vocab_size} has no room for 256 bytes. Right: at least 300.")
+        raise InputError(f"[train] model: vocab_size = {vocab_size} has no room for 256 bytes. Fix: at least 300.")
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -62,12 +62,12 @@ def load_tokenizer(name: str, where: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)  # else it would ask on the terminal
     except Exception as error:
         raise InputError(
-            f"{where}: the tokenizer of '{name}' cannot be loaded: {first_line(error)}. Right: a folder with "
+            f"{where}: the tokenizer of '{name}' cannot be loaded: {first_line(error)}. Fix: a folder with "
             "tokenizer.json, or a hub id that can be reached (HF_ENDPOINT names a mirror)."
         ) from None
     if not tokenizer.is_fast:
         raise InputError(
-            f"{where}: '{name}' has no tokenizer.json, so tokens have no place in the text. Right: convert it."
+            f"{where}: '{name}' has no tokenizer.json, so tokens have no place in the text. Fix: convert it."
         )
     # rows are cut and padded by us
     tokenizer.backend_tokenizer.no_truncation()
@@ -89,7 +89,7 @@ def settle(tokenizer: Any, chat_template: str | None, recipe: Path, variables: d
         tokenizer.chat_template = _read_template(tokenizer, chat_template, recipe)
     if not tokenizer.chat_template:
         raise InputError(
-            f'{recipe} [train]: the tokenizer has no chat template. Right: chat_template = "chatml", a Jinja file, or '
+            f'{recipe} [train]: the tokenizer has no chat template. Fix: chat_template = "chatml", a Jinja file, or '
             "the tokenizer of an instruct model."
         )
     for name in variables or {}:
@@ -103,7 +103,7 @@ def settle(tokenizer: Any, chat_template: str | None, recipe: Path, variables: d
 def _check_variable(name: str, template: str, recipe: Path) -> None:
     where = f"{recipe} [train] chat_template_kwargs"
     if name in _GIVEN or not name.isidentifier():
-        raise InputError(f"{where}: '{name}' cannot be set. Right: a variable of the chat template.")
+        raise InputError(f"{where}: '{name}' cannot be set. Fix: a variable of the chat template.")
     code = " ".join(re.findall(r"\{[{%](.*?)[}%]\}", template, re.DOTALL))
     known = set(re.findall(r"(?<![.\w'\"])[A-Za-z_]\w*(?![\w'\"])", code))
     if name not in known:
@@ -149,7 +149,7 @@ def _read_template(tokenizer: Any, chat_template: str, recipe: Path) -> str:
         missing = [t for t in _CHATML_TOKENS[1:] if t not in tokenizer.get_vocab()]
         if missing:
             raise InputError(
-                f'{recipe} [train]: chat_template = "chatml", but {missing[0]} is no token of this tokenizer. Right: '
+                f'{recipe} [train]: chat_template = "chatml", but {missing[0]} is no token of this tokenizer. Fix: '
                 "a template of the model's own tokens."
             )
         return CHATML
@@ -157,7 +157,7 @@ def _read_template(tokenizer: Any, chat_template: str, recipe: Path) -> str:
         return (recipe.parent / chat_template).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"{recipe} [train]: chat_template {chat_template}: {error.strerror}. Right: a Jinja file."
+            f"{recipe} [train]: chat_template {chat_template}: {error.strerror}. Fix: a Jinja file."
         ) from None
 
 

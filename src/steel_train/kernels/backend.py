@@ -83,7 +83,7 @@ def require_triton(where: str) -> None:
     """Raise InputError where Triton kernels cannot run in this process: none installed, or no GPU."""
     if triton is None or not (torch.cuda.is_available() or interpreting()):
         lacks = "Triton is not installed" if triton is None else "no GPU here"
-        raise InputError(f'{where}: kernels = "triton", but {lacks}. Right: kernels = "auto", or "torch".')
+        raise InputError(f'{where}: kernels = "triton", but {lacks}. Fix: kernels = "auto", or "torch".')
 
 
 def why_not_triton(tensors: Sequence[torch.Tensor]) -> str | None:
@@ -134,7 +134,7 @@ def verify_first(
         if not error <= (FLOAT32_OF_NARROW if narrow and g.dtype == torch.float32 else TOLERANCE[g.dtype]):
             raise InputError(
                 f"kernels: {op} in Triton differs from its definition by {error:.1e} (tensor {index}, {g.dtype}) on the"
-                ' first rows. Right: kernels = "torch" on this machine, and a report of the GPU and versions.'
+                ' first rows. Fix: kernels = "torch" on this machine, and a report of the GPU and versions.'
             )
 
 

@@ -71,7 +71,7 @@ def patch(
         raise InputError(f"kernels: no {kernels!r}.{nearest(kernels, KERNELS)}")
     model = _inner(model)
     if STATE in model.__dict__:
-        raise InputError("kernels: this model is patched already. Right: unpatch(model) first.")
+        raise InputError("kernels: this model is patched already. Fix: unpatch(model) first.")
     architecture = str(getattr(model.config, "model_type", None))
     if architecture not in ARCHITECTURES:
         log.info("kernels: none for %s; known: %s", architecture, ", ".join(ARCHITECTURES))
@@ -131,7 +131,7 @@ def unpatch(model: nn.Module) -> None:
     for module, forward, _ in patched.replaced:
         if module.__dict__.get("forward") is not forward:
             name = type(module).__name__
-            raise InputError(f"kernels: the forward of {name} was replaced after patch(). Right: undo that first.")
+            raise InputError(f"kernels: the forward of {name} was replaced after patch(). Fix: undo that first.")
     for module, _, before in reversed(patched.replaced):
         if before is None:
             del module.__dict__["forward"]

@@ -176,7 +176,7 @@ def verify(checkpoint: Path) -> None:
     """Check the weights of a checkpoint against their checksums. Raises InputError that names the damaged file."""
     facts = read_facts(checkpoint)
     if facts is None:
-        raise InputError(f"{checkpoint}: is missing or not whole. Right: delete the run's result.json and run again.")
+        raise InputError(f"{checkpoint}: is missing or not whole. Fix: delete the run's result.json and run again.")
     for name, sha256 in facts["weights_sha256"].items():
         if not _only_resumes(name) and sha256_of(checkpoint / name) != sha256:
-            raise InputError(f"{checkpoint / name}: its bytes are not those that were written. Right: restore it.")
+            raise InputError(f"{checkpoint / name}: its bytes are not those that were written. Fix: restore it.")

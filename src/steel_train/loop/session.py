@@ -130,7 +130,7 @@ class Session:
         for change in changes(before, now):
             raise InputError(
                 f"{self.folder}: was started with {change.key} = {json.dumps(change.old)}, now it is "
-                f"{json.dumps(change.new)}. Right: another --out, or the recipe as it was."
+                f"{json.dumps(change.new)}. Fix: another --out, or the recipe as it was."
             )
 
     def train(self, stop: list[int]) -> None:
@@ -163,7 +163,7 @@ class Session:
         if checkpoint is not None:
             raise InputError(
                 f"{self.folder}: was started from {before['name']} with weights {before['fingerprint'][:8]}, now they "
-                f"are {base.fingerprint[:8]}. Right: the base as it was, or another --out."
+                f"are {base.fingerprint[:8]}. Fix: the base as it was, or another --out."
             )
         if self.main:  # nothing was trained yet; what was computed of the old base is worth nothing
             for reference in self.folder.glob("reference*.npy"):
@@ -183,7 +183,7 @@ class Session:
             model.to(f"cuda:{torch.cuda.current_device()}")
         fault = mixing_fault(model, uses_bf16(self.settings)) if self.packed else None
         if fault and self.settings.packing:
-            raise InputError(f"{self.recipe.path} [train]: packing = true, but {fault}. Right: packing = false.")
+            raise InputError(f"{self.recipe.path} [train]: packing = true, but {fault}. Fix: packing = false.")
         if fault:
             say(f"rows are padded, not packed: {fault}")
             model.set_attn_implementation(padded_attention(self.config))
@@ -197,7 +197,7 @@ class Session:
         self._compare_identity()
         checkpoint = resumable(self.folder)
         if checkpoint is not None and self.settings.resume == "never":
-            raise InputError(f'{self.folder}: holds {checkpoint.name}, and resume = "never". Right: another --out.')
+            raise InputError(f'{self.folder}: holds {checkpoint.name}, and resume = "never". Fix: another --out.')
         facts = read_facts(checkpoint) if checkpoint else None
         step = facts["step"] if facts else 0
         if self.main:

@@ -169,7 +169,7 @@ class SteelTrainer(SFTTrainer):
         saved = sorted(p.name for p in (self.job.folder / "checkpoints").glob("step-*"))
         return InputError(
             f"{self.job.folder}: {what} is not a number at step {self.state.global_step + 1}; rows: {shown}. The last "
-            f"good checkpoint is {saved[-1] if saved else 'none'}. Right: a lower learning_rate, or look at these rows."
+            f"good checkpoint is {saved[-1] if saved else 'none'}. Fix: a lower learning_rate, or look at these rows."
         )
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:

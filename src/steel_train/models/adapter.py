@@ -47,7 +47,7 @@ def continued(settings: Settings, recipe: Path) -> Settings:
     base_of(folder)
     said, lora = read_config(folder / "adapter_config.json"), settings.lora or Lora()
     if said.get("peft_type") != "LORA":
-        raise InputError(f"{folder}: an adapter of type {said.get('peft_type')} cannot be trained on. Right: LoRA.")
+        raise InputError(f"{folder}: an adapter of type {said.get('peft_type')} cannot be trained on. Fix: LoRA.")
     changed: dict[str, Any] = {}
     for ours, name in _NAMES.items():
         value = said.get(name)
@@ -58,7 +58,7 @@ def continued(settings: Settings, recipe: Path) -> Settings:
         if ours in lora.model_fields_set and (sorted(mine) if isinstance(mine, list) else mine) != value:
             raise InputError(
                 f"{recipe} [train.lora]: {ours} = {mine!r}, but the adapter {settings.model} has {value!r}. "
-                f"Right: without {ours}."
+                f"Fix: without {ours}."
             )
         changed[ours] = value
     return settings.model_copy(update={"lora": lora.model_copy(update=changed)})
@@ -80,6 +80,6 @@ def four_bits(settings: Settings, recipe: Path) -> Any:
 def check_bitsandbytes(what: str, right: str) -> None:
     """Raise InputError where what needs bitsandbytes on a CUDA device cannot run here."""
     if not torch.cuda.is_available():
-        raise InputError(f"{what} needs a CUDA device, and here is none. Right: {right}.")
+        raise InputError(f"{what} needs a CUDA device, and here is none. Fix: {right}.")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise InputError(f"{what} needs bitsandbytes. Right: pip install bitsandbytes, or {right}.")
+        raise InputError(f"{what} needs bitsandbytes. Fix: pip install bitsandbytes, or {right}.")

@@ -43,7 +43,7 @@ def check_model(settings: Settings, recipe: Path) -> None:
     if isinstance(positions, int) and settings.max_length > positions:
         what = f"max_length = {settings.max_length:,}, but the model has {positions:,} positions"
         if not any(hasattr(config.get_text_config(), name) for name in ("rope_parameters", "rope_theta")):
-            raise InputError(f"{recipe} [train]: {what}. Right: max_length = {positions}.")
+            raise InputError(f"{recipe} [train]: {what}. Fix: max_length = {positions}.")
         say(f"warning: {what}: what stands beyond them was never learnt")
     if settings.uses_lora and settings.lora is not None:
         check_targets(settings.lora.targets, settings.lora.modules_to_save, config, recipe)
@@ -65,7 +65,7 @@ def check_targets(targets: list[str] | None, whole: list[str] | None, config: An
             if key == "targets" and modules.get(name) is model.get_output_embeddings():
                 raise InputError(
                     f"{recipe} [train.lora]: targets: {name} is the head, whose weight the loss is computed with. "
-                    f'Right: modules_to_save = ["{name}"].'
+                    f'Fix: modules_to_save = ["{name}"].'
                 )
             if not any(found == name or found.endswith(f".{name}") for found in names):
                 near = nearest(name, _last_parts(names))
@@ -90,6 +90,6 @@ def check_loggers(report_to: str | list[str], recipe: Path) -> None:
         packages = _PACKAGES.get(name, (name,))
         if not any(importlib.util.find_spec(package) for package in packages):
             raise InputError(
-                f"{recipe} [train]: report_to: {name} is not installed. Right: pip install {packages[0]}, or "
+                f"{recipe} [train]: report_to: {name} is not installed. Fix: pip install {packages[0]}, or "
                 'report_to = "none".'
             )

@@ -37,7 +37,7 @@ def convert(folder: str | Path, out: str | Path | None = None) -> Path:
     pickled = _is_pickled(folder)
     out = Path(out) if out is not None else folder.with_name(f"{folder.name}-{'safetensors' if pickled else 'steel'}")
     if out.exists():
-        raise InputError(f"{out}: exists already. Right: another output folder, or remove it first.")
+        raise InputError(f"{out}: exists already. Fix: another output folder, or remove it first.")
     if pickled:
         return _unpickled(folder, out)
     settings = _settings(folder)
@@ -84,10 +84,10 @@ def merge_adapter(checkpoint: Path, out: Path | None = None) -> Path:
     Default: `<checkpoint>-merged`. Raises InputError when it is there already or the base cannot be found.
     """
     if not (checkpoint / "adapter_config.json").is_file():
-        raise InputError(f'{checkpoint}: no adapter_config.json. Right: a checkpoint of a run with method = "lora".')
+        raise InputError(f'{checkpoint}: no adapter_config.json. Fix: a checkpoint of a run with method = "lora".')
     target = out or checkpoint.with_name(f"{checkpoint.name}-merged")
     if target.exists():
-        raise InputError(f"{target}: is there already. Right: another --out.")
+        raise InputError(f"{target}: is there already. Fix: another --out.")
     import torch
     from transformers import AutoTokenizer
 
@@ -136,9 +136,9 @@ def _settings(folder: Path) -> dict[str, Any]:
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}). Right: a checkpoint folder.") from error
+        raise InputError(f"{path}: cannot be read as JSON ({error}). Fix: a checkpoint folder.") from error
     if settings.get("model_type") not in ("qwen2", "steel") or "FFN_type" not in settings:
-        raise InputError(f"{path}: not a Steel-LLM model (no FFN_type). Right: the published Steel-LLM checkpoint.")
+        raise InputError(f"{path}: not a Steel-LLM model (no FFN_type). Fix: the published Steel-LLM checkpoint.")
     settings = {key: value for key, value in settings.items() if key not in DROPPED_KEYS}
     return settings | {"model_type": "steel", "architectures": ["SteelForCausalLM"]}
 
@@ -153,10 +153,10 @@ def _weight_files(folder: Path) -> list[Path]:
         if (folder / index).exists():
             named = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()
             if missing := sorted(set(named) - {f.name for f in found}):
-                raise InputError(f"{folder}: {missing[0]} is missing. Right: every shard that {index} names.")
+                raise InputError(f"{folder}: {missing[0]} is missing. Fix: every shard that {index} names.")
         if found:
             return found
-    raise InputError(f"{folder}: no weights. Right: model.safetensors or pytorch_model.bin, whole or in shards.")
+    raise InputError(f"{folder}: no weights. Fix: model.safetensors or pytorch_model.bin, whole or in shards.")
 
 
 def _expected_shapes(folder: Path, settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -187,12 +187,12 @@ def _write_weights(files: list[Path], expected: dict[str, tuple[int, ...]], out:
                 raise InputError(f"{path}: unknown weight {name}.{nearest(name, expected, show_known=False)}")
             if tuple(x.shape) != expected[name]:
                 right = f"{list(expected[name])} by its config.json"
-                raise InputError(f"{path}: {name} has shape {list(x.shape)}. Right: {right}.")
+                raise InputError(f"{path}: {name} has shape {list(x.shape)}. Fix: {right}.")
             total += x.numel() * x.element_size()
         save_file({n: x.contiguous() for n, x in tensors.items()}, out / shard, metadata={"format": "pt"})
         shards |= dict.fromkeys(tensors, shard)
     if missing := sorted(set(expected) - set(shards)):
-        raise InputError(f"{files[0].parent}: {len(missing)} weights are missing, the first: {missing[0]}. Right: all.")
+        raise InputError(f"{files[0].parent}: {len(missing)} weights are missing, the first: {missing[0]}. Fix: all.")
     index = {"metadata": {"total_size": total}, "weight_map": shards}
     write_json(out / "model.safetensors.index.json", index)
 
@@ -209,4 +209,4 @@ def _read(path: Path) -> dict[str, Any]:
         tensors: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return {name: x.clone() for name, x in tensors.items()}
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as weights ({error}). Right: an intact download.") from error
+        raise InputError(f"{path}: cannot be read as weights ({error}). Fix: an intact download.") from error

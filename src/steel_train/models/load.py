@@ -41,10 +41,10 @@ def resolve(name: str, recipe: Path) -> str:
         if not (folder / "config.json").exists() and (folder / "checkpoints").is_dir():
             steps = sorted(p.name for p in (folder / "checkpoints").glob("step-*"))
             example = f"{name}/checkpoints/{steps[-1]}" if steps else "one with config.json"
-            raise InputError(f"{recipe} [train]: model '{name}' is a run, not a model. Right: model = \"{example}\".")
+            raise InputError(f"{recipe} [train]: model '{name}' is a run, not a model. Fix: model = \"{example}\".")
         return str(folder)
     if name.count("/") != 1 or name.startswith(("/", ".")):
-        raise InputError(f"{recipe} [train]: model '{name}': no such folder ({folder}). Right: a folder or a hub id.")
+        raise InputError(f"{recipe} [train]: model '{name}': no such folder ({folder}). Fix: a folder or a hub id.")
     return name
 
 
@@ -72,7 +72,7 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
     except Exception as error:
         place = Path(name) / "config.json"
         if place.is_file() and read_config(place).get("auto_map"):
-            why = "it brings code of its own, which is not run here. Right: a model that transformers knows"
+            why = "it brings code of its own, which is not run here. Fix: a model that transformers knows"
         else:
             why = first_line(error)
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {why}.") from None
@@ -160,7 +160,7 @@ def freeze(model: Any, patterns: list[str], recipe: Path) -> None:
         for name in fitting:
             names[name].requires_grad_(False)
     if not any(weight.requires_grad for weight in names.values()):
-        raise InputError(f"{recipe} [train]: freeze leaves no weight to learn. Right: fewer patterns.")
+        raise InputError(f"{recipe} [train]: freeze leaves no weight to learn. Fix: fewer patterns.")
 
 
 def padded_attention(config: Any) -> str:
@@ -182,7 +182,7 @@ def packs(settings: Settings, config: Any, recipe: Path) -> bool:
     """
     fault = packing_fault(settings, config)
     if settings.packing and fault:
-        raise InputError(f"{recipe} [train]: packing = true, but {fault}. Right: packing = false.")
+        raise InputError(f"{recipe} [train]: packing = true, but {fault}. Fix: packing = false.")
     return fault is None if settings.packing is None else settings.packing
 
 
@@ -211,7 +211,7 @@ def check_vocabulary(model_rows: int, tokenizer: Any, recipe: Path) -> None:
     if highest >= model_rows:
         raise InputError(
             f"{recipe} [train]: the tokenizer's largest id is {highest}, the model has {model_rows} embedding rows. "
-            "Right: the model's own tokenizer."
+            "Fix: the model's own tokenizer."
         )
 
 

@@ -69,7 +69,7 @@ class SteelConfig(Qwen2Config):
         if (self.FFN_type, self.mlp_type) != ("softmoe_v3", "senet"):
             raise ValueError(
                 f"SteelConfig: FFN_type {self.FFN_type!r} with mlp_type {self.mlp_type!r} is not implemented. "
-                "Right: 'softmoe_v3' with 'senet', the published model."
+                "Fix: 'softmoe_v3' with 'senet', the published model."
             )
 
 

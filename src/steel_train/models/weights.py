@@ -48,7 +48,7 @@ def load_full(
                 trust_remote_code=trust_remote_code, **options,
             )  # fmt: skip
     except (SafetensorError, EOFError, RuntimeError) as error:
-        raise InputError(f"{folder}: its weights cannot be read: {first_line(error)}. Right: copy it again.") from error
+        raise InputError(f"{folder}: its weights cannot be read: {first_line(error)}. Fix: copy it again.") from error
     except (ValueError, KeyError, OSError, TypeError, AttributeError, ImportError) as error:
         raise InputError(f"{folder}: cannot be loaded: {first_line(error)}.{hint}") from error
     model, told = loaded
@@ -66,7 +66,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
     """Return the configuration of a full model's folder. Raises InputError for an adapter, or without a config.json."""
     if (folder / "adapter_config.json").is_file():
         raise InputError(
-            f"{folder}: is an adapter, not a model. Right: python -m steel_train merge {folder}, then its output."
+            f"{folder}: is an adapter, not a model. Fix: python -m steel_train merge {folder}, then its output."
         )
     return read_config(folder / "config.json")
 
@@ -79,9 +79,9 @@ def _check_files(folder: Path) -> None:
     if pickles:
         raise InputError(
             f"{folder}: its weights are a pickle ({pickles[0]}), which may run code when it is read. "
-            f"Right: python -m steel_train convert {folder}, then the folder of safetensors that it writes."
+            f"Fix: python -m steel_train convert {folder}, then the folder of safetensors that it writes."
         )
-    raise InputError(f"{folder}: no weights (*.safetensors). Right: the folder of a saved model.")
+    raise InputError(f"{folder}: no weights (*.safetensors). Fix: the folder of a saved model.")
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -89,11 +89,11 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{file.parent}: no {file.name}. Right: the folder of a saved model.") from None
+        raise InputError(f"{file.parent}: no {file.name}. Fix: the folder of a saved model.") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as JSON: {first_line(error)}. Right: copy it again.") from None
+        raise InputError(f"{file}: cannot be read as JSON: {first_line(error)}. Fix: copy it again.") from None
     if not isinstance(found, dict):
-        raise InputError(f"{file}: holds a {type(found).__name__}, not a table. Right: copy it again.")
+        raise InputError(f"{file}: holds a {type(found).__name__}, not a table. Fix: copy it again.")
     return found
 
 
@@ -110,7 +110,7 @@ def base_of(adapter: Path) -> str:
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return name
     raise InputError(
-        f"{adapter}: its base model '{name}' is not there. Right: base_model_name_or_path in adapter_config.json "
+        f"{adapter}: its base model '{name}' is not there. Fix: base_model_name_or_path in adapter_config.json "
         "(for `score`, or --base)."
     )
 
@@ -173,15 +173,15 @@ def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     if not file.is_file() and (folder / "adapter_model.bin").is_file():
         raise InputError(
             f"{folder}: the adapter is a pickle (adapter_model.bin), which may run code when it is read. "
-            f"Right: python -m steel_train convert {folder}, then the folder of safetensors that it writes."
+            f"Fix: python -m steel_train convert {folder}, then the folder of safetensors that it writes."
         )
     try:
         with safe_open(file, "pt") as stored:
             return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise InputError(f"{folder}: no adapter_model.safetensors. Right: the folder that peft saved.") from None
+        raise InputError(f"{folder}: no adapter_model.safetensors. Fix: the folder that peft saved.") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{folder}: the adapter cannot be read: {first_line(error)}. Right: copy it again.") from error
+        raise InputError(f"{folder}: the adapter cannot be read: {first_line(error)}. Fix: copy it again.") from error
 
 
 def _code_hint(config: dict[str, Any], trusted: bool) -> str:
@@ -226,5 +226,5 @@ def _refuse(folder: Path | str, what: str, faults: dict[str, Iterable[str]], hin
             more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
             said.append(f"{words} {', '.join(names[:3])}{more}".strip())
     if said:
-        right = hint or " Right: the files as they were saved, all of them."
+        right = hint or " Fix: the files as they were saved, all of them."
         raise InputError(f"{folder}: {what} not fit the model: {'; '.join(said)}.{right}")

@@ -38,13 +38,13 @@ def parse_devices(gpu: str | None, price: str | None) -> Devices | None:
     """Read `--gpu 4090x2` and `--price 2.5/h` (or `2.5`). Raises InputError for an unknown device or no price."""
     rate = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/h)?", price or "0")
     if not rate:
-        raise InputError(f"--price {price}: not a price. Right: --price 2.5/h (one device, one hour).")
+        raise InputError(f"--price {price}: not a price. Fix: --price 2.5/h (one device, one hour).")
     if gpu is None:
         return None
     found = re.fullmatch(r"([\w-]+?)(?:x(\d+))?", gpu.lower())
     name = found[1] if found else gpu
     if not found or name not in DEVICES:
-        raise InputError(f"--gpu {gpu}: unknown device.{nearest(name, DEVICES)} Right: --gpu 4090x2.")
+        raise InputError(f"--gpu {gpu}: unknown device.{nearest(name, DEVICES)} Fix: --gpu 4090x2.")
     return Devices(name, int(found[2] or 1), float(rate[1]) if price else None)
 
 

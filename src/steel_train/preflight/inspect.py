@@ -209,13 +209,13 @@ def judge(report: Report, question: Question) -> None:
     reasons = ", ".join(f"{reason}: {n:,}" for reason, n in report.dropped.items())
     if not report.examples:
         right = "a larger max_length" if "no label left" in reasons else "another chat_template"
-        report.faults.append(f"no row is left to learn from ({reasons or 'the mixture is empty'}). Right: {right}.")
+        report.faults.append(f"no row is left to learn from ({reasons or 'the mixture is empty'}). Fix: {right}.")
         return
     if report.ended_share == 0:
         cut = report.cut == report.examples
         right = "a larger max_length" if cut else "a chat_template that ends assistant turns"
         report.faults.append(
-            f"no row teaches the model to stop: no learnt text is followed by an end token. Right: {right}."
+            f"no row teaches the model to stop: no learnt text is followed by an end token. Fix: {right}."
         )
     elif report.ended_share < 1 - _MUCH:
         why = f"; {report.cut:,} rows are cut at max_length" if report.cut else ""
@@ -223,7 +223,7 @@ def judge(report: Report, question: Question) -> None:
     if report.aside > _MUCH * report.turns:
         report.warnings.append(
             f"{report.aside / report.turns:.0%} of the learnt turns do not go on from the generation prompt of the "
-            "template: it renders them otherwise than it asks for them. Right: chat_template_kwargs such as "
+            "template: it renders them otherwise than it asks for them. Fix: chat_template_kwargs such as "
             "{ enable_thinking = false }, or a chat_template that renders both alike"
         )
     for count, what in ((sum(report.dropped.values()), f"dropped ({reasons})"), (report.cut, "cut at max_length")):
@@ -236,7 +236,7 @@ def judge(report: Report, question: Question) -> None:
     if report.disk_needed > report.disk_free:
         report.faults.append(
             f"the checkpoints need {report.disk_needed / 1e9:.1f} GB, {report.disk_free / 1e9:.1f} GB are free. "
-            "Right: keep, a larger save_every, or another --out."
+            "Fix: keep, a larger save_every, or another --out."
         )
     one = report.devices
     if one and report.memory and report.memory.peak > one.memory:

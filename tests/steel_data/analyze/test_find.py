@@ -43,7 +43,7 @@ def test_a_mixture_of_ours_in_a_folder_is_not_read_again(tmp_path):
     ("make", "words"),
     [
         (None, "no such file or folder. Did you mean 'rows.jsonl'?"),
-        ("", "rows.json: holds no rows. Right: files with rows."),
+        ("", "rows.json: holds no rows. Fix: files with rows."),
         ('{\n  "a": 1\n}\n', "holds one JSON object over several lines"),
     ],
 )

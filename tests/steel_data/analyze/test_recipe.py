@@ -112,7 +112,7 @@ def test_columns_that_are_not_read_are_kept_where_every_row_has_them(tmp_path):
 
 def test_a_recipe_that_is_there_is_not_written_over(tmp_path):
     (tmp_path / "mine.toml").write_text("seed = 1\n")
-    with pytest.raises(InputError, match=r"is there already\. Right: another name, or --force"):
+    with pytest.raises(InputError, match=r"is there already\. Fix: another name, or --force"):
         refuse_existing(tmp_path / "mine.toml", force=False)
     refuse_existing(tmp_path / "mine.toml", force=True)
     with pytest.raises(InputError, match="not a recipe's name"):

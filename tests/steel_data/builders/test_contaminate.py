@@ -84,7 +84,7 @@ def test_an_item_without_a_key_is_never_drawn() -> None:
     [
         ({}, "share and a table of doses exclude each other, one is needed"),
         ({"share": 0.5, "doses": {"1": 3}}, "share and a table of doses exclude each other"),
-        ({"share": 0.0}, r"share = 0\. Right: above 0, at most 1"),
+        ({"share": 0.0}, r"share = 0\. Fix: above 0, at most 1"),
         ({"share": 0.5, "doses": [1, 0]}, "doses: 0 is not a dose"),
         ({"share": 0.5, "doses": [3, 3]}, "one stands twice"),
         ({"doses": {"1": 0}}, "every dose needs at least one item"),

@@ -28,11 +28,11 @@ SOURCE = '[source.a]\npath = "a.jsonl"\n'
         ({**QA, "rejected_output": "坏"}, "", 'columns = { prompt = "instruction", chosen = "output", query = "", rejected ='),
         ({**TURNS, "bad": "坏"}, "", 'columns = { messages = "messages", rejected = "bad" }'),
         ({**QA, "context": "老乔守着磨坊。"}, "", 'response = "output", query = "context" }'),
-        ({**QA, "input": "甲", "context": "老乔守着磨坊。"}, "", 'does not read it. Right: meta = ["context"]'),
+        ({**QA, "input": "甲", "context": "老乔守着磨坊。"}, "", 'does not read it. Fix: meta = ["context"]'),
         ({**TURNS, "available_tools": [{"name": "f"}]}, "", 'build = { use = "chat", columns = { tools = "available_tools" } }'),
         ({**QA, "thinking": "想想"}, "", 'columns = { reasoning = "thinking" }'),
         ({**QA, "chat_history": [["一", "二"]]}, "", 'columns = { history = "chat_history" }'),
-        ({**QA, "system_prompt": "你是诗人", "label": 0}, "", "(nor 'system_prompt'). Right: build = { use = \"chat\", columns = { kto_tag = \"label\", system"),
+        ({**QA, "system_prompt": "你是诗人", "label": 0}, "", "(nor 'system_prompt'). Fix: build = { use = \"chat\", columns = { kto_tag = \"label\", system"),
         ({**EXAM, "document": "老乔守着磨坊。"}, "exam", 'answer = …, passage = "document" }'),
         ({**EXAM, "image": "a.png"}, "exam", "column 'image' holds a picture or a sound"),
     ],
@@ -55,7 +55,7 @@ def test_the_line_that_the_error_names_mends_it(make: Make, tmp_path: Path) -> N
     write_jsonl(tmp_path / "a.jsonl", [{**QA, "context": "老乔守着磨坊。", "system_prompt": "你是诗人"}])
     with pytest.raises(InputError) as error:
         make(SOURCE)
-    line = str(error.value).partition("Right: ")[2].partition(", meta = ")[0]
+    line = str(error.value).partition("Fix: ")[2].partition(", meta = ")[0]
     result = make(SOURCE + line)
     messages = read_train(result.folder)["messages"].to_list()[0]
     assert [m["content"] for m in messages] == ["你是诗人", "问\n老乔守着磨坊。", "答"]

@@ -195,7 +195,7 @@ def test_command_prints_a_line_a_fault_and_exits_2(folder: Path) -> None:
     assert broken.returncode == 2
     lines = broken.stderr.splitlines()
     assert lines[:2] == ["fault: card.md: is missing", "fault: a\\x1b[31mb.txt: does not belong to the mixture"]
-    assert lines[2] == f"error: {folder}: 2 faults. Right: build the recipe again."
+    assert lines[2] == f"error: {folder}: 2 faults. Fix: build the recipe again."
 
 
 def test_no_mixture_is_one_error(tmp_path: Path) -> None:

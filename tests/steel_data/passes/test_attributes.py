@@ -125,8 +125,8 @@ def test_what_the_plan_needs_is_made_for_it(tmp_path: Path) -> None:
         ("pl.col('nothing') > 1", "a.jsonl: filter 'own:keep' raised ColumnNotFoundError"),
         ("pl.col('chars')", "a.jsonl: filter 'own:keep' gives Int32, not true or false a row"),
         ("pl.col('chars').sum() > 1", "gives Boolean, not true or false a row"),
-        ("exit(0)", "own:keep' raised SystemExit: 0. Right: a polars expression"),
-        ("1 / 0", "raised ZeroDivisionError: division by zero. Right: a polars expression over the mixture's columns"),
+        ("exit(0)", "own:keep' raised SystemExit: 0. Fix: a polars expression"),
+        ("1 / 0", "raised ZeroDivisionError: division by zero. Fix: a polars expression over the mixture's columns"),
     ],
 )
 def test_an_expression_that_is_none_names_file_and_step(body: str, message: str, tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ def test_an_injected_source_reads_the_benchmarks_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ('path = "c/*.jsonl"', r"path = 'c/\*\.jsonl' matches no file under .* Right: a path under the data root"),
+        ('path = "c/*.jsonl"', r"path = 'c/\*\.jsonl' matches no file under .* Fix: a path under the data root"),
         ('path = "a/1.json"', r"no such file under .* Did you mean 'a/1\.jsonl'\?"),
-        ('path = "a"', r"is a folder\. Right: a/\*\.jsonl"),
+        ('path = "a"', r"is a folder\. Fix: a/\*\.jsonl"),
         ('path = "c.jsonl"\norigin = "hf://datasets/o/n"', r"It comes from hf://datasets/o/n: `python -m steel_data fetch"),
         ('path = "none"\nbuild = { use = "contaminate", share = 0.5 }', r"\[source\.a\]: .*no such benchmark folder"),
     ],
@@ -127,7 +127,7 @@ def test_a_glob_passes_over_what_steel_has_written_and_says_so(make: Make, tmp_p
     assert [file.name for file in alone.files] == ["in/train-00000.parquet"]
     assert "1 file that steel has written (in/train-00001.parquet)" in alone.passed_over[0]
     with pytest.raises(
-        InputError, match=r"passes over .*and finds nothing else\. Right: data of yours, or one such file"
+        InputError, match=r"passes over .*and finds nothing else\. Fix: data of yours, or one such file"
     ):
         resolved(tmp_path, 'path = "runs/x/mixture/*.parquet"')
     assert resolved(tmp_path, 'path = "runs/x/mixture/train-00000.parquet"').rows == 30

@@ -40,10 +40,10 @@ def test_each_raw_row_is_a_record_several_or_a_reason(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("1 / 0", r"a\.jsonl row 0: builder 'own:made' raised ZeroDivisionError.*Right: return records, or the reason"),
-        ("exit('done')", r"row 0: builder 'own:made' raised SystemExit: done\. Right: return records, or the reason"),
-        ("[]", "returned \\[\\]. Right: a list of records, or a reason"),
-        ("''", "Right: a list of records, or a reason"),
+        ("1 / 0", r"a\.jsonl row 0: builder 'own:made' raised ZeroDivisionError.*Fix: return records, or the reason"),
+        ("exit('done')", r"row 0: builder 'own:made' raised SystemExit: done\. Fix: return records, or the reason"),
+        ("[]", "returned \\[\\]. Fix: a list of records, or a reason"),
+        ("''", "Fix: a list of records, or a reason"),
         ("[{'text': 'x'}]", "made a record without messages"),
         ("[{'messages': [{'role': 'user', 'content': 1}]}]", "made a record without messages.*both strings"),
         ("[{'messages': [{**TURNS[0], 'mood': 'x'}, TURNS[1]]}]", "made a message with 'mood'. Known: content, loss"),
@@ -126,7 +126,7 @@ def test_an_edit_that_leaves_no_conversation_is_a_counted_drop(
 
 @pytest.mark.parametrize("code", ["return None", "return ''", "return True"])
 def test_an_edit_returns_the_record_or_a_reason(code: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.jsonl row 0: filter 'own:edit' returned .* Right: the record, or a"):
+    with pytest.raises(InputError, match=r"a\.jsonl row 0: filter 'own:edit' returned .* Fix: the record, or a"):
         edit(tmp_path, code, [True])
 
 

@@ -99,7 +99,7 @@ def test_injected_rows_count_towards_the_budget() -> None:
 
 def test_a_shortfall_states_the_largest_feasible_budget(tmp_path: Path) -> None:
     p = pool([(10, "zh")] * 30 + [(10, "en")] * 5)
-    with pytest.raises(InputError, match=r"needs 80 tokens of 'en', but there are 50\. Right: budget_tokens = 250 or"):
+    with pytest.raises(InputError, match=r"needs 80 tokens of 'en', but there are 50\. Fix: budget_tokens = 250 or"):
         choose(Mix(languages={"zh": 0.8, "en": 0.2}, budget_tokens=400), p, "r.toml")
     assert tokens_of(p, choose(Mix(languages={"zh": 0.8, "en": 0.2}, budget_tokens=250), p, "r")) == {
         "zh": 200,
@@ -119,7 +119,7 @@ def test_take_tokens_takes_whole_rows_and_never_more_than_asked(tmp_path: Path) 
     tokens = [10] * 10
     sizes = {asked: len(taken(tmp_path, tokens, take_tokens=asked)) for asked in (9, 10, 29, 30, 31, 99, 100)}
     assert sizes == {9: 0, 10: 1, 29: 2, 30: 3, 31: 3, 99: 9, 100: 10}
-    with pytest.raises(InputError, match=r"take_tokens = 101, but 100 are left .* Right: take_tokens = 100 or less"):
+    with pytest.raises(InputError, match=r"take_tokens = 101, but 100 are left .* Fix: take_tokens = 100 or less"):
         taken(tmp_path, tokens, take_tokens=101)
 
 
@@ -129,7 +129,7 @@ def test_take_is_exact_and_a_smaller_one_lies_in_a_larger(tmp_path: Path) -> Non
     assert set(few) < set(many)
     assert set(many) - set(few) != set(range(5, 20))  # by hash, not from the beginning
     assert set(taken(tmp_path, [10] * 50, take_tokens=200)) == set(many)  # the same queue
-    with pytest.raises(InputError, match=r"take = 51 rows, but 50 are left after filters and dedup\. Right: take = 50"):
+    with pytest.raises(InputError, match=r"take = 51 rows, but 50 are left after filters and dedup\. Fix: take = 50"):
         taken(tmp_path, [10] * 50, take=51)
 
 
@@ -200,7 +200,7 @@ def test_a_source_repeats_only_as_often_as_its_share_needs() -> None:
     assert sorted(exam) == [2] * 5 + [3] * 5  # 25 units of 10 rows
     assert set(p.copy[chosen][p.source[chosen] == 0]) == {0}
     with pytest.raises(
-        InputError, match=r"needs 400 tokens of 'exam', but there are 300\. Right: budget_tokens = 750 or"
+        InputError, match=r"needs 400 tokens of 'exam', but there are 300\. Fix: budget_tokens = 750 or"
     ):
         choose(Mix(sources={"chat": 0.6, "exam": 0.4}, budget_tokens=1000), p, "r")
     assert len(choose(Mix(sources={"chat": 0.6, "exam": 0.4}), p, "r")) == 75
@@ -224,5 +224,5 @@ def test_rows_held_out_are_the_same_whatever_else_is_taken(tmp_path: Path) -> No
     assert set(rows) - set(left) == set(order[:8]) and (np.diff(left) > 0).all()
     assert held_first(42, ids, np.setdiff1d(rows, order[:3])).tolist() == order[3:].tolist()
     everything = source(tmp_path, "all", [{}], hold_out=50)
-    with pytest.raises(InputError, match=r"hold_out = 50 rows, but 50 are taken\. Right: hold_out = 49"):
+    with pytest.raises(InputError, match=r"hold_out = 50 rows, but 50 are taken\. Fix: hold_out = 49"):
         without_held(recipe(tmp_path), everything, rows, ids)

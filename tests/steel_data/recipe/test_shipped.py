@@ -38,8 +38,8 @@ def test_a_recipe_extends_a_shipped_one(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ("mix.budgt_rows=3", "Did you mean 'budget_rows'"),
-        ("seed", "Right: --set train.epochs=1"),
-        ("seed=[", "Right: --set train.epochs=1"),
+        ("seed", "Fix: --set train.epochs=1"),
+        ("seed=[", "Fix: --set train.epochs=1"),
         ("seed=word", "valid integer"),
     ],
 )

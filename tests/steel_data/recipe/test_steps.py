@@ -76,7 +76,7 @@ def test_every_built_in_step_can_be_found_and_its_options_have_types() -> None:
     [
         ({**IDENTITY, "languages": ["fr"]}, r"r build: build\.languages: no identity templates in 'fr'"),
         ({**IDENTITY, "team": " "}, "r build: build.team: there is none"),
-        ({**INJECT, "share": 1.5}, "r build: share = 1.5. Right: above 0, at most 1"),
+        ({**INJECT, "share": 1.5}, "r build: share = 1.5. Fix: above 0, at most 1"),
         ({"use": "exam", "preset": "stele"}, "r build: build.preset: unknown wording 'stele'. Did you mean 'steel'"),
         ({"use": "chat", "tags": {"rol_tag": "x"}}, "r build: tags: unknown word 'rol_tag'. Did you mean 'role_tag'"),
         ({"use": "chat", "columns": {"promt": "x"}}, "r build: columns: unknown word 'promt'. Did you mean 'prompt'"),
@@ -100,7 +100,7 @@ def test_a_step_of_the_users_goes_to_a_worker_and_comes_from_the_recipes_folder(
     builder = pickle.loads(pickle.dumps(bind_builder("r", {"use": "own:made", "times": 2}, tmp_path, 42, True)))
     assert builder.function()({"a": 1}, **builder.options) == [{"a": 1}, {"a": 1}]
     (tmp_path / "own.py").write_text(OWN + "\n# changed\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"own\.py: changed while it was in use\. Right: build again"):
+    with pytest.raises(InputError, match=r"own\.py: changed while it was in use\. Fix: build again"):
         builder.function()
 
 

@@ -119,7 +119,7 @@ def test_a_target_that_changes_makes_the_mixture_anew(make: Make, data: Path) ->
         ('by = "random", rows = 1, tokens = 1', "", "rows and tokens are both given"),
         ('by = "random", rows = 20', "take = 10", "chooses rows = 20 of what take leaves, which is 10"),
         ('by = "dsir", rows = 1', "", "compares with a target, and none is given"),
-        ('by = "random", rows = 1, within = "subject"', "", r'Right: meta = \["input", "subject"\]'),
+        ('by = "random", rows = 1, within = "subject"', "", r'Fix: meta = \["input", "subject"\]'),
         ('by = "random", rows = 1, row = 2', "", "unknown key 'select.row'"),
         ('by = "random", rows = 1, model = "m"', "", "needs no model"),
         ('by = "best", rows = 1', "", "'random', 'longest'"),

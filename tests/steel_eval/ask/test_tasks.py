@@ -120,7 +120,7 @@ def test_other_names_are_for_lm_eval(toy_data):
 
 @pytest.mark.parametrize("name", ["cmmlu", "ceval-test", "mine/agronomy"])
 def test_our_own_names_are_never_fetched_from_elsewhere(tmp_path, name):
-    with pytest.raises(InputError, match=r"here\. Right: --data with"):
+    with pytest.raises(InputError, match=r"here\. Fix: --data with"):
         is_local(name, tmp_path)
 
 

@@ -105,7 +105,7 @@ def test_the_declared_test_is_confirmatory_and_the_rest_is_corrected(tmp_path):
 
 @pytest.mark.parametrize(
     ("primary", "message"),
-    [({"metric": "macro"}, "Right: { task"), ({"task": "cmmlu", "metrik": "x"}, "Did you mean 'metric'")],
+    [({"metric": "macro"}, "Fix: { task"), ({"task": "cmmlu", "metrik": "x"}, "Did you mean 'metric'")],
 )
 def test_a_primary_test_that_cannot_be_meant_is_refused(tmp_path, primary, message):
     for name in "ab":
@@ -186,7 +186,7 @@ def test_other_metrics(tmp_path, metric):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"preset": "cmmlu"}, "Right: score alike"),
+        ({"preset": "cmmlu"}, "Fix: score alike"),
         ({"data": "other"}, "other questions of cmmlu"),
     ],
 )

@@ -59,7 +59,7 @@ def test_scores_without_answers_are_none(tmp_path):
 def test_of_several_presets_one_must_be_named(tmp_path):
     for preset in ("lm-eval", "cmmlu"):
         result(tmp_path / "step-3" / preset, preset=preset)
-    with pytest.raises(InputError, match="Right: --preset cmmlu, or lm-eval"):
+    with pytest.raises(InputError, match="Fix: --preset cmmlu, or lm-eval"):
         load_results(tmp_path)
     assert [r.protocol for r in load_results(tmp_path, "cmmlu")] == ["cmmlu, 5-shot"]
     with pytest.raises(InputError, match="Did you mean 'cmmlu'"):
@@ -72,7 +72,7 @@ def test_what_was_not_obtained_alike_is_refused(tmp_path):
         for name, more in (("a", {}), ("b", {"preset": "cmmlu"}), ("c", {"data": "e"}))
     )
     check_alike([first, first])
-    with pytest.raises(InputError, match="Right: score alike"):
+    with pytest.raises(InputError, match="Fix: score alike"):
         check_alike([first, other])
     with pytest.raises(InputError, match="other questions of cmmlu"):
         check_alike([first, data])

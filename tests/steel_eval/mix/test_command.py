@@ -109,14 +109,14 @@ def test_a_named_recipe_carries_the_changes_it_was_found_with(tmp_path):
 
 
 def test_one_seed_confirms_nothing(tmp_path):
-    with pytest.raises(InputError, match=r"--confirm 1: one seed says nothing about seeds\. Right: --confirm 3"):
+    with pytest.raises(InputError, match=r"--confirm 1: one seed says nothing about seeds\. Fix: --confirm 3"):
         mix(tmp_path, "--confirm", "1")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rank", "3"], "--rank 3: the ranks of so few arms agree by chance. Right: --rank 6."),
+        (["--rank", "3"], "--rank 3: the ranks of so few arms agree by chance. Fix: --rank 6."),
         (["--screen", "--confirm", "3"], "--screen trains one run: there is nothing to confirm or to rank."),
     ],
 )

@@ -12,7 +12,7 @@ from steel_eval.mix.search import prepare_search
     [
         (
             SEARCH.replace("3000", "900_000"),
-            r"tokens = 900,000: the recipe's share of '\w+' .* Right: tokens = \d+ or less",
+            r"tokens = 900,000: the recipe's share of '\w+' .* Fix: tokens = \d+ or less",
         ),
         (SEARCH + "bounds = { exam = [0.9, 1.0], chat = [0.3, 0.5] }\n", "no mixture lies within bounds"),
         (

@@ -21,7 +21,7 @@ def test_defaults_fill_what_the_recipe_does_not_say():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({}, r"r\.toml \[search\]: is missing\. Right: at least measure"),
+        ({}, r"r\.toml \[search\]: is missing\. Fix: at least measure"),
         ({"runs": 3}, "measure is missing"),
         (HELD | {"run": 3}, "unknown key 'run'. Did you mean 'runs'"),
         ({"measure": {"held_ou": ["exam"]}}, r"unknown key 'measure\.held_ou'. Did you mean 'held_out'"),

@@ -89,7 +89,7 @@ def test_a_server_gets_the_same_prompts_and_gives_the_same_answers(loaded, unit,
     [
         ("openai:http://127.0.0.1:9/v1", "does not answer"),
         ("openai:nowhere", "no address"),
-        ("gpt", "Right: hf, vllm"),
+        ("gpt", "Fix: hf, vllm"),
         ("vllm", "vllm is not installed"),
     ],
 )

@@ -89,5 +89,5 @@ def test_chance_is_that_of_the_unseen_items(task):
 def test_a_study_of_no_injected_task_is_refused(task, tmp_path):
     scored = {"clean": arm(tmp_path, "clean", task), "injected": arm(tmp_path, "injected", task, doses={0: 3})}
     other = replace(task, name="ceval", benchmark="ceval")
-    with pytest.raises(InputError, match=r"tasks ceval: none was injected\. Right: cmmlu"):
+    with pytest.raises(InputError, match=r"tasks ceval: none was injected\. Fix: cmmlu"):
         study_results(scored, [other], StudySettings(presets=["p"]))

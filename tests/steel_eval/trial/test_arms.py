@@ -26,7 +26,7 @@ def test_long_rows_make_no_arm_larger() -> None:
 
 
 def test_what_cannot_be_equal_is_refused() -> None:
-    with pytest.raises(InputError, match=r"arm 'random' would need .* there are 500. Right: tokens = \d+ or less"):
+    with pytest.raises(InputError, match=r"arm 'random' would need .* there are 500. Fix: tokens = \d+ or less"):
         equal_arms("r", list(LEARNT), 40_000, 8, 500, counted())
     with pytest.raises(InputError, match="less than two steps of 64"):
         equal_arms("r", ["long"], 1_600, 64, 5_000, counted(0))

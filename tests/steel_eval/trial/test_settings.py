@@ -34,7 +34,7 @@ def test_random_draws_are_always_among_the_arms(tmp_path: Path) -> None:
         (GOOD.replace("longest", "largest"), "", "arms.long: by = 'largest'"),
         (GOOD.replace("longest", "dsir"), "", "arms.long: .*no target|compares with a target"),
         (GOOD.replace("long =", "random ="), "", "'random' is always there"),
-        (GOOD, '[source.b]\npath = "b"', "Right: source = one of a, b"),
+        (GOOD, '[source.b]\npath = "b"', "Fix: source = one of a, b"),
         (GOOD + 'source = "c"\n', "", "no source 'c' to select from"),
         (GOOD, "[mix]\nbudget_rows = 5", "would cut what the arms select"),
     ],

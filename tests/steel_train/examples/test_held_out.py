@@ -55,5 +55,5 @@ def test_injected_rows_and_test_splits_are_trained_on():
 
 @pytest.mark.parametrize(("rows", "share", "right"), [(60, None, "fewer rows"), (None, 1e-9, "a larger share")])
 def test_both_sides_need_a_row(rows, share, right):
-    with pytest.raises(InputError, match=rf"\[train\.eval\]: \d+ of 60 rows are held out\. Right: {right}"):
+    with pytest.raises(InputError, match=rf"\[train\.eval\]: \d+ of 60 rows are held out\. Fix: {right}"):
         hold_out(encoded(MADE), rows, share)

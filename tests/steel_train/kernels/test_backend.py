@@ -63,7 +63,7 @@ def test_triton_without_a_gpu_is_an_error_of_one_line(monkeypatch):
     with pytest.raises(InputError) as error:
         backend.require_triton("r.toml [train]")
     lacks = "no GPU here" if backend.INSTALLED else "Triton is not installed"
-    assert str(error.value) == f'r.toml [train]: kernels = "triton", but {lacks}. Right: kernels = "auto", or "torch".'
+    assert str(error.value) == f'r.toml [train]: kernels = "triton", but {lacks}. Fix: kernels = "auto", or "torch".'
     monkeypatch.setattr(backend, "interpreting", lambda: True)
     monkeypatch.setattr(backend, "triton", object())
     backend.require_triton("the interpreter is asked for by name")

@@ -121,7 +121,7 @@ def test_by_default_a_look_costs_three_per_cent_at_most(lora, share):
     [
         ("{ rows = 3, share = 0.1 }", "rows and share are two sizes of one thing"),
         ("{ evry = 3 }", "unknown key 'eval.evry'. Did you mean 'every'?"),
-        ("{ rows = 80 }", r"r.toml \[train.eval\]: 80 of 80 rows are held out. Right: fewer rows"),
+        ("{ rows = 80 }", r"r.toml \[train.eval\]: 80 of 80 rows are held out. Fix: fewer rows"),
     ],
 )
 def test_a_bad_table_is_named(train, table, message):

@@ -147,7 +147,7 @@ def test_a_model_that_mixes_packed_rows_is_padded_and_says_why(train, capsys):
     assert json.loads((folder / "run.json").read_text())["identity"]["packed"] is False
     train("lfm2", model=LFM2, max_steps="2")
     assert "its last checkpoint is whole" in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"packing = true, but lfm2 mixes rows: .*Right: packing = false"):
+    with pytest.raises(InputError, match=r"packing = true, but lfm2 mixes rows: .*Fix: packing = false"):
         train("asked", model=LFM2, max_steps="2", packing="true")
 
 

@@ -18,12 +18,12 @@ LORA = {"model": BASE, "method": '"lora"'}
     ("settings", "message"),
     [
         ({"report_to": '"tensorbord"'}, "report_to: unknown logger 'tensorbord'. Did you mean 'tensorboard'"),
-        ({"report_to": '["comet_ml"]'}, "report_to: comet_ml is not installed. Right: pip install comet_ml, or report_to"),
+        ({"report_to": '["comet_ml"]'}, "report_to: comet_ml is not installed. Fix: pip install comet_ml, or report_to"),
         ({**LORA, "lora": '{ targets = ["q_prj"] }'}, "[train.lora]: targets: the model has no 'q_prj'. Did you mean 'q_proj'"),
-        ({**LORA, "lora": '{ targets = ["lm_head"] }'}, 'whose weight the loss is computed with. Right: modules_to_save = ["lm_head"]'),
+        ({**LORA, "lora": '{ targets = ["lm_head"] }'}, 'whose weight the loss is computed with. Fix: modules_to_save = ["lm_head"]'),
         ({**LORA, "lora": '{ modules_to_save = ["head"] }'}, "modules_to_save: the model has no 'head'. Did you mean 'lm_head'"),
         ({"model": 'model = { type = "gpt2", n_embd = 32, n_layer = 1, n_head = 2, n_positions = 128 }'},
-         "max_length = 256, but the model has 128 positions. Right: max_length = 128"),
+         "max_length = 256, but the model has 128 positions. Fix: max_length = 128"),
     ],
 )  # fmt: skip
 def test_it_is_told_before_data_are_read(tmp_path, shared_mixture, settings, message):

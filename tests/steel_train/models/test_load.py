@@ -37,7 +37,7 @@ def test_a_name_is_a_folder_beside_the_recipe_else_a_hub_id(recipe):
     with pytest.raises(InputError, match=r"model 'a/b/c': no such folder"):
         resolve("a/b/c", recipe)
     (recipe.parent / "run" / "checkpoints" / "step-000005").mkdir(parents=True)
-    with pytest.raises(InputError, match=r'is a run, not a model\. Right: model = "run/checkpoints/step-000005"'):
+    with pytest.raises(InputError, match=r'is a run, not a model\. Fix: model = "run/checkpoints/step-000005"'):
         resolve("run", recipe)
 
 

@@ -48,7 +48,7 @@ def test_a_sample_is_scaled_up_and_says_so(shared_mixture):
     ("asked", "fault"),
     [
         (lambda: question(made=[]), "no row is left to learn from (the mixture is empty)"),
-        (lambda: question(max_length=8), "no label left within max_length: 40). Right: a larger max_length"),
+        (lambda: question(max_length=8), "no label left within max_length: 40). Fix: a larger max_length"),
     ],
 )
 def test_nothing_to_learn_is_a_fault(asked, fault):

@@ -54,14 +54,14 @@ def calibrate(
     be measured.
     """
     if not pairs:
-        raise InputError("calibration: no pair of model and reference. Right: one a seed of the injected arm.")
+        raise InputError("calibration: no pair of model and reference. Fix: one a seed of the injected arm.")
     if not len(items) == len(drawn.dose) == len(form):
         raise ValueError("items, drawn and form need one entry an item")
     kept_I = np.array([measurable(item) for item in items], bool)
     known, form_I = drawn.only(kept_I), np.array(form, dtype=str)[kept_I]
     mine = [item for item, kept in zip(items, kept_I, strict=True) if kept]
     if not (known.dose == 0).any() or not (known.dose > 0).any():
-        raise InputError("calibration: needs seen and unseen items. Right: the items of an injected benchmark.")
+        raise InputError("calibration: needs seen and unseen items. Fix: the items of an injected benchmark.")
     regime = _one_regime(pairs)
     tokenizer = tokenizer_of(pairs[0].model)
     permuted = choose_permuted(mine, known.dose, how.permute)

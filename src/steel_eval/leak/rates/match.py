@@ -50,16 +50,16 @@ def load_calibrations(places: Sequence[Path] = ()) -> list[Calibration]:
 def _read(place: Path) -> list[Calibration]:
     file = place / "rates.json" if place.is_dir() else place
     if not file.is_file():
-        raise InputError(f"{file}: not there. Right: a folder that `study` wrote, or its rates.json.")
+        raise InputError(f"{file}: not there. Fix: a folder that `study` wrote, or its rates.json.")
     try:
         found = _flat(orjson.loads(file.read_bytes()))
     except orjson.JSONDecodeError as error:
-        raise InputError(f"{file}: no JSON: {error}. Right: the rates.json of a study.") from error
+        raise InputError(f"{file}: no JSON: {error}. Fix: the rates.json of a study.") from error
     if not found:
-        raise InputError(f"{file}: holds no error rates. Right: the rates.json of a study.")
+        raise InputError(f"{file}: holds no error rates. Fix: the rates.json of a study.")
     if any("what" not in line for c in found for line in c["rates"]):
         raise InputError(
-            f"{file}: written by an older steel. Right: run `python -m steel_eval study` on its recipe again, which "
+            f"{file}: written by an older steel. Fix: run `python -m steel_eval study` on its recipe again, which "
             "trains nothing twice."
         )
     return found

@@ -89,7 +89,7 @@ def token_log_probs(
     settings = settings or HeadSettings()
     if hidden_NH.dim() != 2 or labels_N.shape != hidden_NH.shape[:1] or weight_VH.shape[1:] != hidden_NH.shape[1:]:
         shapes = [tuple(x.shape) for x in (hidden_NH, weight_VH, labels_N)]
-        raise ValueError(f"head_loss: shapes {shapes} do not fit. Right: hidden [N, H], weight [V, H], labels [N].")
+        raise ValueError(f"head_loss: shapes {shapes} do not fit. Fix: hidden [N, H], weight [V, H], labels [N].")
     device = hidden_NH.device.type
     compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_NH.dtype
     with torch.autocast(device, enabled=False):
@@ -110,7 +110,7 @@ def _job(
     vocabulary, hidden = weight_VH.shape
     if rows_M.numel() and not bool(((labels_M >= 0) & (labels_M < vocabulary)).all()):
         right = f"0..{vocabulary - 1}, or {IGNORE}"
-        raise InputError(f"head_loss: a label is outside the vocabulary of {vocabulary}. Right: {right}.")
+        raise InputError(f"head_loss: a label is outside the vocabulary of {vocabulary}. Fix: {right}.")
     some_H = hidden_NH[:1].to(compute)
     triton = use_triton(settings.calls, OP, why_not_triton((hidden_NH, weight_VH, some_H)))
     if triton:

@@ -66,7 +66,7 @@ def fused_forward(model: Any, settings: HeadSettings, previous: Any) -> types.Me
             calls.leave(OP, reason)
             return previous(*args, fused_lm_head=True, **kwargs)
         if reason is not None:
-            raise ValueError(f"fused head: {reason}. Right: a plain linear head, or unpatch(model).")
+            raise ValueError(f"fused head: {reason}. Fix: a plain linear head, or unpatch(model).")
         return _fused(self, settings, *args, **kwargs)
 
     return types.MethodType(forward, model)
