@@ -22,11 +22,13 @@ LIMIT_MIB = 60  # archive and repository together
 WHEELS = (
     "trl>=1.16", "datasets>=4.0", "dill", "multiprocess", "polars>=2.1", "polars-runtime-32", "orjson", "pydantic>=2.11",
     "pydantic-core", "annotated-types", "typing-inspection", "zstandard", "tomli-w", "rensa", "liger-kernel==0.8.5",
-    "cut-cross-entropy", "lm-eval>=0.4.13", "evaluate", "jsonlines",
+    "cut-cross-entropy", "bitsandbytes", "lm-eval>=0.4.13", "evaluate", "jsonlines",
 )  # fmt: skip
 PLATFORMS = ("2_28", "2_27", "2_24", "2_17", "2_5")
 # what the parts never import: lm-eval's task files, tests, notebooks
 LEFT_OUT = ("lm_eval/tasks/", "polars/testing/", "datasets/commands/")
+# of a library that brings one file for each CUDA, that of torch 2.11
+ONE_CUDA = ("bitsandbytes/libbitsandbytes_", "bitsandbytes/libbitsandbytes_cuda130.so")
 
 
 def download(place: Path, python: str) -> list[Path]:
@@ -59,7 +61,8 @@ def unfold(wheels: list[Path], place: Path) -> None:
     for path in wheels:
         with zipfile.ZipFile(path) as wheel:
             for name in wheel.namelist():
-                if not name.startswith(LEFT_OUT):
+                other_cuda = name.startswith(ONE_CUDA[0]) and name != ONE_CUDA[1]
+                if not name.startswith(LEFT_OUT) and not other_cuda:
                     wheel.extract(name, place)
     (place / "lm_eval/tasks").mkdir(parents=True, exist_ok=True)
     if shutil.which("strip"):

@@ -9,7 +9,7 @@ from typing import Any
 TITLES = {
     "machine": "The machine", "correct": "Every op against float64", "head": "Head and loss, forward and backward",
     "layers": "The ops of a layer, forward and backward", "train": "Training end to end",
-    "resume": "Killed and run again", "score": "Scoring at five shots",
+    "memory": "What fits on a card", "resume": "Killed and run again", "score": "Scoring at five shots",
 }  # fmt: skip
 # part -> columns: (heading, key of the row, format)
 COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -24,6 +24,9 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "train": (("shape", "shape", ""), ("trainer", "way", ""), ("tokens/s", "tokens_s", ",.0f"),
               ("MFU", "mfu_of_gemm", ".0%"), ("peak GB", "peak_gb", ".1f"), ("estimated GB", "estimated_gb", ".1f"),
               ("attention", "attention", ""), ("loss", "loss", ".3f"), ("", "skipped", "")),
+    "memory": (("base", "base", ""), ("form", "form", ""), ("peak GB", "peak_gb", ".2f"), ("estimated GB", "estimated_gb", ".2f"),
+               ("tokens a pass", "tokens", ",d"), ("tokens/s", "tokens_s", ",.0f"), ("loss", "loss", ".3f"),
+               ("seconds", "seconds", ".0f"), ("", "skipped", "")),
     "resume": (("check", "check", ""), ("weights equal", "weights_equal", ""), ("losses equal", "losses_equal", ""),
                ("largest relative difference", "largest_relative_difference", ".1e"), ("right", "pass", "")),
     "score": (("scorer", "way", ""), ("questions", "questions", ",d"), ("questions/s", "questions_s", ".1f"),
@@ -33,6 +36,8 @@ NOTES = {
     "correct": "Error and bound: of the worst tensor of outputs and gradients; the bound is the error of rounding the exact "
     "result, with a margin (bench/gpu/correct.py).",
     "head": "Median of five in turns; GB beyond the inputs (dX and dW included); dX on the first 256 rows against float64.",
+    "memory": "Random bases, written in bfloat16 and loaded as a user's are; packed passes of some 4,000 tokens, gradient "
+    "checkpointing on.",
     "train": "Steps 5 to 12 of 12. MFU: 6 x parameters x tokens/s over the rate of a plain bf16 GEMM of 8,192 measured here; "
     "attention is not counted.",
 }
