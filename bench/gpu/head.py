@@ -18,8 +18,8 @@ from steel_train.kernels.head.gradients import HeadJob, statistics
 from steel_train.kernels.head.loss import HeadSettings
 from steel_train.kernels.head.plan import HeadShape, plan_head
 
-# rows that bear loss, vocabulary, hidden (Qwen2.5-0.5B and 1.5B, Steel-LLM); the last one is 40 % of 16,384 tokens
-SIZES = ((2048, 151_936, 896), (16_384, 151_936, 896), (16_384, 151_936, 1792), (6554, 151_936, 1792))
+# rows that bear loss, vocabulary, hidden (Qwen2.5-0.5B and 1.5B, Steel-LLM); the first is 40 % of 16,384 tokens
+SIZES = ((6554, 151_936, 1792), (2048, 151_936, 896), (16_384, 151_936, 896), (16_384, 151_936, 1792))
 BUDGETS = (0.7e9, 1.5e9, 2.5e9, 6e9)
 COMPILED_ROWS = 4096  # torch.compile keeps all logits
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+AHEAD = 20_000_000  # clock cycles, some 10 ms
+
 
 def device() -> str:
     """Return "cuda" where there is a GPU."""
@@ -20,7 +22,11 @@ def synchronise() -> None:
 
 
 def milliseconds(functions: Sequence[Callable[[], Any]], repeats: int = 7) -> list[float]:
-    """Return the median time of each function, in turns, after one warm-up call each: a drifting clock hits all alike."""
+    """Return the median time of each function, in turns, after one warm-up call each: a drifting clock hits all alike.
+
+    The GPU is kept busy while the calls are queued: its own time is measured, not that of launching (on a virtual machine
+    a launch took some 60 microseconds, longer than most of these kernels run).
+    """
     times: list[list[float]] = [[] for _ in functions]
     for repeat in range(repeats + 1):
         for function, seen in zip(functions, times, strict=True):
@@ -28,6 +34,7 @@ def milliseconds(functions: Sequence[Callable[[], Any]], repeats: int = 7) -> li
             start = time.perf_counter()
             if torch.cuda.is_available():
                 first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+                torch.cuda._sleep(AHEAD)
                 first.record()
                 function()
                 last.record()

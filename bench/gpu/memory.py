@@ -19,10 +19,10 @@ from bench.train import session_for
 
 STEPS, LEFT_OUT = 6, 2
 BASES = {
-    "1.5B": SHAPES["1.5B"],
     "7B": {"type": "qwen2", "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28,
            "num_key_value_heads": 4, "intermediate_size": 18_944, "tie_word_embeddings": False, "vocab_size": 152_064,
            "max_position_embeddings": 4096},
+    "1.5B": SHAPES["1.5B"],
 }  # fmt: skip
 LORA: dict[str, Any] = {"method": "lora"}
 FORMS: dict[str, dict[str, Any]] = {

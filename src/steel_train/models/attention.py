@@ -28,6 +28,7 @@ def segment_attention(
     Options: `segment_lengths` (lengths that sum to S), `scaling`, `dropout`, `sliding_window` (tokens a query looks
     back), `softcap` (bound of the scores), `s_aux` (sinks, one a head). Returns (1, S, H, D) and no weights.
     """
+    query_BHSD, key_BKSD, value_BKSD = _as_computed(query_BHSD, key_BKSD, value_BKSD)
     lengths = options.get("segment_lengths") or (query_BHSD.shape[2],)
     window, softcap, sinks = (options.get(name) for name in ("sliding_window", "softcap", "s_aux"))
     dropout = options.get("dropout", 0.0) if module.training else 0.0
@@ -52,6 +53,18 @@ def segment_attention(
             shares = F.dropout(_shares(scores, sinks).to(value.dtype), dropout)
             outputs.append(shares @ value.repeat_interleave(query.shape[1] // value.shape[1], dim=1))
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _as_computed(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return queries, keys and values in the type that autocast computes in, where it is on.
+
+    Over float32 weights the rotary tables are float32 and turn queries and keys into it. Torch's own attention casts
+    them back; a variable-length kernel has to be given them so. On an H200 rows went through one by one instead.
+    """
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(x.to(torch.get_autocast_dtype(device)) for x in tensors)
 
 
 def _capped_scores(query: torch.Tensor, key: torch.Tensor, scale: float | None, softcap: float | None) -> torch.Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from steel_train.models.attention import _at_once, segment_attention
+from steel_train.models.attention import _as_computed, _at_once, segment_attention
 
 LENGTHS = (7, 3, 12)
 
@@ -59,3 +59,13 @@ def test_the_kernel_gets_bounds_and_a_window_that_mean_the_same(window):
     found = _at_once(varlen, query, key, value, options | {"cu_seq_lens_q": bounds, "max_length_q": 12})
     wanted, _ = segment_attention(torch.nn.Module(), query, key, value, None, **options)
     assert torch.allclose(found, wanted)
+
+
+def test_under_autocast_queries_that_a_float32_table_widened_are_narrow_again():
+    """Else no variable-length kernel takes them: packed rows of a float32 model went through one by one on a GPU."""
+    wide = [x.float() for x in tensors()]
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = _as_computed(wide[0], wide[1], wide[2].bfloat16())
+        found, _ = segment_attention(torch.nn.Module(), *wide, None, segment_lengths=LENGTHS, scaling=0.3)
+    assert {x.dtype for x in narrow} == {torch.bfloat16} == {found.dtype}
+    assert [x.dtype for x in _as_computed(*wide)] == [torch.float32] * 3
