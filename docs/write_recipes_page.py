@@ -154,9 +154,10 @@ COLUMNS = """## The mixture's columns
 | `messages` | list of `{role, content}`; where the source has them also `reasoning_content`, `tool_calls`, `loss` |
 | `tools` | tool descriptions as JSON, where the source has any |
 | `prompt`, `chosen`, `rejected` | instead of `messages` in preference rows |
+| `prompt`, `completion`, `label` | instead of `messages` in rows of judged answers (KTO): `label` is true for a good one |
 | `source` | NAME of `[source.NAME]` |
 | `language`, `language_score` | what the text is written in, and how sure that is (0 to 1) |
-| `kind` | `chat`, `exam`, `identity`, `injected`, `preference` |
+| `kind` | `chat`, `exam`, `identity`, `injected`, `preference`, `kto` |
 | `origin_file`, `origin_row` | where the row stands: file under the data root (of a hub `hf://…`), record from 0 |
 | `benchmark`, `item`, `dose` | only of injected rows: which item, how often in all |
 | `chars` | length of all turns, in characters |

@@ -1,8 +1,8 @@
 """Answers that somebody has judged: one good or bad one (KTO), or several with scores or ranks (a ranking list).
 
-A mixture holds pairs (`prompt`, `chosen`, `rejected`). Of a ranking list the best and the worst answer make one: that
-pair is the surest, and pairs of all with all would count a question of many answers many times. A single bad answer
-has no partner, and must not be learnt: its row is dropped.
+Of a ranking list the best and the worst answer make a pair (`prompt`, `chosen`, `rejected`): that pair is the surest,
+and pairs of all with all would count a question of many answers many times. A single answer has no partner: it stays
+one row with its label where the recipe asks for such rows; where it asks for conversations, a bad one is not learnt.
 """
 
 import math

@@ -16,7 +16,7 @@ from steel_data.row.columns import Watched, left_over, unread_among
 from steel_data.row.columns import unread as unread_in
 from steel_data.row.faults import record_fault
 from steel_data.row.json_text import from_json, to_json
-from steel_data.row.record import Record, record_id, text_view
+from steel_data.row.record import FORMS, Record, form_of, record_id, text_view
 from steel_data.row.table import UNREADABLE, as_record, table
 
 
@@ -115,7 +115,8 @@ def _row(origin_row: int, part: int, record: Record) -> dict[str, Any]:
 
 
 def _kind(record: Record) -> str:
-    return record.get("kind") or ("chat" if record.get("messages") is not None else "preference")
+    form = form_of(record)
+    return record.get("kind") or ("chat" if form == "messages" else form)
 
 
 def _content(record: Record) -> dict[str, Any]:
@@ -125,9 +126,11 @@ def _content(record: Record) -> dict[str, Any]:
         tools = from_json(tools)
     whole = {**record, "tools": tools}
     try:
-        body = _ordered(record["messages"]) if record.get("messages") is not None else {
-            key: _ordered(record[key]) for key in ("prompt", "chosen", "rejected")
-        }  # fmt: skip
+        form = form_of(record)
+        parts: dict[str, Any] = {column: _ordered(record[column]) for column in FORMS[form]}
+        body = (
+            parts["messages"] if form == "messages" else parts | ({"label": record["label"]} if form == "kto" else {})
+        )
         return {
             "id": record_id(whole),
             "messages": to_json(body),
