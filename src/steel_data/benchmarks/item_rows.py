@@ -59,6 +59,7 @@ def read_item(row: Any, columns: dict[str, str | list[str]] | None = None) -> Ex
         explanation = text_of(fields.explanation)
         kind = text_of(fields.type)
         written = tuple([(label, text) for label, value in fields.options if (text := text_of(value)) and text.strip()])
+        _check_truths([value for _, value in fields.options])
     except NotTextError as error:
         return f"bad-field: {error}"
     if fault:
@@ -130,6 +131,7 @@ def read_question(row: dict[str, Any], free: bool = True) -> Question | str:
     try:
         question, fault = question_of(fields)
         texts = [text_of(value) for _, value in fields.options]
+        _check_truths([value for _, value in fields.options])
         explanation = text_of(fields.explanation)
         while texts and not texts[-1].strip():
             texts.pop()
@@ -140,6 +142,13 @@ def read_question(row: dict[str, Any], free: bool = True) -> Question | str:
     except NotTextError as error:
         return f"bad-field: {error}"
     return fault or Question(question, tuple([text for _, text in options]), answer, explanation)
+
+
+def _check_truths(values: list[Any]) -> None:
+    """Raise NotTextError for true or false among options of another type: as texts they would be a guess."""
+    truths = sum(isinstance(value, bool) for value in values)
+    if 0 < truths < len([value for value in values if value not in (None, "")]):
+        raise NotTextError("a bool where a text belongs")
 
 
 def _missing(fields: Fields) -> str:
@@ -153,14 +162,12 @@ def _missing(fields: Fields) -> str:
 
 def _without_labels(options: Options) -> Options | str:
     """Return the options without the label that each carries in its own text; the very same where not each does."""
-    found = []
-    for _, text in options:
-        label = _OWN_LABEL.match(text)
-        if label is None:
-            return options
-        found.append(label)
+    marks = [_OWN_LABEL.match(text) for _, text in options]
+    found = [mark for mark in marks if mark is not None]
+    if len(found) < len(options):
+        return _one_without(options, marks) or options
     rest = [text[label.end() :] for (_, text), label in zip(options, found, strict=True)]
-    carried = [unicodedata.normalize("NFKC", label[1] or label[2]).upper() for label in found]
+    carried = [_carried(mark) for mark in found]
     own = [label for label, _ in options]
     letters_only = all(text.strip().upper() in own for text in rest)  # `A、B` `B、C` `C、D`: pairs of letters
     if not all(rest) or len(set(rest)) < len(rest) or letters_only:
@@ -170,7 +177,24 @@ def _without_labels(options: Options) -> Options | str:
     if sorted(carried) == own:
         other = next(i for i, label in enumerate(own) if carried[i] != label)
         return f"bad-field: option {own[other]} carries the label {carried[other]}"
+    if (
+        sorted(set(carried)) == carried and carried[-1] in LABELS[: len(carried) + 1]
+    ):  # one is missing, and keys go by them
+        return f"bad-field: the options carry the labels {', '.join(carried)}"
     return options
+
+
+def _carried(mark: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", mark[1] or mark[2]).upper()
+
+
+def _one_without(options: Options, marks: list[re.Match[str] | None]) -> str:
+    """Return the fault of options that carry their own label in their text, all but one; nothing of any others."""
+    bare = [label for (label, _), mark in zip(options, marks, strict=True) if mark is None]
+    carried = [_carried(mark) for mark in marks if mark is not None]
+    if len(bare) > 1 or len(carried) < 3 or carried != [label for label, _ in options if label not in bare]:
+        return ""
+    return f"bad-field: option {bare[0]} carries no label, as the others do"
 
 
 def _key_of(fields: Fields, options: Options) -> tuple[str, int, str]:
@@ -185,6 +209,8 @@ def _key_of(fields: Fields, options: Options) -> tuple[str, int, str]:
             return "", 0, f"bad-answer: {fields.keys[used][0]} says {key} and {name} says {found}"
         if found and not key:
             key, used = found, i
+        if not found and why != "no-answer" and isinstance(value, list | dict):  # no text that says something else
+            return "", 0, why
         if fault == "no-answer":
             fault = why
     return (key, used, "") if key else ("", 0, fault)

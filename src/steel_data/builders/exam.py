@@ -39,6 +39,7 @@ MedQA, CMB and JEC-QA (docs/datasets.md says how they look); anything else is sa
 | a letter with another option's text (`A.铜`), two columns of keys that disagree | no record | reason `bad-answer` |
 | an option `略`, `见图`, `答案请写在答题卡上`, …, a passage `见图` | no record | reason `placeholder` |
 | a list or object where a text belongs, options labelled out of place | no record | reason `bad-field` |
+| a label missing among those that the options carry, JSON with a key twice | no record | reason `bad-field` |
 | columns of no known layout, an option's column missing, two different passages | no record | reason `columns` |
 
 Placeholders are the words of `keys.NO_TEXT` (options: `item_rows.NO_OPTION`). A reason is what stands before `: `, the
