@@ -2,7 +2,8 @@
 
 `read_item` takes what can be trained on (the exam builder writes it down), `read_question` what a benchmark asks. Both
 take off a label that every option carries in its text (`A.铁`, `(A) iron`, `A、铁`, `Ａ：铁`) where each is the
-option's own, something stays behind it and what stays differs; labels of other options are a fault.
+option's own, something stays behind it and what stays differs. In a list the options have these labels, in whatever
+order they stand; labels of other options are a fault elsewhere, and so are labels with a gap.
 """
 
 import re
@@ -68,7 +69,7 @@ def read_item(row: Any, columns: dict[str, str | list[str]] | None = None) -> Ex
         return "no-question"
     if len(written) < 2:
         return f"not-choice: {len(written)} option(s)"
-    options = _without_labels(written)
+    options = _without_labels(written, fields.by_place)
     if isinstance(options, str):
         return options
     for label, text in options:
@@ -135,7 +136,7 @@ def read_question(row: dict[str, Any], free: bool = True) -> Question | str:
         explanation = text_of(fields.explanation)
         while texts and not texts[-1].strip():
             texts.pop()
-        options = _without_labels(tuple(zip(LABELS, texts, strict=False)))
+        options = _without_labels(tuple(zip(LABELS, texts, strict=False)), fields.by_place)
         if fault or isinstance(options, str):
             return fault or str(options)
         answer, fault = _answer(fields, options)
@@ -160,41 +161,29 @@ def _missing(fields: Fields) -> str:
     return next((label for label in LABELS if label <= said and label not in there), "")
 
 
-def _without_labels(options: Options) -> Options | str:
-    """Return the options without the label that each carries in its own text; the very same where not each does."""
+def _without_labels(options: Options, by_place: bool) -> Options | str:
+    """Return the options without the label that each carries in its own text; the very same where not each does.
+
+    by_place: their letters are but their places in a list. Then the labels that they carry count, in any order: it is
+    these that the key names (19 items of AGIEval's logiqa-en stand as A, C, B, D, as their exams were printed).
+    """
     marks = [_OWN_LABEL.match(text) for _, text in options]
-    found = [mark for mark in marks if mark is not None]
-    if len(found) < len(options):
-        return _one_without(options, marks) or options
-    rest = [text[label.end() :] for (_, text), label in zip(options, found, strict=True)]
-    carried = [_carried(mark) for mark in found]
     own = [label for label, _ in options]
+    carried = [unicodedata.normalize("NFKC", mark[1] or mark[2]).upper() if mark else "" for mark in marks]
+    rest = [text[mark.end() if mark else 0 :] for (_, text), mark in zip(options, marks, strict=True)]
     letters_only = all(text.strip().upper() in own for text in rest)  # `A、B` `B、C` `C、D`: pairs of letters
     if not all(rest) or len(set(rest)) < len(rest) or letters_only:
         return options
-    if carried == own:
+    strange = [i for i, label in enumerate(own) if carried[i] != label]
+    if not strange or (len(strange) == 1 and not carried[strange[0]] and len(own) > 3):  # or one has lost its label
         return tuple(zip(own, rest, strict=True))
     if sorted(carried) == own:
-        other = next(i for i, label in enumerate(own) if carried[i] != label)
-        return f"bad-field: option {own[other]} carries the label {carried[other]}"
-    if (
-        sorted(set(carried)) == carried and carried[-1] in LABELS[: len(carried) + 1]
-    ):  # one is missing, and keys go by them
+        if by_place:
+            return tuple(sorted(zip(carried, rest, strict=True)))
+        return f"bad-field: option {own[strange[0]]} carries the label {carried[strange[0]]}"
+    if carried == sorted(set(carried)) and carried[0] and carried[-1] in LABELS[: len(own) + 1]:  # one is missing
         return f"bad-field: the options carry the labels {', '.join(carried)}"
     return options
-
-
-def _carried(mark: re.Match[str]) -> str:
-    return unicodedata.normalize("NFKC", mark[1] or mark[2]).upper()
-
-
-def _one_without(options: Options, marks: list[re.Match[str] | None]) -> str:
-    """Return the fault of options that carry their own label in their text, all but one; nothing of any others."""
-    bare = [label for (label, _), mark in zip(options, marks, strict=True) if mark is None]
-    carried = [_carried(mark) for mark in marks if mark is not None]
-    if len(bare) > 1 or len(carried) < 3 or carried != [label for label, _ in options if label not in bare]:
-        return ""
-    return f"bad-field: option {bare[0]} carries no label, as the others do"
 
 
 def _key_of(fields: Fields, options: Options) -> tuple[str, int, str]:

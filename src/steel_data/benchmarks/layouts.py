@@ -71,6 +71,7 @@ class Fields(NamedTuple):
     renamed: dict[str, str] | None = None  # labels of the row that are not letters -> ours
     inside: bool = False  # the options stood in the question's text
     a_set: bool = False  # several letters are a set, never the answers of sub-questions
+    by_place: bool = False  # the letters of the options are their places in a list, and no key is a place
 
 
 class _Fit(NamedTuple):
@@ -352,7 +353,7 @@ def _listed(fields: Fields, choices: Any, counts: bool) -> Fields | str:
         keys = _counted(fields.keys, [str(text).strip() for text in texts], counts)
         if isinstance(keys, str):
             return keys
-        fields = fields._replace(keys=keys)
+        fields = fields._replace(keys=keys, by_place=keys == fields.keys)
     options = sorted(zip(letters, texts, strict=True), key=lambda option: option[0])
     return fields._replace(options=options, renamed=renamed)
 

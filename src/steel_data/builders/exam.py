@@ -20,6 +20,7 @@ MedQA, CMB and JEC-QA (docs/datasets.md says how they look); anything else is sa
 | `A.铁`: a letter and that option's own text | as letters | note `key-rewritten` |
 | a passage (`article`, `passage`, `context`, `material`, …) | before the question, a line break between | - |
 | every option carries its own label (`A.铁`, `(A) iron`, `A、铁`) | the label is taken off | note `labels-inside` |
+| the same in a list, in another order (`(A)…`, `(C)…`, `(B)…`) | by these labels | note `labels-inside` |
 | GAOKAO-Bench: `A.` `B.` `C.` … once each in the question's text | taken out as options | note `options-inside` |
 | two options that mean true and false (正确/错误, 对/错, √/×, …) | key may be such a word | note `true-false` |
 | empty or placeholder `std_ans`, key in `answer` | `answer` counts | note `key-in-answer` |
