@@ -159,7 +159,7 @@ COLUMNS = """## The mixture's columns
 | `source` | NAME of `[source.NAME]` |
 | `language`, `language_score` | what the text is written in, and how sure that is (0 to 1) |
 | `kind` | `chat`, `exam`, `identity`, `injected`, `preference`, `kto` |
-| `origin_file`, `origin_row` | where the row stands: file under the data root (else absolute, or `hf://…`), record from 0 |
+| `origin_file`, `origin_row` | where the row stands: under the data root (outside: absolute, `hf://…`), row from 0 |
 | `benchmark`, `item`, `dose` | only of injected rows: which item, how often in all |
 | `chars` | length of all turns, in characters |
 | `meta` | the raw columns of `meta`, as JSON |
