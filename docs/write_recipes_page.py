@@ -75,6 +75,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "style": "{ answer-first = 0.7, explain-first = 0.3 }",
         "preset": '"plain"',
         "columns": '{ question = "stem", options = ["A", "B", "C", "D"], answer = "key" }',
+        "several": '"named"',
         "seed": "7",
     },
     "identity": {
@@ -154,10 +155,11 @@ COLUMNS = """## The mixture's columns
 | `messages` | list of `{role, content}`; where the source has them also `reasoning_content`, `tool_calls`, `loss` |
 | `tools` | tool descriptions as JSON, where the source has any |
 | `prompt`, `chosen`, `rejected` | instead of `messages` in preference rows |
+| `prompt`, `completion`, `label` | instead of `messages` where answers are judged (KTO); `label`: true for good |
 | `source` | NAME of `[source.NAME]` |
 | `language`, `language_score` | what the text is written in, and how sure that is (0 to 1) |
-| `kind` | `chat`, `exam`, `identity`, `injected`, `preference` |
-| `origin_file`, `origin_row` | where the row stands: file under the data root (of a hub `hf://…`), record from 0 |
+| `kind` | `chat`, `exam`, `identity`, `injected`, `preference`, `kto` |
+| `origin_file`, `origin_row` | where the row stands: under the data root (outside: absolute, `hf://…`), row from 0 |
 | `benchmark`, `item`, `dose` | only of injected rows: which item, how often in all |
 | `chars` | length of all turns, in characters |
 | `meta` | the raw columns of `meta`, as JSON |

@@ -106,7 +106,10 @@ BAD = {
     "no parquet": ('[source.a]\npath = "not.parquet"\n', "not.parquet: "),
     "unknown suffix": ('[source.a]\npath = "steps.py"\n', "steps.py: "),
     "column missing": ('[source.a]\npath = "odd.jsonl"\n', "odd.jsonl: builder 'chat' fits none of the rows: "),
-    "meta column missing": (SOURCE + 'meta = ["lable"]\n', "meta names the column 'lable', which no row has."),
+    "meta column missing": (
+        SOURCE + 'meta = ["lable"]\n',
+        "[source.a]: meta names the column 'lable', which no row has.",
+    ),
     "step raises": (
         SOURCE + 'filters = [{ use = "steps:raises" }]\n',
         "a.jsonl row 0: filter 'steps:raises' raised KeyError: 'no such key'",

@@ -20,6 +20,7 @@ from steel_data.passes.inputs import InputFile, SourceInputs
 from steel_data.passes.known_tests import known_split
 from steel_data.recipe.load import load
 from steel_data.recipe.places import from_environment
+from steel_data.row.record import FORMS
 
 SAMPLED_ROWS, SAMPLED_BYTES = 100_000, 200 * 2**20  # of all files together; more of them are sampled down to this
 _SMALL = 8 * 2**20  # bytes; below it further processes take longer to start than to help
@@ -146,8 +147,9 @@ def _refused(part: Part, figures: dict[str, Figures]) -> str:
         return "none of its rows was drawn into the sample"
     if found.fault:
         return found.fault.rstrip(".")
-    if "preference" in found.kinds and len(found.kinds) > 1:
-        return "it holds preference rows and others, which no trainer takes together: split the file"
+    if len(forms := _forms(found)) > 1:
+        several = " and ".join("conversations" if form == "messages" else f"{form} rows" for form in sorted(forms))
+        return f"it holds {several}, which no trainer takes together: split the file"
     if found.kept:
         return ""
     reason, rows = max(found.dropped.items(), key=lambda entry: entry[1], default=("", 0))
@@ -155,16 +157,20 @@ def _refused(part: Part, figures: dict[str, Figures]) -> str:
 
 
 def _other_kind(parts: list[Part], figures: dict[str, Figures], refused: dict[str, str]) -> dict[str, str]:
-    """Return the parts that are of preference rows where most are not, or the other way: one recipe holds one kind."""
-    kept = {True: Counter[str](), False: Counter[str]()}
+    """Return the parts whose rows have another form than most: one recipe holds one form."""
+    kept = {form: Counter[str]() for form in FORMS}
     for part in parts:
         if part.name not in refused:
-            kept["preference" in figures[part.name].kinds][part.name] = figures[part.name].kept
-    fewer = kept[kept[True].total() <= kept[False].total()]
-    if not kept[True] or not kept[False]:
-        return {}
-    why = "one recipe holds preference rows or others, and here the others are more: analyze these files by themselves"
-    return dict.fromkeys(fewer, why)
+            for form in _forms(figures[part.name]):
+                kept[form][part.name] = figures[part.name].kept
+    most = max(kept, key=lambda form: kept[form].total())  # on equal terms conversations
+    why = "one recipe holds one form of rows, and here those of another are more: analyze these files by themselves"
+    return {name: why for form, parts_of_it in kept.items() if form != most for name in parts_of_it}
+
+
+def _forms(found: Figures) -> set[str]:
+    """Return the forms of a part's rows, names of FORMS."""
+    return {kind if kind in FORMS else "messages" for kind in found.kinds}
 
 
 def _under(path: Path, root: Path) -> str:

@@ -18,6 +18,7 @@ from steel_data.analyze.look import Column, Look
 from steel_data.benchmarks import layouts as exams
 from steel_data.benchmarks.item_rows import read_item
 from steel_data.builders import chat, exam
+from steel_data.row.columns import holds, meanings
 
 Columns = tuple[str, ...]
 # Words that people give to the two sides where no layout says them; only the one pair that can be it is proposed.
@@ -152,7 +153,8 @@ def parts_of(files: tuple[Given, ...], looks: list[Look], test_splits: Mapping[P
         before: Part | None = None
         for builder in mine:
             shown = tuple(sorted({one.layout for one in found.values() if one and one.builder == builder}))
-            build = {"use": builder} | (_exam_options(seen, found) if builder == "exam" else {})
+            options = _exam_options if builder == "exam" else _chat_options
+            build = {"use": builder, **options(seen, found)}
             part = parts.setdefault((builder, test, shown, repr(build), len(mine)), Part("", build, test_split=test))
             part.files.append(given)
             part.looks.append(seen)
@@ -184,6 +186,21 @@ def _exam_options(seen: Look, found: dict[Columns, Fit | None]) -> dict[str, Any
     return options
 
 
+def _chat_options(seen: Look, found: dict[Columns, Fit | None]) -> dict[str, Any]:
+    """Return the options of `chat` for rows of one answer that a column of true and false judges (KTO)."""
+    mine = [names for names, one in found.items() if one and one.builder == "chat"]
+    if any(
+        _PAIRED & chat.layouts()[one.layout].columns.keys() for one in found.values() if one and one.builder == "chat"
+    ):
+        return {}
+    judging = next((meaning for meaning in meanings() if meaning.word.get("chat") == "kto_tag"), None)
+    for name in mine[0] if judging else ():
+        values = [row.get(name) for names in mine for row in seen.first.get(names, ())]
+        if judging and judging.has(name) and values and all(holds(v) and judging.holds(v) for v in values):
+            return {"layout": chat.KTO, **({} if name == "label" else {"columns": {"kto_tag": name}})}
+    return {}
+
+
 def _proposed(seen: Look) -> dict[str, Any] | None:
     """Return `chat` with the one column that can be the question and the one that can be the answer, or None."""
 
@@ -201,7 +218,8 @@ def _proposed(seen: Look) -> dict[str, Any] | None:
 def nearest_layout(columns: Columns) -> Nearest | None:
     """Return the published layout of which most columns are there, by name or nearly; None where none is."""
     # on equal terms a conversation is meant rather than a pair
-    known = sorted(chat.layouts().items(), key=lambda entry: bool(_PAIRED & entry[1].columns.keys()))
+    told = ((name, layout) for name, layout in chat.layouts().items() if not layout.said)
+    known = sorted(told, key=lambda entry: bool(_PAIRED & entry[1].columns.keys()))
     wanted = {name: layout.needs for name, layout in known}
     for layout in exams.layouts():
         if layout.options == layout.question:

@@ -49,8 +49,8 @@ def recipe_toml(
 def unread_columns(part: Part) -> list[str]:
     """Return the lines of a source about the columns that its builder does not read: the one place that decides it.
 
-    Those that stand in every row of every file, under a plain name, are kept in the record's `meta`; of a column that
-    some chunk lacks the build would say that no row has it. Of the others those that would change what a row means are
+    Those that stand in every row of every file, under a plain name, are kept in the record's `meta`. Of
+    the others those that would change what a row means are
     ignored by name, for whoever reads the recipe to decide.
     """
     read = part.read

@@ -2,7 +2,8 @@
 
 `read_item` takes what can be trained on (the exam builder writes it down), `read_question` what a benchmark asks. Both
 take off a label that every option carries in its text (`A.铁`, `(A) iron`, `A、铁`, `Ａ：铁`) where each is the
-option's own, something stays behind it and what stays differs; labels of other options are a fault.
+option's own, something stays behind it and what stays differs. In a list the options have these labels, in whatever
+order they stand; labels of other options are a fault elsewhere, and so are labels with a gap.
 """
 
 import re
@@ -59,6 +60,7 @@ def read_item(row: Any, columns: dict[str, str | list[str]] | None = None) -> Ex
         explanation = text_of(fields.explanation)
         kind = text_of(fields.type)
         written = tuple([(label, text) for label, value in fields.options if (text := text_of(value)) and text.strip()])
+        _check_truths([value for _, value in fields.options])
     except NotTextError as error:
         return f"bad-field: {error}"
     if fault:
@@ -67,7 +69,7 @@ def read_item(row: Any, columns: dict[str, str | list[str]] | None = None) -> Ex
         return "no-question"
     if len(written) < 2:
         return f"not-choice: {len(written)} option(s)"
-    options = _without_labels(written)
+    options = _without_labels(written, fields.by_place)
     if isinstance(options, str):
         return options
     for label, text in options:
@@ -130,16 +132,24 @@ def read_question(row: dict[str, Any], free: bool = True) -> Question | str:
     try:
         question, fault = question_of(fields)
         texts = [text_of(value) for _, value in fields.options]
+        _check_truths([value for _, value in fields.options])
         explanation = text_of(fields.explanation)
         while texts and not texts[-1].strip():
             texts.pop()
-        options = _without_labels(tuple(zip(LABELS, texts, strict=False)))
+        options = _without_labels(tuple(zip(LABELS, texts, strict=False)), fields.by_place)
         if fault or isinstance(options, str):
             return fault or str(options)
         answer, fault = _answer(fields, options)
     except NotTextError as error:
         return f"bad-field: {error}"
     return fault or Question(question, tuple([text for _, text in options]), answer, explanation)
+
+
+def _check_truths(values: list[Any]) -> None:
+    """Raise NotTextError for true or false among options of another type: as texts they would be a guess."""
+    truths = sum(isinstance(value, bool) for value in values)
+    if 0 < truths < len([value for value in values if value not in (None, "")]):
+        raise NotTextError("a bool where a text belongs")
 
 
 def _missing(fields: Fields) -> str:
@@ -151,25 +161,28 @@ def _missing(fields: Fields) -> str:
     return next((label for label in LABELS if label <= said and label not in there), "")
 
 
-def _without_labels(options: Options) -> Options | str:
-    """Return the options without the label that each carries in its own text; the very same where not each does."""
-    found = []
-    for _, text in options:
-        label = _OWN_LABEL.match(text)
-        if label is None:
-            return options
-        found.append(label)
-    rest = [text[label.end() :] for (_, text), label in zip(options, found, strict=True)]
-    carried = [unicodedata.normalize("NFKC", label[1] or label[2]).upper() for label in found]
+def _without_labels(options: Options, by_place: bool) -> Options | str:
+    """Return the options without the label that each carries in its own text; the very same where not each does.
+
+    by_place: their letters are but their places in a list. Then the labels that they carry count, in any order: it is
+    these that the key names (19 items of AGIEval's logiqa-en stand as A, C, B, D, as their exams were printed).
+    """
+    marks = [_OWN_LABEL.match(text) for _, text in options]
     own = [label for label, _ in options]
+    carried = [unicodedata.normalize("NFKC", mark[1] or mark[2]).upper() if mark else "" for mark in marks]
+    rest = [text[mark.end() if mark else 0 :] for (_, text), mark in zip(options, marks, strict=True)]
     letters_only = all(text.strip().upper() in own for text in rest)  # `A、B` `B、C` `C、D`: pairs of letters
     if not all(rest) or len(set(rest)) < len(rest) or letters_only:
         return options
-    if carried == own:
+    strange = [i for i, label in enumerate(own) if carried[i] != label]
+    if not strange or (len(strange) == 1 and not carried[strange[0]] and len(own) > 3):  # or one has lost its label
         return tuple(zip(own, rest, strict=True))
     if sorted(carried) == own:
-        other = next(i for i, label in enumerate(own) if carried[i] != label)
-        return f"bad-field: option {own[other]} carries the label {carried[other]}"
+        if by_place:
+            return tuple(sorted(zip(carried, rest, strict=True)))
+        return f"bad-field: option {own[strange[0]]} carries the label {carried[strange[0]]}"
+    if carried == sorted(set(carried)) and carried[0] and carried[-1] in LABELS[: len(own) + 1]:  # one is missing
+        return f"bad-field: the options carry the labels {', '.join(carried)}"
     return options
 
 
@@ -185,6 +198,8 @@ def _key_of(fields: Fields, options: Options) -> tuple[str, int, str]:
             return "", 0, f"bad-answer: {fields.keys[used][0]} says {key} and {name} says {found}"
         if found and not key:
             key, used = found, i
+        if not found and why != "no-answer" and isinstance(value, list | dict):  # no text that says something else
+            return "", 0, why
         if fault == "no-answer":
             fault = why
     return (key, used, "") if key else ("", 0, fault)

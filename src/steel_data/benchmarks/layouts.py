@@ -12,7 +12,6 @@ every layout; an empty one is nothing, nor is one that the question holds alread
 """
 
 import ast
-import json
 import re
 import tomllib
 import unicodedata
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 
 from steel_data.benchmarks.keys import LABELS, NO_TEXT, NotTextError, bare, text_of
 from steel_data.errors import InputError, excerpt, nearest
+from steel_data.row.json_text import TwiceError, from_json
 
 COLUMN_NAMES = ("question", "options", "answer", "explanation", "type", "passage")
 PASSAGES = (
@@ -71,6 +71,7 @@ class Fields(NamedTuple):
     renamed: dict[str, str] | None = None  # labels of the row that are not letters -> ours
     inside: bool = False  # the options stood in the question's text
     a_set: bool = False  # several letters are a set, never the answers of sub-questions
+    by_place: bool = False  # the letters of the options are their places in a list, and no key is a place
 
 
 class _Fit(NamedTuple):
@@ -316,7 +317,10 @@ def _at(row: dict[str, Any], column: str) -> Any:
 def _listed(fields: Fields, choices: Any, counts: bool) -> Fields | str:
     """Read the options of one column. `counts`: the layout says that a whole number as key is a place."""
     if isinstance(choices, str):
-        choices = _parsed(choices)
+        try:
+            choices = _parsed(choices)
+        except TwiceError as fault:
+            return f"bad-field: {fault.msg} of the options"
     given: list[Any] = []
     if isinstance(choices, list) and choices and all(isinstance(choice, dict) for choice in choices):
         if all(len(choice) == 1 and "text" not in choice for choice in choices):  # [{A: …}, {B: …}]
@@ -349,7 +353,7 @@ def _listed(fields: Fields, choices: Any, counts: bool) -> Fields | str:
         keys = _counted(fields.keys, [str(text).strip() for text in texts], counts)
         if isinstance(keys, str):
             return keys
-        fields = fields._replace(keys=keys)
+        fields = fields._replace(keys=keys, by_place=keys == fields.keys)
     options = sorted(zip(letters, texts, strict=True), key=lambda option: option[0])
     return fields._replace(options=options, renamed=renamed)
 
@@ -365,15 +369,29 @@ def _is_label(name: str) -> bool:
 
 
 def _parsed(text: str) -> Any:
-    """Return the list or object that stands in a text as JSON or as Python writes it; else the text."""
+    """Return the list or object that stands in a text as JSON or as Python writes it; else the text.
+
+    Raises TwiceError where one object holds a key twice.
+    """
     if text.strip()[:1] not in ("[", "{") or len(text) > _JSON_LENGTH:
         return text
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (from_json, _literal):
         try:
             return parse(text.strip())
+        except TwiceError:
+            raise
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return text
+
+
+def _literal(text: str) -> Any:
+    """Return the value of a Python literal. Raises TwiceError for a key twice in one dict."""
+    for node in ast.walk(ast.parse(text, mode="eval")):
+        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
+        if key := next((key for i, key in enumerate(keys) if key in keys[:i]), None):
+            raise TwiceError(f"the key '{excerpt(str(key), 40)}' twice in one object", text, 0)
+    return ast.literal_eval(text)
 
 
 def _counted(keys: tuple[tuple[str, Any], ...], texts: list[str], counts: bool) -> tuple[tuple[str, Any], ...] | str:
@@ -405,10 +423,16 @@ def _is_number(value: Any) -> bool:
 
 def _labels(given: list[Any]) -> tuple[list[str], dict[str, str] | None] | str:
     """Return (our letter of each given label, what is renamed); a reason where one is missing or stands twice."""
+    odd = (label for label in given if isinstance(label, bool) or not isinstance(label, str | int | float | None))
+    if (label := next(odd, None)) is not None:
+        return f"bad-field: a {type(label).__name__} as an option's label"
     names = [unicodedata.normalize("NFKC", str(label)).strip(_AROUND_LABEL) for label in given]
     folded = [name.upper() for name in names]
     if "" in names or any(label is None for label in given):
         return "not-choice: an option has no label"
+    for kind in (lambda name: len(name) == 1 and name <= "H" and name in LABELS, str.isdecimal):
+        if 0 < sum(map(kind, folded)) < len(folded) and not all(len(name) == 1 and name in LABELS for name in folded):
+            return f"not-choice: the options have the labels {excerpt(', '.join(names), 40)}"
     if twice := next((name for name in folded if folded.count(name) > 1), ""):
         return f"not-choice: two options have the label {excerpt(twice, 20)}"
     if all(len(name) == 1 and name in LABELS for name in folded) and min(folded) < "E":

@@ -3,7 +3,8 @@
 The layouts that are recognised by their columns stand in layouts.toml, each with its source: **preference**, ms-swift's
 pairs, **messages** (OpenAI, tulu-3), **sharegpt**, xtuner, MOSS, UltraChat, **alpaca** (BELLE, COIG), TRL's prompt and
 completion, query and response, Firefly, R1-like distillations. Anything else is said with `layout`, `columns` and
-`tags`, in the words of LLaMA-Factory's dataset_info.json (and `reasoning`).
+`tags`, in the words of LLaMA-Factory's dataset_info.json (and `reasoning`). `layout = "kto"` lies over any of them with
+one answer: rows of a prompt, a completion and the `label` that says whether it is a good one (docs/datasets.md).
 
 Text is left untouched, but for a thought that opens an answer: `<think>…</think>` becomes `reasoning_content`. As in
 LLaMA-Factory, instruction and input are joined by a line break, and a system turn inside the conversation comes before
@@ -55,6 +56,7 @@ TAG_ROLES = {
 TAGS = ("role_tag", "content_tag", *TAG_ROLES)
 # The words that say where the conversation itself is.
 _CONTENT = {"prompt", "query", "response", "messages", "chosen", "rejected", "responses"}
+KTO = "kto"  # the layout of judged answers
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class ChatLayout:
     needs: list[str]
     row: str
     columns: dict[str, str] = field(default_factory=dict)  # "": there is no such column
+    said: bool = False  # told by no column: only the recipe can say it
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class _Reading:
     names: Mapping[str, str | None]
     kind: str  # alpaca, messages, preference or ranking
     prompt_named: bool
+    is_judged: bool = False  # whether rows of prompt, completion and label are made (KTO)
 
 
 @cache
@@ -85,7 +89,8 @@ def layouts() -> dict[str, ChatLayout]:
 
 def recognised(columns: Collection[str]) -> str | None:
     """Return the name of the first layout whose columns are all there."""
-    return next((name for name, layout in layouts().items() if set(layout.needs) <= set(columns)), None)
+    known = ((name, layout) for name, layout in layouts().items() if not layout.said)
+    return next((name for name, layout in known if set(layout.needs) <= set(columns)), None)
 
 
 def _listed(value: str | list[str] | None) -> list[str]:
@@ -137,6 +142,8 @@ def _reading(columns: tuple[str, ...], layout: str | None, said: tuple[tuple[str
             raise UnusableError(_no_column(name, columns))
     named = {word for word, name in said if name}
     base: dict[str, str] = {}
+    is_judged = layout == KTO
+    layout = None if is_judged else layout
     if layout is None and named & _CONTENT:
         pair = {"chosen", "rejected"} <= set(columns) and not named & {"response", "messages"}
         base = {"chosen": "chosen", "rejected": "rejected"} if pair else {}
@@ -151,12 +158,17 @@ def _reading(columns: tuple[str, ...], layout: str | None, said: tuple[tuple[str
                 "{prompt = …, response = …}."
             )
         base = layouts()[layout].columns
+    base = {**base, **layouts()[KTO].columns} if is_judged else base
     names = {**COLUMNS, **{word: name or None for word, name in {**base, **dict(said)}.items()}}
     if names["tools"] not in columns and "functions" in columns and "tools" not in dict(said):
         names["tools"] = "functions"
     kind = "preference" if names["rejected"] or names["chosen"] else "messages" if names["messages"] else "alpaca"
     kind = "ranking" if names["responses"] else kind
-    return _Reading(names, kind, "prompt" in named)
+    if is_judged and names["kto_tag"] is None:
+        raise InputError("columns: kto_tag = \"\" leaves layout 'kto' without the column that judges the answer.")
+    if is_judged and kind in ("preference", "ranking"):
+        raise UnusableError("columns: several answers, where layout 'kto' has one and its label")
+    return _Reading(names, kind, "prompt" in named, is_judged)
 
 
 def columns_read(columns: tuple[str, ...], options: Mapping[str, Any]) -> set[str]:
@@ -338,12 +350,24 @@ def _record(
     if tools := tools_of(row.get(names["tools"] or "")):
         record["tools"] = tools
     if names["kto_tag"]:
-        if not is_good(_cell(row, names["kto_tag"])):
-            raise UnusableError(f"{JUDGED_BAD}, and a mixture has no row for a bad answer alone")
+        good = is_good(_cell(row, names["kto_tag"]))
+        if reading.is_judged:
+            return _judged(record, good)
+        if not good:
+            raise UnusableError(
+                f'{JUDGED_BAD}, and a conversation would teach it; layout = "kto" keeps it with its label'
+            )
         record["note"] = "judged-good"
     if reading.kind == "ranking":
         record["note"] = "best-and-worst"
     return record
+
+
+def _judged(record: Record, good: bool) -> Record:
+    """Return a conversation as what was asked (to the user's last turn), the answer behind it, and its label."""
+    turns = record.pop("messages")
+    asked = 1 + max(i for i, turn in enumerate(turns) if turn["role"] == "user")
+    return {"prompt": turns[:asked], "completion": turns[asked:], "label": good, **record, "kind": "kto"}
 
 
 def chat(
@@ -356,14 +380,15 @@ def chat(
 ) -> list[Record] | str:
     """Return one record made of `row`, or the reason why there is none (what stands before `: ` is counted).
 
-    The record has `messages` and kind `chat`, or `prompt`, `chosen`, `rejected` and kind `preference`; and `tools`
-    where the row offers some.
+    The record has `messages` and kind `chat`, or `prompt`, `chosen`, `rejected` and kind `preference`, or `prompt`,
+    `completion`, `label` and kind `kto`; and `tools` where the row offers some.
 
-    layout: which layout the rows have, where their columns do not say it: a name of layouts.toml.
+    layout: which layout the rows have, where their columns do not say it: a name of layouts.toml. `kto`: the one that
+      they show, judged by the column `label` (or `kto_tag`): good and bad answers are kept with their label.
     columns: LLaMA-Factory's words (`prompt`, `query`, `response`, `history`, `messages`, `system`, `tools`, `chosen`,
       `rejected`, `kto_tag`) and `reasoning`, `responses`, `scores`, `ranks` -> columns of the rows; `""`: the column of
-      that default name is not to be used. `kto_tag`: rows judged good are kept, those judged bad dropped. `responses`
-      with `scores` or `ranks`: the best and the worst answer are a preference row.
+      that default name is not to be used. `kto_tag` without `layout = "kto"`: answers judged good are conversations,
+      bad ones dropped. `responses` with `scores` or `ranks`: the best and the worst answer are a preference row.
     tags: LLaMA-Factory's words for the keys and roles of a turn (`role_tag`, `content_tag`, `user_tag`,
       `assistant_tag`, `observation_tag`, `function_tag`, `system_tag`) -> what the rows hold; of a role also a list.
     trim: cut what stands before the first question and after the last answer, instead of dropping the row.
@@ -373,7 +398,8 @@ def chat(
     turn at most, or does not end with the assistant: a greeting or an unanswered question cannot be trained on as
     they are), `media` (images and the like), `content` (an object or several texts instead of one), `tools` (calls or
     tools that are no JSON), `twice` (a key that one object of a JSON text holds twice), `think` (a thought that is
-    empty or not closed), `loss`, `kto` (judged bad, or not at all), `ranking` (answers that cannot be told apart).
+    empty or not closed), `loss`, `kto` (judged bad where conversations are made, or not judged at all), `ranking`
+    (answers that cannot be told apart).
     Raises InputError for an unknown word in `columns` or `tags`, and for an unknown layout.
     """
     try:

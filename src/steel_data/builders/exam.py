@@ -15,11 +15,13 @@ MedQA, CMB and JEC-QA (docs/datasets.md says how they look); anything else is sa
 | several answers: letters strictly increasing (`AC`) | key `AC` | note `several-answers` |
 | any other run of letters (`ADA`): answers of sub-questions | kept in order | note `sequence` |
 | the same in AGIEval, CMB and JEC-QA, where a row is one question | in order | note `several-answers` |
+| several letters, with `several = "drop"` | no record | reason `several-answers` |
 | `A,C` `A、C` `A+C` `ＡＣ` `ac` `(A)` `["A","C"]`, an option's text, an index | as letters | note `key-rewritten` |
 | `【答案】A` `答案：A` `故选A` `<p>A</p>` `A&nbsp;` `The answer is A` | as letters | note `key-rewritten` |
 | `A.铁`: a letter and that option's own text | as letters | note `key-rewritten` |
 | a passage (`article`, `passage`, `context`, `material`, …) | before the question, a line break between | - |
 | every option carries its own label (`A.铁`, `(A) iron`, `A、铁`) | the label is taken off | note `labels-inside` |
+| the same in a list, in another order (`(A)…`, `(C)…`, `(B)…`) | by these labels | note `labels-inside` |
 | GAOKAO-Bench: `A.` `B.` `C.` … once each in the question's text | taken out as options | note `options-inside` |
 | two options that mean true and false (正确/错误, 对/错, √/×, …) | key may be such a word | note `true-false` |
 | empty or placeholder `std_ans`, key in `answer` | `answer` counts | note `key-in-answer` |
@@ -39,6 +41,7 @@ MedQA, CMB and JEC-QA (docs/datasets.md says how they look); anything else is sa
 | a letter with another option's text (`A.铜`), two columns of keys that disagree | no record | reason `bad-answer` |
 | an option `略`, `见图`, `答案请写在答题卡上`, …, a passage `见图` | no record | reason `placeholder` |
 | a list or object where a text belongs, options labelled out of place | no record | reason `bad-field` |
+| a label missing among those that the options carry, JSON with a key twice | no record | reason `bad-field` |
 | columns of no known layout, an option's column missing, two different passages | no record | reason `columns` |
 
 Placeholders are the words of `keys.NO_TEXT` (options: `item_rows.NO_OPTION`). A reason is what stands before `: `, the
@@ -65,6 +68,8 @@ from steel_data.row.record import Record
 
 Style = Literal["answer-first", "explain-first", "answer-only"]
 STYLES: tuple[Style, ...] = get_args(Style)
+Several = Literal["as-worded", "named", "drop"]
+SEVERAL: tuple[Several, ...] = get_args(Several)
 
 # A conclusion is short ("故选：C。"). When more than this falls with it, reasoning fell too.
 _CONCLUSION = 40
@@ -90,6 +95,7 @@ def exam(
     style: Style | dict[Style, float] = "answer-first",
     preset: str = "steel",
     columns: dict[str, str | list[str]] | None = None,
+    several: Several = "as-worded",
     seed: int = 42,
 ) -> list[Record] | str:
     """Return one record of kind `exam` with a user and an assistant turn, or the reason why there is none.
@@ -99,17 +105,27 @@ def exam(
     preset: the wording, a table of wordings.toml: `steel`, `steel-en`, `plain`, `plain-en`.
     columns: `question`, `options`, `answer`, `explanation`, `type`, `passage` -> columns of the rows (options: or a
       list of them).
+    several: what becomes of a key of several letters. `as-worded`: as the preset has it; `steel` calls every question
+      单选题 where the answer comes first, as the post does. `named`: the question is called what it is (多选题, of
+      sub-questions 选择题). `drop`: no record.
     seed: of the shares of `style`; by default the recipe's.
 
-    Raises InputError for an unknown preset, style or field, and for shares that do not sum to 1, whatever the row.
+    Raises InputError for an unknown preset, style, field or word of `several`, and for shares that do not sum to 1,
+    whatever the row.
     """
     wording = load_wording(preset)
     shares = _check_style(style)
     if columns is not None:
         check_columns(columns)
+    if several not in SEVERAL:
+        raise InputError(f"build.several: unknown word '{several}'.{nearest(several, SEVERAL)}")
     item = read_item(row, columns)
     if isinstance(item, str):
         return item
+    if len(item.key) > 1 and several == "drop":
+        return f"several-answers: {item.key}"
+    if len(item.key) > 1 and several == "named":
+        item, wording = _named(item, wording)
     written = turns(item, shares if isinstance(shares, str) else pick_style(item, shares, seed), wording)
     if isinstance(written, str):
         return written
@@ -121,6 +137,13 @@ def exam(
     if notes:
         record["note"] = ",".join(notes)
     return [record]
+
+
+def _named(item: ExamItem, wording: Wording) -> tuple[ExamItem, Wording]:
+    """Return both so that they call the question what it is, where they would say that it has one answer."""
+    single, word = wording.types["single"], wording.types[item.form]
+    user = {style: text.replace(single, word) for style, text in wording.user.items()}
+    return item._replace(type=word if item.type.strip() == single else item.type), wording._replace(user=user)
 
 
 def columns_read(columns: tuple[str, ...], options: Mapping[str, Any]) -> set[str]:

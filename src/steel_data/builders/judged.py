@@ -1,14 +1,14 @@
 """Answers that somebody has judged: one good or bad one (KTO), or several with scores or ranks (a ranking list).
 
-A mixture holds pairs (`prompt`, `chosen`, `rejected`). Of a ranking list the best and the worst answer make one: that
-pair is the surest, and pairs of all with all would count a question of many answers many times. A single bad answer
-has no partner, and must not be learnt: its row is dropped.
+Of a ranking list the best and the worst answer make a pair (`prompt`, `chosen`, `rejected`): that pair is the surest,
+and pairs of all with all would count a question of many answers many times. A single answer has no partner: it stays
+one row with its label where the recipe asks for such rows; where it asks for conversations, a bad one is not learnt.
 """
 
 import math
 from typing import Any
 
-from steel_data.builders.turns import UnusableError, decoded, text_of
+from steel_data.builders.turns import UnusableError, decoded
 from steel_data.errors import excerpt
 
 # How published lists of {answer, score} objects name the two; of several the first that is there.
@@ -21,7 +21,7 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 def is_good(verdict: Any) -> bool:
     """Return whether an answer is judged good: true or false, 0 or 1, also as text. Raises UnusableError."""
-    said = text_of(verdict).strip().lower() if isinstance(verdict, str | bool | int) else ""
+    said = str(verdict).strip().lower() if isinstance(verdict, str | bool | int) else ""
     if said in _TRUE or said in _FALSE:
         return said in _TRUE
     shown = f"'{excerpt(str(verdict), 30)}'" if verdict is not None else "nothing"

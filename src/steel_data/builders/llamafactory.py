@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from steel_data.builders.chat import COLUMNS, TAGS
+from steel_data.builders.chat import COLUMNS, KTO, TAGS
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.read.formats import SUFFIXES, data_suffix
 from steel_data.read.rows import shown
@@ -125,12 +125,6 @@ def _files(path: Path, where: str, attributes: dict[str, Any]) -> tuple[str, ...
 
 def _columns(where: str, attributes: dict[str, Any], layout: str) -> dict[str, str]:
     given = attributes.get("columns") or {}
-    if given.get("kto_tag"):
-        raise InputError(
-            f"{where}: kto_tag: a mixture has no row for a bad answer alone, only pairs (ranking). Fix: a source of "
-            f'its own with path and build = {{ use = "chat", columns = {{ kto_tag = "{given["kto_tag"]}", … }} }}: '
-            "answers judged good are kept, bad ones dropped and counted."
-        )
     columns = {str(word): str(name) for word, name in given.items() if name}
     for word in columns:
         if word not in COLUMNS or word in _OURS:
@@ -146,7 +140,7 @@ def entry(path: Path, dataset: str) -> DatasetEntry:
     """Return the data set `dataset` of the dataset_info.json at `path`.
 
     Raises InputError for an unknown name, a missing file, and what LLaMA-Factory has and a mixture cannot hold: data
-    for pre-training, KTO, loading scripts.
+    for pre-training, loading scripts. Data of KTO (`kto_tag`) become rows of prompt, completion and label.
     """
     held = _entries(path)
     where = f"{shown(path)}: {excerpt(dataset)}"
@@ -163,6 +157,10 @@ def entry(path: Path, dataset: str) -> DatasetEntry:
     columns = _columns(where, attributes, layout)
     if ranking and not (columns.get("chosen") and columns.get("rejected")):
         raise InputError(f"{where}: ranking needs columns chosen and rejected.")
+    if ranking and columns.get("kto_tag"):
+        raise InputError(
+            f"{where}: both ranking (pairs of answers) and kto_tag (one answer, judged). Fix: one of them."
+        )
     if layout == "alpaca" and not ranking and columns.get("response") == "":
         raise InputError(f"{where}: no response among its columns: text for pre-training, not for a mixture.")
     if layout != "alpaca" and not ranking and "messages" not in columns:
@@ -175,7 +173,7 @@ def entry(path: Path, dataset: str) -> DatasetEntry:
     return DatasetEntry(
         name=dataset,
         files=(uri,) if uri else _files(path, where, attributes),
-        layout="preference" if ranking else layout,
+        layout="preference" if ranking else KTO if columns.get("kto_tag") else layout,
         columns=columns,
         tags=dict(tags) if tags else None,
         ranking=ranking,

@@ -59,8 +59,9 @@ def decoded(value: Any) -> Any:
 def text_of(value: Any) -> str:
     """Return the text of a cell or a message's content, untouched.
 
-    None and NaN are empty, a number is its digits. The parts of one text (`{"type": "text", "text": …}`) are joined;
-    several texts in a list are several answers or turns, which one text cannot hold. A part that is no text is `media`.
+    None and NaN are empty, a number is its digits; true and false are no text. The parts of one text
+    (`{"type": "text", "text": …}`) are joined; several texts in a list are several answers or turns, which one text
+    cannot hold. A part that is no text is `media`.
     """
     match value:
         case str():
@@ -68,7 +69,7 @@ def text_of(value: Any) -> str:
         case None:
             return ""
         case bool():
-            return "true" if value else "false"
+            raise UnusableError(f"content: {'true' if value else 'false'} where text belongs")
         case int():
             return str(value)
         case float():

@@ -47,6 +47,9 @@ def fault(builder: Builder, lost: list[str], example: Callable[[str], Row | None
     others = ", ".join(f"'{excerpt(other, 40)}'" for other in lost[1:])
     mapped = _mapped(builder, lost, example)
     ways = [f"build = {mapped}"] if mapped else []
+    if mapped and "kto_tag = " in mapped:
+        ways[0] += " for the good answers alone"
+        ways.append('the same with layout = "kto" for good and bad ones, each with its label')
     ways += [f"meta = {_toml(lost)} to keep what it says beside the row", f"ignore = {_toml(lost)} to let it go"]
     return (
         f"column '{excerpt(name, 40)}' holds {meaning.means}, and the builder '{builder.use}' does not read it"

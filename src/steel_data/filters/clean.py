@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 
 from steel_data.filters.quality import ABOUT_HTML, ABOUT_TOKENS, CODE, ENTITY, TOKEN, TRAILING, prose
-from steel_data.row.record import Message, Record
+from steel_data.row.record import FORMS, Message, Record, form_of
 
 # At the end of a text: a template's tokens, and the line that hands over to the next speaker.
 _RESIDUE = re.compile(rf"(?:\s{{0,4}}(?:{TOKEN}|</s>|<eos>))+\s*\Z")
@@ -39,7 +39,7 @@ def clean(record: Record, *, entities: bool = True, residue: bool = True, whites
     residue: remove what a chat template left at the end of a turn.
     whitespace: one kind of line break and blank, none at the end of a line or around a turn.
     """
-    parts = ["messages"] if record.get("messages") is not None else ["prompt", "chosen", "rejected"]
+    parts = FORMS[form_of(record)]
     text = "\n".join(text for part in parts for message in record[part] for text in _texts(message))
     edits: dict[str, Callable[[str], str]] = {}
     if entities and ENTITY.search(text) and not ABOUT_HTML.search(prose(text)):

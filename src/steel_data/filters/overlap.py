@@ -35,7 +35,18 @@ import polars as pl
 
 from steel_data.benchmarks.index import TURN, Index, spans, unit_grams, unit_tokens, units
 from steel_data.errors import InputError
-from steel_data.row.alignment import BAR, beginning, edits, fewest, letters, nearest, remembered, stands, stretches
+from steel_data.row.alignment import (
+    BAR,
+    beginning,
+    edits,
+    fewest,
+    fewest_of_all,
+    letters,
+    nearest,
+    remembered,
+    stands,
+    stretches,
+)
 from steel_data.row.text import I64, TextBatch, distinct
 
 FLOOR = 0.5  # the lowest threshold that the attribute can serve
@@ -213,7 +224,8 @@ def _behind_passage(passage: str, asks: str, folded: str, seen: Places) -> list[
     places, between = [], _BETWEEN if len(asks) >= _ASKS else 0
     for changed, start, end in seen[passage]:
         behind, most = folded[end : end + between + 2 * len(asks)], len(asks) // 4
-        more, further = nearest(asks, behind) if fewest(asks, behind) <= most else (len(asks), 0)
+        least = fewest(asks, behind)
+        more, further = nearest(asks, behind, least) if least <= most else (len(asks), 0)
         asked = more <= most
         places.append((changed + more, start, end + further * asked, asked))
     return places
@@ -230,10 +242,14 @@ def _spoilt_options(options: list[str], text: str) -> int | None:
     An option stands between two labels, not across one. What triples of letters tell is asked first.
     """
     offered, parts = sum(map(len, options)), text.split(BAR)
+    edited = [option for option in options if not stands(option, text)]
+    bounds = dict(zip(edited, fewest_of_all(edited, parts), strict=True))
     near = [
         [(0, option)]
-        if stands(option, text)
-        else sorted((fewest(option, part), part) for part in ([text] if BAR in option else parts))
+        if option not in bounds
+        else [(fewest(option, text), text)]
+        if BAR in option
+        else sorted(zip(bounds[option], parts, strict=True))
         for option in options
     ]
     spoilt = [at_least for (at_least, _), *_ in near]
@@ -261,10 +277,18 @@ def _spoilt(option: str, parts: list[tuple[int, str]]) -> int:
     for bound, part in parts:
         if bound >= least:
             break
-        changed, end = nearest(option, part)
+        changed, end = _changed(option, part, bound, number)
         if changed < least and not (number and _digits(part[beginning(option, part, end) : end]) != _digits(option)):
             least = changed
     return least
+
+
+def _changed(option: str, part: str, least: int, ended: bool) -> tuple[int, int]:
+    """Return what `nearest` does, the end only where it is asked for; mostly the whole part is the option, edited."""
+    near = not ended and abs(len(option) - len(part)) <= least <= len(option) // 8
+    if near and edits(option, part) == least:
+        return least, 0
+    return nearest(option, part, least)
 
 
 def _lines_after(turn: str, end: int) -> int:

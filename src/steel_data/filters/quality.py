@@ -29,7 +29,7 @@ import polars as pl
 
 from steel_data.benchmarks.conclusion import contradicts
 from steel_data.errors import InputError, nearest
-from steel_data.row.record import Message
+from steel_data.row.record import Message, turns_of
 
 VERSION = "quality-1"
 SAMPLE = (
@@ -96,8 +96,8 @@ def faults(records: pl.DataFrame) -> pl.DataFrame:
     for row in looked.arg_true().to_list():
         turns = orjson.loads(body[row])
         if isinstance(turns, dict):
-            found["same-answers"][row] = _bare(turns["chosen"]) == _bare(turns["rejected"])
-            turns = [*turns["prompt"], *turns["chosen"], *turns["rejected"]]
+            found["same-answers"][row] = "chosen" in turns and _bare(turns["chosen"]) == _bare(turns["rejected"])
+            turns = turns_of(turns, rejected=True)
         text = _Text.of(turns)
         found["contradicts-key"][row] = kinds[row] == "exam" and (noted[row] or _contradicts_key(text))
         if marked[row]:

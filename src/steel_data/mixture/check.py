@@ -26,7 +26,7 @@ from steel_data.mixture.manifest import broken_laws, misfits, read_manifest
 from steel_data.mixture.rows import Row, collect, rows, scan
 from steel_data.mixture.schema import Shape
 from steel_data.row.faults import record_fault
-from steel_data.row.record import EXTRA_KEYS, record_id, text_view
+from steel_data.row.record import EXTRA_KEYS, FORMS, form_of, record_id, text_view
 from steel_data.row.table import UNREADABLE
 
 _BESIDE = ("manifest.json", "card.md", "card.html")
@@ -184,14 +184,14 @@ def _column_faults(manifest: dict[str, Any], schemas: dict[str, pa.Schema]) -> l
 
 def _shape_of(schema: pa.Schema) -> Shape:
     """Return the shape that a schema's conversations have."""
-    preference = "messages" not in schema.names
-    column = "prompt" if preference else "messages"
+    form = "messages" if "messages" in schema.names else "kto" if "completion" in schema.names else "preference"
+    column = FORMS[form][0]
     found: set[str] = set()
     if column in schema.names and pa.types.is_list(schema.field(column).type):
         turn = schema.field(column).type.value_type
         found = {turn.field(i).name for i in range(turn.num_fields)} if pa.types.is_struct(turn) else set()
     return Shape(
-        preference, tuple(key for key in EXTRA_KEYS if key in found), "tools" in schema.names, "rating" in schema.names
+        form, tuple(key for key in EXTRA_KEYS if key in found), "tools" in schema.names, "rating" in schema.names
     )
 
 
@@ -282,12 +282,12 @@ def _check_row(where: str, row: Row, faults: _Faults) -> None:
 
 def _record(row: Row) -> Row | None:
     """Return the record as the builder made it, without the nulls that parquet adds; None for no conversation."""
-    if row.get("messages") is not None:
-        record: Row = {"messages": [_message(m) for m in row["messages"]]}
-    elif row.get("prompt") is not None:
-        record = {key: [_message(m) for m in row[key] or ()] for key in ("prompt", "chosen", "rejected")}
-    else:
+    columns = FORMS[form_of(row)]
+    if row.get(columns[0]) is None:
         return None
+    record: Row = {key: [_message(m) for m in row.get(key) or ()] for key in columns}
+    if "label" in row:
+        record["label"] = row["label"]
     if row.get("tools"):
         record["tools"] = json.loads(row["tools"])
     return record

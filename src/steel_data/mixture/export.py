@@ -28,6 +28,7 @@ from steel_data.files import locked, replaced_folder
 from steel_data.mixture.manifest import read_manifest
 from steel_data.mixture.rows import Row, rows, schema, turn_fields
 from steel_data.row.json_text import from_json, json_bytes, to_json
+from steel_data.row.record import FORMS, TURNS, form_of, turns_of
 
 Message = dict[str, Any]
 Convert = Callable[[Row, set[str]], Row]
@@ -139,7 +140,9 @@ def _entry(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {"file_name": _TRAIN, "formatting": "sharegpt", "columns": columns}
     if "tools" in names:
         columns["tools"] = "tools"
-    if "messages" not in names:
+    if "label" in names:
+        columns["kto_tag"] = "label"
+    elif "messages" not in names:
         entry["ranking"] = True
         columns |= {"chosen": "chosen", "rejected": "rejected"}
     return entry
@@ -154,14 +157,17 @@ class UnheldError(Exception):
 
 
 def messages(row: Row, notes: set[str]) -> Row:
-    """Return a row as TRL and OpenAI take it: `messages`, or `prompt`, `chosen`, `rejected`; `tools` as JSON text.
+    """Return a row as TRL and OpenAI take it: `messages`, or `prompt`, `chosen`, `rejected`, or `prompt`, `completion`,
+    `label`; `tools` as JSON text.
 
     Everything is held: reasoning_content, tool_calls and loss stay keys of their messages.
     """
     out: Row = {"id": row["id"]}
-    for column in ("messages", "prompt", "chosen", "rejected"):
+    for column in TURNS:
         if row.get(column) is not None:
             out[column] = [_without_nulls(message) for message in row[column]]
+    if "label" in row:
+        out["label"] = row["label"]
     if row.get("tools"):
         out["tools"] = row["tools"]
     return out
@@ -177,8 +183,9 @@ def _without_nulls(message: Message) -> Message:
 def sharegpt(row: Row, notes: set[str]) -> Row:
     """Return a row as ShareGPT: `conversations` of from / value (system, human, gpt, function_call, observation).
 
-    A preference row has the prompt in `conversations`, one turn each in `chosen` and `rejected`. Unheld: text or
-    reasoning beside a tool call, answers of several turns in a preference row, loss flags that are not the default.
+    A preference row has the prompt in `conversations`, one turn each in `chosen` and `rejected`; a judged answer stands
+    in `conversations` with its `label` beside it. Unheld: text or reasoning beside a tool call, answers of several
+    turns in a preference row, loss flags that are not the default.
     """
     return _sharegpt(row, notes, False)
 
@@ -199,14 +206,22 @@ def llamafactory(row: Row, notes: set[str]) -> Row:
 
 def _sharegpt(row: Row, notes: set[str], thinks_before_calls: bool) -> Row:
     out: Row = {"id": row["id"]}
-    opening = row["messages"] if row.get("messages") is not None else row["prompt"]
+    columns = FORMS[form_of(row)]
+    pair = columns[1:] if "chosen" in columns else ()
+    opening = row[columns[0]] if pair else _whole(row)
     out["conversations"] = [_turn(message, notes, thinks_before_calls) for message in opening]
-    if row.get("messages") is None:
-        for column in ("chosen", "rejected"):
-            out[column] = _turn(_only(row[column]), notes, thinks_before_calls)
+    for column in pair:
+        out[column] = _turn(_only(row[column]), notes, thinks_before_calls)
+    if "label" in row:
+        out["label"] = row["label"]
     if "tools" in row:  # of one type in all rows: a loader takes the columns of the first ones
         out["tools"] = row["tools"] or ""
     return out
+
+
+def _whole(row: Row) -> list[Message]:
+    """Return a row of one answer as one conversation."""
+    return turns_of(row if row.get("messages") is None else row["messages"])
 
 
 def _only(answer: list[Message]) -> Message:
@@ -259,11 +274,12 @@ def alpaca(row: Row, notes: set[str]) -> Row:
     """Return a row as Alpaca: `instruction`, `input` (empty), `output`; `system`, `history` and `tools` where it has
     them.
 
-    A preference row has `chosen` and `rejected` (text) instead of `output`. Unheld: tool calls and results, an empty
-    system turn, what `sharegpt` does not hold.
+    A preference row has `chosen` and `rejected` (text) instead of `output`, a judged answer its `label` beside it.
+    Unheld: tool calls and results, an empty system turn, what `sharegpt` does not hold.
     """
-    turns = row["messages"] if row.get("messages") is not None else row["prompt"]
-    answers = [] if row.get("messages") is not None else [_only(row["chosen"]), _only(row["rejected"])]
+    is_pair = form_of(row) == "preference"
+    turns = row["prompt"] if is_pair else _whole(row)
+    answers = [_only(row["chosen"]), _only(row["rejected"])] if is_pair else []
     for message in [*turns, *answers]:
         _check_loss(message, notes)
         if message["role"] == "tool" or message.get("tool_calls"):
@@ -281,7 +297,7 @@ def alpaca(row: Row, notes: set[str]) -> Row:
         out |= {"chosen": _text(answers[0], notes), "rejected": _text(answers[1], notes)}
     else:
         out["output"] = texts[-1]
-    out |= {"system": system, "history": history}
+    out |= {"system": system, "history": history} | ({"label": row["label"]} if "label" in row else {})
     if "tools" in row:
         out["tools"] = row["tools"] or ""
     return out
@@ -305,5 +321,5 @@ def _may_show(to: str, schema: pl.Schema) -> set[str]:
         return {"history"}
     if to != "messages":
         return set()
-    extras = turn_fields(schema, "messages") | turn_fields(schema, "chosen")
+    extras = set[str]().union(*(turn_fields(schema, column) for column in TURNS))
     return extras - {"role", "content"} | ({"tools"} & set(schema))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steel_data.errors import InputError, first_line
+from steel_data.row.record import TURNS
 
 Row = dict[str, Any]
 Place = tuple[str, int]  # file, row in it (from 0)
@@ -132,7 +133,7 @@ def turn_fields(schema: pl.Schema, column: str) -> set[str]:
 def joined_text(schema: pl.Schema) -> pl.Expr:
     """Return the text of a row's turns (reasoning before content), one below the other, for a file of this schema."""
     columns = []
-    for name in ("messages", "prompt", "chosen", "rejected"):
+    for name in TURNS:
         fields = [
             pl.element().struct.field(key)
             for key in ("reasoning_content", "content")

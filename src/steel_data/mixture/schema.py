@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
+from steel_data.row.record import FORMS, TURNS
+
 _CALL = pa.struct([
     ("id", pa.string()), ("type", pa.string()),
     ("function", pa.struct([("name", pa.string()), ("arguments", pa.string())])),
@@ -22,10 +24,9 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Shape:
-    """What the mixture's schema depends on: conversations or preferences, which extras occur, whether rows are "
-    "rated."""
+    """What the mixture's schema depends on: the rows' form (FORMS), which extras occur, whether rows are rated."""
 
-    preference: bool
+    form: str
     extras: tuple[str, ...]
     tools: bool
     rated: bool = False
@@ -35,7 +36,8 @@ class Shape:
         turn = pa.list_(
             pa.struct([("role", pa.string()), ("content", pa.string()), *((k, _EXTRA_TYPES[k]) for k in self.extras)])
         )
-        body = [(k, turn) for k in (("prompt", "chosen", "rejected") if self.preference else ("messages",))]
+        body = [(column, turn) for column in FORMS[self.form]]
+        body += [("label", pa.bool_())] if self.form == "kto" else []
         columns = [("id", pa.string()), ("copy", pa.int32()), *body]
         columns += [("tools", pa.string())] if self.tools else []
         columns += _COLUMNS
@@ -49,7 +51,9 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     """Return the rows as an Arrow table of `schema`, conversations decoded from their JSON."""
     columns = []
     for column in schema:
-        if column.name in ("messages", "prompt", "chosen", "rejected"):
+        if column.name == "label":
+            columns.append((frame["messages"].str.json_path_match("$.label") == "true").to_arrow().cast(column.type))
+        elif column.name in TURNS:
             # pa.array would import pandas wherever it is installed: half a second
             dtype = pl.from_arrow(pa.nulls(0, column.type)).dtype  # type: ignore[union-attr]
             body = frame["messages"]

@@ -27,7 +27,7 @@ from steel_data.files import sha256_of
 from steel_data.mixture.schema import Shape, to_arrow
 from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.plan import Plan
-from steel_data.row.record import EXTRA_KEYS
+from steel_data.row.record import EXTRA_KEYS, FORMS
 from steel_data.row.table import id_texts, read_columns, read_records, texts_of
 from steel_data.row.text import I64, distinct
 
@@ -65,7 +65,7 @@ def gather(
     InputError for rows that no trainer takes together.
     """
     workers = threads(executor)
-    preference = _is_preference(plan)
+    form = _form(plan)
     shard_U = _shards(plan)
     dropped = _Dropped(plan)
     aside = _Aside(folder / ".aside")
@@ -101,7 +101,7 @@ def gather(
         for pile in piles:
             aside.put(*pile)
     aside.flush()
-    shape = Shape(preference, tuple(k for k in EXTRA_KEYS if k in found), "tools" in found, rated)
+    shape = Shape(form, tuple(k for k in EXTRA_KEYS if k in found), "tools" in found, rated)
     (folder / "dropped").mkdir()
     # without a row there is one file of each all the same: a reader finds the columns
     shards = int(shard_U[-1]) + 1 if len(shard_U) else 1
@@ -121,16 +121,18 @@ def gather(
     return Gathered(written["train"], written["dropped"], _content_sha256(plan, sources))
 
 
-def _is_preference(plan: Plan) -> bool:
-    """Return whether the mixture is of preference rows. Raises InputError where it would be of both."""
+def _form(plan: Plan) -> str:
+    """Return the form of the mixture's rows, a name of FORMS. Raises InputError where there would be several."""
     kinds = set(plan.frame["kind"].unique().drop_nulls().to_list())
-    if "preference" in kinds and len(kinds) > 1:
-        others = ", ".join(sorted(kinds - {"preference"}))
-        raise InputError(
-            f"this recipe makes preference rows and {others} rows, which no trainer takes together. "
-            "Fix: one recipe for each."
-        )
-    return "preference" in kinds
+    for form in kinds & FORMS.keys():
+        if len(kinds) > 1:
+            others = ", ".join(sorted(kinds - {form}))
+            raise InputError(
+                f"this recipe makes {form} rows and {others} rows, which no trainer takes together. "
+                "Fix: one recipe for each."
+            )
+        return form
+    return "messages"
 
 
 def _extras(records: pl.DataFrame) -> set[str]:

@@ -1,6 +1,6 @@
 """Find the files a source names, look through each once (checksum, rows, chunks), and remember what was seen."""
 
-import posixpath
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -211,15 +211,13 @@ def benchmark_inputs(
 
 
 def origin_name(path: Path, data_root: Path) -> str:
-    """Return a file's name in mixture and manifest: relative to the data root; else the path as the recipe has it.
+    """Return a file's name in mixture and manifest: relative to the data root where it lies under it, else absolute.
 
-    So a mixture is the same on another machine, unless the recipe names absolute paths; and two files of one bare name
-    stay two. (A file of a hub is `hub://repo@commit/path`.)
+    So two files of one bare name stay two, and a mixture is the same on another machine as long as its data lie under
+    the data root. No link is followed. (A file of a hub is `hub://repo@commit/path`.)
     """
-    absolute, root = path.absolute(), data_root.absolute()
-    if absolute.is_relative_to(root):  # `../other/a.jsonl` too: nothing is resolved
-        return posixpath.normpath(absolute.relative_to(root).as_posix())
-    return posixpath.normpath(absolute.as_posix())
+    absolute, root = (Path(os.path.normpath(place.absolute())) for place in (path, data_root))
+    return (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute).as_posix()
 
 
 def scan(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file, verify: bool = False) -> FileScan:

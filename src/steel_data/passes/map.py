@@ -19,7 +19,7 @@ import polars as pl
 from steel_data.builders import unused
 from steel_data.builders.contaminate import records as injected
 from steel_data.engine import Executor, progress
-from steel_data.errors import InputError
+from steel_data.errors import InputError, excerpt, nearest
 from steel_data.filters import quality
 from steel_data.passes.attributes import (
     NARROW,
@@ -41,6 +41,7 @@ from steel_data.read.formats import CHUNK_BYTES, read_chunks
 from steel_data.read.rows import RawRow, changed, uncollected
 from steel_data.recipe.steps import Filter
 from steel_data.row.columns import Unread, added, count, holds
+from steel_data.row.json_text import to_json
 from steel_data.row.table import UNREADABLE, packed, read_columns
 from steel_data.selection.choose import BoundSelect
 
@@ -133,6 +134,7 @@ def map_sources(prepared: Prepared, executor: Executor) -> tuple[MappedSource, .
     _refuse_unreadable_files(prepared, mapped)
     for inputs in prepared.inputs:
         _refuse_lost_meaning(prepared, inputs, mapped[inputs.source.name], inputs.is_whole)
+        _refuse_absent_meta(prepared, inputs, mapped[inputs.source.name])
     return tuple(
         replace(_source(inputs, jobs[name], mapped[name]), choice=prepared.choices.get(name))
         for name, inputs in sources.items()
@@ -231,14 +233,35 @@ def _refuse_lost_meaning(prepared: Prepared, inputs: SourceInputs, mapped: list[
         raise InputError(f"{prepared.recipe.path} [source.{source.name}]: {fault}")
 
 
+def _refuse_absent_meta(prepared: Prepared, inputs: SourceInputs, mapped: list[Mapped]) -> None:
+    """Raise InputError where `meta` names a column that no row of a source has; in some rows it may be missing."""
+    names = inputs.source.table.meta if inputs.is_whole and not inputs.builder.whole else []
+    for name in names:
+        if any(_holds_meta(read_columns(chunk.stages[0].records, ["meta"])["meta"], name) for chunk, _ in mapped):
+            continue
+        columns: set[str] = set().union(*_rows(inputs))
+        if columns and name not in columns:
+            where = f"{prepared.recipe.path} [source.{inputs.source.name}]"
+            near = nearest(name, sorted(columns), show_known=False)
+            raise InputError(f"{where}: meta names the column '{excerpt(name, 40)}', which no row has.{near}")
+
+
+def _holds_meta(metas: pl.Series, name: str) -> bool:
+    """Return whether a column of `meta` is more than null in some record."""
+    key = f"{to_json(name)}:"
+    return bool((metas.str.contains(key, literal=True) & ~metas.str.contains(f"{key}null", literal=True)).any())
+
+
 def _example(inputs: SourceInputs, name: str) -> dict[str, Any] | None:
     """Return the first row of a source in whose column `name` something stands."""
+    return next((row for row in _rows(inputs) if holds(row.get(name))), None)
+
+
+def _rows(inputs: SourceInputs) -> Iterator[dict[str, Any]]:
+    """Yield the raw rows of a source that can be read."""
     for file in inputs.files:
         for _, rows in read_chunks(file.path, file.scan, [chunk.index for chunk in file.scan.chunks]):
-            for row in rows:
-                if row.value is not None and holds(row.value.get(name)):
-                    return row.value
-    return None
+            yield from (row.value for row in rows if row.value is not None)
 
 
 # Sources that are read row by row

@@ -16,17 +16,17 @@ from steel_data.row.columns import Watched, left_over, unread_among
 from steel_data.row.columns import unread as unread_in
 from steel_data.row.faults import record_fault
 from steel_data.row.json_text import from_json, to_json
-from steel_data.row.record import Record, record_id, text_view
+from steel_data.row.record import FORMS, Record, form_of, record_id, text_view
 from steel_data.row.table import UNREADABLE, as_record, table
 
 
 def build_records(where: str, builder: Builder, rows: Iterable[RawRow], meta: list[str]) -> pl.DataFrame:
     """Build one chunk. `where` names the file for messages.
 
-    Raises InputError when the builder raises or returns something that is neither records nor a reason, when a `meta`
-    column is in none of the rows, or when no row has the columns that the builder needs.
+    A column of `meta` that a row lacks is null there. Raises InputError when the builder raises or returns something
+    that is neither records nor a reason, or when no row has the columns that the builder needs.
     """
-    function, out, readable = builder.function(), [], 0
+    function, out = builder.function(), []
     left: dict[tuple[str, ...], Any] = {}  # columns of a row -> those that nobody reads
     missing_columns: str | None = None
     fitting = False
@@ -34,7 +34,6 @@ def build_records(where: str, builder: Builder, rows: Iterable[RawRow], meta: li
         if raw.value is None:
             out.append({"origin_row": raw.row, "part": 0, "step": "read", "reason": UNREADABLE, "error": raw.error})
             continue
-        readable += 1
         value = Watched(raw.value) if builder.is_custom else raw.value
         made = _call(f"{where} row {raw.row}", builder, function, value)
         unread = None
@@ -58,7 +57,6 @@ def build_records(where: str, builder: Builder, rows: Iterable[RawRow], meta: li
             out.append(_finish(where, builder, raw, part, record, meta) | {"unread": None if part else unread})
     if missing_columns is not None and not fitting:
         raise InputError(f"{where}: builder '{builder.use}' fits none of the rows: {missing_columns}")
-    _check_meta(where, meta, out, readable)
     return table(out)
 
 
@@ -103,8 +101,7 @@ def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record
             builder, raw, f"{builder.use}:surrogate" if builder.is_custom else "surrogate", "not valid Unicode"
         )
     if meta and raw.value is not None:
-        kept = {name: raw.value[name] for name in meta if name in raw.value}
-        row["meta"] = to_json(kept)
+        row["meta"] = to_json({name: raw.value.get(name) for name in meta})
     return row
 
 
@@ -115,7 +112,8 @@ def _row(origin_row: int, part: int, record: Record) -> dict[str, Any]:
 
 
 def _kind(record: Record) -> str:
-    return record.get("kind") or ("chat" if record.get("messages") is not None else "preference")
+    form = form_of(record)
+    return record.get("kind") or ("chat" if form == "messages" else form)
 
 
 def _content(record: Record) -> dict[str, Any]:
@@ -125,9 +123,11 @@ def _content(record: Record) -> dict[str, Any]:
         tools = from_json(tools)
     whole = {**record, "tools": tools}
     try:
-        body = _ordered(record["messages"]) if record.get("messages") is not None else {
-            key: _ordered(record[key]) for key in ("prompt", "chosen", "rejected")
-        }  # fmt: skip
+        form = form_of(record)
+        parts: dict[str, Any] = {column: _ordered(record[column]) for column in FORMS[form]}
+        body = (
+            parts["messages"] if form == "messages" else parts | ({"label": record["label"]} if form == "kto" else {})
+        )
         return {
             "id": record_id(whole),
             "messages": to_json(body),
@@ -161,15 +161,6 @@ def injected_records(use: str, made: Iterable[Record]) -> pl.DataFrame:
         said = {key: record.get(key) for key in ("kind", "benchmark", "item", "dose", "unread")}
         rows.append({"origin_row": i, "part": 0, **said, "step": use, "reason": f"{use}:{record['reason']}"})
     return table(rows)
-
-
-def _check_meta(where: str, meta: list[str], out: list[dict[str, Any]], readable: int) -> None:
-    if not meta or not readable:
-        return
-    built = [row["meta"] for row in out if row.get("meta")]
-    for name in meta:
-        if built and not any(f'"{name}":' in text for text in built):
-            raise InputError(f"{where}: meta names the column '{name}', which no row has.")
 
 
 def edit_records(

@@ -20,7 +20,8 @@ from steel_data.row.text import normalise
 
 BAR = "|"  # an option's label
 LONG = 256  # letters, from which a text is compared piece by piece
-_DIRECT = 64  # letters, below which Myers is the quickest
+_DIRECT = 24  # letters, up to which Myers is the quickest
+_BLOCK = 64  # letters that are compared at once
 _PIECE = 12  # letters that two texts share by descent, near the place where they should
 _LINE = 8  # letters of an item's line that stands nowhere by chance
 _FORMULA = "$_^{}\\`*"  # marks of formulas; text.py's JOINER
@@ -85,7 +86,10 @@ def edits(pattern: str, text: str) -> int:
 
 def alike(one: str, two: str) -> int:
     """Return with how many letters both begin."""
-    low, high = 0, min(len(one), len(two))
+    low, most = 0, min(len(one), len(two))
+    while low + _BLOCK < most and one[low : low + _BLOCK] == two[low : low + _BLOCK]:  # mostly a difference is near
+        low += _BLOCK
+    high = min(low + _BLOCK, most)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if one[low:middle] == two[low:middle] else (low, middle - 1)
@@ -103,10 +107,13 @@ def stands(pattern: str, text: str) -> bool:
     return False
 
 
-def nearest(pattern: str, text: str) -> tuple[int, int]:
-    """Return (edits, end) of the stretch of `text` that is nearest to `pattern`; the first of equal ones."""
+def nearest(pattern: str, text: str, least: int = 1) -> tuple[int, int]:
+    """Return (edits, end) of the stretch of `text` that is nearest to `pattern`; the first of equal ones.
+
+    least: edits that are needed at least (`fewest`), where the text has no exact one.
+    """
     at = text.find(pattern)
-    return (0, at + len(pattern)) if at >= 0 else _search(pattern, text)[:2]
+    return (0, at + len(pattern)) if at >= 0 else _search(pattern, text, least=max(least, 1))[:2]
 
 
 def fewest(pattern: str, text: str) -> int:
@@ -115,16 +122,28 @@ def fewest(pattern: str, text: str) -> int:
     return max(missing, len(pattern) - len(text))
 
 
+def fewest_of_all(patterns: list[str], texts: list[str]) -> list[list[int]]:
+    """Return `fewest` of each pattern in each text."""
+    held = [set(zip(text, text[1:], text[2:], strict=False)) for text in texts]
+    found = []
+    for pattern in patterns:
+        triples = list(zip(pattern[::3], pattern[1::3], pattern[2::3], strict=False))
+        there = [sum(map(triples_of.__contains__, triples)) for triples_of in held]
+        found.append([max(len(triples) - n, len(pattern) - len(text)) for n, text in zip(there, texts, strict=True)])
+    return found
+
+
 def beginning(pattern: str, text: str, end: int) -> int:
     """Return where the stretch of `text` that ends at `end` and is nearest to `pattern` begins."""
     before = text[max(end - 2 * len(pattern), 0) : end]
     return end - _search(pattern[::-1], before[::-1], whole=True)[1]
 
 
-def _search(pattern: str, text: str, whole: bool = False) -> tuple[int, int, int]:
+def _search(pattern: str, text: str, whole: bool = False, least: int = 0) -> tuple[int, int, int]:
     """Return the fewest edits and where that stretch ends, and the edits of the stretch that ends where the text ends.
 
-    whole: stretches begin where the text begins.
+    whole: stretches begin where the text begins. least: edits that are needed at least; where a stretch needs no more,
+    what stands behind it is not looked at (and the third number is this stretch's).
     """
     size = len(pattern)
     if not size:
@@ -148,6 +167,8 @@ def _search(pattern: str, text: str, whole: bool = False) -> tuple[int, int, int
         more, less = (fall | ~(down | rise)) & full, rise & down & full
         if now < best:
             best, end = now, place
+            if best <= least:
+                break
     return best, end, now
 
 

@@ -29,12 +29,14 @@ class Turn:
 def turns(row: dict[str, Any]) -> list[Turn]:
     """Return the parts of a mixture row in order: tools, then each message's reasoning, text and calls.
 
-    A preference row shows the prompt, then the chosen and the rejected answer. A row without a conversation gives [].
+    A preference row shows the prompt, then the chosen and the rejected answer; a judged answer says good or bad. A row
+    without a conversation gives [].
     """
     parts = [Turn("tool", "tools", str(row["tools"]))] if row.get("tools") else []
     if row.get("messages") is not None:
         return parts + [part for message in row["messages"] for part in _message(message, "")]
-    for column, prefix in (("prompt", ""), ("chosen", "chosen, "), ("rejected", "rejected, ")):
+    judged = "good, " if row.get("label") else "bad, "
+    for column, prefix in (("prompt", ""), ("chosen", "chosen, "), ("rejected", "rejected, "), ("completion", judged)):
         parts += [part for message in row.get(column) or () for part in _message(message, prefix)]
     return parts
 

@@ -9,13 +9,23 @@ from typing import Any
 import orjson
 
 from steel_data.errors import InputError, excerpt, nearest
-from steel_data.row.record import EXTRA_KEYS, KINDS, ROLES, Message, Record, check_language, conversation_fault
+from steel_data.row.record import (
+    EXTRA_KEYS,
+    FORMS,
+    KINDS,
+    ROLES,
+    Message,
+    Record,
+    check_language,
+    conversation_fault,
+    form_of,
+)
 
-PAIR = ("prompt", "chosen", "rejected")
+_OTHERS = ("prompt", "chosen", "rejected", "completion", "label")  # what a record of messages does not have
 # What is neither a conversation nor computed anew from it, and what filters see besides.
 _TEXTS = ("kind", "language", "benchmark", "item", "meta", "note", "id", "source", "origin_file")
 _NUMBERS = ("dose", "chars", "origin_row", "language_score")
-_KNOWN = frozenset(("messages", *PAIR, "tools", *_TEXTS, *_NUMBERS))
+_KNOWN = frozenset(("messages", *_OTHERS, "tools", *_TEXTS, *_NUMBERS))
 _MESSAGE_KEYS = frozenset(("role", "content", *EXTRA_KEYS))
 _MESSAGE_TEXTS = ("name", "reasoning_content", "tool_call_id")
 _SAID_BY_ASSISTANT = ("tool_calls", "reasoning_content")
@@ -32,29 +42,33 @@ def record_fault(record: Record) -> str | None:
         return f"record: {shape}"
     if record.get("messages") is not None:
         return conversation_fault(record["messages"])
-    prompt = record["prompt"]
-    if not record["chosen"] or not record["rejected"]:
+    prompt, answers = record["prompt"], [record[column] for column in FORMS[form_of(record)][1:]]
+    if not all(answers):
         return "empty"
-    return conversation_fault([*prompt, *record["chosen"]]) or conversation_fault([*prompt, *record["rejected"]])
+    return next((fault for answer in answers if (fault := conversation_fault([*prompt, *answer]))), None)
 
 
 def _shape_fault(record: Record) -> str | None:
-    messages = record.get("messages")
-    for turns in (messages,) if messages is not None else map(record.get, PAIR):
+    form = form_of(record)
+    for turns in map(record.get, FORMS[form]):
         if fault := _turns_fault(turns):
             return fault
     for key, value in record.items():
         if key not in _KNOWN:
             return f"a record with '{excerpt(str(key), 40)}'.{nearest(str(key), _KNOWN)}"
-        if value is not None and key != "messages" and (fault := _value_fault(key, value, messages is not None)):
+        if value is not None and key not in FORMS[form] and (fault := _value_fault(key, value, form)):
             return fault
+    if form == "kto" and record.get("label") is None:
+        return "a record with completion, without label. Fix: label, true for a good answer, false for a bad one."
     return None
 
 
-def _value_fault(key: str, value: Any, is_chat: bool) -> str | None:
-    """Return the fault of one of a record's keys, but for `messages`."""
-    if key in PAIR:
-        return f"a record with both messages and {', '.join(PAIR)}. Fix: one of them." if is_chat else None
+def _value_fault(key: str, value: Any, form: str) -> str | None:
+    """Return the fault of one of a record's keys, but for those of its form's turns."""
+    if key == "label" and form == "kto":
+        return None if isinstance(value, bool) else f"a record whose label is {_shown(value)}. Fix: true or false."
+    if key in _OTHERS:
+        return f"a record with both {', '.join(FORMS[form])} and {key}. Fix: one form of row."
     if key == "tools":
         return _tools_fault(value)
     if key in _NUMBERS:
@@ -67,9 +81,9 @@ def _value_fault(key: str, value: Any, is_chat: bool) -> str | None:
     if key == "kind":
         if value not in KINDS:
             return f"a record of kind '{excerpt(value, 40)}'. Known: {', '.join(KINDS)}."
-        if (value == "preference") == is_chat:
-            holds = "messages" if is_chat else ", ".join(PAIR)
-            return f"a record of kind '{value}' with {holds}. Fix: kind 'preference' for pairs alone."
+        if (value if value in FORMS else "messages") != form:
+            holds = ", ".join(FORMS[form])
+            return f"a record of kind '{value}' with {holds}. Fix: kind 'preference' for pairs alone, 'kto' with label."
     if key == "language":
         try:
             check_language(value)

@@ -1,6 +1,6 @@
 """The one row schema: what a builder makes, what every filter sees, what the mixture holds.
 
-A *record* is a plain dict. Builders fill some of its keys (`messages` or `prompt`/`chosen`/`rejected`, `kind`, …), the
+A *record* is a plain dict. Builders fill some of its keys (the conversation in one of FORMS, `kind`, …), the
 map pass fills the rest (`id`, `source`, `origin_file`, …). The keys are the columns of the mixture (docs/recipes.md).
 """
 
@@ -31,7 +31,13 @@ _MEANT = {
     "english": "en",
 }  # fmt: skip
 ROLES = ("system", "user", "assistant", "tool")
-KINDS = ("chat", "exam", "identity", "injected", "preference")
+KINDS = ("chat", "exam", "identity", "injected", "preference", "kto")
+# The forms of a row and the columns that hold its turns: a conversation, a pair, an answer with a `label` (true: good).
+# The last two are the kinds of their rows, too.
+FORMS = {
+    "messages": ("messages",), "preference": ("prompt", "chosen", "rejected"), "kto": ("prompt", "completion"),
+}  # fmt: skip
+TURNS = tuple(dict.fromkeys(column for columns in FORMS.values() for column in columns))
 # What a message may carry besides role and content. Where present they are part of the id.
 EXTRA_KEYS = ("loss", "name", "reasoning_content", "tool_call_id", "tool_calls")
 
@@ -85,11 +91,33 @@ def preference_id(prompt: list[Message], chosen: list[Message], rejected: list[M
     return xxhash.xxh3_128_hexdigest(json_bytes(parts))
 
 
-def record_id(record: Record) -> str:
-    """Return the id of a record of either form."""
+def form_of(record: Record) -> str:
+    """Return the form of a record, a name of FORMS: its conversation's, or a pair's where it has none."""
     if record.get("messages") is not None:
+        return "messages"
+    return "preference" if record.get("completion") is None else "kto"
+
+
+def record_id(record: Record) -> str:
+    """Return the id of a record of any form; a judged answer's is of prompt, completion and label."""
+    form = form_of(record)
+    if form == "messages":
         return conversation_id(record["messages"], record.get("tools"))
-    return preference_id(record["prompt"], record["chosen"], record["rejected"])
+    if form == "preference":
+        return preference_id(record["prompt"], record["chosen"], record["rejected"])
+    parts = {"prompt": _parts(record["prompt"]), "completion": _parts(record["completion"]), "label": record["label"]}
+    return xxhash.xxh3_128_hexdigest(json_bytes(parts))
+
+
+def turns_of(body: list[Message] | Record, rejected: bool = False) -> list[Message]:
+    """Return the turns of a row as one conversation: its messages, or the prompt and the answer.
+
+    body: the messages, or a record of another form. Of a pair the chosen answer; with `rejected` that one behind it.
+    """
+    if isinstance(body, list):
+        return body
+    answers = [*(body.get("completion") or ()), *(body.get("chosen") or ())]
+    return [*(body.get("prompt") or ()), *answers, *((body.get("rejected") or ()) if rejected else ())]
 
 
 def segments(messages: list[Message], tools: Any = None) -> list[tuple[str, str]]:
@@ -114,8 +142,7 @@ def text_view(record: Record) -> str:
     Roles and schemas' names are left out: they are form, not language. A preference row shows prompt and chosen.
     """
     messages = record.get("messages")
-    if messages is None:
-        messages = [*(record.get("prompt") or ()), *(record.get("chosen") or ())]
+    messages = turns_of(record) if messages is None else messages
     return "\n".join(text for _, text in segments(messages, record.get("tools")))
 
 

@@ -8,13 +8,13 @@ import polars as pl
 
 from steel_data.errors import InputError, first_line
 from steel_data.row.json_text import from_json
-from steel_data.row.record import Record, segments
+from steel_data.row.record import Record, segments, turns_of
 
 SCHEMA: dict[str, Any] = {
     "origin_row": pl.Int64,
     "part": pl.Int32,  # place among the records of one raw row
     "id": pl.String,  # null where there are no messages
-    "messages": pl.String,  # JSON: list of messages, or {prompt, chosen, rejected}
+    "messages": pl.String,  # JSON: list of messages, or {prompt, chosen, rejected} or {prompt, completion, label}
     "tools": pl.String,  # JSON
     "kind": pl.String,
     "language": pl.String,  # where the builder says so
@@ -84,9 +84,7 @@ def segments_of(records: pl.DataFrame) -> list[list[tuple[str, str]]]:
     """Return the segments (role, text) of each row: see `record.segments`; of a preference, prompt and chosen."""
     found = []
     for body, tools in zip(records["messages"], records["tools"], strict=True):
-        turns = orjson.loads(body) if body is not None else []
-        if isinstance(turns, dict):
-            turns = [*turns["prompt"], *turns["chosen"]]
+        turns = turns_of(orjson.loads(body)) if body is not None else []
         found.append(segments(turns, tools))
     return found
 
@@ -101,9 +99,7 @@ def texts_of(records: pl.DataFrame, separator: str = "\n") -> list[str]:
         if body is None:
             texts.append("")
             continue
-        turns = orjson.loads(body)
-        if isinstance(turns, dict):
-            turns = [*turns["prompt"], *turns["chosen"]]
+        turns = turns_of(orjson.loads(body))
         if tools is not None or '"tool_calls":' in body:
             texts.append(separator.join(text for _, text in segments(turns, tools)))
         else:  # nearly every row
@@ -121,19 +117,21 @@ def compared_of(records: pl.DataFrame, on: str, separator: str) -> list[str]:
     """Return what duplicates are told by: the turns of each row, one after another, joined by `separator`.
 
     on: `all`: tools on offer, questions, answers, calls, results (of a preference both answers); `question`: what the
-    user says; `answer`: what the assistant says and calls. System turns are shared by many rows and left out.
+    user says; `answer`: what the assistant says and calls. System turns are shared by many rows and left out. The label
+    of a judged answer is a turn of its own, but for the question: a good and a bad answer that are alike are two.
     """
     roles = {"all": ("user", "assistant", "call", "tool"), "question": ("user",), "answer": ("assistant", "call")}[on]
     found = []
     for body, tools in zip(records["messages"], records["tools"], strict=True):
-        turns = orjson.loads(body) if body is not None else []
-        if isinstance(turns, dict):
-            turns = [*turns["prompt"], *turns["chosen"], *turns["rejected"]]
+        held = orjson.loads(body) if body is not None else []
+        turns = turns_of(held, rejected=True)
         texts = [tools] if tools and on == "all" else []
         for turn in turns:
             said = [text for role, text in segments([turn]) if role in roles]
             if said:
                 texts.append("\n".join(said))
+        if on != "question" and isinstance(held, dict) and "label" in held:
+            texts.append("good" if held["label"] else "bad")
         found.append(separator.join(texts))
     return found
 

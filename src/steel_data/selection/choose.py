@@ -109,7 +109,7 @@ def _answer_chars(records: pl.DataFrame) -> list[int]:
     lengths = []
     for body in records["messages"]:
         turns = orjson.loads(body) if body is not None else []
-        turns = turns["chosen"] if isinstance(turns, dict) else turns
+        turns = turns.get("completion") or turns["chosen"] if isinstance(turns, dict) else turns
         lengths.append(sum(len(t["content"] or "") for t in turns if t["role"] == "assistant"))
     return lengths
 

@@ -23,7 +23,7 @@ from steel_data.builders.chat import chat
 from steel_data.errors import InputError, nearest
 from steel_data.files import address
 from steel_data.read.formats import read_whole
-from steel_data.row.record import Message
+from steel_data.row.record import Message, turns_of
 
 _MATCHED = 0.5
 Conversation = list[Message]
@@ -132,7 +132,7 @@ def _chats(where: str, file: Path) -> list[Conversation]:
             raise InputError(f"{where}: target: {file.name} row {row.row}: {row.error}")
         made: Any = chat(row.value)
         if isinstance(made, list):
-            found += [r["messages"] if r.get("messages") else [*r["prompt"], *r["chosen"]] for r in made]
+            found += [r["messages"] if r.get("messages") else turns_of(r) for r in made]
     if not found:
         raise InputError(
             f"{where}: target: {file.name}: none of its rows is a conversation or a question with its answer."

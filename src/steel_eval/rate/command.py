@@ -23,6 +23,7 @@ from steel_data.passes.prepare import prepare
 from steel_data.recipe.load import Mix, Recipe
 from steel_data.recipe.places import Places
 from steel_data.recipe.selection import RATED
+from steel_data.row.record import turns_of
 from steel_data.row.table import id_texts
 from steel_data.selection.ratings import RatingStore, open_store
 from steel_data.selection.target import find_target, target_key
@@ -144,9 +145,7 @@ def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
 def _conversations(records: pl.DataFrame) -> list[Row]:
     found = []
     for body, tools in zip(records["messages"], records["tools"], strict=True):
-        turns = orjson.loads(body)
-        turns = turns if isinstance(turns, list) else [*turns["prompt"], *turns["chosen"]]
-        found.append({"messages": turns, "tools": tools})
+        found.append({"messages": turns_of(orjson.loads(body)), "tools": tools})
     return found
 
 

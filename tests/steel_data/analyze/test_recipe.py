@@ -24,7 +24,11 @@ def built(folder, found):
 
 GROUPS = {
     "pairs": [name for name, layout in chat.layouts().items() if "chosen" in chat.chat(json.loads(layout.row))[0]],
-    "conversations": [n for n, layout in chat.layouts().items() if "messages" in chat.chat(json.loads(layout.row))[0]],
+    "conversations": [
+        name
+        for name, layout in chat.layouts().items()
+        if "messages" in chat.chat(json.loads(layout.row))[0] and not layout.said
+    ],
     "exams": [one.name for one in exams.layouts()],
 }
 
@@ -58,6 +62,16 @@ def test_pairs_and_conversations_are_not_put_into_one_recipe(tmp_path):
     assert "analyze these files by themselves" in found.refused["pairs"]
     assert "split the file" in found.refused["both"]
     assert built(tmp_path, found)["rows"] == 2
+
+
+def test_judged_answers_are_built_with_their_labels(tmp_path):
+    rows = [{"prompt": f"第{i}问？", "completion": f"第{i}答。", "label": bool(i % 2)} for i in range(4)]
+    write_jsonl(tmp_path / "kto.jsonl", rows)
+    (tmp_path / "chat.jsonl").write_text(miniature("alpaca", 1), encoding="utf-8")
+    found = analyze([str(tmp_path / name) for name in ("kto.jsonl", "chat.jsonl")])
+    assert "analyze these files by themselves" in found.refused["chat"]
+    assert 'build = { use = "chat", layout = "kto" }' in found.recipe
+    assert built(tmp_path, found)["rows"] == 4
 
 
 def test_a_file_of_two_builders_becomes_two_sources(tmp_path):

@@ -156,9 +156,22 @@ def test_what_may_be_the_options_own_text_stays(options: list[str]) -> None:
     assert ([text for _, text in item.options], item.key, item.notes) == (options, "B", ())
 
 
-def test_labels_of_other_options_are_a_fault() -> None:
-    row = {"question": "q", "options": ["B.铜", "A.铁", "C.铝"], "answer": "A"}
-    assert read_item(row) == read_question(row) == "bad-field: option A carries the label B"
+def test_labels_in_a_list_count_in_any_order_and_those_of_other_options_are_a_fault() -> None:
+    """Exams that were printed in two columns were copied line by line: A, C, B, D. The key names the printed label."""
+    row = {"question": "q", "options": ["(A)iron", "(C)tin", "(B)lead", "(D)wax"], "answer": "B"}
+    item, asked = read_item(row), read_question(row)
+    assert not isinstance(item, str) and not isinstance(asked, str)
+    assert dict(item.options)[item.key] == "lead" and item.notes == ("labels-inside",)
+    assert (asked.options, asked.answer) == (("iron", "lead", "tin", "wax"), "B")
+    assert read_item({**row, "answer": 1}) == "bad-field: option B carries the label C"  # a place, or a label's?
+    columns = {"question": "q", "A": "B.铜", "B": "A.铁", "C": "C.铝", "answer": "A"}
+    assert read_item(columns) == read_question(columns) == "bad-field: option A carries the label B"
+
+
+def test_one_option_that_has_lost_its_label_is_no_doubt_where_three_others_have_theirs() -> None:
+    row = {"question": "q", "options": ["(A)iron", "tin", "(C)lead", "(D)wax"], "answer": "C"}
+    item = read_item(row)
+    assert not isinstance(item, str) and [text for _, text in item.options] == ["iron", "tin", "lead", "wax"]
 
 
 def test_letters_of_a_layout_whose_keys_are_sets_stand_in_order() -> None:

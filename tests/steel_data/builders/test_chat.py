@@ -58,7 +58,10 @@ def test_layouts_are_recognised(row: dict) -> None:
     assert said(row) == QA
 
 
-@pytest.mark.parametrize("name", layouts())
+TOLD = [name for name, layout in layouts().items() if not layout.said]  # by their columns
+
+
+@pytest.mark.parametrize("name", TOLD)
 def test_every_published_layout_is_recognised_by_its_columns(name: str) -> None:
     row = orjson.loads(layouts()[name].row)
     assert recognised(row) == name
@@ -77,7 +80,7 @@ def test_every_published_layout_is_recognised_by_its_columns(name: str) -> None:
     assert chat(row, layout=name) == [record]
 
 
-@pytest.mark.parametrize("name", layouts())
+@pytest.mark.parametrize("name", TOLD)
 def test_a_layout_with_a_column_missing_or_of_another_type_is_another_layout_or_a_reason(name: str) -> None:
     row = orjson.loads(layouts()[name].row)
     for column in layouts()[name].needs:
@@ -105,7 +108,7 @@ def test_trim_cuts_a_greeting_and_an_open_question() -> None:
     assert said({"messages": openai(*QA)}, trim=True) == QA
 
 
-@pytest.mark.parametrize("name", layouts())
+@pytest.mark.parametrize("name", TOLD)
 def test_the_columns_that_are_read_are_those_that_change_the_record(name: str) -> None:
     row = orjson.loads(layouts()[name].row)
     read = columns_read(tuple({**row, "extra": 1, "score": 2}), {})

@@ -157,6 +157,25 @@ def test_missing_type_is_supplied_where_it_is_written(key: str, word: str) -> No
         assert "type-supplied" not in written(wanjuan(q_type=kind, std_ans=key))[2]
 
 
+@pytest.mark.parametrize(("key", "word"), [("AC", "多选题"), ("BAA", "选择题")])
+def test_a_question_of_several_letters_is_worded_as_the_post_does_or_called_what_it_is_or_dropped(
+    key: str, word: str
+) -> None:
+    row = wanjuan(std_ans=key)  # whose own q_type says 单选题
+    for style in ("answer-first", "answer-only", "explain-first"):
+        user, answer, notes = written(row, style=style)
+        assert user.startswith("以下是一道单选题:\n")
+        named = written(row, style=style, several="named")
+        assert named == (user.replace("单选题", word, 1), answer, notes)
+        assert str(exam(row, style=style, several="drop")) == f"several-answers: {key}"
+    assert written(wanjuan(std_ans=key, q_type="不定项"), style="explain-first", several="named")[0][5:8] == "不定项"
+    for several in ("named", "drop"):  # one letter: byte for byte the same
+        assert exam(wanjuan(), several=several) == exam(wanjuan())
+    assert exam(row, preset="plain", several="named") == exam(row, preset="plain")  # names no type
+    with pytest.raises(InputError, match=r"build\.several: unknown word 'name'\. Did you mean 'named'"):
+        exam(row, several="name")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("missing", ["", None, float("nan"), " \n"])
 def test_missing_explanation(missing: Any) -> None:
     row = wanjuan(answer_detail=missing)

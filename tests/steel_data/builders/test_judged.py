@@ -31,6 +31,52 @@ def test_an_answer_judged_good_is_kept_and_a_bad_one_dropped(good: object, bad: 
     assert made({"messages": turns, "label": bad}, **said).startswith("kto: judged bad")
 
 
+TURNS = [{"role": "user", "content": "问"}, {"role": "assistant", "content": "答"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"prompt": "问", "completion": "答"}, {}),
+        ({"prompt": TURNS[:1], "completion": TURNS[1:]}, {}),
+        ({"messages": TURNS}, {}),
+        ({"query": "问", "response": "答"}, {}),
+        ({"instruction": "问", "input": "", "output": "答"}, {}),
+        ({"conversations": [{"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}]}, {}),
+        ({"q": "问", "a": "答"}, {"prompt": "q", "response": "a", "query": ""}),
+    ],
+)
+def test_layout_kto_keeps_good_and_bad_answers_with_their_label(row: dict[str, Any], columns: dict[str, str]) -> None:
+    for good in (True, False):
+        record = made({**row, "label": good}, layout="kto", columns=columns)
+        assert record == {"prompt": TURNS[:1], "completion": TURNS[1:], "label": good, "kind": "kto"}
+        other = {**row, "verdict": int(good), "label": "a tag"}
+        assert made(other, layout="kto", columns={**columns, "kto_tag": "verdict"}) == record
+    assert columns_read((*row, "label"), {"layout": "kto", "columns": columns}) == {*row, "label"}
+
+
+def test_a_completion_is_all_behind_the_last_question() -> None:
+    call = {"function": {"name": "f", "arguments": "{}"}}
+    turns = [
+        *({"role": "system", "content": "s"}, *TURNS, {"role": "user", "content": "再问"}),
+        *({"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "31"}, TURNS[1]),
+    ]
+    record = made({"messages": turns, "label": 0, "tools": [{"name": "f"}]}, layout="kto")
+    assert [turn["role"] for turn in record["prompt"]] == ["system", "user", "assistant", "user"]
+    assert [turn["role"] for turn in record["completion"]] == ["assistant", "tool", "assistant"]
+    assert record["tools"][0]["function"] == {"name": "f"}
+
+
+def test_layout_kto_without_a_label_or_with_a_pair_is_no_row() -> None:
+    assert made({"messages": TURNS}, layout="kto").startswith("columns: no column 'label'")
+    assert made({"messages": TURNS, "label": None}, layout="kto").startswith("kto: nothing where true or false belongs")
+    assert made({"messages": TURNS, "label": "好"}, layout="kto").startswith("kto: '好' where true or false belongs")
+    pair = {"prompt": "问", "chosen": "好", "rejected": "坏", "label": True}
+    assert made(pair, layout="kto").startswith("columns: several answers, where layout 'kto' has one")
+    with pytest.raises(InputError, match="leaves layout 'kto' without the column"):
+        chat(KTO, layout="kto", columns={"kto_tag": ""})
+
+
 @pytest.mark.parametrize("odd", [None, "", "好", 2, 0.5, [True], {"x": 1}])
 def test_a_verdict_that_is_none_is_a_reason(odd: object) -> None:
     with pytest.raises(UnusableError, match=r"kto: .* where true or false belongs"):

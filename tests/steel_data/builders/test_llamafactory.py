@@ -33,7 +33,17 @@ INFO = {
     },
     "ms": {"ms_hub_url": "ms/name", "subset": "zh", "split": "validation"},
     "c4": {"file_name": "identity.json", "columns": {"prompt": "text"}},
-    "kto": {"file_name": "identity.json", "columns": {"kto_tag": "label"}},
+    "kto": {
+        "file_name": "identity.json",
+        "formatting": "sharegpt",
+        "columns": {"messages": "turns", "kto_tag": "good"},
+    },
+    "kto-alpaca": {"file_name": "identity.json", "columns": {"prompt": "q", "response": "a", "kto_tag": "good"}},
+    "kto-pairs": {
+        "file_name": "identity.json",
+        "ranking": True,
+        "columns": {"chosen": "a", "rejected": "b", "kto_tag": "good"},
+    },
     "script": {"script_url": "loader"},
     "cloud": {"cloud_file_name": "s3://bucket/a.json"},
     "bare": {"formatting": "sharegpt"},
@@ -117,6 +127,19 @@ def test_ranking_is_preference(info: Path) -> None:
     assert [record[key][0]["content"] for key in ("prompt", "chosen", "rejected")] == ["问", "好", "坏"]
 
 
+@pytest.mark.parametrize("good", [True, False])
+def test_kto_is_a_judged_answer_in_either_formatting(info: Path, good: bool) -> None:
+    turns = [{"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}]
+    for name, row in (("kto", {"turns": turns}), ("kto-alpaca", {"q": "问", "a": "答", "input": "not listed"})):
+        record = build(entry(info, name), {**row, "good": good})
+        assert record == {
+            "prompt": [{"role": "user", "content": "问"}],
+            "completion": [{"role": "assistant", "content": "答"}],
+            "label": good,
+            "kind": "kto",
+        }
+
+
 def test_hub_entries_become_uris(info: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("USE_MODELSCOPE_HUB", raising=False)
     assert entry(info, "hub").files == ("hf://datasets/org/name@refs%2Fpr%2F1/7M",)
@@ -131,7 +154,7 @@ def test_hub_entries_become_uris(info: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         ("identiy", "no data set 'identiy'. Did you mean 'identity'. Known: "),
         ("c4", "no response among its columns: text for pre-training"),
-        ("kto", r"only pairs \(ranking\)\. Fix: a source of its own .* kto_tag = \"label\""),
+        ("kto-pairs", r"both ranking \(pairs of answers\) and kto_tag"),
         ("script", "script_url is not supported"),
         ("list", "list: not an object"),
         ("key", "unknown key 'formating'. Did you mean 'formatting'"),

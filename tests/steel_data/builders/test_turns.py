@@ -179,4 +179,5 @@ def test_reasoning_and_loss_are_kept() -> None:
 
 def test_numbers_are_their_digits() -> None:
     assert said({"instruction": 1, "input": 2.5, "output": 0}) == [("user", "1\n2.5"), ("assistant", "0")]
-    assert said({"instruction": "真?", "output": True}) == [("user", "真?"), ("assistant", "true")]
+    made = chat({"instruction": "真?", "output": True})  # true, True, yes or 真: nobody knows
+    assert made == "content: true where text belongs"

@@ -33,6 +33,7 @@ SOURCE = '[source.a]\npath = "a.jsonl"\n'
         ({**QA, "thinking": "想想"}, "", 'columns = { reasoning = "thinking" }'),
         ({**QA, "chat_history": [["一", "二"]]}, "", 'columns = { history = "chat_history" }'),
         ({**QA, "system_prompt": "你是诗人", "label": 0}, "", "(nor 'system_prompt'). Fix: build = { use = \"chat\", columns = { kto_tag = \"label\", system"),
+        ({**QA, "label": False}, "", '"label" } } for the good answers alone, the same with layout = "kto" for good and bad ones'),
         ({**EXAM, "document": "老乔守着磨坊。"}, "exam", 'answer = …, passage = "document" }'),
         ({**EXAM, "image": "a.png"}, "exam", "column 'image' holds a picture or a sound"),
     ],

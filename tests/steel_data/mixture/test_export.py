@@ -230,6 +230,23 @@ def test_nothing_of_others_is_overwritten(mixture: Path, tmp_path: Path) -> None
     shutil.rmtree(tmp_path / "new")
 
 
+@pytest.mark.parametrize("to", list(FORMATS))
+def test_judged_answers_come_back_with_their_labels(make: Callable[..., Result], tmp_path: Path, to: str) -> None:
+    rows = [
+        {"prompt": PLAIN[:4], "completion": said(("assistant", text)), "label": text == "好"} for text in ("好", "坏")
+    ]
+    rows.append({"prompt": PLAIN[:4], "completion": said(("assistant", "好")), "label": False})
+    write_jsonl(tmp_path / "k.jsonl", rows)
+    result = make('[source.k]\npath = "k.jsonl"\nbuild = { use = "chat", layout = "kto" }\n')
+    done = export(result.folder, to)
+    written = [orjson.loads(line) for line in (done.folder / "train.jsonl").read_bytes().splitlines()]
+    assert sorted(row["label"] for row in written) == [False, False, True]
+    source = 'path = "dataset_info.json"\ndataset = "r"' if to == "llamafactory" else 'path = "train.jsonl"'
+    layout = "" if to == "llamafactory" else 'build = { use = "chat", layout = "kto" }\n'
+    back = make(f"[source.back]\n{source}\n{layout}", name="back", data_root=done.folder)
+    assert sorted(read_train(back.folder)["id"]) == sorted(read_train(result.folder)["id"])
+
+
 def long_file(tmp_path: Path, late: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return 12 MB of plain rows with some of another form at the end."""
     plain = [{"messages": said(("user", f"第{i}问"), ("assistant", "答" * 1300))} for i in range(3000)]
@@ -252,7 +269,7 @@ def test_datasets_loads_every_format(make: Callable[..., Result], tmp_path: Path
 
 
 @pytest.mark.slow
-def test_trl_takes_messages_and_preferences(mixture: Path, pairs: Path, tmp_path: Path) -> None:
+def test_trl_takes_every_form(mixture: Path, pairs: Path, make: Callable[..., Result], tmp_path: Path) -> None:
     datasets, trl = pytest.importorskip("datasets"), pytest.importorskip("trl.data_utils")
     tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
@@ -280,6 +297,12 @@ def test_trl_takes_messages_and_preferences(mixture: Path, pairs: Path, tmp_path
         "<assistant>好",
         "<assistant>不好",
     )
+    write_jsonl(tmp_path / "k.jsonl", [{"prompt": "苏州热吗？", "completion": "不好", "label": 0}])
+    judged = make('[source.k]\npath = "k.jsonl"\nbuild = { use = "chat", layout = "kto" }\n', name="judged").folder
+    (bad,) = load(judged)
+    assert trl.is_conversational(bad)
+    made = trl.apply_chat_template(bad, tokenizer)
+    assert (made["prompt"], made["completion"], made["label"]) == ("<user>苏州热吗？", "<assistant>不好", False)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_jso
 
 from steel_data.build import Result
 from steel_data.errors import InputError
+from steel_data.mixture.check import find_faults
 from steel_data.passes import gather
 
 Make = Callable[..., Result]
@@ -81,6 +82,35 @@ def test_preference_rows(make: Make, tmp_path: Path) -> None:
     assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("好的回答", "坏的回答")
     with pytest.raises(InputError, match="preference rows and chat rows, which no trainer takes together"):
         make(pairs + SOURCE, name="both")
+
+
+def test_judged_answers_stay_rows_with_their_label(make: Make, tmp_path: Path) -> None:
+    """Good and bad ones alike, whatever they share: the label is part of the row."""
+    answer = "磨坊在河的东边，桥的后面，要走一刻钟的路，路上有三棵老柳树和一口旧井，再过去就是村口。"
+    rows = [{"prompt": "磨坊在哪边？", "completion": answer, "label": label} for label in (True, False, True)]
+    rows.append({"prompt": "磨坊在哪边？", "completion": answer + "好。", "label": False})
+    rows += [
+        {"prompt": "磨坊在哪边？", "completion": "不知道。", "label": "no"},
+        {"prompt": "磨坊？", "completion": "好"},
+    ]
+    write_jsonl(tmp_path / "k.jsonl", rows)
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(3))
+    judged = '[source.k]\npath = "k.jsonl"\nbuild = { use = "chat", layout = "kto" }\n'
+    result = make(f"filters = [{{ use = 'dedup' }}]\n{judged}")
+    train = read_train(result.folder)
+    assert [c for c in train.columns if c not in ("id", "copy")][:3] == ["prompt", "completion", "label"]
+    assert sorted(zip(train["origin_row"], train["label"], train["kind"], strict=True)) == [
+        (0, True, "kto"), (1, False, "kto"), (4, False, "kto"),
+    ]  # fmt: skip
+    row = train.filter(pl.col("origin_row") == 1).row(0, named=True)
+    assert (row["prompt"][0]["content"], row["completion"][0]["content"]) == ("磨坊在哪边？", answer)
+    assert row["chars"] == len(f"磨坊在哪边？\n{answer}")
+    dropped = read_dropped(result.folder).sort("origin_row")
+    assert dropped["reason"].to_list() == ["dedup:exact", "dedup:near", "chat:columns"]
+    assert dropped["label"].to_list() == [True, False, None]
+    assert find_faults(result.folder, result.manifest) == []
+    with pytest.raises(InputError, match="kto rows and chat rows, which no trainer takes together"):
+        make(judged + SOURCE, name="both")
 
 
 def test_there_is_always_a_dropped_file_with_the_columns(make: Make, tmp_path: Path) -> None:

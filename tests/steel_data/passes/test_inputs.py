@@ -65,11 +65,13 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(source: str, message: s
         resolved(tmp_path, source)
 
 
-def test_a_files_name_is_its_path_under_the_data_root_else_as_the_recipe_has_it(tmp_path: Path) -> None:
+def test_a_files_name_is_its_path_under_the_data_root_else_the_absolute_one(tmp_path: Path) -> None:
     root = tmp_path / "data"
     assert origin_name(root / "x" / "a.jsonl", root) == "x/a.jsonl"
     assert origin_name(root / "x" / ".." / "a.jsonl", root) == "a.jsonl"
-    assert origin_name(root / ".." / "other" / "a.jsonl", root) == "../other/a.jsonl"  # no machine's path
+    assert origin_name(root / ".." / "other" / "a.jsonl", root) == (tmp_path / "other" / "a.jsonl").as_posix()
+    assert origin_name(root / ".." / "data" / "a.jsonl", root) == "a.jsonl"  # it lies there, however it is written
+    assert origin_name(root / "a.jsonl", tmp_path / "x" / ".." / "data") == "a.jsonl"
     assert origin_name(tmp_path / "a.jsonl", root) == (tmp_path / "a.jsonl").as_posix()
 
 
@@ -83,9 +85,10 @@ def test_two_inputs_of_one_bare_name_are_two_and_one_named_twice_is_one(make: Ma
         "../one/a.jsonl",
         str(tmp_path / "two" / "a.jsonl"),
         str(tmp_path / "data" / "a.jsonl"),
+        "../two/a.jsonl",
     ]
     result = make(f"[source.a]\npath = {paths}\n", data_root=tmp_path / "data")
-    names = ["../one/a.jsonl", (tmp_path / "two" / "a.jsonl").as_posix(), "a.jsonl"]
+    names = [*((tmp_path / folder / "a.jsonl").as_posix() for folder in ("one", "two")), "a.jsonl"]
     assert list(result.manifest["inputs"]) == names
     assert sorted(read_train(result.folder)["origin_file"].to_list()) == sorted([*names, *names])
 

@@ -1,6 +1,7 @@
 """The map pass decides nothing and repeats nothing; custom steps see what their place in the chain promises."""
 
 import gzip
+import json
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -332,6 +333,37 @@ def test_sources_of_different_formats_in_one_recipe(make: Make, tmp_path: Path) 
     result = make('[source.mixed]\npath = ["*.parquet", "a.jsonl"]\n[source.c]\npath = "c.json"\n')
     assert result.manifest["rows"] == 41
     assert set(result.manifest["inputs"]) == {"a.jsonl", "b.parquet", "c.json"}
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "one file"])
+def test_a_meta_column_that_a_chunk_does_not_hold_is_null_there_and_one_that_no_row_has_is_a_mistake(
+    form: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files and chunks of one data set need not all have a column that is rarely filled."""
+    rows = [{**row, "n": i, 'od"d': i} for i, row in enumerate(chat_rows(20))]
+    rows[19]["topic"] = "磨坊"
+    parts = {"a": rows[:10], "b": rows[10:]} if form != "one file" else {"a": rows}
+    for name, part in parts.items():
+        if form == "parquet":
+            pl.DataFrame(part).write_parquet(tmp_path / f"{name}.parquet")
+        else:
+            write_jsonl(tmp_path / f"{name}.jsonl", part)
+    if form == "one file":
+        monkeypatch.setattr(scan_file, "__defaults__", (1000,))  # bytes of a chunk
+        assert len(scan_file(tmp_path / "a.jsonl").chunks) > 1
+    source = '[source.a]\npath = "*.{}"\n'.format("parquet" if form == "parquet" else "jsonl")
+    result = make(source + """meta = ["n", "topic", 'od"d']\n""")
+    metas = {(meta := json.loads(text))["n"]: meta for text in read_train(result.folder)["meta"]}
+    assert len(metas) == 20
+    assert all(meta == {"n": n, "topic": "磨坊" if n == 19 else None, 'od"d': n} for n, meta in metas.items())
+    with pytest.raises(InputError, match=r"\[source\.a\]: meta names the column 'topik', .* Did you mean 'topic'"):
+        make(source + 'meta = ["topik"]\n', name="other")
+
+
+def test_a_meta_column_that_is_null_in_all_rows_is_none_that_is_missing(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", [{**row, "topic": None} for row in chat_rows(3)])
+    result = make('[source.a]\npath = "a.jsonl"\nmeta = ["topic"]\n')
+    assert set(read_train(result.folder)["meta"]) == {'{"topic":null}'}
 
 
 def test_an_error_names_file_and_row(make: Make, tmp_path: Path) -> None:

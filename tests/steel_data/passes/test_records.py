@@ -66,9 +66,9 @@ def test_a_record_that_cannot_be_trained_on_is_dropped_and_counted(turns: str, r
     assert frame.select("id", "step", "reason").rows() == [(None, "own:made", f"own:made:{reason}")]
 
 
-def test_a_meta_column_that_no_row_has_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="meta names the column 'm', which no row has"):
-        build(tmp_path, "[{'messages': TURNS}]", [{"n": 1}], meta=["n", "m"])
+def test_a_meta_column_that_a_row_lacks_is_null_there(tmp_path: Path) -> None:
+    frame = build(tmp_path, "[{'messages': TURNS}]", [{"n": 1}, {"n": None, "m": 2}], meta=["n", "m"])
+    assert frame["meta"].to_list() == ['{"n":1,"m":null}', '{"n":null,"m":2}']
 
 
 def test_a_layout_that_fits_no_row_is_a_mistake_and_one_that_fits_some_is_none() -> None:

@@ -11,6 +11,7 @@ from steel_data.row.alignment import (
     beginning,
     edits,
     fewest,
+    fewest_of_all,
     letters,
     nearest,
     position,
@@ -45,6 +46,24 @@ def test_the_nearest_stretch_needs_the_fewest_edits(pattern: str, text: str) -> 
     changed, end = nearest(pattern, text)
     assert fewest(pattern, text) <= changed == min(table(pattern, text, anywhere=True))
     assert edits(pattern, text[beginning(pattern, text, end) : end]) == changed
+    for least in (fewest(pattern, text), changed):  # what is behind the first such stretch needs no look
+        assert nearest(pattern, text, least) == (changed, end)
+
+
+@given(st.lists(words, max_size=3), st.lists(st.text("abc", max_size=20), max_size=3))
+def test_the_fewest_of_all_are_those_of_each(patterns: list[str], texts: list[str]) -> None:
+    assert fewest_of_all(patterns, texts) == [[fewest(p, text) for text in texts] for p in patterns]
+
+
+@given(st.integers(0, 2**32))
+def test_edits_far_apart_are_told_one_by_one(seed: int) -> None:
+    """Also where one of the pieces that lie between them recurs."""
+    draw = random.Random(seed)
+    one = "".join(draw.choices("abcdefghij", k=60))
+    two = list(one)
+    for at in draw.sample(range(60), 3):
+        two[at] = draw.choice(["", "x", two[at] + "y"])
+    assert edits(one, "".join(two)) == table(one, "".join(two), anywhere=False)[-1]
 
 
 @given(words.filter(bool), st.text("abc", max_size=20), st.integers(0, 3))

@@ -51,7 +51,9 @@ def test_a_conversation_that_is_none_is_told_why(messages: Any, fault: str) -> N
         ({"mesages": []}, "a record with 'mesages'. Did you mean 'messages'?"),
         ({"kind": "talk"}, "a record of kind 'talk'. Known: chat, exam"),
         ({"kind": "preference"}, "a record of kind 'preference' with messages"),
-        ({"chosen": [SAY]}, "a record with both messages and prompt"),
+        ({"chosen": [SAY]}, "a record with both messages and chosen. Fix: one form of row"),
+        ({"kind": "kto"}, "a record of kind 'kto' with messages"),
+        ({"label": True}, "a record with both messages and label"),
         ({"language": "cn"}, "a record of a language that there is not: no language 'cn'. Did you mean 'zh'?"),
         ({"meta": {"a": 1}}, "a record whose meta is {'a': 1}. Fix: a text"),
         ({"note": "\ud800"}, "a record whose note is"),
@@ -73,6 +75,20 @@ def test_a_pair_is_two_conversations() -> None:
     assert str(record_fault({**PAIR, "kind": "chat"})).startswith("record: a record of kind 'chat' with prompt")
 
 
+def test_a_judged_answer_is_a_conversation_with_a_label() -> None:
+    judged = {"prompt": [ASK], "completion": [SAY], "label": False}
+    assert record_fault(judged) is record_fault({**judged, "kind": "kto"}) is None
+    assert record_fault({**judged, "completion": []}) == "empty"
+    assert record_fault({**judged, "completion": [ASK]}) == "roles: turn 1 is user, behind user"
+    for change, fault in (
+        ({"label": None}, "a record with completion, without label. Fix: label, true for a good answer"),
+        ({"label": 1}, "a record whose label is 1. Fix: true or false"),
+        ({"kind": "preference"}, "a record of kind 'preference' with prompt, completion"),
+        ({"chosen": [SAY]}, "a record with both prompt, completion and chosen"),
+    ):
+        assert str(record_fault({**judged, **change})).startswith(f"record: {fault}")
+
+
 def test_what_is_right_has_no_fault() -> None:
     whole = {
         "kind": "chat",
@@ -88,7 +104,7 @@ def test_what_is_right_has_no_fault() -> None:
 
 
 def test_every_builder_of_ours_makes_records_without_fault() -> None:
-    made = [record for layout in chat_layouts().values() for record in chat(orjson.loads(layout.row))]
+    made = [record for name, layout in chat_layouts().items() for record in chat(orjson.loads(layout.row), layout=name)]
     made += [record for layout in exam_layouts() for record in exam(orjson.loads(layout.row))]
     made += builtin(name="小钢", team="小组", date="2026")
     assert [record_fault(record) for record in made] == [None] * len(made)
@@ -99,7 +115,22 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner),
     max_leaves=6,
 )
-keys = st.sampled_from(["messages", "prompt", "chosen", "rejected", "tools", "kind", "language", "dose", "meta", "x"])
+keys = st.sampled_from(
+    [
+        "messages",
+        "prompt",
+        "chosen",
+        "rejected",
+        "completion",
+        "label",
+        "tools",
+        "kind",
+        "language",
+        "dose",
+        "meta",
+        "x",
+    ]
+)
 
 
 @given(st.dictionaries(keys, values))
