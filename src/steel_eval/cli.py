@@ -68,7 +68,7 @@ def score(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, or several with commas: one process each.")] = None,
     dtype: Annotated[
-        str, typer.Option(help="auto (float32 on a CPU, else the checkpoint's), float32, bfloat16.")
+        str, typer.Option(help="auto (on a CPU float32, or bfloat16 where that is cheaper), float32, bfloat16.")
     ] = "auto",
     rotate: Annotated[bool, typer.Option("--rotate", help="Also score all rotations of the options.")] = False,
     generator: Annotated[str, typer.Option(help="Who writes, generation presets: hf, vllm or openai:URL.")] = "hf",
