@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import typer
 
+from steel_data.benchmarks.items import part_line
 from steel_data.errors import InputError
 from steel_data.row.display import one_line
 from steel_eval.ask.tasks import Foreign, Task, is_local, limited, load_task
@@ -112,8 +113,7 @@ def _score_share(folders: Sequence[str], settings: Settings) -> None:
 def _report_missing(tasks: Sequence[Task]) -> None:
     for task in tasks:
         if task.part is not None:
-            here, published = task.part
-            typer.echo(f"{task.name}: {here:,} of the {published:,} published questions are in the data", err=True)
+            typer.echo(part_line(task.benchmark, task.split, *task.part), err=True)
         if task.missing:
             shown = ", ".join(task.missing[:5]) + (" …" if len(task.missing) > 5 else "")
             typer.echo(

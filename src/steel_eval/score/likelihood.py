@@ -127,7 +127,7 @@ def score_passes(
 def wide_head(model: "PreTrainedModel") -> Iterator[None]:
     """Let a model in 16 bits make its logits in float32, from states and weights as they are.
 
-    Only where its head is a plain linear layer; what the model does with logits then (a cap, a scale) is in float32 too.
+    Only where its head is a plain linear layer; a cap or scale that the model lays on logits is in float32 then too.
     """
     narrow = model.dtype in (torch.bfloat16, torch.float16)
     head: Any = model.get_output_embeddings() if narrow else None
