@@ -23,7 +23,15 @@ Tokenizer = Annotated[str | None, typer.Option(help="Folder or hub id, where non
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run the code that lies beside the weights; read it first.")
 ]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only so many questions of each subject, for a try.")]
+MaxLength = Annotated[int | None, typer.Option(help="A shorter context than the model's, in tokens.")]
+MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Of a written answer; by default the preset's number.")]
+Thinking = Annotated[str | None, typer.Option(help="on or off: the chat template's switch for thoughts.")]
+TemplateValues = Annotated[
+    str, typer.Option(metavar="JSON", help="Variables of the chat template: '{\"enable_thinking\": false}'.")
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+_OfRecipe = Annotated[str | None, typer.Option(hidden=True)]  # named in order to be refused with a reason
 _TABLE = """Fix: '{"enable_thinking": false}'."""
 
 
@@ -68,7 +76,7 @@ def score(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0, or several with commas: one process each.")] = None,
     dtype: Annotated[
-        str, typer.Option(help="auto (float32 on a CPU, else the checkpoint's), float32, bfloat16.")
+        str, typer.Option(help="auto (on a CPU float32, or bfloat16 where that is cheaper), float32, bfloat16.")
     ] = "auto",
     rotate: Annotated[bool, typer.Option("--rotate", help="Also score all rotations of the options.")] = False,
     generator: Annotated[str, typer.Option(help="Who writes, generation presets: hf, vllm or openai:URL.")] = "hf",
@@ -81,19 +89,15 @@ def score(
     watch: Annotated[
         float | None, typer.Option(help="Wait for new checkpoints; end after so many idle seconds.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many questions of each subject, for a try.")] = None,
+    limit: Limit = None,
     base: Annotated[str | None, typer.Option(help="The adapter's base, in place of the one that it names.")] = None,
     tokenizer: Tokenizer = None,
     trust_remote_code: TrustRemoteCode = False,
     revision: Revision = None,
-    max_length: Annotated[int | None, typer.Option(help="A shorter context than the model's, in tokens.")] = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Of a written answer; by default the preset's number.")
-    ] = None,
-    thinking: Annotated[str | None, typer.Option(help="on or off: the chat template's switch for thoughts.")] = None,
-    chat_template_kwargs: Annotated[
-        str, typer.Option(metavar="JSON", help="Variables of the chat template: '{\"enable_thinking\": false}'.")
-    ] = "{}",
+    max_length: MaxLength = None,
+    max_new_tokens: MaxNewTokens = None,
+    thinking: Thinking = None,
+    chat_template_kwargs: TemplateValues = "{}",
     include_path: Annotated[
         Path | None, typer.Option(help="A folder of lm-eval's YAML with tasks of your own.")
     ] = None,
@@ -250,9 +254,11 @@ def leak(
     calibration: Annotated[
         list[Path] | None, typer.Option(help="Error rates: a study's folder or its rates.json; may be repeated.")
     ] = None,
+    limit: Limit = None,
     tokenizer: Tokenizer = None,
     trust_remote_code: TrustRemoteCode = False,
     revision: Revision = None,
+    max_length: MaxLength = None,
 ) -> None:
     """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
     from steel_data.engine import tell
@@ -268,19 +274,20 @@ def leak(
         raise InputError(
             "leak: no --base or no --tasks. Fix: --tasks and one of --base and --reference-runs, or --twins alone."
         )
-    if twins is not None and (
-        reference_runs or base is not None or tasks or mixture is not None or control is not None
-    ):
-        raise InputError("leak --twins: tests the draw alone. Fix: without --base, --tasks, --mixture, --control.")
+    if twins is not None and (reference_runs or tasks or {base, mixture, control, limit} != {None}):
+        raise InputError(
+            "leak --twins: tests the draw alone. Fix: without --base, --tasks, --mixture, --control, --limit."
+        )
+    opening = Opening(
+        tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision, max_length=max_length
+    )
     if twins is not None:
-        opening = Opening(tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision)
         how = How(form=form, device=device, dtype=dtype, opening=opening)
         return twins_command(model, twins, how, out or Path("leak") / Path(model).name)
     asked = Suspicion(
         model=model, base=base or "", tasks=_names(tasks), data=data, mixture=mixture, control=control,
-        references=reference_runs or (),
+        references=reference_runs or (), limit=limit,
     )  # fmt: skip
-    opening = Opening(tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision)
     how = How(form=form, permute=permute, device=device, dtype=dtype, opening=opening)
     leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)
 
@@ -316,14 +323,33 @@ def study(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
     ] = None,
+    dtype: Annotated[str | None, typer.Option(help="As of score and leak; by default [eval] dtype.")] = None,
+    limit: Limit = None,
+    max_length: MaxLength = None,
+    max_new_tokens: MaxNewTokens = None,
+    thinking: Thinking = None,
+    chat_template_kwargs: TemplateValues = "{}",
+    base: _OfRecipe = None,
+    tokenizer: _OfRecipe = None,
+    revision: _OfRecipe = None,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", hidden=True)] = False,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
     from steel_data.recipe.load import load
     from steel_eval.study.command import study_command
+    from steel_eval.study.settings import refuse_of_recipe
 
+    refuse_of_recipe(
+        {"base": base, "tokenizer": tokenizer, "revision": revision, "trust-remote-code": trust_remote_code}
+    )
     lists = {"tasks": tasks, "presets": preset}
-    said = {key: _names(text) for key, text in lists.items() if text is not None}
-    study_command(load(recipe, changes or ()), data, out, workers, {**said, "shots": shots, "placebo": placebo})
+    said: dict[str, Any] = {key: _names(text) for key, text in lists.items() if text is not None}
+    said |= {
+        "shots": shots, "placebo": placebo, "dtype": dtype, "limit": limit, "max_length": max_length,
+        "max_new_tokens": max_new_tokens, "thinking": thinking,
+        "chat_template_kwargs": _table("--chat-template-kwargs", chat_template_kwargs) or None,
+    }  # fmt: skip
+    study_command(load(recipe, changes or ()), data, out, workers, said)
 
 
 @app.command()

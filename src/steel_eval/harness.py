@@ -28,7 +28,7 @@ from steel_data.files import address, sha256_of, source_sha256
 from steel_eval.ask.tasks import Foreign
 from steel_eval.ask.trie import Request
 from steel_eval.contamination.items import contamination_of
-from steel_eval.models import Checkpoint, Loaded, load, training_of
+from steel_eval.models import Checkpoint, Loaded, load, scoring_dtype, training_of
 from steel_eval.score.accounting import predict
 from steel_eval.score.folder import read_scores, refuse_another, write_folder
 from steel_eval.score.likelihood import Sharing, prefix_sharing, score_requests
@@ -126,7 +126,8 @@ def score_foreign(checkpoint: Checkpoint, foreign: Foreign, how: Settings, folde
             raise InputError(
                 f"--tasks {name}: neither data here nor an lm-eval task.{nearest(name, manager.all_tasks, False)}"
             )
-    loaded = load(checkpoint.folder, how.device, how.dtype, how.opening)
+    dtype = scoring_dtype(checkpoint.folder, how.device, how.dtype, how.opening.base)
+    loaded = load(checkpoint.folder, how.device, dtype, how.opening)
     mine = {"model": checkpoint.name, "folder": checkpoint.folder.absolute().as_posix()}
     mine["model_fingerprint"] = loaded.fingerprint
     refuse_another(folder, mine)

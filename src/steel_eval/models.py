@@ -232,7 +232,7 @@ def weights_fingerprint(folder: Path) -> str:
 
 
 def load(folder: Path, device: str = "cpu", dtype: str = "auto", how: Opening = AS_SAVED) -> Loaded:
-    """Load a checkpoint for scoring. `dtype` auto: float32 on a CPU, else the checkpoint's own.
+    """Load a checkpoint. `dtype` auto: float32 on a CPU, else the checkpoint's own (see `scoring_dtype`).
 
     Raises InputError for weights that are not whole, an unknown architecture or a missing base model of an adapter.
     """
@@ -251,6 +251,38 @@ def load(folder: Path, device: str = "cpu", dtype: str = "auto", how: Opening = 
     if how.max_length is not None and how.max_length > longest:
         raise InputError(f"--max-length {how.max_length}: {folder} has {longest} tokens. Fix: at most so many.")
     return Loaded(model, tokenizer, fingerprint, how.max_length or longest, folder)
+
+
+def scoring_dtype(folder: Path, device: str, dtype: str = "auto", base: str | None = None) -> str:
+    """Return in which type a checkpoint is scored where `dtype` is auto: on a CPU the cheaper one of two.
+
+    bfloat16 for weights that are stored so, on a CPU that multiplies them itself (AVX512-BF16, AMX: half the seconds of
+    float32, docs/results/scoring.md); float32 for all others, since rounding weights would change what is scored.
+    """
+    full = full_weights(folder, base)
+    if dtype != "auto" or device != "cpu" or _quantised(full) or not _multiplies_bf16():
+        return dtype
+    stored = {kind for file in weight_files(full) for kind in _stored_types(file)}
+    return "bfloat16" if stored == {"BF16"} else "auto"
+
+
+def _multiplies_bf16() -> bool:
+    import torch
+
+    told = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not say it
+    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
+
+
+def _stored_types(file: Path) -> set[str]:
+    """Return the types of a safetensors file's tensors of floats, by its header; nothing for what cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "np") as stored:
+            types = {stored.get_slice(name).get_dtype() for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return set()
+    return {kind for kind in types if "F" in kind}
 
 
 def check(folder: Path, how: Opening = AS_SAVED) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 import typer
 
+from steel_data.benchmarks.items import part_line
 from steel_data.errors import InputError
 from steel_data.row.display import one_line
-from steel_eval.ask.tasks import Foreign, Task, is_local, limited, load_task
+from steel_eval.ask.tasks import Foreign, Task, is_local, key_may_be_another, limited, load_task
 from steel_eval.contamination.label import MARK, mark_of_scores
 from steel_eval.models import Checkpoint, find_checkpoints, with_base
 from steel_eval.score.sweep import Settings, run_sweep
@@ -112,8 +113,13 @@ def _score_share(folders: Sequence[str], settings: Settings) -> None:
 def _report_missing(tasks: Sequence[Task]) -> None:
     for task in tasks:
         if task.part is not None:
-            here, published = task.part
-            typer.echo(f"{task.name}: {here:,} of the {published:,} published questions are in the data", err=True)
+            typer.echo(part_line(task.benchmark, task.split, *task.part), err=True)
+        if key_may_be_another(task):
+            typer.echo(
+                f"{task.name}: scored by the key in these files. Its authors' own came out on 27 July 2025; copies "
+                "from before may carry somebody else's",
+                err=True,
+            )
         if task.missing:
             shown = ", ".join(task.missing[:5]) + (" …" if len(task.missing) > 5 else "")
             typer.echo(

@@ -20,6 +20,7 @@ from steel_eval.models import (
     load,
     open_tokenizer,
     read_weights,
+    scoring_dtype,
     swap,
     training_of,
     weights_fingerprint,
@@ -53,6 +54,23 @@ def test_a_place_without_a_checkpoint_is_named(tmp_path):
         find_checkpoints(str(tmp_path / "exp1"))
     with pytest.raises(InputError, match="no checkpoint here"):
         find_checkpoints(str(tmp_path / "exp2"))
+
+
+def test_a_cpu_scores_in_bfloat16_what_is_stored_so_where_it_multiplies_that_itself(tmp_path, monkeypatch):
+    toys.save(tmp_path / "wide")
+    toys.model().to(torch.bfloat16).save_pretrained(tmp_path / "narrow")
+    for told, wanted in (({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({}, "auto")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda told=told: told, raising=False)
+        assert scoring_dtype(tmp_path / "narrow", "cpu") == wanted
+        assert scoring_dtype(tmp_path / "wide", "cpu") == "auto"  # rounded weights would be other weights
+        assert scoring_dtype(tmp_path / "narrow", "cpu", "float32") == "float32"
+        assert scoring_dtype(tmp_path / "narrow", "cuda:0") == "auto"
+    config = tmp_path / "wide/config.json"
+    config.write_text(
+        config.read_text().replace('"float32"', '"bfloat16"')
+    )  # what lies there decides, not what is said
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert scoring_dtype(tmp_path / "wide", "cpu") == "auto"
 
 
 def test_contents_and_not_names_make_the_fingerprint(toy_checkpoint, tmp_path):

@@ -73,6 +73,15 @@ def write_csv(file: Path, header: list[str], rows: list[list[str]]) -> None:
         csv.writer(stream).writerows([header, *rows])
 
 
+def without_key(*files: Path) -> None:
+    """Take the answers out of csv tables, as C-Eval's test split was until July 2025."""
+    for file in files:
+        with file.open(encoding="utf-8", newline="") as stream:
+            header, *rows = csv.reader(stream)
+        key = [name.lower() for name in header].index("answer")
+        write_csv(file, header[:key] + header[key + 1 :], [row[:key] + row[key + 1 :] for row in rows])
+
+
 def benchmarks(root: Path, n: int = 12) -> Path:
     """A CMMLU and a C-Eval tree of two subjects each, in their published layouts."""
     for subject in ("agronomy", "ethnology"):

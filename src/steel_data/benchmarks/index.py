@@ -93,10 +93,11 @@ class Index:
 
 def overlap_files(benchmarks: list[str], data_root: Path) -> list[Path]:
     """Return the files that the index is made of (they are inputs of the build)."""
-    return sorted({file for name in benchmarks for _, file in _scored(name, data_root)})
+    return sorted({file for name in benchmarks for _, file in scored_files(name, data_root)})
 
 
-def _scored(name: str, data_root: Path) -> list[tuple[str, Path]]:
+def scored_files(name: str, data_root: Path) -> list[tuple[str, Path]]:
+    """Return (split, file) of what models are scored on: that is what must not stand in the data."""
     files = benchmark_files(name, data_root)
     scored = [(split, file) for split, file in files if split in ("val", "test")]
     return scored or files  # a benchmark with neither is a file, or one of dev/train only: then all of it counts
@@ -108,7 +109,7 @@ def build_index(benchmarks: tuple[str, ...], data_root: Path) -> Index:
     names: list[str] = []
     items: list[Item] = []
     for benchmark in benchmarks:
-        some = read_items(_scored(benchmark, data_root))
+        some = read_items(scored_files(benchmark, data_root))
         published_part(benchmark, some)
         name = benchmark_name(benchmark)
         names += [f"{name}/{item.item}" for item in some]

@@ -10,7 +10,7 @@ item's name is `{split}/{subject}/{row:05d}`, the same in mixture, truth file an
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from shutil import copyfileobj
@@ -151,8 +151,12 @@ def published_part(name: str, items: Iterable[Item]) -> dict[str, tuple[int, int
 
     Raises InputError where there are more than were published: another edition, or questions counted twice.
     """
+    return part_of(name, Counter(item.split for item in items))
+
+
+def part_of(name: str, found: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Return what `published_part` does, of the questions `found` in each split."""
     sizes = PUBLISHED.get(benchmark_name(name), {})
-    found = Counter(item.split for item in items)
     for split, here in found.items():
         if split in sizes and here > sizes[split]:
             raise InputError(
@@ -160,6 +164,11 @@ def published_part(name: str, items: Iterable[Item]) -> dict[str, tuple[int, int
                 "Fix: the published files alone, each once; another set under another name."
             )
     return {split: (n, sizes[split]) for split, n in found.items() if n != sizes.get(split, n)}
+
+
+def part_line(name: str, split: str, here: int, published: int) -> str:
+    """Return what is said of a split of which fewer questions are here than were published."""
+    return f"{benchmark_name(name)}-{split}: {here:,} of the {published:,} published questions are in the data"
 
 
 def read_items(files: Iterable[tuple[str, Path]]) -> list[Item]:

@@ -1,13 +1,22 @@
 """All that is known before the first row is built: inputs found and scanned, test splits refused, injections drawn."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steel_data.benchmarks.index import overlap_files
-from steel_data.benchmarks.items import benchmark_name, read_benchmark
+from steel_data.benchmarks.index import overlap_files, scored_files
+from steel_data.benchmarks.items import (
+    PUBLISHED,
+    benchmark_files,
+    benchmark_name,
+    part_line,
+    part_of,
+    read_benchmark,
+    read_items,
+)
 from steel_data.builders.contaminate import Draw, draw
 from steel_data.errors import InputError, nearest
 from steel_data.files import sha256_of
@@ -55,7 +64,8 @@ class Prepared:
     @property
     def notices(self) -> tuple[str, ...]:
         """What is said on the terminal only: it depends on what else lies in the folders, not on what is read."""
-        return tuple(f"source '{i.source.name}': {line}" for i in self.inputs for line in i.passed_over)
+        passed_over = (f"source '{i.source.name}': {line}" for i in self.inputs for line in i.passed_over)
+        return (*passed_over, *dict.fromkeys(_parts(self)))
 
     @property
     def injections(self) -> dict[str, Injection]:
@@ -103,6 +113,26 @@ def prepare(recipe: Recipe, where: Places, workers: int = 1, verify: bool = Fals
     aimed = dict.fromkeys(file for choice in choices.values() for file in choice.files)
     targets = tuple(InputFile(f, origin_name(f, where.data_root), look_at(f)) for f in aimed)
     return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings), choices, targets)
+
+
+def _parts(prepared: Prepared) -> Iterator[str]:
+    """Yield a line for each benchmark of which fewer questions are here than were published, in the words of `score`.
+
+    Of those to be kept out, and of those to be injected.
+    """
+    root = prepared.places.data_root
+    asked = [(name, scored_files(name, root)) for names in prepared.benchmarks for name in names]
+    for inputs in prepared.inputs:
+        if inputs.builder.injects:
+            split = inputs.builder.make()["split"]
+            asked.append((inputs.benchmark, benchmark_files(inputs.benchmark, root, split)))
+    files = (f for some in (*prepared.benchmarks.values(), *(i.files for i in prepared.inputs)) for f in some)
+    rows = {file.path: file.scan.rows for file in files}
+    for name, placed in asked:
+        found: Counter[str] = Counter()
+        for split, file in placed if benchmark_name(name) in PUBLISHED else ():
+            found[split] += len(read_items([(split, file)])) if file.suffix == ".zip" else rows[file]
+        yield from (part_line(name, split, *part) for split, part in part_of(name, found).items())
 
 
 def look_at(file: Path) -> FileScan:

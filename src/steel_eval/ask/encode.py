@@ -234,5 +234,5 @@ class Tokenised:
 
 
 def labels(unit: Unit) -> list[str]:
-    """Return the gold letters, empty where the answers are not published (even if the file holds some key)."""
+    """Return the gold letters, empty where the questions have no key."""
     return [p.item.answer if unit.task.published else "" for p in unit.prompts]

@@ -1,8 +1,8 @@
 """Benchmarks as tasks: which split is scored, with which examples.
 
-A task is named `cmmlu`, `ceval-test` (another split), `cmmlu/agronomy` (one subject). C-Eval is scored on `val`; its
-test answers are not published, so `ceval-test` gives a submission file and never a score, even where a file carries
-some key.
+A task is named `cmmlu`, `ceval-test` (another split), `cmmlu/agronomy` (one subject). C-Eval is scored on `val`, as
+published results are. The answers of its test split came out on 27 July 2025 (README of github.com/hkust-nlp/ceval):
+files with a key are scored, older ones without give a submission file and no score.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from steel_eval.ask.prompts import subject_table
 # The split that a benchmark is scored on where the task's name does not say.
 _SCORED_SPLIT = {"ceval": "val"}
 _OURS = ("ceval", "cmmlu")
-_UNPUBLISHED = {("ceval", "test")}
+_KEY_CAME_LATER = {("ceval", "test")}  # copies from before have no key, or somebody else's
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Task:
     items: dict[str, list[Item]]
     examples: dict[str, list[Item]]
     missing: list[str]
-    published: bool  # whether the answers are public: else only a submission file is written
+    published: bool  # whether the questions have a key: else only a submission file is written
     data_sha256: str
     subject_sha256: dict[str, str]
     part: tuple[int, int] | None = None  # questions here and published, where they differ
@@ -126,7 +126,7 @@ def load_task(name: str, data: Path) -> Task:
         if subject not in items:
             raise InputError(f"{name}: subject '{subject}' is not there.{nearest(subject, items)}")
         items = {subject: items[subject]}
-    published = (benchmark, split) not in _UNPUBLISHED
+    published = (benchmark, split) not in _KEY_CAME_LATER or any(item.answer for item in _flat(items.values()))
     examples = subjects(item for item in every if item.split == "dev" and split != "dev" and item.subject in items)
     for item in [*_flat(items.values()), *_flat(examples.values())]:
         _check(item, labelled=published or item.split != split)
@@ -137,6 +137,11 @@ def load_task(name: str, data: Path) -> Task:
         data_sha256=data_sha256(sha), subject_sha256=sha,
         part=part.get(split) if subject is None else None,
     )  # fmt: skip
+
+
+def key_may_be_another(task: Task) -> bool:
+    """Return whether a task's key could be of somebody else than its authors, who gave theirs later."""
+    return task.published and (task.benchmark, task.split) in _KEY_CAME_LATER
 
 
 def data_sha256(subject_sha256: Mapping[str, str]) -> str:

@@ -81,13 +81,18 @@ def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: i
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            row["set"], f"{row['n']:,}", f"{100 * row['power']:.0f} %", f"{100 * row['detectable']:.2f} points",
+            row["set"], f"{row['n']:,}", "-" if row["power"] is None else f"{100 * row['power']:.0f} %",
+            "-" if row["detectable"] is None else f"{100 * row['detectable']:.2f} points",
             f"{row['questions']:,}", row["seeds"],
         )  # fmt: skip
     out = console()
     out.print(table)
     if spread == 0:
         out.print("Without --seed-spread this speaks of two checkpoints, not of two mixtures.", markup=False)
+    elif seeds < 2:
+        out.print(
+            "One seed an arm says nothing about seeds: no test of mixtures. Fix: --seeds 2 or more.", markup=False
+        )
 
 
 def power_rows(
@@ -108,18 +113,38 @@ def power_rows(
 def power_row(effect: float, n: int, discordance: float, seeds: int, spread: float) -> dict[str, Any]:
     """Return power, smallest difference found with 80 %, questions and seeds needed. Fractions.
 
-    Variance of a difference of seed means: discordance / n (the same questions for every seed) + 2 spread^2 / seeds.
+    Variance of a difference of seed means: discordance / n (the same questions for every seed) + 2 spread^2 / seeds,
+    judged by Student's t, as `compare` does: few seeds estimate their spread badly. With one seed an arm and a spread
+    there is no such test: `power` and `detectable` are None.
     """
-    variance = discordance / n + 2 * spread**2 / seeds
-    need = (1.959964 + 0.841621) ** 2
-    left = effect**2 / need - discordance / n
-    wanted = str(math.ceil(2 * spread**2 / left)) if left > 0 else "none suffices"
+    untold = spread > 0 and seeds < 2
+    variance, freedom = (math.nan, math.nan) if untold else _of_means(n, discordance, seeds, spread)
     return {
-        "power": stats.power_of(effect, variance),
-        "detectable": math.sqrt(need * variance),
-        "questions": math.ceil(need * discordance / effect**2) if effect else 0,
-        "seeds": wanted if spread else "-",
+        "power": None if untold else stats.power_of(effect, variance, freedom),
+        "detectable": None if untold else stats.detectable_of(variance, freedom),
+        "questions": math.ceil(stats.detectable_of(discordance) ** 2 / effect**2) if effect else 0,
+        "seeds": _seeds_needed(effect, n, discordance, spread) if spread else "-",
     }
+
+
+def _of_means(n: int, discordance: float, seeds: int, spread: float) -> tuple[float, float]:
+    """Return the variance of a difference of seed means and its degrees of freedom (see paired.with_seeds)."""
+    parts = [(discordance / n, float(max(1, n - 1)))]
+    if spread:
+        parts.append((2 * spread**2 / seeds, 2 * (seeds - 1)))
+    return stats.satterthwaite(parts) if spread else (discordance / n, math.inf)
+
+
+def _seeds_needed(effect: float, n: int, discordance: float, spread: float) -> str:
+    """Return how many seeds an arm give 80 % power, or that none do: the questions alone are too few."""
+    need = stats.detectable_of(1.0)
+    left = (effect / need) ** 2 - discordance / n
+    if left <= 0:
+        return "none suffices"
+    seeds = max(2, math.ceil(2 * spread**2 / left))  # were the spread known
+    while stats.power_of(effect, *_of_means(n, discordance, seeds, spread)) < 0.8:
+        seeds += max(1, seeds // 1000)
+    return str(seeds)
 
 
 def _points(value: float) -> str:

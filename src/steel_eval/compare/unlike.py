@@ -17,7 +17,7 @@ from steel_eval.contamination.label import mark_of_scores
 def unlike(arms: Sequence[Arm], checkpoint: str = "last") -> list[str]:
     """Return one sentence for each thing beside the mixture in which arms, or the runs of one arm, differ.
 
-    Base models, steps, learning rate, epochs, rows.
+    Base models, steps, learning rate, epochs, rows, the type that was computed in.
     """
     chosen = {arm.name: arm.chosen(checkpoint) for arm in arms}
     found = []
@@ -26,7 +26,9 @@ def unlike(arms: Sequence[Arm], checkpoint: str = "last") -> list[str]:
         found.append(
             f"The arms start from different base models ({_shown(bases)}): a difference is not one of mixtures."
         )
-    for what, of in (("steps", _step), ("learning rate", _rate), ("epochs", _epochs), ("rows", _rows)):
+    for what, of in (
+        ("steps", _step), ("learning rate", _rate), ("epochs", _epochs), ("rows", _rows), ("dtype", _dtype),
+    ):  # fmt: skip
         values = {name: _values(results, of) for name, results in chosen.items()}
         if _differ(values):
             found.append(f"The arms differ in {what} ({_shown(values)}).")
@@ -93,6 +95,10 @@ def _rate(result: Result) -> Any:
 
 def _epochs(result: Result) -> Any:
     return _number((_training(result).get("train") or {}).get("epochs"))
+
+
+def _dtype(result: Result) -> Any:
+    return result.scores.get("dtype")
 
 
 def _number(value: Any) -> Any:

@@ -19,7 +19,7 @@ from steel_data.benchmarks.clusters import cluster_key, cluster_names
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
-from steel_eval.ask.tasks import Task, load_task
+from steel_eval.ask.tasks import Task, limited, load_task
 from steel_eval.contamination.overlap import Held, mixture_overlap
 from steel_eval.contamination.verdict import joint
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
@@ -32,7 +32,7 @@ from steel_eval.leak.print import print_block, print_leak
 from steel_eval.leak.rates.match import load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.reference_runs import check_recipes, mean_of
-from steel_eval.leak.texts import Form, choose_form, measurable
+from steel_eval.leak.texts import Form, choose_form, fitting, measurable
 from steel_eval.leak.verdict import LEVEL, Evidence, right_answers, verdict
 from steel_eval.models import Opening, check, default_device, find_checkpoints, load
 from steel_eval.stats.aggregate import SetTest
@@ -47,7 +47,8 @@ FEWEST = 20  # items absent from a mixture, below which they are no controls
 class Suspicion:
     """What is asked of whom: did `model`, trained from `base` (which saw none of them) on `mixture` (None: not known),
     see the items of `tasks`, which lie under `data`? `control`: a task that it never saw. `references`: clean runs of
-    the model's own recipe, whose mean stands in the base's place.
+    the model's own recipe, whose mean stands in the base's place. `limit`: of each subject so many questions, for a
+    try (see `limited`); None: all.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Suspicion:
     mixture: Path | None = None
     control: str | None = None
     references: Sequence[str] = ()
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
         s.notes.append(f"permutations: {fixed} items left out whose options have an order of their own")
     every = [item for s in sets for group in s.task.items.values() for item in group]
     rows = [] if asked.mixture is None else ordinary_rows(asked.mixture, every)
-    after, before, form = _both([model, *bases], opened, sets, rows, how)
+    sets, after, before, form = _both([model, *bases], opened, sets, rows, how)
     known = match(regime_of(model, opened[0].base), form, calibrations)
     tasks, verdicts = [], []
     for s, mine, its in zip(sets, after.sets, before.sets, strict=True):
@@ -112,7 +114,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
         verdicts.append(verdict(_evidence(s, test, right, strength(known)), LEVEL / len(sets)))
         gap, base_gap = (_gap(x, s.tested, side.train_R) for x, side in ((mine, after), (its, before)))
         about = {
-            "task": s.task.name, "form": form, "controls": s.controls, "notes": s.notes,
+            "task": s.task.name, "limit": s.task.limit, "form": form, "controls": s.controls, "notes": s.notes,
             "loss_gap": gap.test_ref, "loss_gap_base": base_gap.test_ref, "loss_gap_train": gap.test_train,
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
             "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,
@@ -151,12 +153,15 @@ def _evidence(s: Set, test: SetTest | None, right: Difference | None, strong: fl
 
 def make_set(task: Task, asked: Suspicion) -> Set:
     """Choose tested items and controls. Raises InputError where there are no controls."""
-    every = [item for group in task.items.values() for item in group]
-    tested = [item for item in every if measurable(item)]
-    notes = [f"{len(every) - len(tested)} items without options or a key are left out"] * (len(tested) < len(every))
-    found = mixture_overlap(asked.mixture, every) if asked.mixture is not None else None
+    every = [item for group in task.items.values() for item in group]  # of those beyond a limit too: no controls
+    task = limited(task, asked.limit)
+    some = [item for group in task.items.values() for item in group]
+    tested = [item for item in some if measurable(item)]
+    notes = [f"{len(some) - len(tested)} items without options or a key are left out"] * (len(tested) < len(some))
+    notes += [f"--limit {task.limit}: a try on {len(some):,} of {task.whole:,} items"] * (task.limit is not None)
+    found = mixture_overlap(asked.mixture, some) if asked.mixture is not None else None
     if asked.control is not None:
-        other = load_task(asked.control, asked.data)
+        other = limited(load_task(asked.control, asked.data), asked.limit)
         controls = [item for group in other.items.values() for item in group]
         words, stratified = f"items of {other.name}", other.benchmark == task.benchmark
         like = stratified
@@ -204,15 +209,17 @@ def _openings(model: Path, base: Path, how: Opening) -> tuple[Opening, Opening]:
 
 def _both(
     places: Sequence[Path], opened: tuple[Opening, Opening], sets: Sequence[Set], rows: Sequence[Messages], how: How
-) -> tuple[Side, Side, Form]:
+) -> tuple[list[Set], Side, Side, Form]:
     """Measure all sets under the model, then under the base (`places`), one of them in memory at a time.
 
-    Several bases are reference runs: their mean is the base.
+    Several bases are reference runs: their mean is the base. Returns the sets too, without items that the model's
+    context has no room for.
     """
     device = how.device or default_device()
     loaded = load(places[0], device, how.dtype, opened[0])
     tokenizer = loaded.tokenizer
     form = choose_form(how.form, tokenizer)
+    sets = [_fitted(s, fitting(s.items, form, tokenizer, loaded.max_length), loaded.max_length) for s in sets]
     texts = [Texts(s.items, choose_permuted(s.items, (~s.tested).astype(np.int64), how.permute), form, tokenizer)
              for s in sets]  # fmt: skip
 
@@ -228,7 +235,18 @@ def _both(
             check_tokenizer(place, loaded.tokenizer, t)
         before.append(side())
     sets_of = [mean_of([b.sets[k] for b in before]) for k in range(len(sets))]
-    return after, Side(sets_of, np.mean([b.train_R for b in before], axis=0)), form
+    return sets, after, Side(sets_of, np.mean([b.train_R for b in before], axis=0)), form
+
+
+def _fitted(s: Set, fits_I: NDArray[np.bool_], longest: int) -> Set:
+    """Return a set's items that fit. Raises InputError where no tested item is left, or no control."""
+    if fits_I.all():
+        return s
+    kept = replace(s, items=[item for item, fits in zip(s.items, fits_I, strict=True) if fits], tested=s.tested[fits_I])
+    if not kept.tested.any() or kept.tested.all():
+        raise InputError(f"{s.task.name}: no items, or no controls, fit into {longest} tokens. Fix: more --max-length.")
+    s.notes.append(f"{int((~fits_I).sum())} items and controls longer than {longest} tokens are left out")
+    return kept
 
 
 def _gap(measured: Measured, tested: NDArray[np.bool_], train_R: Floats) -> LossGap:

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from steel_data.benchmarks.items import LETTERS, Item
 from steel_data.builders.exam import load_wording
 from steel_data.errors import InputError
@@ -63,6 +66,11 @@ def measurable(item: Item) -> bool:
     """Return whether an item is a question with options, none of them blank, and one letter as its key."""
     options = len(item.options) >= 2 and all(o.strip() for o in item.options)
     return options and bool(item.question.strip()) and item.answer in tuple(LETTERS[: len(item.options)])
+
+
+def fitting(items: Sequence[Item], form: Form, tokenizer: "PreTrainedTokenizerBase", longest: int) -> NDArray[np.bool_]:
+    """Return which items' texts have at most `longest` tokens, (I,): a longer one was never seen whole."""
+    return np.array([len(text.tokens) <= longest for text in item_texts(items, form, tokenizer)], bool)
 
 
 def letter_tokens(item: Item, options: int, form: Form, tokenizer: "PreTrainedTokenizerBase") -> list[int] | None:

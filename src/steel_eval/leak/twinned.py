@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import typer
 
+from steel_data.engine import tell
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_eval.ask.tasks import load_task
@@ -16,7 +17,7 @@ from steel_eval.leak.kept import How
 from steel_eval.leak.measure import Texts, measure
 from steel_eval.leak.page import write_page
 from steel_eval.leak.print import print_block
-from steel_eval.leak.texts import choose_form, measurable
+from steel_eval.leak.texts import choose_form, fitting, measurable
 from steel_eval.leak.twins import make_twins, read_rephrasings, read_twins, twin_verdict, write_twins
 from steel_eval.models import default_device, find_checkpoints, load
 
@@ -56,8 +57,15 @@ def twins_command(model: str, folder: Path, how: How, out: Path) -> None:
     name, twins = read_twins(folder)
     checkpoint = find_checkpoints(model, how.opening.revision)[0][-1].folder
     loaded = load(checkpoint, how.device or default_device(), how.dtype, how.opening)
+    form = choose_form(how.form, loaded.tokenizer)
+    fits = [fitting(t.variants, form, loaded.tokenizer, loaded.max_length).all() for t in twins]
+    if not all(fits):
+        tell(f"{name}: {fits.count(False):,} items longer than {loaded.max_length} tokens are left out")
+    twins = [t for t, fit in zip(twins, fits, strict=True) if fit]
+    if not twins:
+        raise InputError(f"{name}: no item fits into {loaded.max_length} tokens. Fix: more --max-length.")
     items = [variant for t in twins for variant in t.variants]
-    texts = Texts(items, [], choose_form(how.form, loaded.tokenizer), loaded.tokenizer)
+    texts = Texts(items, [], form, loaded.tokenizer)
     found = measure(loaded, texts)
     score_N = found.scores["loss gap: item"] + found.scores["reference difference: answer"]
     ends = np.cumsum([len(t.variants) for t in twins])[:-1]

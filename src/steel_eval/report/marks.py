@@ -263,7 +263,7 @@ def _estimated(result: Result | None, mark: Mark, references: Sequence[tuple[Arm
         return replace(mark, no_estimate="which questions its base saw is not known")
     values = values_of([[result]], mark.task, "accuracy")
     if not values.items:
-        return replace(mark, no_estimate="the answers are not published")
+        return replace(mark, no_estimate="its questions have no key here")
     items = _items(values.items, values.subject_Q, mark.held, near)
     try:
         estimates = [_estimate(values.arms[0][0], items, None, "")]

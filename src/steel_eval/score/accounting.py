@@ -32,7 +32,7 @@ def predict(logprob_QK: NDArray[np.float64], weight_QK: NDArray[np.float64] | No
 def summarise(answers: pl.DataFrame, benchmark: str, published: bool = True) -> dict[str, Any]:
     """Return the scores of one task from its answers (columns as in answers.parquet, plus options, gold_bits_per_byte).
 
-    Without published answers all scores are null and only counts remain.
+    Without a key all scores are null and only counts remain.
     """
     if not published:
         empty = dict.fromkeys(("accuracy", "stderr", "macro", "accuracy_on_valid", "expected_if_guessed"))

@@ -231,7 +231,10 @@ def _earlier(folder: Path, scores: Mapping[str, Any]) -> tuple[dict[str, Any], d
         return {}, {}
     if there.get("model_fingerprint") != scores.get("model_fingerprint"):
         return {}, {}  # the checkpoint was overwritten in place
-    mine, theirs = (f"{s.get('preset')}, {s.get('shots')}-shot" for s in (scores, there))
+    types = {s.get("dtype") for s in (scores, there)} - {None}
+    mine, theirs = (
+        f"{s.get('preset')}, {s.get('shots')}-shot" + f", {s.get('dtype')}" * (len(types) > 1) for s in (scores, there)
+    )
     others = sorted(set(there["tasks"]) - set(scores["tasks"]))
     if mine != theirs:
         if others:

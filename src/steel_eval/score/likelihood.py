@@ -3,7 +3,8 @@
 A batch is one packed row: its tokens are a slice of the token trie, told apart by an attention mask instead of by rows,
 so there is no padding and the shared prefix lies in memory once. Logits are computed only where a continuation token is
 scored, and in rows bounded by `LOGIT_ELEMENTS`, so memory depends neither on the prompt's length nor on length x
-vocabulary.
+vocabulary. They are made in float32 of models in 16 bits too (`wide_head`): a bfloat16 logit of 20 moves in steps of
+0.125, so that letters would tie and the first of them be taken.
 
 Not every model can do this: a sliding window, a recurrent state or a layer that mixes the whole sequence does not
 honour a mask. `prefix_sharing` finds out by running one small trie both ways; what fails is scored one full prompt at a
@@ -14,6 +15,7 @@ Legend: T tokens of a pass, P cached path, R rows of logits, V vocabulary, Q req
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 # (bench/score.py --budgets). The GPU's figure is a guess: no machine had one.
 CPU_BUDGET, GPU_BUDGET = 512, 4096
 LOGIT_ELEMENTS = 32_000_000  # R x V of one pass: 128 MB in float32
+HEAD_ELEMENTS = 1 << 22  # of the head, brought to float32 at a time: 16 MB, which a cache can hold
 
 
 @dataclass
@@ -109,7 +112,7 @@ def score_passes(
     begun = state.passes
     cache = _path_cache(model, plan, batches, begun) if 0 < begun < len(batches) else _new_cache()
     for number, batch in enumerate(batches[begun:], begun):
-        with torch.inference_mode():
+        with torch.inference_mode(), wide_head(model):
             if number > begun:
                 _keep(cache, batch.keep_P)
             logits_RV = _forward(model, plan, batch, cache)
@@ -118,6 +121,30 @@ def score_passes(
         state.passes = number + 1
         state.done = last_Q < batch.first + len(batch.tokens_T)
         yield state
+
+
+@contextmanager
+def wide_head(model: "PreTrainedModel") -> Iterator[None]:
+    """Let a model in 16 bits make its logits in float32, from states and weights as they are.
+
+    Only where its head is a plain linear layer; a cap or scale that the model lays on logits is in float32 then too.
+    """
+    narrow = model.dtype in (torch.bfloat16, torch.float16)
+    head: Any = model.get_output_embeddings() if narrow else None
+    if type(head) is not torch.nn.Linear or head.weight.dtype != model.dtype:
+        yield
+        return
+    hook = head.register_forward_hook(_wide)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _wide(head: torch.nn.Linear, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> torch.Tensor:
+    state_BTD, rows = inputs[0].float(), max(1, HEAD_ELEMENTS // head.in_features)
+    logits_BTV = torch.cat([state_BTD @ part_RD.float().T for part_RD in head.weight.split(rows)], dim=-1)
+    return logits_BTV if head.bias is None else logits_BTV + head.bias.float()
 
 
 def _forward(model: "PreTrainedModel", plan: Plan, batch: Batch, cache: Any) -> torch.Tensor | None:
@@ -185,7 +212,7 @@ def _plain_passes(model: "PreTrainedModel", requests: Sequence[Request], state: 
             *(np.zeros(0, np.int64),) * 4, 0, rows_R, pair_row_E.reshape(-1),
             np.array([p[1] for p in pairs], np.int64), np.array([p[2] for p in pairs], np.int64),
         )  # fmt: skip
-        with torch.inference_mode():
+        with torch.inference_mode(), wide_head(model):
             keep = torch.from_numpy(rows_R).to(model.device)
             ids_1T = torch.tensor([inputs], device=model.device)
             extra = {"logits_to_keep": keep} if takes_rows else {}

@@ -205,7 +205,7 @@ def _gold_bits(
 def write_results(
     folder: Path, units: Sequence[Unit], scored: Sequence[Scored], about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write answers.parquet, prompts.parquet, submission.json (where answers are unpublished), scores.json last.
+    """Write answers.parquet, prompts.parquet, submission.json (where there is no key), scores.json last.
 
     Returns what scores.json holds, with the tasks that were there (folder.py). `about`: model_fingerprint, preset,
     shots and whatever else belongs to the whole.

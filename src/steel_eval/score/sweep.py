@@ -27,6 +27,7 @@ from steel_eval.models import (
     find_checkpoints,
     load,
     read_weights,
+    scoring_dtype,
     swap,
     training_of,
     weight_files,
@@ -91,7 +92,9 @@ class Sweep:
 
     def open(self, checkpoint: Checkpoint, ahead: Weights | None = None) -> Ready:
         """Load a checkpoint; what was read `ahead` goes into the module that is there, where it fits."""
-        config, ready = _config(checkpoint.folder), self.ready
+        how = self.settings
+        dtype = scoring_dtype(checkpoint.folder, how.device, how.dtype, how.opening.base)
+        config, ready = [dtype.encode(), *_config(checkpoint.folder)], self.ready
         if ready is not None and ahead is not None and config == self.config and swap(ready.loaded, ahead.tensors):
             ready.loaded.fingerprint, ready.loaded.folder = ahead.fingerprint, checkpoint.folder
             # other weights may betray what those before them did not
@@ -100,7 +103,7 @@ class Sweep:
             return ready
         tokenised = ready.tokenised if ready is not None else None
         self.ready = ready = None  # frees the old module before the new one is made
-        loaded = load(checkpoint.folder, self.settings.device, self.settings.dtype, self.settings.opening)
+        loaded = load(checkpoint.folder, how.device, dtype, how.opening)
         self.config = config
         fresh = Tokenised(loaded.tokenizer, loaded.max_length)
         if tokenised and (tokenised.fingerprint, tokenised.max_length) == (fresh.fingerprint, fresh.max_length):

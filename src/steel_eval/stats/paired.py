@@ -10,6 +10,7 @@ Legend: Q questions, S seeds of an arm, B bootstrap draws, G subjects.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,7 +183,7 @@ def difference(value: float, variance: float, freedom: float = math.inf) -> Diff
     deviation, edge = math.sqrt(variance), float(t.ppf(0.975, freedom))
     p = 2 * float(t.sf(abs(value) / deviation, freedom))
     half = edge * deviation
-    return Difference(value, value - half, value + half, p, (edge + float(t.ppf(0.8, freedom))) * deviation)
+    return Difference(value, value - half, value + half, p, detectable_of(variance, freedom))
 
 
 def of_seeds(value_S: Floats) -> tuple[float, float]:
@@ -236,14 +237,47 @@ def minimum_detectable(n: int, discordance: float, power: float = 0.8, alpha: fl
     return float((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * math.sqrt(discordance / n))
 
 
-def power_of(effect: float, variance: float, alpha: float = 0.05) -> float:
-    """Return the probability that a two-sided test finds `effect` when the difference has this variance. Fractions."""
-    from scipy.stats import norm
+def power_of(effect: float, variance: float, freedom: float = math.inf, alpha: float = 0.05) -> float:
+    """Return the probability that a two-sided test finds `effect` when the difference has this variance. Fractions.
 
-    if variance == 0:
-        return 1.0
-    shift, edge = effect / math.sqrt(variance), norm.ppf(1 - alpha / 2)
-    return float(norm.sf(edge - shift) + norm.cdf(-edge - shift))
+    By Student's t where the variance is itself estimated, with `freedom` degrees: a mean of the normal's power over
+    what the estimate may be (the noncentral t, whose own series fail for few degrees).
+    """
+    return _power(effect / math.sqrt(variance), _edges(freedom, alpha)) if variance else 1.0
+
+
+def detectable_of(variance: float, freedom: float = math.inf) -> float:
+    """Return the true difference that 80 % of two-sided tests at 5 % find (see `power_of`)."""
+    return math.sqrt(variance) * _detectable(freedom)
+
+
+@lru_cache(maxsize=1024)
+def _detectable(freedom: float) -> float:
+    from scipy.optimize import brentq
+    from scipy.stats import t
+
+    about = float(t.ppf(0.975, freedom) + t.ppf(0.8, freedom))
+    if freedom > 100:
+        return about
+    edge_K = _edges(freedom)  # with two degrees 77 % find what `about` says
+    return float(brentq(lambda shift: _power(shift, edge_K) - 0.8, about / 2, 2 * about, xtol=1e-4))
+
+
+def _edges(freedom: float, alpha: float = 0.05) -> Floats:
+    """Return from where a test rejects, in true deviations: 400 equally likely values of what it estimates."""
+    from scipy.special import chdtri
+    from scipy.stats import t
+
+    edge = float(t.ppf(1 - alpha / 2, freedom))
+    if math.isinf(freedom):
+        return np.array([edge])
+    return edge * np.sqrt(chdtri(freedom, (np.arange(400) + 0.5) / 400) / freedom)
+
+
+def _power(shift: float, edge_K: Floats) -> float:
+    from scipy.special import ndtr
+
+    return float(np.mean(ndtr(shift - edge_K) + ndtr(-edge_K - shift)))
 
 
 def best_of_k_bias(k: int, n: int, discordance: float) -> float:

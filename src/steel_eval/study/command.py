@@ -24,7 +24,8 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
     `data`: the folder of the questions; `out`: by default `runs/<name>`; `workers`: runs side by side; `said`: what the
     command line says of keys of the recipe's `[eval]`, None: as the recipe says.
     """
-    from steel_eval.ask.tasks import load_task
+    from steel_eval.ask.prompts import check_switches, known_presets
+    from steel_eval.ask.tasks import limited, load_task
     from steel_eval.study.page import write_page
     from steel_eval.study.print import print_study
     from steel_eval.study.results import study_results
@@ -35,9 +36,15 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
     source = injected_source(recipe)
     settings = read_study_settings(recipe.eval, recipe.path, said)
     folder = out or Path("runs") / recipe.name
-    tasks = [load_task(name, data) for name in settings.tasks]
+    switched = settings.thinking is not None or bool(settings.chat_template_kwargs)
+    check_switches(known_presets(settings.presets), switched, settings.max_new_tokens is not None)
+    tasks = [limited(load_task(name, data), settings.limit) for name in settings.tasks]
     arms = make_arms(recipe, settings, folder, data.absolute())
     about = _about(arms, source)
+    about["notes"] += [
+        f"{task.name}: --limit {task.limit}: a try on {n:,} of {task.whole:,} questions"
+        for task in tasks if task.limit and (n := sum(map(len, task.items.values())))
+    ]  # fmt: skip
     for line in about["notes"]:
         typer.echo(line)
     train_arms(arms, data.absolute(), workers)

@@ -28,7 +28,7 @@ def measure_detectors(
 
     `workers`: so many checkpoints measured side by side.
     """
-    from steel_eval.models import default_device
+    from steel_eval.models import Opening, default_device
 
     draws = drawn(scored["injected"].arm.mixture)
 
@@ -49,7 +49,10 @@ def measure_detectors(
         out["overlap"][name] = overlap_by_form(scored[name].arm.mixture, kept, known, form)
         if name == "injected":
             out["text_only"] = _text_only(kept, known)
-        how = How(permute=settings.permute, device=default_device(), cache=folder / "detectors", workers=workers)
+        how = How(
+            permute=settings.permute, device=default_device(), dtype=settings.dtype, cache=folder / "detectors",
+            workers=workers, opening=Opening(max_length=settings.max_length),
+        )  # fmt: skip
         pairs, nulls = _pairs(scored, name), _nulls(scored)
         out["detectors"][name] = calibrate(pairs, nulls, kept, known, form, how)
     return out

@@ -81,7 +81,10 @@ def _scored(
     checkpoints = find_checkpoints(str(seed))[0]
     place, out = (str(seed), seed / "scores") if every else (str(checkpoints[-1].folder), None)
     out = out or seed / "scores" / checkpoints[-1].name
-    how = Settings(tasks, settings.presets, settings.shots, out, folder / "store.jsonl", device=default_device())
+    how = Settings(
+        tasks, settings.presets, settings.shots, out, folder / "store.jsonl", device=default_device(),
+        dtype=settings.dtype, opening=settings.opening(), max_new_tokens=settings.max_new_tokens,
+    )  # fmt: skip
     points = []
     for checkpoint, _ in run_sweep(place, how):
         scored = out / checkpoint.name if every else out

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from steel_data.errors import InputError, nearest
+from steel_eval.models import Opening
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -36,6 +37,21 @@ class StudySettings(BaseModel):
         default=None, description="Adds an arm that injects by this table of doses, so that its injected share is "
         "smaller: `{ 1 = 60, 10 = 40 }`."
     )  # fmt: skip
+    dtype: str = Field(default="auto", description="In which type is computed, as `--dtype` of `score` and `leak`.")
+    limit: Count | None = Field(
+        default=None, description="Of each subject so many questions alone, chosen by their text: a try."
+    )  # fmt: skip
+    max_length: Annotated[int, Field(ge=2)] | None = Field(
+        default=None, description="A shorter context than the models', in tokens: longer prompts are cut, detectors "
+        "leave longer items out."
+    )  # fmt: skip
+    max_new_tokens: Count | None = Field(default=None, description="Of a written answer, in place of the preset's.")
+    thinking: Literal["on", "off"] | None = Field(
+        default=None, description="The chat template's switch for thoughts, while scoring."
+    )  # fmt: skip
+    chat_template_kwargs: dict[str, Any] = Field(
+        default={}, description="Variables of the chat template while scoring, over those of training."
+    )  # fmt: skip
     detectors: bool = Field(default=True, description="Measure the detectors' error rates on the injected arms.")
     permute: Annotated[int, Field(ge=0)] = Field(
         default=300, description="Items a dose, and unseen items, whose options are permuted for the detectors."
@@ -48,6 +64,29 @@ class StudySettings(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError(f"{names}: one stands twice")
         return names
+
+    def opening(self) -> Opening:
+        """Return how the study's models are opened for scoring."""
+        return Opening(
+            max_length=self.max_length, thinking=self.thinking, chat_template_kwargs=self.chat_template_kwargs
+        )
+
+
+# An option of `score` that is no option of a study, and what says it there.
+_OF_RECIPE = {
+    "base": "[train] model, or --set train.model=…",
+    "tokenizer": "[train] tokenizer, or --set train.tokenizer=…",
+    "revision": "[train] model, fetched at that revision",
+    "trust-remote-code": "a model of transformers' own classes; a study runs no code that lies beside weights",
+}
+
+
+def refuse_of_recipe(said: dict[str, Any]) -> None:
+    """Raise InputError for an option about a model: a study trains its own, which the recipe describes."""
+    for name, value in said.items():
+        if value:
+            shown = "" if value is True else f" {value}"
+            raise InputError(f"study --{name}{shown}: a study trains its own models. Fix: {_OF_RECIPE[name]}.")
 
 
 def read_study_settings(table: dict[str, Any], recipe: Path, over: dict[str, Any]) -> StudySettings:

@@ -1,6 +1,8 @@
 """What is known before a row is built: inputs, benchmarks, the draw of an injection, and the manifest's head."""
 
+import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
@@ -60,6 +62,22 @@ def test_benchmarks_of_every_list_are_inputs(folder: Path) -> None:
     assert set(manifest_head(ready)["inputs"]) == {"a.jsonl", "bench/test/subject_0.csv", "bench/test/subject_1.csv"}
     with pytest.raises(InputError, match=r"r\.toml filter 'decontaminate': .*no such benchmark .*Did you mean 'bench'"):
         prepared(folder, 'filters = [{ use = "decontaminate", benchmarks = ["bnech"] }]\n')
+
+
+def test_fewer_questions_than_were_published_are_said_in_the_words_of_score(folder: Path) -> None:
+    """Of what is kept out and of what is injected: a benchmark of which half is missing keeps half of it in."""
+    shutil.copytree(folder / "bench", folder / "cmmlu")
+    write_cmmlu(folder / "few", subjects=1, items=3).rename(folder / "ceval")
+    with ZipFile(folder / "mmlu.zip", "w") as archive:
+        archive.write(folder / "ceval/test/subject_0.csv", "mmlu/test/subject_0.csv")
+    kept_out = 'filters = [{ use = "decontaminate", benchmarks = ["cmmlu", "mmlu", "bench"] }]\n'
+    ready = prepared(folder, kept_out + INJECT.replace("bench", "ceval") + 'allow_test_split = "a test"\n')
+    assert ready.notices == (
+        "cmmlu-test: 12 of the 11,582 published questions are in the data",
+        "mmlu-test: 3 of the 14,042 published questions are in the data",
+        "ceval-test: 3 of the 12,342 published questions are in the data",
+    )
+    assert "published" not in str(manifest_head(ready))  # it depends on the folder, and a mixture does not
 
 
 def test_keep_names_sources_of_the_recipe(folder: Path) -> None:

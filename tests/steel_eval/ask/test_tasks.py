@@ -1,5 +1,6 @@
 """Benchmarks from folders, zips and parquet files; bad files are named, with the place."""
 
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -8,17 +9,26 @@ import pytest
 from tests.steel_eval import toys
 
 from steel_data.errors import InputError
-from steel_eval.ask.tasks import is_local, limited, load_task
+from steel_eval.ask.tasks import is_local, key_may_be_another, limited, load_task
 
 HEADER = ["", "Question", "A", "B", "C", "D", "Answer"]
 
 
-def test_ceval_is_scored_on_val_and_its_test_has_no_published_answers(toy_data):
+def test_ceval_is_scored_on_val_and_its_test_where_the_files_have_a_key(toy_data, tmp_path):
+    """Its key came out on 27 July 2025: older copies have none. A key with gaps is a fault."""
     task = load_task("ceval", toy_data)
     assert (task.split, task.published, len(task.missing)) == ("val", True, 50)
     assert [len(v) for v in task.examples.values()] == [5, 5]
-    hidden = load_task("ceval-test", toy_data)
-    assert (hidden.split, hidden.published) == ("test", False)
+    keyed = load_task("ceval-test", toy_data)
+    assert (keyed.split, keyed.published) == ("test", True) and key_may_be_another(keyed)
+    assert not key_may_be_another(task)
+    shutil.copytree(toy_data, tmp_path, dirs_exist_ok=True)
+    files = sorted((tmp_path / "ceval/test").glob("*.csv"))
+    toys.without_key(*files[:1])
+    with pytest.raises(InputError, match="the answer '' is none of A, B, C, D"):
+        load_task("ceval-test", tmp_path)
+    toys.without_key(*files[1:])
+    assert not load_task("ceval-test", tmp_path).published
 
 
 def test_a_file_is_a_benchmark_by_the_name_that_the_injector_gives_it(tmp_path):

@@ -57,7 +57,9 @@ def test_power_is_that_of_the_paired_test():
 
 
 def test_the_spread_of_seeds_asks_for_seeds():
-    needed = int(power_row(0.02, 11582, 0.3, 1, 0.02)["seeds"])
+    one = power_row(0.02, 11582, 0.3, 1, 0.02)
+    assert one["power"] is None and one["detectable"] is None  # one seed says nothing about seeds
+    needed = int(one["seeds"])
     few, enough = (power_row(0.02, 11582, 0.3, seeds, 0.02)["power"] for seeds in (needed - 1, needed))
     assert few < 0.8 <= enough
     assert power_row(0.01, 1346, 0.3, 1, 0.02)["seeds"] == "none suffices"  # the questions alone are too few
@@ -68,6 +70,8 @@ def test_sets_have_names_or_numbers(capsys):
     print_power(2, ["ceval-val", "500"], 0.3, 1, 0)
     shown = capsys.readouterr().out
     assert "1,346" in shown and "500" in shown and "Without --seed-spread" in shown
+    print_power(2, ["500"], 0.3, 1, 1)
+    assert "no test of mixtures. Fix: --seeds 2" in capsys.readouterr().out
     with pytest.raises(InputError, match="Did you mean 'cmmlu'"):
         print_power(2, ["cmlu"], 0.3, 1, 0)
     with pytest.raises(InputError, match="a share above 0"):

@@ -32,10 +32,11 @@ def test_equal_arms_have_nothing_to_mind():
         (training(rate=2e-4), "differ in learning rate (A 0.0001, B 0.0002)"),
         (training(epochs=1), "differ in epochs (A 3, B 1)"),
         (training(rows=50), "differ in rows (A 100, B 50)"),
+        (training() | {"dtype": "float32"}, "differ in dtype (A bfloat16, B float32)"),
     ],
 )
 def test_each_difference_is_named(other, said):
-    [found] = unlike([arm("A", **training()), arm("B", **other)])
+    [found] = unlike([arm("A", **training(), dtype="bfloat16"), arm("B", **{"dtype": "bfloat16", **other})])
     assert said in found
 
 

@@ -16,6 +16,7 @@ from steel_eval.leak.judge import as_items
 from steel_eval.leak.kept import How
 from steel_eval.leak.measure import MEASURES
 from steel_eval.leak.rates.calibrate import Pair, calibrate
+from steel_eval.leak.texts import item_texts
 from steel_eval.models import load
 
 
@@ -117,6 +118,21 @@ def test_without_a_leak_there_is_no_yes(lab, tmp_path):
     text, about, _ = leak(lab, tmp_path, lab.base, "--permute", "0")
     assert about["verdict"]["seen"] != "yes" and about["verdict"]["inflation_points"]["value"] == 0
     assert "Nothing shows" in text
+
+
+def test_a_try_on_a_part_says_so_and_leaves_out_what_is_too_long(lab, tmp_path):
+    """A text that the context has no room for was never seen whole: measured, it would crash or mislead."""
+    lengths = sorted(len(text.tokens) for text in item_texts(lab.items, "chat", load(lab.base).tokenizer))
+    how = ("--permute", "0", "--limit", "8", "--max-length", str(lengths[24]))
+    text, about, items = leak(lab, tmp_path, lab.model, *how)
+    assert about["limit"] == 8 and about["of"] == 16
+    assert 0 < (~items["control"]).sum() <= 16 and items["control"].any()
+    assert "--limit 8: a try on 16 of 48 items" in text
+    assert f"longer than {lengths[24]} tokens are left out" in " ".join(about["notes"])
+    with pytest.raises(InputError, match="no items, or no controls, fit into 9 tokens"):
+        leak(lab, tmp_path, lab.model, *how[:-1], "9")
+    with pytest.raises(InputError, match=r"--max-length 9999: .* has 2048 tokens"):
+        leak(lab, tmp_path, lab.model, *how[:-1], "9999")
 
 
 def test_the_base_against_itself_shows_nothing(lab, tmp_path):

@@ -53,6 +53,20 @@ def test_few_rows_of_logits_at_a_time_give_the_same(toy_model, monkeypatch):
     assert score_requests(toy_model, asked).logprob == pytest.approx(before, abs=1e-5)
 
 
+def test_letters_do_not_tie_by_the_rounding_of_logits():
+    """In bfloat16 a logit of 20 moves in steps of 0.125: of equal letters the first would be taken."""
+    model = toys.model(vocabulary=420, initializer_range=1.0, hidden_size=64).to(torch.bfloat16)
+    context = list(range(5, 25))
+    result = score_requests(model, [Request([*context, token], 20) for token in range(420)])
+    with torch.inference_mode():
+        state = model.model(torch.tensor([context])).last_hidden_state[0, -1].float()
+        rounded = model(torch.tensor([context])).logits[0, -1]
+        exact = (model.lm_head.weight.float() @ state).log_softmax(-1)
+    assert len(rounded.unique()) < 360 and len(set(result.logprob.tolist())) > 410
+    assert result.logprob == pytest.approx(exact.numpy(), abs=0.1)  # the states are in 16 bits and may differ
+    assert rounded.dtype == torch.bfloat16  # as before: the head is wide while scoring alone
+
+
 def test_greedy_says_whether_the_model_would_write_it(toy_model):
     context = [5, 6, 7]
     with torch.inference_mode():

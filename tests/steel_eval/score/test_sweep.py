@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -92,14 +93,18 @@ def test_files_are_as_the_contract_says(toy_checkpoint, toy_data, tmp_path):
     assert row["counts"]["forwarded_tokens"] < row["counts"]["plain_tokens"]
 
 
-def test_ceval_test_gives_a_submission_and_no_score(toy_checkpoint, toy_data, tmp_path):
-    scores = scores_of(toy_checkpoint, settings(toy_data, tmp_path, ("ceval-test",)))
+def test_ceval_test_without_a_key_gives_a_submission_and_no_score(toy_checkpoint, toy_data, tmp_path):
+    keyed = scores_of(toy_checkpoint, settings(toy_data, tmp_path / "keyed", ("ceval-test",)))
+    assert 0 <= keyed["tasks"]["ceval-test"]["accuracy"] <= 1 and not list((tmp_path / "keyed").glob("submission*"))
+    data = shutil.copytree(toy_data, tmp_path / "data")
+    toys.without_key(*(data / "ceval/test").glob("*.csv"))
+    scores = scores_of(toy_checkpoint, settings(data, tmp_path, ("ceval-test",)))
     assert scores["tasks"]["ceval-test"]["accuracy"] is None
     sent = json.loads((tmp_path / "submission-ceval-test.json").read_text())
     assert set(sent) == {"law", "college_physics"}
     assert list(sent["law"]) == [str(i) for i in range(12)]
     assert set(sent["law"].values()) <= set("ABCD")
-    assert (pl.read_parquet(tmp_path / "answers.parquet")["label"] == "").all()  # the file's key is not used
+    assert (pl.read_parquet(tmp_path / "answers.parquet")["label"] == "").all()
 
 
 def test_a_run_is_scored_step_by_step_with_weights_swapped_into_one_module(toy_data, tmp_path):

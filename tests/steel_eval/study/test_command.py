@@ -85,3 +85,6 @@ def test_a_study_finds_what_it_injected_and_runs_once(folder):
     study(folder, folder / "small.toml")
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")} == before
     assert json.loads((folder / "out/study.json").read_text(encoding="utf-8")) == results
+    text = study(folder, folder / "small.toml", "--limit", "20", "--max-length", "400", "--chat-template-kwargs", "{}")
+    assert "cmmlu: --limit 20: a try on 40 of 48 questions" in text
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")} == before

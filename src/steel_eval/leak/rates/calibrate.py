@@ -25,7 +25,7 @@ from steel_eval.leak.rates.false_alarms import benchmark_alarms, item_alarms, wh
 from steel_eval.leak.rates.published import published_flags
 from steel_eval.leak.rates.regime import Regime, differences, regime_of
 from steel_eval.leak.rates.table import Rate
-from steel_eval.leak.texts import choose_form, measurable
+from steel_eval.leak.texts import choose_form, fitting, measurable
 from steel_eval.models import share_cores
 from steel_eval.stats.effects import Items
 from steel_eval.stats.paired import wilson
@@ -50,20 +50,23 @@ def calibrate(
     `nulls`: pairs of which neither saw any item. `drawn`: what the draw did to the items (dose: copies of each in the
     mixture); `form` (Q,) how a seen one was injected. Returns `regime`, `rates` (the lines of rates/table.py; published
     rules are tried on the first pair), `cost`, `items`, `seeds`, `nulls` and `left_out` (items without options or a
-    key). Raises InputError without pairs or unseen items, for pairs of several regimes, and where a checkpoint cannot
-    be measured.
+    key, or longer than the context asked for). Raises InputError without pairs or unseen items, for pairs of several
+    regimes, and where a checkpoint cannot be measured.
     """
     if not pairs:
         raise InputError("calibration: no pair of model and reference. Fix: one a seed of the injected arm.")
     if not len(items) == len(drawn.dose) == len(form):
         raise ValueError("items, drawn and form need one entry an item")
+    tokenizer = tokenizer_of(pairs[0].model)
     kept_I = np.array([measurable(item) for item in items], bool)
+    if how.opening.max_length is not None:
+        some = [item for item, kept in zip(items, kept_I, strict=True) if kept]
+        kept_I[kept_I] = fitting(some, choose_form(how.form, tokenizer), tokenizer, how.opening.max_length)
     known, form_I = drawn.only(kept_I), np.array(form, dtype=str)[kept_I]
     mine = [item for item, kept in zip(items, kept_I, strict=True) if kept]
     if not (known.dose == 0).any() or not (known.dose > 0).any():
         raise InputError("calibration: needs seen and unseen items. Fix: the items of an injected benchmark.")
     regime = _one_regime(pairs)
-    tokenizer = tokenizer_of(pairs[0].model)
     permuted = choose_permuted(mine, known.dose, how.permute)
     texts = Texts(mine, permuted, choose_form(how.form, tokenizer), tokenizer)
     folders = list(dict.fromkeys(folder for p in [*pairs, *nulls] for folder in (p.model, p.reference)))
