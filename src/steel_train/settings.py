@@ -146,7 +146,7 @@ class Settings(_Table):
     warmup: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
         default=0.03, description="Share of the steps in which the learning rate rises from 0."
     )
-    weight_decay: Rate = Field(default=0.0, description="AdamW's decoupled weight decay (matrices only).")
+    weight_decay: Rate = Field(default=0.0, description="Decoupled weight decay (matrices only).")
     neftune_alpha: PositiveRate | None = Field(
         default=None, description="Noise on the embeddings in training (NEFTune, arXiv 2310.05914): 5 is usual."
     )
@@ -189,10 +189,11 @@ class Settings(_Table):
         description="Type of the weights. auto: float32 where they learn, an adapter's frozen base in its own type "
         "where the run computes in bf16; checkpoints in the base's type. float32, bfloat16: all of them.",
     )
-    optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = Field(
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor", "lion", "muon"] = Field(
         default="adamw",
-        description="adamw_8bit needs a CUDA device and bitsandbytes. To be named where `dtype` is bfloat16 and all "
-        "weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
+        description="adamw_8bit needs a CUDA device and bitsandbytes. lion takes a third to a tenth of AdamW's "
+        "learning rate; muon the same, and moves hidden matrices only: the rest is AdamW's. To be named where `dtype` "
+        "is bfloat16 and all weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
     )
     method: Literal["full", "lora", "dpo", "orpo", "simpo"] = Field(
         default="full", description="All weights, an adapter, or DPO, ORPO or SimPO on preference rows (all weights, "

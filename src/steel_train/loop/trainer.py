@@ -27,6 +27,7 @@ from steel_train.loop.evaluation import Evaluation
 from steel_train.loop.losses import RowLoss, negative_log_likelihoods
 from steel_train.loop.metrics import Metrics, Window, flat
 from steel_train.models.dtypes import uses_bf16
+from steel_train.models.optimiser import OURS, MuonAdamW, make_optimiser
 from steel_train.say import say
 from steel_train.schedule.batches import MicroBatch, Steps
 from steel_train.schedule.order import Schedule
@@ -57,7 +58,8 @@ class Job:
 def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -> Any:
     """Return TRL's SFTConfig: batches, order, saving and masks are ours, so it is told to leave them alone."""
     scheduler, shape = _scheduler(settings, schedule.steps)
-    chosen: dict[str, Any] = {"optim": settings.optimizer} if settings.optimizer != "adamw" else {}
+    theirs = settings.optimizer in ("adamw_8bit", "adafactor")
+    chosen: dict[str, Any] = {"optim": settings.optimizer} if theirs else {}
     return SFTConfig(
         output_dir=str(folder / "checkpoints" / WRITING),
         per_device_train_batch_size=1,  # one item is a whole step
@@ -123,6 +125,19 @@ class SteelTrainer(SFTTrainer):
 
     def _look_up(self, items: list[dict[str, int]]) -> list[MicroBatch]:
         return self.job.steps[items[0]["item"]]
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Return the optimiser: transformers', or one of models/optimiser.py."""
+        name = self.job.settings.optimizer
+        if name not in OURS or self.optimizer is not None:
+            return super().create_optimizer(model)
+        net = self.model if model is None else model
+        decayed = self.get_decay_parameter_names(net)
+        self.optimizer = make_optimiser(net, name, self.args.learning_rate, self.args.weight_decay, decayed)
+        if isinstance(self.optimizer, MuonAdamW):
+            count, share = self.optimizer.by_muon()
+            say(f"muon moves {count} matrices, {share:.0%} of what learns; AdamW moves the rest")
+        return self.optimizer
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Run all passes of one step (a list of MicroBatch); return the process's share of its loss (a scalar)."""
