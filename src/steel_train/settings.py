@@ -26,6 +26,7 @@ _LATER = (
     "freeze",
     "orpo",
     "simpo",
+    "kto",
 )
 
 
@@ -75,6 +76,14 @@ class Simpo(_Table):
 
     beta: PositiveRate = Field(default=2.0, description="Scale of the mean log-likelihood of a token.")
     gamma: Rate = Field(default=1.0, description="By how much the scaled mean of the chosen answer is to win.")
+
+
+class Kto(_Table):
+    """`[train.kto]`: the loss of `method = "kto"` (Ethayarajh et al. 2024, arXiv 2402.01306, equation 7)."""
+
+    beta: PositiveRate = Field(default=0.1, description="Strength of the pull towards the reference model.")
+    desirable_weight: PositiveRate = Field(default=1.0, description="Weight of the answers judged good.")
+    undesirable_weight: PositiveRate = Field(default=1.0, description="Weight of the answers judged bad.")
 
 
 class Eval(_Table):
@@ -195,14 +204,15 @@ class Settings(_Table):
         "learning rate; muon the same, and moves hidden matrices only: the rest is AdamW's. To be named where `dtype` "
         "is bfloat16 and all weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
     )
-    method: Literal["full", "lora", "dpo", "orpo", "simpo"] = Field(
-        default="full", description="All weights, an adapter, or DPO, ORPO or SimPO on preference rows (all weights, "
-        "or an adapter where `[train.lora]` is given)."
+    method: Literal["full", "lora", "dpo", "orpo", "simpo", "kto"] = Field(
+        default="full", description="All weights, an adapter; DPO, ORPO or SimPO on preference rows, KTO on answers "
+        "judged good or bad (all weights, or an adapter where `[train.lora]` is given)."
     )  # fmt: skip
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
     orpo: Orpo = Field(default_factory=Orpo, description="Settings of ORPO.")
     simpo: Simpo = Field(default_factory=Simpo, description="Settings of SimPO.")
+    kto: Kto = Field(default_factory=Kto, description="Settings of KTO.")
     eval: Eval | None = Field(default=None, description="Rows held out, to look at while it trains; absent: none.")
     kernels: Literal["auto", "triton", "torch"] = Field(
         default="auto",
@@ -261,6 +271,11 @@ class Settings(_Table):
         return self.method in ("dpo", "orpo", "simpo")
 
     @property
+    def form(self) -> str:
+        """Return the form of the rows that are learnt from: "messages", "preference" or "kto"."""
+        return "preference" if self.compares else "kto" if self.method == "kto" else "messages"
+
+    @property
     def uses_lora(self) -> bool:
         """Return whether an adapter is trained instead of the weights."""
         return self.method == "lora" or self.lora is not None
@@ -286,4 +301,4 @@ def completed(record: dict[str, Any]) -> dict[str, Any]:
 
 
 # with all keys at their defaults each of these is a valid table
-_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "eval": Eval}
+_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "kto": Kto, "eval": Eval}

@@ -24,7 +24,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from steel_data.errors import InputError, excerpt, first_line
 from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, narrow, prune, wide_weights
 from steel_train.loop.evaluation import Evaluation
-from steel_train.loop.losses import RowLoss, negative_log_likelihoods
+from steel_train.loop.losses import KtoLoss, RowLoss, negative_log_likelihoods
 from steel_train.loop.metrics import Metrics, Window, flat
 from steel_train.models.dtypes import uses_bf16
 from steel_train.models.optimiser import OURS, MuonAdamW, make_optimiser
@@ -147,19 +147,35 @@ class SteelTrainer(SFTTrainer):
         per_unit = self.job.steps.examples.per_unit
         rows = (units[:, None] * per_unit + np.arange(per_unit)).ravel()
         scale = self.accelerator.num_processes / float(self.job.window.weights[rows].sum())
+        if isinstance(self.job.row_loss, KtoLoss):
+            self._set_level(self.job.row_loss, model, len(units))
         total, losses = torch.zeros((), device=self.args.device), []
         for i, batch in enumerate(inputs):
             last = i == len(inputs) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     likelihoods_E = negative_log_likelihoods(model, batch, self.args.device)
-                    losses_QE = self.job.row_loss(likelihoods_E, batch.rows_E)
+                    losses_QE = self.job.row_loss(likelihoods_E, batch.rows_E) * (not batch.spare)
                 loss = losses_QE[0].sum() * scale
                 self.accelerator.backward(loss)
             total += loss.detach()
             losses.append(losses_QE.detach())
         self._account(step, rows, np.concatenate([b.rows_E.numpy() for b in inputs]), torch.cat(losses, dim=1))
         return total
+
+    def _set_level(self, loss: KtoLoss, model: torch.nn.Module, rows: int) -> None:
+        """Give KTO the level of the step, of all processes' rows, before its first pass."""
+        item = self.state.global_step * self.accelerator.num_processes + self.accelerator.process_index
+        gained = torch.zeros((), device=self.args.device, dtype=torch.float64)
+        model.eval()  # without dropout and noise: it is a level, not a gradient
+        for batch in loss.others[item]:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                likelihoods_E = negative_log_likelihoods(model, batch, self.args.device)
+            gained += loss.gained(likelihoods_E, batch.rows_E) * (not batch.spare)
+        model.train()
+        if self.accelerator.num_processes > 1:
+            gained = self.accelerator.reduce(gained, "sum")
+        loss.set_level(float(gained), rows)
 
     def _account(self, step: int, rows: Any, mine: Any, losses: torch.Tensor) -> None:
         """Add the step to the window, on every process alike, and stop before a bad loss reaches the weights."""

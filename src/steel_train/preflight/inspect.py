@@ -22,10 +22,11 @@ from steel_train.preflight.costs import Devices, hours, operations_per_token
 from steel_train.preflight.memory import Memory, estimate_memory
 from steel_train.schedule.batches import collate
 from steel_train.schedule.order import Schedule, padded_tokens
-from steel_train.settings import Settings
+from steel_train.settings import Kto, Settings
 
 _STEPS_LOOKED_AT = 200  # for padding and the largest pass
 _SMALL = 1_000_000  # parameters below which memory is no question
+_GOOD_SHARE = 1.33
 _MUCH = 0.05  # a share of rows cut or dropped that deserves a warning
 
 
@@ -233,6 +234,8 @@ def judge(report: Report, question: Question) -> None:
     for count, what in ((sum(report.dropped.values()), f"dropped ({reasons})"), (report.cut, "cut at max_length")):
         if count > _MUCH * report.rows_read:
             report.warnings.append(f"{count / report.rows_read:.0%} of the rows are {what}")
+    if question.settings.method == "kto":
+        report.warnings += _unbalanced(table, question.settings.kto)
     injected = table.filter(pl.col("kind") == "injected")
     lost = int((injected["cut"] > 0).sum()) + len(question.examples.dropped.filter(pl.col("kind") == "injected"))
     if lost:
@@ -248,6 +251,21 @@ def judge(report: Report, question: Question) -> None:
             f"{report.memory.peak / 1e9:.1f} GB do not fit one {one.name} ({one.memory / 1e9:.0f} GB). Smaller: "
             "micro_batch, max_length, gradient_checkpointing, or LoRA"
         )
+
+
+def _unbalanced(table: pl.DataFrame, kto: Kto) -> list[str]:
+    """Return a warning where good answers do not weigh 1 to 4/3 of bad ones (Ethayarajh et al. 2024, equation 8)."""
+    good, bad = int(table["label"].sum()), int((~table["label"]).sum())
+    if not good or not bad:
+        return [f"all answers are judged {'good' if good else 'bad'}: KTO learns from both"]
+    share = kto.desirable_weight * good / (kto.undesirable_weight * bad)
+    if 1 <= round(share, 2) <= _GOOD_SHARE:
+        return []
+    low, high = (round(bound * kto.undesirable_weight * bad / good, 2) for bound in (1, _GOOD_SHARE))
+    return [
+        f"{good:,} answers are judged good, {bad:,} bad: the good ones weigh {share:.2f} of the bad ones. Fix: "
+        f"[train.kto] desirable_weight from {low:g} to {high:g}, so that they weigh 1 to 1.33"
+    ]
 
 
 def stop_at_faults(report: Report, recipe: Path) -> None:
