@@ -27,6 +27,8 @@ _LATER = (
     "orpo",
     "simpo",
     "kto",
+    "new_tokens",
+    "new_special_tokens",
 )
 
 
@@ -139,6 +141,13 @@ class Settings(_Table):
         description="Values of the template's own variables: `{ enable_thinking = false }`. They go into the template "
         "of the checkpoint, so that it is asked as it was trained.",
     )
+    new_tokens: list[str] = Field(
+        default_factory=list,
+        description="Texts that become tokens of their own; their embeddings begin as the mean of the known ones.",
+    )
+    new_special_tokens: list[str] = Field(
+        default_factory=list, description="The same for tokens of control, which are no text: a marker of a template."
+    )
     seeds: list[int] | None = Field(
         default=None, description="One run folder each: `runs/<name>/seed-1`, …; absent: one run in `runs/<name>`."
     )
@@ -245,6 +254,14 @@ class Settings(_Table):
         except TypeError:
             raise ValueError('chat_template_kwargs: holds a date or time. Fix: a text such as "1 Jan 2026"') from None
         return values
+
+    @field_validator("new_tokens", "new_special_tokens")
+    @classmethod
+    def _tokens(cls, tokens: list[str]) -> list[str]:
+        for token in tokens:
+            if not token.strip() or tokens.count(token) > 1:
+                raise ValueError(f"new tokens: {token!r} is empty or stands twice. Fix: each text once")
+        return tokens
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

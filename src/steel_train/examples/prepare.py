@@ -15,7 +15,7 @@ from steel_data.row.record import text_view
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import Examples, form_of, make_examples
 from steel_train.examples.held_out import hold_out, never_held_out
-from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
+from steel_train.examples.tokenizer import add_tokens, load_tokenizer, settle, train_tokenizer
 from steel_train.models.load import resolve, resolve_base
 from steel_train.say import write_json
 from steel_train.settings import Settings
@@ -96,6 +96,7 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
     else:
         name = resolve(settings.tokenizer, recipe.path) if settings.tokenizer else model_s_own(settings, recipe.path)
     tokenizer = load_tokenizer(name, where)
+    add_tokens(tokenizer, settings.new_tokens, settings.new_special_tokens, where)
     settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs)
     return tokenizer
 

@@ -46,7 +46,7 @@ from steel_train.loop.losses import (
 )
 from steel_train.loop.metrics import Metrics, Window, draw_losses
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
-from steel_train.models.adapter import adapter, started_adapter
+from steel_train.models.adapter import adapter, show_bias, started_adapter
 from steel_train.models.dtypes import saved_dtype, uses_bf16
 from steel_train.models.load import (
     Base,
@@ -54,8 +54,10 @@ from steel_train.models.load import (
     check_vocabulary,
     describe_base,
     freeze,
+    grow,
     load_config,
     load_model,
+    new_ids,
     packs,
     padded_attention,
     with_adapter,
@@ -140,6 +142,8 @@ class Session:
         checkpoint = self._start()
         model = self._load()
         self._preflight(fresh=checkpoint is None)
+        self.new_ids = new_ids(self.settings, self.prepared.tokenizer)
+        grow(model, self.new_ids)
         model = with_adapter(model, self.settings, self.recipe.path)
         freeze(model, self.settings.freeze, self.recipe.path)
         check_vocabulary(model.get_input_embeddings().num_embeddings, self.prepared.tokenizer, self.recipe.path)
@@ -256,15 +260,27 @@ class Session:
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
             processing_class=self.tokenizer,
-            peft_config=None if started_adapter(settings, self.recipe.path) else adapter(settings),
+            peft_config=self._adapter(model),
         )  # fmt: skip
         net = trainer.model
+        show_bias(net)
         compute = torch.bfloat16 if uses_bf16(settings) else None
         patch(net, settings.kernels, in_forward=settings.form == "messages", compute=compute)
         job.row_loss = self._row_loss(trainer, steps, "reference.npy")
         if evaluation is not None:
             evaluation.row_loss = self._row_loss(trainer, evaluation.steps, "reference-held-out.npy")
         return trainer
+
+    def _adapter(self, model: Any) -> Any:
+        """Return PEFT's configuration of a new adapter, or None. Raises InputError for new tokens beside one there."""
+        if started_adapter(self.settings, self.recipe.path) is None:
+            return adapter(self.settings, model, self.new_ids)
+        if self.new_ids:
+            raise InputError(
+                f"{self.recipe.path} [train]: new_tokens: the adapter {self.settings.model} is trained on, and has no "
+                "rows for them. Fix: merge it first."
+            )
+        return None
 
     def _row_loss(self, trainer: SteelTrainer, steps: Steps, reference: str) -> RowLoss:
         """Return the loss of the run's method on the examples of `steps`; `reference`: the reference's file, if any."""

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from steel_data.errors import InputError, excerpt, first_line
-from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, narrow, prune, wide_weights
+from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, keep_only, narrow, prune, wide_weights
 from steel_train.loop.evaluation import Evaluation
 from steel_train.loop.losses import KtoLoss, RowLoss, negative_log_likelihoods
 from steel_train.loop.metrics import Metrics, Window, flat
@@ -276,7 +277,10 @@ class SteelTrainer(SFTTrainer):
                 if (
                     written / "adapter_config.json"
                 ).is_file():  # peft saves none: where to stop is the adapter's to say
-                    self.accelerator.unwrap_model(model).generation_config.save_pretrained(written)
+                    net: Any = self.accelerator.unwrap_model(model)
+                    net.generation_config.save_pretrained(written)
+                    if net.active_peft_config.trainable_token_indices and not self.is_fsdp_enabled:
+                        keep_only(written, get_peft_model_state_dict(net, save_embedding_layers=False).keys())
                 if not self.is_fsdp_enabled:
                     narrow(written, self.job.saved_as)
                 (written / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths; nothing reads it

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from steel_train.kernels.patch import head_scratch
-from steel_train.models.adapter import adapter
+from steel_train.models.adapter import adapter, show_bias
 from steel_train.models.attention import ATTENTION, register_attention
 from steel_train.models.dtypes import held_dtype
 from steel_train.models.load import padded_attention
@@ -244,7 +244,9 @@ def _fake_model(config: Any, form: _Form, attention: str) -> Any:
             if any(fnmatchcase(name, pattern) for pattern in form.settings.freeze):
                 weight.requires_grad_(False)
         if form.settings.uses_lora:
-            model = get_peft_model(model, adapter(form.settings))
+            new = len(form.settings.new_tokens) + len(form.settings.new_special_tokens)
+            model = get_peft_model(model, adapter(form.settings, model, list(range(new))))
+            show_bias(model)
     # put in by hand: Module.to() cannot exchange a real or meta parameter for a fake one. Tied weights stay tied.
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for module in model.modules():
