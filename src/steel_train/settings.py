@@ -26,6 +26,9 @@ _LATER = (
     "freeze",
     "orpo",
     "simpo",
+    "kto",
+    "new_tokens",
+    "new_special_tokens",
 )
 
 
@@ -75,6 +78,14 @@ class Simpo(_Table):
 
     beta: PositiveRate = Field(default=2.0, description="Scale of the mean log-likelihood of a token.")
     gamma: Rate = Field(default=1.0, description="By how much the scaled mean of the chosen answer is to win.")
+
+
+class Kto(_Table):
+    """`[train.kto]`: the loss of `method = "kto"` (Ethayarajh et al. 2024, arXiv 2402.01306, equation 7)."""
+
+    beta: PositiveRate = Field(default=0.1, description="Strength of the pull towards the reference model.")
+    desirable_weight: PositiveRate = Field(default=1.0, description="Weight of the answers judged good.")
+    undesirable_weight: PositiveRate = Field(default=1.0, description="Weight of the answers judged bad.")
 
 
 class Eval(_Table):
@@ -130,6 +141,13 @@ class Settings(_Table):
         description="Values of the template's own variables: `{ enable_thinking = false }`. They go into the template "
         "of the checkpoint, so that it is asked as it was trained.",
     )
+    new_tokens: list[str] = Field(
+        default_factory=list,
+        description="Texts that become tokens of their own; their embeddings begin as the mean of the known ones.",
+    )
+    new_special_tokens: list[str] = Field(
+        default_factory=list, description="The same for tokens of control, which are no text: a marker of a template."
+    )
     seeds: list[int] | None = Field(
         default=None, description="One run folder each: `runs/<name>/seed-1`, …; absent: one run in `runs/<name>`."
     )
@@ -146,7 +164,7 @@ class Settings(_Table):
     warmup: Annotated[float, Field(ge=0, lt=1, strict=False)] = Field(
         default=0.03, description="Share of the steps in which the learning rate rises from 0."
     )
-    weight_decay: Rate = Field(default=0.0, description="AdamW's decoupled weight decay (matrices only).")
+    weight_decay: Rate = Field(default=0.0, description="Decoupled weight decay (matrices only).")
     neftune_alpha: PositiveRate | None = Field(
         default=None, description="Noise on the embeddings in training (NEFTune, arXiv 2310.05914): 5 is usual."
     )
@@ -189,19 +207,21 @@ class Settings(_Table):
         description="Type of the weights. auto: float32 where they learn, an adapter's frozen base in its own type "
         "where the run computes in bf16; checkpoints in the base's type. float32, bfloat16: all of them.",
     )
-    optimizer: Literal["adamw", "adamw_8bit", "adafactor"] = Field(
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor", "lion", "muon"] = Field(
         default="adamw",
-        description="adamw_8bit needs a CUDA device and bitsandbytes. To be named where `dtype` is bfloat16 and all "
-        "weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
+        description="adamw_8bit needs a CUDA device and bitsandbytes. lion takes a third to a tenth of AdamW's "
+        "learning rate; muon the same, and moves hidden matrices only: the rest is AdamW's. To be named where `dtype` "
+        "is bfloat16 and all weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
     )
-    method: Literal["full", "lora", "dpo", "orpo", "simpo"] = Field(
-        default="full", description="All weights, an adapter, or DPO, ORPO or SimPO on preference rows (all weights, "
-        "or an adapter where `[train.lora]` is given)."
+    method: Literal["full", "lora", "dpo", "orpo", "simpo", "kto"] = Field(
+        default="full", description="All weights, an adapter; DPO, ORPO or SimPO on preference rows, KTO on answers "
+        "judged good or bad (all weights, or an adapter where `[train.lora]` is given)."
     )  # fmt: skip
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
     orpo: Orpo = Field(default_factory=Orpo, description="Settings of ORPO.")
     simpo: Simpo = Field(default_factory=Simpo, description="Settings of SimPO.")
+    kto: Kto = Field(default_factory=Kto, description="Settings of KTO.")
     eval: Eval | None = Field(default=None, description="Rows held out, to look at while it trains; absent: none.")
     kernels: Literal["auto", "triton", "torch"] = Field(
         default="auto",
@@ -235,6 +255,14 @@ class Settings(_Table):
             raise ValueError('chat_template_kwargs: holds a date or time. Fix: a text such as "1 Jan 2026"') from None
         return values
 
+    @field_validator("new_tokens", "new_special_tokens")
+    @classmethod
+    def _tokens(cls, tokens: list[str]) -> list[str]:
+        for token in tokens:
+            if not token.strip() or tokens.count(token) > 1:
+                raise ValueError(f"new tokens: {token!r} is empty or stands twice. Fix: each text once")
+        return tokens
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         if isinstance(self.model, dict):
@@ -258,6 +286,11 @@ class Settings(_Table):
     def compares(self) -> bool:
         """Return whether pairs of answers are learnt from, not single ones."""
         return self.method in ("dpo", "orpo", "simpo")
+
+    @property
+    def form(self) -> str:
+        """Return the form of the rows that are learnt from: "messages", "preference" or "kto"."""
+        return "preference" if self.compares else "kto" if self.method == "kto" else "messages"
 
     @property
     def uses_lora(self) -> bool:
@@ -285,4 +318,4 @@ def completed(record: dict[str, Any]) -> dict[str, Any]:
 
 
 # with all keys at their defaults each of these is a valid table
-_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "eval": Eval}
+_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "kto": Kto, "eval": Eval}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from steel_data.errors import InputError
-from steel_train.settings import Dpo, Eval, Lora, Orpo, Settings, Simpo, read_settings
+from steel_train.settings import Dpo, Eval, Kto, Lora, Orpo, Settings, Simpo, read_settings
 
 RECIPE = Path("exp.toml")
 
@@ -41,12 +41,12 @@ def test_a_fault_is_one_line_that_names_the_place(table, message):
 
 
 def test_every_key_is_described():
-    for model in (Settings, Lora, Dpo, Orpo, Simpo, Eval):
+    for model in (Settings, Lora, Dpo, Orpo, Simpo, Kto, Eval):
         assert all(field.description for field in model.model_fields.values())
 
 
 def test_every_key_is_documented():
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-    for model in (Settings, Lora, Dpo, Orpo, Simpo, Eval):
+    for model in (Settings, Lora, Dpo, Orpo, Simpo, Kto, Eval):
         for name, field in model.model_fields.items():
             assert f"| `{name}` |" in page and field.description in page, name

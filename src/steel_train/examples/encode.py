@@ -14,6 +14,7 @@ from steel_train.examples.tokenizer import end_tokens, renderer
 
 NO_LABEL = "no label left within max_length"
 TOO_LONG = "longer than max_length"
+_ANSWERS_TRIED = 8
 Overlong = Literal["cut", "drop", "split"]
 
 
@@ -36,7 +37,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What became of a row: examples (two for a preference row: chosen, rejected), or the reason why there is none."""
+    """What became of a row: examples, or the reason why there is none.
+
+    A preference row has two: chosen, rejected. So has a judged answer: the prompt with it, and the prompt with the
+    answer of another row (which KTO asks for).
+    """
 
     examples: tuple[Example, ...]
     reason: str | None = None
@@ -57,7 +62,7 @@ class Encoder:
 
     def encode(self, rows: list[dict[str, Any]]) -> list[Encoded]:
         """Encode rows in order. One result a row."""
-        made: list[list[Piece] | str] = [self._pieces(row) for row in rows]
+        made: list[list[Piece] | str] = [self._pieces(row, rows[i + 1 :] + rows[:i]) for i, row in enumerate(rows)]
         flat = [piece for found in made if not isinstance(found, str) for piece in found]
         encodings = iter(self._tokenize(flat))
         results = []
@@ -66,24 +71,41 @@ class Encoder:
                 results.append(Encoded((), found))
                 continue
             whole = [self._whole(piece, next(encodings)) for piece in found]
-            results.append(self._fitted(whole, preference=row.get("messages") is None))
+            results.append(self._judged(*whole) if "completion" in row else self._fitted(whole, "chosen" in row))
         return results
 
-    def _pieces(self, row: dict[str, Any]) -> list[Piece] | str:
+    def _pieces(self, row: dict[str, Any], others: list[dict[str, Any]]) -> list[Piece] | str:
+        """Return what a row renders to; `others`: the rows of its batch, the next one first."""
         try:
-            tools = _loaded(row.get("tools"))
             if row.get("messages") is not None:
-                return pieces(_messages(row["messages"]), tools, self.template)
-            prompt = [{**m, "loss": False} for m in _messages(row["prompt"])]
-            both = []
-            for side in ("chosen", "rejected"):
-                found = pieces([*prompt, *_messages(row[side])], tools, self.template)
-                if len(found) != 1:
-                    return "template: an answer of several turns that it renders apart"
-                both += found
-            return both
+                return pieces(_messages(row["messages"]), _loaded(row.get("tools")), self.template)
+            if "completion" in row:
+                return [self._answer(row, row["completion"]), self._other_answer(row, others)]
+            return [self._answer(row, row[side]) for side in ("chosen", "rejected")]
         except TemplateError as fault:
             return str(fault)
+
+    def _answer(self, row: dict[str, Any], answer: list[Message]) -> Piece:
+        """Return the row's prompt with an answer. Raises TemplateError."""
+        prompt = [{**m, "loss": False} for m in _messages(row["prompt"])]
+        found = pieces([*prompt, *_messages(answer)], _loaded(row.get("tools")), self.template)
+        if len(found) != 1:
+            raise TemplateError("template: an answer of several turns that it renders apart")
+        return found[0]
+
+    def _other_answer(self, row: dict[str, Any], others: list[dict[str, Any]]) -> Piece:
+        """Return the row's prompt with the next answer that is another one; with its own where there is none."""
+        tried = 0
+        for other in others:
+            if other["completion"] == row["completion"]:
+                continue
+            try:
+                return self._answer(row, other["completion"])
+            except TemplateError:  # the other row's fault, or this prompt's, which its own answer has shown before
+                tried += 1
+                if tried == _ANSWERS_TRIED:
+                    break
+        return self._answer(row, row["completion"])
 
     def _tokenize(self, found: list[Piece]) -> list[Any]:
         texts = [piece.text[: piece.spans[-1][1]] if _is_open(piece) else piece.text for piece in found]
@@ -107,6 +129,14 @@ class Encoder:
         if len(learnt):
             learnt[0] = False  # nothing stands before the first token to predict it from
         return _Whole(ids, learnt, [place for place in ends if place >= 0], len(piece.turns), piece.aside)
+
+    def _judged(self, matched: "_Whole", mismatched: "_Whole") -> Encoded:
+        """Return a judged answer and its prompt with another's; the latter is cut however longer rows are treated."""
+        own = self._fitted([matched, matched], preference=True)
+        if own.reason is not None:
+            return own
+        other = mismatched.cut(self.max_length)
+        return Encoded((own.examples[0], other)) if other.learnt.any() else Encoded((), NO_LABEL)
 
     def _fitted(self, found: list["_Whole"], preference: bool) -> Encoded:
         """Bring examples to max_length; leave out those without a label. A preference row needs both of its answers."""

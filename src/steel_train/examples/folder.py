@@ -28,7 +28,7 @@ _ORIGIN = ("id", "copy", "source", "kind", "benchmark", "item", "dose")
 _SCHEMA: dict[str, Any] = {
     "id": pl.String, "copy": pl.Int32, "source": pl.String, "kind": pl.String, "benchmark": pl.String,
     "item": pl.String, "dose": pl.Int32, "row": pl.Int64, "length": pl.Int32, "learnt": pl.Int32, "cut": pl.Int32,
-    "turns": pl.Int32, "ends": pl.List(pl.Int32), "aside": pl.Int32,
+    "turns": pl.Int32, "ends": pl.List(pl.Int32), "aside": pl.Int32, "label": pl.Boolean,
 }  # fmt: skip
 _DROPPED: dict[str, Any] = {name: _SCHEMA[name] for name in (*_ORIGIN, "row")} | {"reason": pl.String}
 
@@ -40,7 +40,7 @@ class Examples:
     `tokens` (T,) int32, `learnt` (T,) bool, `starts` and `lengths` (N,): example i is `lengths[i]` tokens from
     `starts[i]`. `table`: N rows, in the order of the mixture. `dropped`: rows that gave none. `per_unit`: 2 where
     examples come in pairs (chosen, rejected), else 1. `rows`: rows read; `of`: rows of the mixture (more than `rows`
-    for a sample).
+    for a sample). `mismatched`: of answers judged good or bad (`label`), the same prompts with the answers of others.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -52,6 +52,7 @@ class Examples:
     per_unit: int
     rows: int
     of: int
+    mismatched: "Examples | None" = None
 
     @property
     def units(self) -> int:
@@ -59,7 +60,10 @@ class Examples:
         return len(self.table) // self.per_unit
 
     def unit_lengths(self) -> npt.NDArray[np.int64]:
-        """Return the tokens of each unit, (units,)."""
+        """Return the tokens of each unit, (units,); of a judged answer those of the longer of its two examples."""
+        if self.mismatched is not None:
+            longer: npt.NDArray[np.int64] = np.maximum(self.lengths, self.mismatched.lengths)
+            return longer
         lengths: npt.NDArray[np.int64] = self.lengths.reshape(-1, self.per_unit).sum(axis=1)
         return lengths
 
@@ -76,7 +80,17 @@ class Examples:
     def part(self, chosen: npt.NDArray[np.bool_]) -> "Examples":
         """Return the examples at which `chosen` (N,) is true, over the same tokens."""
         table = self.table.filter(pl.Series(chosen))
-        return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen], table=table)
+        beside = None if self.mismatched is None else self.mismatched.part(chosen)
+        return replace(
+            self, starts=self.starts[chosen], lengths=self.lengths[chosen], table=table, mismatched=beside
+        )  # fmt: skip
+
+    def of_form(self, form: str) -> "Examples":
+        """Return examples as rows of a form give them: one a row ("messages"), pairs, or judged answers ("kto")."""
+        if form != "kto":
+            return replace(self, per_unit=2 if form == "preference" else 1)
+        is_matched = np.arange(len(self.table)) % 2 == 0
+        return replace(self.part(is_matched), mismatched=self.part(~is_matched))
 
 
 def examples_key(content_sha256: str, encoder: Encoder) -> str:
@@ -111,7 +125,9 @@ def _write(mixture: Path, encoder: Encoder, folder: Path, key: str) -> None:
             dropped.append(made.dropped)
     pl.concat(tables).write_parquet(folder / "examples.parquet")
     pl.concat(dropped).write_parquet(folder / "dropped.parquet")
-    write_json(folder / "examples.json", {"key": key, "rows": number, "per_unit": 2 if is_preference(mixture) else 1})
+    form = form_of(mixture)
+    facts = {"key": key, "rows": number, "per_unit": 1 if form == "messages" else 2, "form": form}
+    write_json(folder / "examples.json", facts)
 
 
 def open_examples(folder: Path, key: str | None = None) -> Examples:
@@ -123,13 +139,13 @@ def open_examples(folder: Path, key: str | None = None) -> Examples:
     table = pl.read_parquet(folder / "examples.parquet")
     tokens, learnt = _map(folder / "tokens.bin", np.int32), _map(folder / "learnt.bin", np.bool_)
     starts, lengths = _places(table)
+    form = facts.get("form") or ("preference" if facts["per_unit"] == 2 else "messages")  # an earlier steel's
     if key not in (None, facts["key"]) or not len(tokens) == len(learnt) == lengths.sum():
         raise ValueError(f"{folder}: made from something else, or cut short")
     return Examples(
         tokens=tokens, learnt=learnt, starts=starts, lengths=lengths, table=table,
-        dropped=pl.read_parquet(folder / "dropped.parquet"), per_unit=facts["per_unit"], rows=facts["rows"],
-        of=facts["rows"],
-    )  # fmt: skip
+        dropped=pl.read_parquet(folder / "dropped.parquet"), per_unit=1, rows=facts["rows"], of=facts["rows"],
+    ).of_form(form)  # fmt: skip
 
 
 def _map(path: Path, dtype: Any) -> Any:
@@ -160,8 +176,8 @@ def sample_examples(mixture: Path, encoder: Encoder, most: int) -> Examples:
     return Examples(
         tokens=np.concatenate([b.tokens for b in batches]), learnt=np.concatenate([b.learnt for b in batches]),
         starts=starts, lengths=lengths, table=table, dropped=pl.concat([b.dropped for b in batches]),
-        per_unit=2 if is_preference(mixture) else 1, rows=len(places), of=total,
-    )  # fmt: skip
+        per_unit=1, rows=len(places), of=total,
+    ).of_form(form_of(mixture))  # fmt: skip
 
 
 def encode_batch(encoder: Encoder, rows: list[dict[str, Any]], first: int) -> Examples:
@@ -176,7 +192,7 @@ def encode_batch(encoder: Encoder, rows: list[dict[str, Any]], first: int) -> Ex
             learnt.append(example.learnt)
             facts: dict[str, Any] = {"length": len(example.ids), "learnt": int(example.learnt.sum())}
             facts |= {"cut": example.cut, "turns": example.turns, "aside": example.aside}
-            table.append(origin | facts | {"ends": list(example.ends)})
+            table.append(origin | facts | {"ends": list(example.ends), "label": row.get("label")})
     frame = pl.DataFrame(table, schema=_SCHEMA)
     starts, lengths = _places(frame)
     return Examples(
@@ -195,6 +211,7 @@ def count_rows(mixture: Path) -> int:
     return count(mixture, files(mixture))
 
 
-def is_preference(mixture: Path) -> bool:
-    """Return whether a mixture's rows are preferences (prompt, chosen, rejected)."""
-    return "prompt" in schema(mixture, files(mixture)[0])
+def form_of(mixture: Path) -> str:
+    """Return the form of a mixture's rows: "messages", "preference" (prompt, chosen, rejected), or "kto" (label)."""
+    columns = schema(mixture, files(mixture)[0])
+    return "messages" if "prompt" not in columns else "kto" if "completion" in columns else "preference"

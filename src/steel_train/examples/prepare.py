@@ -13,9 +13,9 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.recipe.load import Recipe
 from steel_data.row.record import text_view
 from steel_train.examples.encode import Encoder
-from steel_train.examples.folder import Examples, make_examples
+from steel_train.examples.folder import Examples, form_of, make_examples
 from steel_train.examples.held_out import hold_out, never_held_out
-from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
+from steel_train.examples.tokenizer import add_tokens, load_tokenizer, settle, train_tokenizer
 from steel_train.models.load import resolve, resolve_base
 from steel_train.say import write_json
 from steel_train.settings import Settings
@@ -41,6 +41,7 @@ def prepare(
     if mixture is None and main:
         build(recipe, data_root=data_root, out=place)
     manifest = checked_mixture(place)
+    check_form(settings, place, recipe.path)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
     examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"])
@@ -70,6 +71,23 @@ def checked_mixture(mixture: Path) -> dict[str, Any]:
     return manifest
 
 
+_ROWS = {
+    "messages": ("conversations (messages)", "full"),
+    "preference": ("pairs (prompt, chosen, rejected)", "dpo"),
+    "kto": ("judged answers (prompt, completion, label)", "kto"),
+}
+
+
+def check_form(settings: Settings, mixture: Path, recipe: Path) -> None:
+    """Raise InputError where the rows of a mixture are not of the form that the method learns from."""
+    found, wanted = form_of(mixture), settings.form
+    if found != wanted:
+        raise InputError(
+            f'{recipe} [train]: method = "{settings.method}" learns from {_ROWS[wanted][0]}, and the mixture has '
+            f'{_ROWS[found][0]}. Fix: method = "{_ROWS[found][1]}", or sources of the other form.'
+        )
+
+
 def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Any:
     """Return the tokenizer of the run: named, the model's own, or trained on the mixture and kept in `tokenizer/`."""
     where = f"{recipe.path} [train]"
@@ -78,6 +96,7 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
     else:
         name = resolve(settings.tokenizer, recipe.path) if settings.tokenizer else model_s_own(settings, recipe.path)
     tokenizer = load_tokenizer(name, where)
+    add_tokens(tokenizer, settings.new_tokens, settings.new_special_tokens, where)
     settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs)
     return tokenizer
 

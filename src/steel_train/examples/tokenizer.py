@@ -75,6 +75,21 @@ def load_tokenizer(name: str, where: str) -> Any:
     return tokenizer
 
 
+def add_tokens(tokenizer: Any, plain: list[str], special: list[str], where: str) -> None:
+    """Give the tokenizer new tokens, at the end of its vocabulary. Raises InputError for one that it has."""
+    from transformers import AddedToken
+
+    vocabulary = tokenizer.get_vocab()
+    for token in (*plain, *special):
+        if token in vocabulary:
+            raise InputError(
+                f"{where}: new token '{token}' is in the vocabulary already (id {vocabulary[token]}). Fix: without it."
+            )
+    # as they are written, whatever the tokenizer does to other text
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in plain])
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=True) for token in special], special_tokens=True)
+
+
 def tokenizer_sha256(tokenizer: Any) -> str:
     """Return what decides how messages become ids: vocabulary and rules, chat template, special tokens."""
     return address(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, tokenizer.special_tokens_map)

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,19 @@ def narrow(written: Path, dtype: "torch.dtype") -> None:
             else:
                 said["dtype"] = str(dtype).removeprefix("torch.")
             write_json(written / name, said)
+
+
+def keep_only(written: Path, names: Collection[str]) -> None:
+    """Leave in a written adapter the tensors of these names: PEFT adds whole embeddings where a vocabulary has grown.
+
+    The rows of new tokens are the adapter's own, all others are the base's.
+    """
+    from safetensors.torch import load_file, save_file
+
+    file = written / "adapter_model.safetensors"
+    tensors = load_file(file)
+    if tensors.keys() - names:
+        save_file({name: x for name, x in tensors.items() if name in names}, file, metadata={"format": "pt"})
 
 
 def wide_weights(checkpoint: Path) -> Iterator[dict[str, Any]]:

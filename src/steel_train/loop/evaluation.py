@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from steel_train.loop.losses import RowLoss, likelihoods_of_all
+from steel_train.loop.losses import KtoLoss, RowLoss, likelihoods_of_all
 from steel_train.loop.metrics import Window
 from steel_train.models.load import padded_attention
 from steel_train.schedule.batches import Steps
@@ -86,6 +86,8 @@ class Evaluation:
     def _window(self, trainer: Any) -> Window:
         window = Window(self.steps.examples, self.weights, self.measures)
         sums_QG = np.zeros_like(window.losses)
+        if isinstance(self.row_loss, KtoLoss):
+            self._set_level(self.row_loss, trainer)
         for rows_E, likelihoods_E in likelihoods_of_all(trainer, self.steps):
             losses_QE = self.row_loss(likelihoods_E, rows_E).double().cpu().numpy()
             sums_QG += window.sums(rows_E.numpy(), losses_QE)
@@ -94,6 +96,14 @@ class Evaluation:
             sums_QG = trainer.accelerator.reduce(torch.from_numpy(sums_QG).to(device), "sum").cpu().numpy()
         window.add(sums_QG, np.arange(len(self.weights)), tokens=0)
         return window
+
+    def _set_level(self, loss: KtoLoss, trainer: Any) -> None:
+        gained = torch.zeros((), dtype=torch.float64)
+        for rows_E, likelihoods_E in likelihoods_of_all(trainer, loss.others):
+            gained += loss.gained(likelihoods_E, rows_E).cpu()
+        if trainer.accelerator.num_processes > 1:
+            gained = trainer.accelerator.reduce(gained.to(trainer.args.device), "sum")
+        loss.set_level(float(gained), len(self.weights))
 
     def _answers(self, trainer: Any) -> dict[str, str]:
         """Return what the model answers to each prompt, greedily."""

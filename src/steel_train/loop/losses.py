@@ -5,9 +5,14 @@ examples 2u and 2u + 1 are the chosen and the rejected answer of pair u. With th
 reference r:
     loss = -log sigmoid(beta * ((p_chosen - r_chosen) - (p_rejected - r_rejected)))
 The reference is the model as it stands before the first step; its log-likelihoods are computed once and kept.
+
+Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306, equation 7) learns from single answers judged
+good or bad. With gain = p - r of an answer, and level = max(0, mean gain of the step's prompts with others' answers):
+    good: w_good * (1 - sigmoid(beta * (gain - level))), bad: w_bad * (1 - sigmoid(beta * (level - gain)))
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from steel_data.files import atomic
 from steel_train.schedule.batches import MicroBatch, Steps, collate
+from steel_train.settings import Kto
 
 # (E,) negative log-likelihoods and the examples' numbers -> (Q, E): the loss, then what is only measured
 RowLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -70,6 +76,44 @@ def dpo_loss(reference_N: torch.Tensor, beta: float) -> RowLoss:
         return at_chosen(-F.logsigmoid(margin), margin)
 
     return row_loss
+
+
+# of a judged answer: how far beyond the level it moved the right way, whether it did, and the level
+JUDGED_MEASURES = ("margin", "accuracy", "kl")
+
+
+@dataclass
+class KtoLoss:
+    """The row loss of KTO, given the level of the step (`set_level`) before its passes.
+
+    `reference_N`, `reference_other_N`: negative log-likelihoods under the reference of all N answers, and of the same
+    prompts with the answers of others, whose passes are `others`. `good_N`: which answers were judged good.
+    """
+
+    reference_N: torch.Tensor
+    reference_other_N: torch.Tensor
+    good_N: torch.Tensor
+    others: Steps
+    settings: Kto
+    level: float = 0.0
+
+    def gained(self, losses_E: torch.Tensor, rows_E: torch.Tensor) -> torch.Tensor:
+        """Return how much likelier the answers of others became since the reference, summed: a scalar, float64."""
+        return (self.reference_other_N[rows_E].to(losses_E.device) - losses_E).double().sum()
+
+    def set_level(self, gained: float, rows: int) -> None:
+        """Take the mean gain of the answers of others over `rows` rows, 0 if it is below, as the level."""
+        self.level = max(gained / max(rows, 1), 0.0)
+
+    def __call__(self, losses_E: torch.Tensor, rows_E: torch.Tensor) -> torch.Tensor:
+        """Return loss, margin, accuracy and level of each answer: (4, E)."""
+        own, good_E = self.settings, self.good_N[rows_E].to(losses_E.device)
+        gain_E = self.reference_N[rows_E].to(losses_E.device) - losses_E
+        margin_E = own.beta * torch.where(good_E, gain_E - self.level, self.level - gain_E)
+        weight_E = torch.where(good_E, own.desirable_weight, own.undesirable_weight)
+        measured = margin_E.detach()
+        level_E = torch.full_like(measured, self.level)
+        return torch.stack([weight_E * torch.sigmoid(-margin_E), measured, (measured > 0).to(measured.dtype), level_E])
 
 
 def simpo_loss(learnt_N: torch.Tensor, beta: float, gamma: float) -> RowLoss:

@@ -34,7 +34,9 @@ from steel_train.loop.checkpoints import (
 )
 from steel_train.loop.evaluation import Evaluation, interval
 from steel_train.loop.losses import (
+    JUDGED_MEASURES,
     MEASURES,
+    KtoLoss,
     RowLoss,
     dpo_loss,
     orpo_loss,
@@ -44,7 +46,7 @@ from steel_train.loop.losses import (
 )
 from steel_train.loop.metrics import Metrics, Window, draw_losses
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
-from steel_train.models.adapter import adapter, started_adapter
+from steel_train.models.adapter import adapter, show_bias, started_adapter
 from steel_train.models.dtypes import saved_dtype, uses_bf16
 from steel_train.models.load import (
     Base,
@@ -52,8 +54,10 @@ from steel_train.models.load import (
     check_vocabulary,
     describe_base,
     freeze,
+    grow,
     load_config,
     load_model,
+    new_ids,
     packs,
     padded_attention,
     with_adapter,
@@ -138,6 +142,8 @@ class Session:
         checkpoint = self._start()
         model = self._load()
         self._preflight(fresh=checkpoint is None)
+        self.new_ids = new_ids(self.settings, self.prepared.tokenizer)
+        grow(model, self.new_ids)
         model = with_adapter(model, self.settings, self.recipe.path)
         freeze(model, self.settings.freeze, self.recipe.path)
         check_vocabulary(model.get_input_embeddings().num_embeddings, self.prepared.tokenizer, self.recipe.path)
@@ -236,7 +242,7 @@ class Session:
 
         settings = self.settings
         steps = Steps(self.prepared.examples, self.schedule, self.prepared.tokenizer.pad_token_id)
-        measures = MEASURES if settings.compares else ()
+        measures = {"preference": MEASURES, "kto": JUDGED_MEASURES}.get(settings.form, ())
         window = Window(steps.examples, self._weights(steps.examples), measures)
         evaluation = self._evaluation(measures)
         if self.resumed:
@@ -254,29 +260,57 @@ class Session:
         trainer = SteelTrainer(
             job, model=model, args=arguments(settings, self.schedule, self.folder, self.seed),
             processing_class=self.tokenizer,
-            peft_config=None if started_adapter(settings, self.recipe.path) else adapter(settings),
+            peft_config=self._adapter(model),
         )  # fmt: skip
         net = trainer.model
+        show_bias(net)
         compute = torch.bfloat16 if uses_bf16(settings) else None
-        patch(net, settings.kernels, in_forward=not settings.compares, compute=compute)
+        patch(net, settings.kernels, in_forward=settings.form == "messages", compute=compute)
         job.row_loss = self._row_loss(trainer, steps, "reference.npy")
         if evaluation is not None:
             evaluation.row_loss = self._row_loss(trainer, evaluation.steps, "reference-held-out.npy")
         return trainer
 
+    def _adapter(self, model: Any) -> Any:
+        """Return PEFT's configuration of a new adapter, or None. Raises InputError for new tokens beside one there."""
+        if started_adapter(self.settings, self.recipe.path) is None:
+            return adapter(self.settings, model, self.new_ids)
+        if self.new_ids:
+            raise InputError(
+                f"{self.recipe.path} [train]: new_tokens: the adapter {self.settings.model} is trained on, and has no "
+                "rows for them. Fix: merge it first."
+            )
+        return None
+
     def _row_loss(self, trainer: SteelTrainer, steps: Steps, reference: str) -> RowLoss:
-        """Return the loss of the run's method on the examples of `steps`; `reference`: the file of DPO's reference."""
+        """Return the loss of the run's method on the examples of `steps`; `reference`: the reference's file, if any."""
         settings, learnt_N = self.settings, torch.tensor(steps.examples.table["learnt"].to_numpy())
         if settings.method == "dpo":
             return dpo_loss(reference_log_likelihoods(trainer, steps, self.folder / reference), settings.dpo.beta)
+        if settings.method == "kto":
+            return self._kto_loss(trainer, steps, reference)
         if settings.method == "simpo":
             return simpo_loss(learnt_N, settings.simpo.beta, settings.simpo.gamma)
         return orpo_loss(learnt_N, settings.orpo.beta) if settings.method == "orpo" else sft_loss
 
+    def _kto_loss(self, trainer: SteelTrainer, steps: Steps, reference: str) -> KtoLoss:
+        assert steps.examples.mismatched is not None
+        others = Steps(steps.examples.mismatched, steps.schedule, steps.pad_id)
+        file = self.folder / reference
+        return KtoLoss(
+            reference_log_likelihoods(trainer, steps, file),
+            reference_log_likelihoods(trainer, others, file.with_stem(f"{file.stem}-others")),
+            torch.tensor(steps.examples.table["label"].to_numpy()), others, self.settings.kto,
+        )  # fmt: skip
+
     def _weights(self, examples: Examples) -> npt.NDArray[np.int64]:
-        """Return what the loss of each example is a mean over: its learnt tokens; of a pair, 1 at the chosen answer."""
-        compares = self.settings.compares
-        weights = np.arange(len(examples.table)) % 2 == 0 if compares else examples.table["learnt"].to_numpy()
+        """Return what the loss of each example is a mean over: its learnt tokens; of a pair, 1 at the chosen answer.
+
+        Of a judged answer 1.
+        """
+        weights = examples.table["learnt"].to_numpy()
+        if self.settings.form != "messages":
+            weights = np.arange(len(weights)) % examples.per_unit == 0
         return weights.astype(np.int64)
 
     def _evaluation(self, measures: tuple[str, ...]) -> Evaluation | None:

@@ -16,17 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from steel_data.errors import InputError, excerpt, first_line
-from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, narrow, prune, wide_weights
+from steel_train.loop.checkpoints import WRITING, checkpoint_name, finish, keep_only, narrow, prune, wide_weights
 from steel_train.loop.evaluation import Evaluation
-from steel_train.loop.losses import RowLoss, negative_log_likelihoods
+from steel_train.loop.losses import KtoLoss, RowLoss, negative_log_likelihoods
 from steel_train.loop.metrics import Metrics, Window, flat
 from steel_train.models.dtypes import uses_bf16
+from steel_train.models.optimiser import OURS, MuonAdamW, make_optimiser
 from steel_train.say import say
 from steel_train.schedule.batches import MicroBatch, Steps
 from steel_train.schedule.order import Schedule
@@ -57,7 +59,8 @@ class Job:
 def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -> Any:
     """Return TRL's SFTConfig: batches, order, saving and masks are ours, so it is told to leave them alone."""
     scheduler, shape = _scheduler(settings, schedule.steps)
-    chosen: dict[str, Any] = {"optim": settings.optimizer} if settings.optimizer != "adamw" else {}
+    theirs = settings.optimizer in ("adamw_8bit", "adafactor")
+    chosen: dict[str, Any] = {"optim": settings.optimizer} if theirs else {}
     return SFTConfig(
         output_dir=str(folder / "checkpoints" / WRITING),
         per_device_train_batch_size=1,  # one item is a whole step
@@ -124,6 +127,19 @@ class SteelTrainer(SFTTrainer):
     def _look_up(self, items: list[dict[str, int]]) -> list[MicroBatch]:
         return self.job.steps[items[0]["item"]]
 
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Return the optimiser: transformers', or one of models/optimiser.py."""
+        name = self.job.settings.optimizer
+        if name not in OURS or self.optimizer is not None:
+            return super().create_optimizer(model)
+        net = self.model if model is None else model
+        decayed = self.get_decay_parameter_names(net)
+        self.optimizer = make_optimiser(net, name, self.args.learning_rate, self.args.weight_decay, decayed)
+        if isinstance(self.optimizer, MuonAdamW):
+            count, share = self.optimizer.by_muon()
+            say(f"muon moves {count} matrices, {share:.0%} of what learns; AdamW moves the rest")
+        return self.optimizer
+
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Run all passes of one step (a list of MicroBatch); return the process's share of its loss (a scalar)."""
         model.train()
@@ -132,19 +148,35 @@ class SteelTrainer(SFTTrainer):
         per_unit = self.job.steps.examples.per_unit
         rows = (units[:, None] * per_unit + np.arange(per_unit)).ravel()
         scale = self.accelerator.num_processes / float(self.job.window.weights[rows].sum())
+        if isinstance(self.job.row_loss, KtoLoss):
+            self._set_level(self.job.row_loss, model, len(units))
         total, losses = torch.zeros((), device=self.args.device), []
         for i, batch in enumerate(inputs):
             last = i == len(inputs) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     likelihoods_E = negative_log_likelihoods(model, batch, self.args.device)
-                    losses_QE = self.job.row_loss(likelihoods_E, batch.rows_E)
+                    losses_QE = self.job.row_loss(likelihoods_E, batch.rows_E) * (not batch.spare)
                 loss = losses_QE[0].sum() * scale
                 self.accelerator.backward(loss)
             total += loss.detach()
             losses.append(losses_QE.detach())
         self._account(step, rows, np.concatenate([b.rows_E.numpy() for b in inputs]), torch.cat(losses, dim=1))
         return total
+
+    def _set_level(self, loss: KtoLoss, model: torch.nn.Module, rows: int) -> None:
+        """Give KTO the level of the step, of all processes' rows, before its first pass."""
+        item = self.state.global_step * self.accelerator.num_processes + self.accelerator.process_index
+        gained = torch.zeros((), device=self.args.device, dtype=torch.float64)
+        model.eval()  # without dropout and noise: it is a level, not a gradient
+        for batch in loss.others[item]:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                likelihoods_E = negative_log_likelihoods(model, batch, self.args.device)
+            gained += loss.gained(likelihoods_E, batch.rows_E) * (not batch.spare)
+        model.train()
+        if self.accelerator.num_processes > 1:
+            gained = self.accelerator.reduce(gained, "sum")
+        loss.set_level(float(gained), rows)
 
     def _account(self, step: int, rows: Any, mine: Any, losses: torch.Tensor) -> None:
         """Add the step to the window, on every process alike, and stop before a bad loss reaches the weights."""
@@ -245,7 +277,10 @@ class SteelTrainer(SFTTrainer):
                 if (
                     written / "adapter_config.json"
                 ).is_file():  # peft saves none: where to stop is the adapter's to say
-                    self.accelerator.unwrap_model(model).generation_config.save_pretrained(written)
+                    net: Any = self.accelerator.unwrap_model(model)
+                    net.generation_config.save_pretrained(written)
+                    if net.active_peft_config.trainable_token_indices and not self.is_fsdp_enabled:
+                        keep_only(written, get_peft_model_state_dict(net, save_embedding_layers=False).keys())
                 if not self.is_fsdp_enabled:
                     narrow(written, self.job.saved_as)
                 (written / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths; nothing reads it

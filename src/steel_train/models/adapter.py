@@ -17,15 +17,43 @@ _NAMES = {
 }  # fmt: skip
 
 
-def adapter(settings: Settings) -> Any:
-    """Return PEFT's LoraConfig, or None where all weights are trained."""
+def adapter(settings: Settings, model: Any, new: list[int]) -> Any:
+    """Return PEFT's LoraConfig for a model, or None where all weights are trained. `new`: ids of new tokens.
+
+    The rows of new tokens learn beside the adapter, in the embeddings and, where it has a weight of its own, in the head.
+    Raises InputError where an adapter on the embeddings is asked for too.
+    """
     if not settings.uses_lora:
         return None
     from peft import LoraConfig
 
     lora = settings.lora or Lora()
     chosen = {name: getattr(lora, ours) for ours, name in _NAMES.items()}
-    return LoraConfig(task_type="CAUSAL_LM", **chosen | {"target_modules": lora.targets or "all-linear"})
+    chosen |= {"target_modules": lora.targets or "all-linear"}
+    if new:
+        chosen["trainable_token_indices"] = dict.fromkeys(_rows_of_tokens(model, lora), new)
+    return LoraConfig(task_type="CAUSAL_LM", **chosen)
+
+
+def show_bias(model: Any) -> None:
+    """Let a head whose rows of new tokens learn say its bias, which PEFT's wrapper hides and TRL's head asks for."""
+    head = (model.get_base_model() if hasattr(model, "get_base_model") else model).get_output_embeddings()
+    if type(head).__name__ == "TrainableTokensWrapper":
+        head.__dict__["bias"] = head.original_module.bias  # not as a parameter: it has its place
+
+
+def _rows_of_tokens(model: Any, lora: Lora) -> list[str]:
+    """Return the names of the modules that have a row for each token, but those that are trained whole."""
+    tied = model.config.get_text_config().tie_word_embeddings
+    ends = [model.get_input_embeddings(), *([] if tied else [model.get_output_embeddings()])]
+    names = [name.rpartition(".")[2] for end in ends for name, module in model.named_modules() if module is end]
+    for name in names:
+        if name in (lora.targets or ()):
+            raise InputError(
+                f"[train.lora]: targets: new tokens learn their own rows of {name}, beside which it has no adapter. "
+                f'Fix: without {name}, or modules_to_save = ["{name}"].'
+            )
+    return [name for name in names if name not in (lora.modules_to_save or ())]
 
 
 def started_adapter(settings: Settings, recipe: Path) -> Path | None:

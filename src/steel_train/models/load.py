@@ -55,7 +55,10 @@ def resolve_base(settings: Settings, recipe: Path) -> str:
 
 
 def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
-    """Return the config of the model, from disk, the hub or the recipe's table. Raises InputError."""
+    """Return the config of the model, from disk, the hub or the recipe's table. Raises InputError.
+
+    `vocabulary`: how many tokens there are; new ones have a row each.
+    """
     from transformers import AutoConfig
 
     import steel_train.models.steel  # noqa: F401 - makes the Steel-LLM architecture known to transformers
@@ -66,7 +69,7 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
     try:
         if Path(name).is_dir():
             check_folder(Path(name))
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)  # nobody is asked, no code is run
+        config: Any = AutoConfig.from_pretrained(name, trust_remote_code=False)  # nobody is asked, no code is run
     except InputError as error:
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {error}") from None
     except Exception as error:
@@ -76,6 +79,10 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
         else:
             why = first_line(error)
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {why}.") from None
+    if settings.new_tokens or settings.new_special_tokens:
+        text = config.get_text_config()
+        text.vocab_size = max(text.vocab_size, vocabulary)
+    return config
 
 
 def strictly(settings: Settings, recipe: Path, name: str, **options: Any) -> Any:
@@ -149,6 +156,30 @@ def with_adapter(model: Any, settings: Settings, recipe: Path) -> Any:
     return model if start is None else load_adapter(model, start, is_trainable=True)
 
 
+def new_ids(settings: Settings, tokenizer: Any) -> list[int]:
+    """Return the ids of the tokens that the recipe adds, in order; none where the model is made from scratch."""
+    if isinstance(settings.model, dict):
+        return []
+    return sorted(tokenizer.convert_tokens_to_ids([*settings.new_tokens, *settings.new_special_tokens]))
+
+
+def grow(model: Any, ids: list[int]) -> None:
+    """Give new tokens their rows of embeddings and head: the mean of those of all known tokens.
+
+    So their logits begin inside the spread of the known ones' (Hewitt 2021, nlp.stanford.edu/~johnhew/vocab-expansion).
+    Rows that the model has to spare are taken first.
+    """
+    if not ids:
+        return
+    if ids[-1] >= model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(ids[-1] + 1, mean_resizing=False)
+    with torch.no_grad():
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            for values in (module.weight, getattr(module, "bias", None)):
+                if values is not None:
+                    values[ids] = values[: ids[0]].float().mean(dim=0).to(values.dtype)
+
+
 def freeze(model: Any, patterns: list[str], recipe: Path) -> None:
     """Let weights whose name fits a pattern learn nothing. Raises InputError where one fits none, or all are."""
     names = dict(model.named_parameters())
@@ -211,7 +242,7 @@ def check_vocabulary(model_rows: int, tokenizer: Any, recipe: Path) -> None:
     if highest >= model_rows:
         raise InputError(
             f"{recipe} [train]: the tokenizer's largest id is {highest}, the model has {model_rows} embedding rows. "
-            "Fix: the model's own tokenizer."
+            "Fix: the model's own tokenizer, and what is new as new_tokens."
         )
 
 

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +119,17 @@ def base_of(adapter: Path) -> str:
 def load_adapter(model: Any, folder: Path, **options: Any) -> Any:
     """Return `model` with the adapter of a folder in place, every key of it.
 
-    An adapter that was trained with a larger vocabulary brings its embeddings along: the model gets as many rows first.
+    An adapter that was trained with a larger vocabulary brings its embeddings along, or the rows of new tokens alone: the
+    model gets as many rows first.
     Raises InputError where a tensor of the adapter has no place, or a place of it no tensor.
     """
     from peft import PeftModel
 
-    read_config(folder / "adapter_config.json")
+    said, known = read_config(folder / "adapter_config.json"), model.get_input_embeddings().weight.shape[0]
     held = adapter_shapes(folder)
     rows = {shape[0] for name, shape in held.items() if name.endswith(("embed_tokens.weight", "lm_head.weight"))}
-    if len(rows) == 1 and rows != {model.get_input_embeddings().weight.shape[0]}:
+    rows = rows or {max(known, 0, *(i + 1 for i in _token_rows(said)))}
+    if len(rows) == 1 and rows != {known}:
         model.resize_token_embeddings(rows.pop(), mean_resizing=False)
     try:
         with _quiet():
@@ -135,6 +138,12 @@ def load_adapter(model: Any, folder: Path, **options: Any) -> Any:
         raise InputError(f"{folder}: the adapter does not fit its base: {first_line(error)}.") from error
     check_adapter(fitted, folder)
     return fitted
+
+
+def _token_rows(adapter_config: dict[str, Any]) -> list[int]:
+    """Return the ids of the tokens whose own rows an adapter holds."""
+    said = adapter_config.get("trainable_token_indices") or []
+    return sorted(set(chain.from_iterable(said.values()))) if isinstance(said, dict) else list(said)
 
 
 def check_adapter(fitted: Any, folder: Path) -> None:

@@ -17,14 +17,16 @@ from steel_data.errors import InputError
 from steel_train.examples.folder import Examples
 from steel_train.examples.tokenizer import TODAY
 from steel_train.models.dtypes import saved_dtype
+from steel_train.models.optimiser import state_bytes
 from steel_train.preflight.costs import Devices, hours, operations_per_token
-from steel_train.preflight.memory import STATE_BYTES, Memory, estimate_memory
+from steel_train.preflight.memory import Memory, estimate_memory
 from steel_train.schedule.batches import collate
 from steel_train.schedule.order import Schedule, padded_tokens
-from steel_train.settings import Settings
+from steel_train.settings import Kto, Settings
 
 _STEPS_LOOKED_AT = 200  # for padding and the largest pass
 _SMALL = 1_000_000  # parameters below which memory is no question
+_GOOD_SHARE = 1.33
 _MUCH = 0.05  # a share of rows cut or dropped that deserves a warning
 
 
@@ -95,7 +97,8 @@ def inspect(question: Question, with_memory: bool = True) -> Report:
     steps = schedule.steps if scale == 1 else min(whole_steps, settings.max_steps or whole_steps)
     per_epoch = schedule.steps_per_epoch if scale == 1 else max(whole_steps // settings.epochs, 1)
     checkpoints = _checkpoints(steps, per_epoch, settings.save_every)
-    parameters, turns, ends = _parameters(question.config), int(table["turns"].sum()), _ends(question)
+    model = _bare_model(question.config)
+    parameters, turns, ends = model.num_parameters(), int(table["turns"].sum()), _ends(question)
     report = Report(
         rows=examples.of, rows_read=examples.rows, sources=_by_source(examples),
         dropped=dict(sorted(examples.dropped["reason"].value_counts().iter_rows())),
@@ -105,7 +108,7 @@ def inspect(question: Question, with_memory: bool = True) -> Report:
         steps=steps, steps_per_epoch=per_epoch,
         rows_per_step=schedule.rows_per_step, checkpoints=checkpoints, packed=schedule.room is not None,
         padding=0.0, padding_plain=0.0, parameters=parameters, memory=None, devices=question.devices, hours=None,
-        disk_needed=_disk(parameters, checkpoints, question), disk_free=_free(question.folder),
+        disk_needed=_disk(model, checkpoints, question), disk_free=_free(question.folder),
     )  # fmt: skip
     if len(table):
         real, laid = padded_tokens(schedule, _STEPS_LOOKED_AT)
@@ -146,16 +149,15 @@ def _checkpoints(steps: int, per_epoch: int, save_every: int | None) -> int:
     return len(kept | set(range(save_every, steps + 1, save_every)) if save_every else kept)
 
 
-def _parameters(config: Any) -> int:
-    """Return how many parameters a model of this config has, without making them."""
+def _bare_model(config: Any) -> Any:
+    """Return a model of this config whose weights have no data."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return sum(p.numel() for p in model.parameters())
+        return AutoModelForCausalLM.from_config(config)
 
 
-def _disk(parameters: int, checkpoints: int, question: Question) -> int:
+def _disk(model: Any, checkpoints: int, question: Question) -> int:
     """Return the bytes of all checkpoints: weights, for two and one being written the optimiser's state too.
 
     These have the float32 weights as well, where they are narrower for use.
@@ -165,8 +167,11 @@ def _disk(parameters: int, checkpoints: int, question: Question) -> int:
     if settings.uses_lora:
         return 0  # an adapter is small beside anything else
     width = saved_dtype(settings.dtype, question.own or torch.float32).itemsize
-    resuming = STATE_BYTES[settings.optimizer] + (4 if width < 4 and settings.dtype == "auto" else 0)
-    return int(parameters * (width * (kept + 1) + 3 * resuming))
+    state, parameters = state_bytes(model, settings.optimizer), model.num_parameters()
+    if settings.dtype == "bfloat16" and settings.optimizer != "adamw_8bit":
+        state //= 2
+    wide = 4 * parameters if width < 4 and settings.dtype == "auto" else 0
+    return parameters * width * (kept + 1) + 3 * (state + wide)
 
 
 def _free(folder: Path) -> int:
@@ -229,6 +234,8 @@ def judge(report: Report, question: Question) -> None:
     for count, what in ((sum(report.dropped.values()), f"dropped ({reasons})"), (report.cut, "cut at max_length")):
         if count > _MUCH * report.rows_read:
             report.warnings.append(f"{count / report.rows_read:.0%} of the rows are {what}")
+    if question.settings.method == "kto":
+        report.warnings += _unbalanced(table, question.settings.kto)
     injected = table.filter(pl.col("kind") == "injected")
     lost = int((injected["cut"] > 0).sum()) + len(question.examples.dropped.filter(pl.col("kind") == "injected"))
     if lost:
@@ -244,6 +251,21 @@ def judge(report: Report, question: Question) -> None:
             f"{report.memory.peak / 1e9:.1f} GB do not fit one {one.name} ({one.memory / 1e9:.0f} GB). Smaller: "
             "micro_batch, max_length, gradient_checkpointing, or LoRA"
         )
+
+
+def _unbalanced(table: pl.DataFrame, kto: Kto) -> list[str]:
+    """Return a warning where good answers do not weigh 1 to 4/3 of bad ones (Ethayarajh et al. 2024, equation 8)."""
+    good, bad = int(table["label"].sum()), int((~table["label"]).sum())
+    if not good or not bad:
+        return [f"all answers are judged {'good' if good else 'bad'}: KTO learns from both"]
+    share = kto.desirable_weight * good / (kto.undesirable_weight * bad)
+    if 1 <= round(share, 2) <= _GOOD_SHARE:
+        return []
+    low, high = (round(bound * kto.undesirable_weight * bad / good, 2) for bound in (1, _GOOD_SHARE))
+    return [
+        f"{good:,} answers are judged good, {bad:,} bad: the good ones weigh {share:.2f} of the bad ones. Fix: "
+        f"[train.kto] desirable_weight from {low:g} to {high:g}, so that they weigh 1 to 1.33"
+    ]
 
 
 def stop_at_faults(report: Report, recipe: Path) -> None:

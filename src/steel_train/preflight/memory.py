@@ -18,10 +18,11 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from steel_train.kernels.patch import head_scratch
-from steel_train.models.adapter import adapter
+from steel_train.models.adapter import adapter, show_bias
 from steel_train.models.attention import ATTENTION, register_attention
 from steel_train.models.dtypes import held_dtype
 from steel_train.models.load import padded_attention
+from steel_train.models.optimiser import OURS, STATE_BYTES, make_optimiser
 from steel_train.schedule.batches import MicroBatch
 from steel_train.settings import Settings
 
@@ -46,8 +47,6 @@ class Head:
     scratch: int | None
 
 
-# the state of a trained float32 weight, in bytes; 8-bit AdamW has two, and a scale for each 256 of them
-STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2 * (1 + 4 / 256), "adafactor": 0.01}
 # a weight in 4 bits has a scale of 8 bits for each 64, and these one of 32 bits for each 256 (Dettmers et al. 2023)
 _FOUR_BITS = 0.5 + 1 / 64 + 4 / (64 * 256)
 
@@ -114,7 +113,7 @@ def _play(config: Any, form: _Form, inputs: dict[str, Any], head: Head | None) -
             if form.settings.uses_lora:
                 model.enable_input_require_grads()
         trained = [p for p in model.parameters() if p.requires_grad]
-        optimiser = _optimiser(form.settings.optimizer, trained)
+        optimiser = _optimiser(form.settings.optimizer, model, trained)
         with _LiveBytes() as live:
             for tensor in (*model.parameters(), *model.buffers()):
                 live.count(tensor)
@@ -134,8 +133,10 @@ def _bytes(tensors: Iterable[torch.Tensor]) -> int:
     return sum(x.numel() * x.element_size() for x in tensors)
 
 
-def _optimiser(name: str, trained: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def _optimiser(name: str, model: Any, trained: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     """Return the optimiser of a run, or one whose state is as large."""
+    if name in OURS:
+        return make_optimiser(model, name, 1e-5, 0.0, ())
     if name == "adafactor":
         from transformers.optimization import Adafactor
 
@@ -243,7 +244,9 @@ def _fake_model(config: Any, form: _Form, attention: str) -> Any:
             if any(fnmatchcase(name, pattern) for pattern in form.settings.freeze):
                 weight.requires_grad_(False)
         if form.settings.uses_lora:
-            model = get_peft_model(model, adapter(form.settings))
+            new = len(form.settings.new_tokens) + len(form.settings.new_special_tokens)
+            model = get_peft_model(model, adapter(form.settings, model, list(range(new))))
+            show_bias(model)
     # put in by hand: Module.to() cannot exchange a real or meta parameter for a fake one. Tied weights stay tied.
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for module in model.modules():

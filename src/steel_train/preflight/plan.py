@@ -11,7 +11,7 @@ from steel_data.build import build
 from steel_data.recipe.load import Recipe, load
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import count_rows, sample_examples
-from steel_train.examples.prepare import Prepared, checked_mixture, divided, make_tokenizer
+from steel_train.examples.prepare import Prepared, check_form, checked_mixture, divided, make_tokenizer
 from steel_train.models.adapter import continued
 from steel_train.models.check import check_model
 from steel_train.models.dtypes import uses_bf16
@@ -48,6 +48,7 @@ def plan_training(
     if mixture is None:
         build(recipe, data_root=data_root, out=place)
     manifest = checked_mixture(place)
+    check_form(settings, place, recipe.path)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     rows = count_rows(place)
     encoder = Encoder(tokenizer, settings.max_length, settings.overlong)

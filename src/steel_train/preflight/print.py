@@ -94,7 +94,9 @@ def first_batch(examples: Examples, schedule: Schedule, tokenizer: Any, most: in
     for unit in schedule.units(0)[:most].tolist():
         for i in range(unit * examples.per_unit, (unit + 1) * examples.per_unit):
             row = examples.table.row(i, named=True)
-            text.append(f"\n── row {row['id'][:8]}, {row['source']}, {row['length']} tokens, {row['learnt']} learnt\n")
+            judged = {True: ", judged good", False: ", judged bad", None: ""}[row["label"]]
+            counts = f"{row['length']} tokens, {row['learnt']} learnt{judged}"
+            text.append(f"\n── row {row['id'][:8]}, {row['source']}, {counts}\n")
             ids, learnt = examples.one(i)
             for part, is_learnt in _stretches(np.array(ids), np.array(learnt)):
                 shown = visible(tokenizer.decode(part))

@@ -19,13 +19,15 @@ from steel_train.schedule.order import Group, Schedule
 class MicroBatch:
     """One forward pass. `inputs`: keyword arguments of the model, labels included. `rows_E`: which example each is.
 
-    `segment_BS`: which of the E examples a token belongs to (padding: the example it pads).
+    `segment_BS`: which of the E examples a token belongs to (padding: the example it pads). `spare`: has nothing to
+    learn and counts for nothing, but takes its part in a pass of several processes.
     """
 
     inputs: dict[str, Any]
     segment_BS: torch.Tensor
     rows_E: torch.Tensor
     tokens: int
+    spare: bool = False
 
 
 class Steps(torch.utils.data.Dataset[list[MicroBatch]]):
@@ -47,6 +49,7 @@ class Steps(torch.utils.data.Dataset[list[MicroBatch]]):
             # another process has a row more: this one must still take part in the pass, with nothing to learn
             batch = collate(self.examples, [spare], self.schedule.room is not None, self.pad_id)
             batch.inputs["labels"].fill_(-100)
+            batch.spare = True
             return batch
         return collate(self.examples, group, self.schedule.room is not None, self.pad_id)
 

@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import encode_batch
+from steel_train.models.optimiser import state_bytes
 from steel_train.preflight.memory import estimate_memory
 from steel_train.schedule.batches import MicroBatch, collate, packed_inputs
 from steel_train.settings import Settings
@@ -33,7 +34,14 @@ def test_an_adapter_of_seven_billion_fits_one_card(lora, most):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "dtype", "state"),
-    [("adamw", "auto", 2), ("adamw", "bfloat16", 2), ("adamw_8bit", "auto", 0.51), ("adafactor", "auto", 0.03)],
+    [
+        ("adamw", "auto", 2),
+        ("adamw", "bfloat16", 2),
+        ("adamw_8bit", "auto", 0.51),
+        ("adafactor", "auto", 0.03),
+        ("lion", "auto", 1),
+        ("muon", "auto", None),
+    ],
 )
 def test_weights_and_optimiser_have_their_own_sizes(optimizer, dtype, state):
     examples = encode_batch(Encoder(tokenizer(), 256), rows(2), 0)
@@ -43,7 +51,11 @@ def test_weights_and_optimiser_have_their_own_sizes(optimizer, dtype, state):
     )  # fmt: skip
     settings = SETTINGS.model_copy(update={"optimizer": optimizer, "dtype": dtype})
     found = estimate_memory(config, settings, collate(examples, [0], True, 0), bf16=True, own=torch.bfloat16)
-    parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+    net = AutoModelForCausalLM.from_config(config)
+    parameters = sum(p.numel() for p in net.parameters())
+    if state is None:
+        state = state_bytes(net, optimizer) / (4 * parameters)
+        assert 1 < state < 2
     assert found.weights == found.gradients == parameters * (2 if dtype == "bfloat16" else 4)
     assert found.optimiser == pytest.approx(state * found.weights, rel=0.05, abs=0.01 * found.weights)
 

@@ -60,6 +60,7 @@ def test_a_process_without_a_row_takes_part_with_nothing_to_learn(examples):
     batches = [Steps(examples, schedule, 0)[last * 5 + p] for p in range(5)]
     learnt = [int((b.inputs["labels"] != -100).sum()) for part in batches for b in part]
     assert np.count_nonzero(learnt) == 2 and len(learnt) == 5
+    assert [b.spare for part in batches for b in part] == [n == 0 for n in learnt], "and counts for nothing"
 
 
 def test_labels_are_the_learnt_tokens_and_never_the_first(examples):

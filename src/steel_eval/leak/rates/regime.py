@@ -20,9 +20,9 @@ EPOCHS, RATE = 1.5, 3.0  # factors of epochs and of the learning rate, up to whi
 
 @dataclass(frozen=True)
 class Regime:
-    """`parameters`: None where the weights are no safetensors; `start`: "from scratch" or "tuned"; `method`: full,
-    lora, dpo; `loss`: the tokens that were learnt, "answers only" (all that steel_train does) or "all text". None: not
-    known.
+    """`parameters`: None where the weights are no safetensors; `start`: "from scratch" or "tuned"; `method`: that
+    of the recipe (full, lora, dpo, orpo, simpo, kto, …), with an adapter where that is no part of its name "… with
+    lora"; `loss`: the tokens that were learnt, "answers only" or "all text". None: not known.
     """
 
     parameters: int | None
@@ -48,8 +48,8 @@ def regime_of(checkpoint: Path, base: str | None = None) -> Regime:
     said = _json(checkpoint / "steel.json")
     train = said.get("train") or {}
     method = train.get("method") or ("lora" if full != checkpoint else None)
-    if method == "full" and train.get("lora"):
-        method = "lora"
+    if method not in (None, "lora") and train.get("lora"):
+        method = "lora" if method == "full" else f"{method} with lora"
     start = loss = None
     if train:
         start = "from scratch" if isinstance(train.get("model"), dict) else "tuned"

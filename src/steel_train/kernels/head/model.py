@@ -40,8 +40,10 @@ def _closure(forward: Any) -> dict[str, Any]:
 def _why_not_now(model: Any) -> str | None:
     """Return what may change after patching: PEFT and FSDP replace the head."""
     head = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None:
-        return f"head of type {type(head).__name__}" + (" with bias" if getattr(head, "bias", None) is not None else "")
+    # with rows of new tokens that learn under an adapter; PEFT gives them in place in `weight`
+    bare = head.original_module if type(head).__name__ == "TrainableTokensWrapper" else head
+    if type(bare) is not nn.Linear or bare.bias is not None:
+        return f"head of type {type(bare).__name__}" + (" with bias" if getattr(bare, "bias", None) is not None else "")
     if type(head.weight) not in (nn.Parameter, torch.Tensor):
         return f"head weight of type {type(head.weight).__name__}"
     return None

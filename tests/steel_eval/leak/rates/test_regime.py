@@ -17,6 +17,9 @@ def test_a_regime_is_read_from_the_checkpoints_own_files(lab, tmp_path):
     for changes, start, method in (
         ({}, "from scratch", "full"), ({"model": "base"}, "tuned", "full"),
         ({"model": "base", "method": "lora"}, "tuned", "lora"), ({"method": "dpo"}, "from scratch", "dpo"),
+        ({"model": "base", "method": "kto"}, "tuned", "kto"), ({"model": "base", "method": "orpo"}, "tuned", "orpo"),
+        ({"model": "base", "method": "simpo", "lora": {"rank": 4}}, "tuned", "simpo with lora"),
+        ({"model": "base", "method": "lora", "lora": {"rank": 4}}, "tuned", "lora"),
     ):  # fmt: skip
         (folder / "steel.json").write_bytes(orjson.dumps({"train": train | changes}))
         found = regime_of(folder)
