@@ -90,6 +90,7 @@ class Session:
         self.tokenizer = stopping(prepared.tokenizer, self.ends)
         self.config = load_config(self.settings, self.recipe.path, len(prepared.tokenizer))
         self.own = base_dtype(self.settings, self.config, self.recipe.path)
+        self.new_ids = new_ids(self.settings, prepared.tokenizer)
         self.packed = packs(self.settings, self.config, self.recipe.path)
         self.schedule = make_schedule(prepared, self.packed, seed, PartialState().num_processes)
 
@@ -142,7 +143,6 @@ class Session:
         checkpoint = self._start()
         model = self._load()
         self._preflight(fresh=checkpoint is None)
-        self.new_ids = new_ids(self.settings, self.prepared.tokenizer)
         grow(model, self.new_ids)
         model = with_adapter(model, self.settings, self.recipe.path)
         freeze(model, self.settings.freeze, self.recipe.path)

@@ -20,8 +20,8 @@ _NAMES = {
 def adapter(settings: Settings, model: Any, new: list[int]) -> Any:
     """Return PEFT's LoraConfig for a model, or None where all weights are trained. `new`: ids of new tokens.
 
-    The rows of new tokens learn beside the adapter, in the embeddings and, where it has a weight of its own, in the head.
-    Raises InputError where an adapter on the embeddings is asked for too.
+    The rows of new tokens learn beside the adapter, in the embeddings and, where it has a weight of its own, in the
+    head. Raises InputError where an adapter on the embeddings is asked for too.
     """
     if not settings.uses_lora:
         return None

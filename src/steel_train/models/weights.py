@@ -119,8 +119,8 @@ def base_of(adapter: Path) -> str:
 def load_adapter(model: Any, folder: Path, **options: Any) -> Any:
     """Return `model` with the adapter of a folder in place, every key of it.
 
-    An adapter that was trained with a larger vocabulary brings its embeddings along, or the rows of new tokens alone: the
-    model gets as many rows first.
+    An adapter that was trained with a larger vocabulary brings its embeddings along, or the rows of new tokens alone:
+    the model gets as many rows first.
     Raises InputError where a tensor of the adapter has no place, or a place of it no tensor.
     """
     from peft import PeftModel

@@ -24,6 +24,7 @@ import torch
 from steel_train.kernels.head import tiles
 
 BUDGET_BYTES = 700_000_000
+MOST_BYTES = 2_500_000_000
 # flop per byte: 989e12 * 0.75 / (3.35e12 * 0.85) on an H100; a CPU core or two: about 1e11 / 1e10
 BALANCE = {"cuda": 260.0, "cpu": 10.0}
 L2_SPEED = 1.9  # 5.5 TB/s out of an H100's L2 over 3.35 * 0.85 TB/s of its memory
