@@ -309,7 +309,7 @@ ROPE_LAUNCH = Launch(
     {"q_ptr": "*bf16", "q_stride_b": "i32", "q_stride_t": "i32", "q_out_ptr": "*bf16", "k_ptr": "*bf16",
      "k_stride_b": "i32", "k_stride_t": "i32", "k_out_ptr": "*bf16", "positions_ptr": "*i64",
      "positions_stride": "i32", "turns_ptr": "*i64", "scaling": "fp32", "n_q": "i32", "n_k": "i32", "n_tokens": "i32"},
-    {"Q_STRIDE": HEAD_SIZE, "K_STRIDE": HEAD_SIZE, "FREQUENCIES": HEAD_SIZE // 2, "SIGN": 1, "HEADS": 32, "HALF": 32},
+    {"FREQUENCIES": HEAD_SIZE // 2, "SIGN": 1, "HEADS": 32, "HALF": 32},
     warps=4,
     odd=("n_q", "n_k", "n_tokens"),
 )  # fmt: skip

@@ -135,15 +135,13 @@ def cos_sin_of_turns(phase):
 
 
 @jit
-def rotate_heads(
-    x_ptr, y_ptr, cos, sin, f, n_heads, STRIDE: tl.constexpr, FREQUENCIES: tl.constexpr, HEADS: tl.constexpr
-):
+def rotate_heads(x_ptr, y_ptr, cos, sin, f, n_heads, FREQUENCIES: tl.constexpr, HEADS: tl.constexpr):
     """Rotate the heads of one token; `x_ptr` and `y_ptr` point to its first head."""
     inside = f < FREQUENCIES
     for first in range(0, n_heads, HEADS):
         a = first + tl.arange(0, HEADS)
         mask = (a < n_heads)[:, None] & inside[None, :]
-        x = x_ptr + a.to(tl.int64)[:, None] * STRIDE + f[None, :]
+        x = x_ptr + a[:, None] * FREQUENCIES * 2 + f[None, :]
         y = y_ptr + a[:, None] * FREQUENCIES * 2 + f[None, :]
         x1 = tl.load(x, mask=mask, other=0.0).to(tl.float32)
         x2 = tl.load(x + FREQUENCIES, mask=mask, other=0.0).to(tl.float32)
@@ -155,12 +153,11 @@ def rotate_heads(
 def rope_kernel(
     q_ptr, q_stride_b, q_stride_t, q_out_ptr, k_ptr, k_stride_b, k_stride_t, k_out_ptr,
     positions_ptr, positions_stride, turns_ptr, scaling, n_q, n_k, n_tokens,
-    Q_STRIDE: tl.constexpr, K_STRIDE: tl.constexpr, FREQUENCIES: tl.constexpr, SIGN: tl.constexpr,
-    HEADS: tl.constexpr, HALF: tl.constexpr,
+    FREQUENCIES: tl.constexpr, SIGN: tl.constexpr, HEADS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """One program a token: its cos and sin serve all its heads. Outputs lie in memory as [B, T, A, D].
+    """One program a token: its cos and sin serve all its heads. In and outputs lie in memory as [B, T, A, D].
 
-    The head's size and stride are constants: 56 is no multiple of 16, and only constants let loads be wide then.
+    The head's size is a constant: 56 is no multiple of 16, and only a constant lets loads be wide then.
     """
     token = tl.program_id(0).to(tl.int64)
     b = token // n_tokens
@@ -173,8 +170,8 @@ def rope_kernel(
     sin *= SIGN * scaling
     q = q_ptr + b * q_stride_b + t * q_stride_t
     k = k_ptr + b * k_stride_b + t * k_stride_t
-    rotate_heads(q, q_out_ptr + token * n_q * FREQUENCIES * 2, cos, sin, f, n_q, Q_STRIDE, FREQUENCIES, HEADS)
-    rotate_heads(k, k_out_ptr + token * n_k * FREQUENCIES * 2, cos, sin, f, n_k, K_STRIDE, FREQUENCIES, HEADS)
+    rotate_heads(q, q_out_ptr + token * n_q * FREQUENCIES * 2, cos, sin, f, n_q, FREQUENCIES, HEADS)
+    rotate_heads(k, k_out_ptr + token * n_k * FREQUENCIES * 2, cos, sin, f, n_k, FREQUENCIES, HEADS)
 
 
 class _Rope(torch.autograd.Function):
@@ -189,8 +186,7 @@ class _Rope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (positions_BT,) = ctx.saved_tensors
-        dq, dk = (x if x.stride(-1) == 1 else x.contiguous() for x in upstream)
-        return *_rotate(dq, dk, positions_BT, ctx.frequencies, -1), None, None
+        return *_rotate(*upstream, positions_BT, ctx.frequencies, -1), None, None
 
 
 def _rotate(
@@ -200,11 +196,16 @@ def _rotate(
     n_k = k_BATD.shape[1]
     # the memory order that the projection wrote and attention kernels like: heads of a token side by side
     q_out, k_out = (x.new_empty(batch, tokens, x.shape[1], size).transpose(1, 2) for x in (q_BATD, k_BATD))
+    # heads of a token side by side: with a stride that grows with the tokens, a constant, each length was compiled anew
+    q_BATD, k_BATD = (
+        x if x.stride(1) == size and x.stride(3) == 1 else x.transpose(1, 2).contiguous().transpose(1, 2)
+        for x in (q_BATD, k_BATD)
+    )
     half = triton.next_power_of_2(size // 2)
     rope_kernel[(batch * tokens,)](
         q_BATD, q_BATD.stride(0), q_BATD.stride(2), q_out, k_BATD, k_BATD.stride(0), k_BATD.stride(2), k_out,
         positions_BT, positions_BT.stride(0), frequencies.turns, frequencies.scaling, n_q, n_k, tokens,
-        Q_STRIDE=q_BATD.stride(1), K_STRIDE=k_BATD.stride(1), FREQUENCIES=size // 2, SIGN=sign,
-        HEADS=max(1, min(triton.next_power_of_2(n_q), 1024 // half)), HALF=half, num_warps=4,
+        FREQUENCIES=size // 2, SIGN=sign, HEADS=max(1, min(triton.next_power_of_2(n_q), 1024 // half)), HALF=half,
+        num_warps=4,
     )  # fmt: skip
     return q_out, k_out

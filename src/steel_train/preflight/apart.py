@@ -14,6 +14,9 @@ from steel_train.schedule.batches import packed_inputs
 
 # Largest difference of a logit, as a share of the largest logit: rounding is 1e-6 in float32, 1e-2 in bfloat16.
 TOLERANCE = {False: 1e-4, True: 4e-2}
+# In bfloat16 it grows with depth: 5 % in 28 layers of a random 7B, with nothing mixed (H200, 2026-11-27). So up to here it
+# may be three times what the same rows show alone, by one attention and the other. A cap or sinks left out make more.
+MOST_ROUNDING, TIMES = 0.15, 3.0
 _SHORT, _LONGEST = 12, 256  # tokens of a row; the longest that is made to exceed a window
 
 
@@ -25,32 +28,39 @@ def mixing_fault(model: Any, bf16: bool) -> str | None:
     half = (bf16 and torch.cuda.is_available()) or model.dtype != torch.float32
     try:
         share = logit_difference(model, half)
+        rounding = logit_difference(model, half, packed=False) if half and share > TOLERANCE[half] else 0.0
     except Exception as error:  # a model that cannot take a packed row says so in its own way
         return f"{model.config.model_type} fails on packed rows: {first_line(error, 80)}"
-    if share <= TOLERANCE[half]:
+    if share <= TOLERANCE[half] or share <= min(TIMES * rounding, MOST_ROUNDING):
         return None
     return f"{model.config.model_type} mixes rows: packed, its logits differ by {share:.1g} of the largest"
 
 
-def logit_difference(model: Any, half: bool = False) -> float:
+def logit_difference(model: Any, half: bool = False, packed: bool = True) -> float:
     """Return the largest difference of a logit between rows packed and alone, as a share of the largest logit.
 
-    `half`: under bfloat16 autocast, where there is a GPU.
+    `half`: under bfloat16 autocast, where there is a GPU. Not `packed`: both alone, and only the attention differs.
     """
-    was_training, packed = model.training, model.config._attn_implementation
+    was_training, attention = model.training, model.config._attn_implementation
     model.eval()
     try:
         with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=half and torch.cuda.is_available()):
             rows = _rows(model)
-            inputs, _ = packed_inputs(rows, rows, [len(row) for row in rows])
-            del inputs["labels"]
-            together = _logits(model, inputs)
+            groups = [rows] if packed else [[row] for row in rows]
+            together = torch.cat([_logits(model, _laid(group)) for group in groups])
             model.set_attn_implementation("eager")
             alone = torch.cat([_logits(model, {"input_ids": row[None]}) for row in rows])
     finally:
-        model.set_attn_implementation(packed)
+        model.set_attn_implementation(attention)
         model.train(was_training)
     return float((together - alone).abs().max() / alone.abs().max().clamp_min(1e-12))
+
+
+def _laid(rows: list[torch.Tensor]) -> dict[str, Any]:
+    """Return a packed pass of rows, as the model takes it."""
+    inputs, _ = packed_inputs(rows, rows, [len(row) for row in rows])
+    del inputs["labels"]
+    return inputs
 
 
 def _rows(model: Any) -> list[torch.Tensor]:

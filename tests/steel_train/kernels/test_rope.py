@@ -7,7 +7,7 @@ import torch
 from bench.kernel_ops import inverse_frequencies
 
 from steel_train.kernels.backend import Calls
-from steel_train.kernels.rope import Frequencies, fixed_point_turns, rope
+from steel_train.kernels.rope import Frequencies, fixed_point_turns, rope, rope_kernel
 
 SIZE = 8
 
@@ -62,3 +62,9 @@ def test_what_triton_cannot_take_runs_in_torch_and_is_counted():
     rope(q, q, torch.zeros(1, 2, dtype=torch.int32), table, calls)
     rope(q, q.bfloat16(), torch.zeros(1, 2, dtype=torch.int64), table, calls)
     assert set(calls.report()["rope"]["reasons"]) == {"position ids are not int64 [B, T]", "dtypes differ"}
+
+
+def test_the_kernel_depends_on_no_stride_that_grows_with_the_tokens():
+    """A gradient may come as [B, A, T, D]: its stride, a constant of the kernel, had each length compiled anew on a GPU."""
+    constants = {p.name for p in rope_kernel.params if p.is_constexpr}
+    assert constants == {"FREQUENCIES", "SIGN", "HEADS", "HALF"}, "of the model alone"
