@@ -20,7 +20,9 @@ from steel_train.settings import read_settings
 MODEL = "Qwen/Qwen2.5-0.5B"
 METHODS = ("full", "lora")
 _LEAST = 0.05  # share of the characters from which a language is proposed
-_RATES = {"full": 2e-5, "lora": 1e-4, "dpo": 5e-7, "dpo with lora": 5e-6}  # usual for models of this size
+_RATES = {"full": 2e-5, "lora": 1e-4, "dpo": 5e-7, "kto": 5e-7}  # usual for models of this size
+_ADAPTER_RATE = 5e-6  # of DPO and KTO, where an adapter learns
+_PREFERRED = {"preference": "dpo", "kto": "kto"}  # kinds of rows -> what trains them
 _SCORED = ("ceval", "cmmlu", "mmlu")  # benchmarks that `score` knows by their folder
 
 
@@ -59,7 +61,7 @@ def init(recipe: Path, wishes: Wishes, force: bool = False, workers: int = 1) ->
     keep = _languages(languages)
     model = wishes.model or _asked(wishes, "--model", "Which model is trained (hub id or folder)?", MODEL)
     method = wishes.method or _asked(wishes, "--method", "All of its weights (full), or an adapter (lora)?", "full")
-    table = _train(_placed(model), method, _preferences(found))
+    table = _train(_placed(model), method, _preferred(found))
     read_settings(table, recipe)
     write_recipe(recipe, _with_languages(found.recipe, keep) + "\n" + tomli_w.dumps({"train": table}), found.files.root)
     return _next(recipe, found)
@@ -124,17 +126,18 @@ def _spoken(found: Analysis) -> str:
     return ",".join(code for code in spoken if code != "und") or "all"
 
 
-def _preferences(found: Analysis) -> bool:
-    built = [part.name for part in found.parts if part.name not in found.refused]
-    return any("preference" in found.figures[name].kinds for name in built)
+def _preferred(found: Analysis) -> str | None:
+    """Return the method that trains rows of preferences or judged answers, None for conversations."""
+    kinds = {kind for part in found.parts if part.name not in found.refused for kind in found.figures[part.name].kinds}
+    return next((method for kind, method in _PREFERRED.items() if kind in kinds), None)
 
 
-def _train(model: str, method: str, preferences: bool) -> dict[str, object]:
-    """Return the [train] table. Rows of preferences are trained by DPO, with an adapter where one is wished for."""
+def _train(model: str, method: str, preferred: str | None) -> dict[str, object]:
+    """Return the [train] table, with an adapter where one is wished for."""
     lora = _known_method(method) == "lora"
-    kind = "dpo" if preferences else method
-    table: dict[str, object] = {"model": model, "epochs": 1 if preferences else 3, "method": kind}
-    rate = _RATES["dpo with lora" if lora and preferences else kind]
+    kind = preferred or method
+    table: dict[str, object] = {"model": model, "epochs": 1 if preferred else 3, "method": kind}
+    rate = _ADAPTER_RATE if lora and preferred else _RATES[kind]
     table |= {"learning_rate": rate, "micro_batch": 4, "accumulate": 16}
     table |= {"max_length": 2048}
     return table | ({"lora": {"rank": 16, "alpha": 32}} if lora else {})

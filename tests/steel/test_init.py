@@ -49,6 +49,17 @@ def test_preferences_are_trained_by_dpo(tmp_path: Path, method: str, rate: float
     assert (settings.method, settings.uses_lora, settings.learning_rate) == ("dpo", method == "lora", rate)
 
 
+@pytest.mark.parametrize(("method", "rate"), [("full", 5e-7), ("lora", 5e-6)])
+def test_judged_answers_are_trained_by_kto(tmp_path: Path, method: str, rate: float) -> None:
+    rows = [
+        {"prompt": pair["prompt"], "completion": pair["chosen"], "label": bool(i % 2)} for i, pair in enumerate(PAIRS)
+    ]
+    write_jsonl(tmp_path / "judged.jsonl", rows)
+    init(tmp_path / "mine.toml", wishes(tmp_path / "judged.jsonl", method=method))
+    settings = read_settings(load(tmp_path / "mine.toml").train, tmp_path / "mine.toml")
+    assert (settings.method, settings.uses_lora, settings.learning_rate) == ("kto", method == "lora", rate)
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [

@@ -168,6 +168,8 @@ def _without_labels(options: Options, by_place: bool) -> Options | str:
     these that the key names (19 items of AGIEval's logiqa-en stand as A, C, B, D, as their exams were printed).
     """
     marks = [_OWN_LABEL.match(text) for _, text in options]
+    if not any(marks):  # nearly every row
+        return options
     own = [label for label, _ in options]
     carried = [unicodedata.normalize("NFKC", mark[1] or mark[2]).upper() if mark else "" for mark in marks]
     rest = [text[mark.end() if mark else 0 :] for (_, text), mark in zip(options, marks, strict=True)]

@@ -124,15 +124,14 @@ def gather(
 def _form(plan: Plan) -> str:
     """Return the form of the mixture's rows, a name of FORMS. Raises InputError where there would be several."""
     kinds = set(plan.frame["kind"].unique().drop_nulls().to_list())
-    for form in kinds & FORMS.keys():
-        if len(kinds) > 1:
-            others = ", ".join(sorted(kinds - {form}))
-            raise InputError(
-                f"this recipe makes {form} rows and {others} rows, which no trainer takes together. "
-                "Fix: one recipe for each."
-            )
-        return form
-    return "messages"
+    form = next((form for form in FORMS if form in kinds), "messages")
+    if form in kinds and len(kinds) > 1:
+        others = ", ".join(sorted(kinds - {form}))
+        raise InputError(
+            f"this recipe makes {form} rows and {others} rows, which no trainer takes together. "
+            "Fix: one recipe for each."
+        )
+    return form
 
 
 def _extras(records: pl.DataFrame) -> set[str]:
