@@ -6,6 +6,7 @@ charged for tokenising and for forward passes, neither for importing, loading th
     python bench/score.py                       small random model on generated questions: works on a bare machine, a minute
     python bench/score.py --data ../shared/data --model qwen100m --tasks cmmlu/agronomy      the figures of docs/results
     python bench/score.py --data ../shared/data --model smol --tasks ceval/law,ceval/logic
+    python bench/score.py --data ../shared/data --model DIR --tasks cmmlu/agronomy --limit 5 --batches 1     a checkpoint of yours
     python bench/score.py --data ../shared/data --equality           tiny model, every question, 0 and 5 shots
     python bench/score.py --data ../shared/data --sweep              what a further checkpoint costs, model call stubbed out
 """
@@ -41,10 +42,16 @@ def tokenizer_of(data: Path | None):
 
 
 def model_of(name: str, data: Path | None):
-    """Return model and tokenizer. `qwen100m`: 22 M body, 151,936 x 512 tied embedding (78 M), random; `smol`: SmolLM2-135M."""
+    """Return model and tokenizer. `qwen100m`: 22 M body, 151,936 x 512 tied embedding (78 M), random; `smol`: SmolLM2-135M;
+    a checkpoint's folder: in the type that `score` takes for it, for both arms."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+    if Path(name).is_dir():
+        from steel_eval.models import load, scoring_dtype
+
+        loaded = load(Path(name), "cpu", scoring_dtype(Path(name), "cpu"))
+        return loaded.model, loaded.tokenizer
     if name == "smol":
         from importlib.util import find_spec
 
@@ -132,7 +139,8 @@ def compare(arguments) -> None:
     """One row: cost of both arms in one run, the ratio, and how equal the answers are."""
     import numpy as np
 
-    probe = {b: arm(arguments, "lm-eval", b, limit=8)["cpu"] for b in arguments.batches}
+    several = len(arguments.batches) > 1
+    probe = {b: arm(arguments, "lm-eval", b, limit=8)["cpu"] if several else 0.0 for b in arguments.batches}
     best = min(probe, key=probe.__getitem__)
     theirs, ours = arm(arguments, "lm-eval", best), arm(arguments, "ours")
     a, b = np.array(theirs["values"]), np.array(ours["values"])
@@ -218,7 +226,7 @@ def budgets(arguments) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data")
-    parser.add_argument("--model", default="tiny", choices=["tiny", "qwen100m", "smol"])
+    parser.add_argument("--model", default="tiny", help="tiny, qwen100m, smol, or a checkpoint's folder")
     parser.add_argument("--tasks", default="cmmlu,ceval")
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--limit", type=int, default=0)

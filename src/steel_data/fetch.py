@@ -46,7 +46,8 @@ class Archive:
     licence: str
 
 
-# Addresses and licences as their cards state them (November 2026).
+# Addresses and licences as their cards and READMEs state them (November 2026, read without a network): C-Eval's README
+# of 27 July 2025 names its zip, public programs fetch CMMLU's (also under its owner's earlier name) and MMLU's tar.
 ARCHIVES = {
     "ceval": Archive(
         "datasets/ceval/ceval-exam/resolve/main/ceval-exam.zip",
@@ -55,7 +56,7 @@ ARCHIVES = {
     ),
     "cmmlu": Archive(
         "datasets/haonan-li/cmmlu/resolve/main/cmmlu_v1_0_1.zip",
-        (),
+        ("https://huggingface.co/datasets/lmlmcat/cmmlu/resolve/main/cmmlu_v1_0_1.zip",),
         "CC BY-NC 4.0 (its hub card; its repository says CC BY-NC-SA 4.0): no commercial use",
     ),
     "mmlu": Archive(

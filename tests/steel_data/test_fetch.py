@@ -80,6 +80,7 @@ def test_a_broken_pin_file_is_named(recipe: Path, tmp_path: Path) -> None:
 
 
 CEVAL = "datasets/ceval/ceval-exam/resolve/main/ceval-exam.zip"
+CMMLU = "datasets/haonan-li/cmmlu/resolve/main/cmmlu_v1_0_1.zip"
 MMLU = "datasets/cais/mmlu/resolve/main/data.tar"
 
 
@@ -102,7 +103,13 @@ def ceval(rows: int = 3) -> bytes:
 def archives(monkeypatch: pytest.MonkeyPatch):
     """A hub that serves `files`, by path, and is named by HF_ENDPOINT; sets of a few questions."""
     monkeypatch.setattr(
-        fetch, "PUBLISHED", sizes := {"ceval": {"dev": 2, "val": 3, "test": 4}, "mmlu": {"dev": 1, "test": 2}}
+        fetch,
+        "PUBLISHED",
+        sizes := {
+            "ceval": {"dev": 2, "val": 3, "test": 4},
+            "mmlu": {"dev": 1, "test": 2},
+            "cmmlu": {"dev": 1, "test": 3},
+        },
     )
     monkeypatch.setattr(items, "PUBLISHED", sizes)
 
@@ -161,6 +168,33 @@ def test_a_tar_without_headers_is_mmlu(archives, tmp_path) -> None:
     archives.files[MMLU] = packed.getvalue()
     fetch_benchmark("mmlu", tmp_path)
     assert [i.item for i in items.read_benchmark("mmlu", tmp_path, "test")] == ["test/law/00000", "test/law/00001"]
+
+
+def test_cmmlu_is_a_zip_of_two_folders_with_an_index_column(archives, tmp_path) -> None:
+    """As the hub's `cmmlu_v1_0_1.zip` is: `dev/` and `test/` at its top, the index without a name, capital columns."""
+    packed = io.BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for split, n in (("dev", 1), ("test", 3)):
+            archive.writestr(f"{split}/", b"")
+            archive.writestr(f"{split}/agronomy.csv", table(n, ",Question,A,B,C,D,Answer\n"))
+    archives.files[CMMLU] = packed.getvalue()
+    fetch_benchmark("cmmlu", tmp_path)
+    assert [i.item for i in items.read_benchmark("cmmlu", tmp_path, "test")][-1] == "test/agronomy/00002"
+    fetch_benchmark("cmmlu", tmp_path)  # is there, and whole
+
+
+def test_ceval_without_a_key_for_its_test_is_whole_too(archives, tmp_path) -> None:
+    """So was its zip until July 2025, and so are mirrors of that time."""
+    packed = io.BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for split, n in (("dev", 2), ("val", 3)):
+            archive.writestr(f"{split}/law_{split}.csv", table(n))
+        archive.writestr(
+            "test/law_test.csv", "id,question,A,B,C,D\n" + "".join(f"{i},q{i},1,2,3,4\n" for i in range(4))
+        )
+    archives.files[CEVAL] = packed.getvalue()
+    fetch_benchmark("ceval", tmp_path)
+    assert {i.answer for i in items.read_benchmark("ceval", tmp_path, "test")} == {""}
 
 
 def test_other_bytes_than_before_or_than_the_hub_names_are_refused(archives, tmp_path) -> None:

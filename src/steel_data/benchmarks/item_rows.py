@@ -131,6 +131,8 @@ def read_question(row: dict[str, Any], free: bool = True) -> Question | str:
         return f"column {missing} is missing; {has}"
     try:
         question, fault = question_of(fields)
+        if not question.strip():
+            return "no-question: its text is empty"
         texts = [text_of(value) for _, value in fields.options]
         _check_truths([value for _, value in fields.options])
         explanation = text_of(fields.explanation)
@@ -215,6 +217,8 @@ def _answer(fields: Fields, options: Options) -> tuple[str, str]:
     if not options or not written:
         return text, ""
     texts = [option for _, option in options]
+    if texts.count(text) > 1 and written.upper() not in dict(options):
+        return "", f"bad-answer: '{excerpt(written, 30)}' is the text of two options"
     if text in texts and written.upper() not in dict(options):  # `none` may be an option here
         return LABELS[texts.index(text)], ""
     key, _, fault = _key_of(fields, options)

@@ -173,10 +173,23 @@ def check_alike(results: Sequence[Result]) -> None:
             )
         for task in set(first.scores["tasks"]) & set(other.scores["tasks"]):
             mine, theirs = (r.scores["tasks"][task].get("data_sha256") for r in (first, other))
+            if mine != theirs and (said := _limits(first, other, task)):
+                raise InputError(f"{said}. Fix: score both with the same --limit, or without.")
             if mine != theirs:
                 raise InputError(
                     f"{other.folder}: other questions of {task} than in {first.folder}. Fix: the same data."
                 )
+
+
+def _limits(first: Result, other: Result, task: str) -> str:
+    """Return how a try on a part of the questions and another result differ; empty where both are of one size."""
+    rows = [result.scores["tasks"][task] for result in (other, first)]
+    if rows[0].get("limit") == rows[1].get("limit"):
+        return ""
+    parts = [
+        f"{row.get('n') or 0:,}" + (f" of {row.get('of') or 0:,}" if row.get("limit") else " (all)") for row in rows
+    ]
+    return f"{other.folder}: scored on {parts[0]} questions of {task}, {first.folder} on {parts[1]}"
 
 
 @dataclass(frozen=True)

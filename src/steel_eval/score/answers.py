@@ -81,9 +81,17 @@ _LEADING = re.compile(_LEAD + _X + r"\s*(?:[)\]】」\"”>]|[.。,:;、!]|\n|�
 _LEADING_SMALL = re.compile(_LEAD + _x + r"\s*(?:[)\]】」\"”>.:。]|\n|吧|\s*$)")
 _ONLY = re.compile(_LEAD + r"(?P<x>[A-Ja-j])\s*[)\]】」\"”>]?\s*(?:选项|项)?[\s.。!]*$")
 _ALONE = re.compile(r"(?<![\u4e00-\u9fff])" + _X + "|(?<=[选项是为案填])" + _X.replace("?P<x>", "?P<y>"))
+# A text this short whose only letter ends it names the answer, unless any word of it speaks against or asks.
+_ENDS = re.compile(r"\s*[)\]】」\"”'>]*\s*(?:选项|项|option)?(?:吧|啊|哦|呢|了|呀)?[\s.。!~]*$")
+_AGAINST = re.compile(
+    r"[不非没无未别勿错误假伪岂怎何哪谁?×✗✘❌]|难道|排除|避免|拒绝|除|去掉|干扰|绝对|以为"
+    r"|\bno[tr]?\b|n't\b|\b(?:wrong|false|incorrect|avoid|except|but|never|neither|eliminate|exclude|rule[sd]? out|doubt)\b",
+    re.IGNORECASE,
+)
+_DOUBTLESS = re.compile(r"毫?无疑问?|毋庸置疑|无非|不得不|没错|不错")
 _ORDINAL = re.compile(r"第([一二三四五六七八九十1-9])(?:个)?(?:选项|项|个)")
 _WITHDRAWS = re.compile(
-    r"不对|其实|更正|实际上|但|重新|而是|应该是|错了|改选|改为|哦不|等等|wait|actually|however|sorry|\bno\b",
+    r"不对|[,，。]\s*不[,，]|其实|更正|实际上|但|重新|而是|应该是|错了|改选|改为|哦不|等等|wait|actually|however|sorry|\bno\b",
     re.IGNORECASE,
 )
 _REFUSES = re.compile(
@@ -93,7 +101,11 @@ _REFUSES = re.compile(
 )
 # A negation right before what is said, or between it and the letter; `剩下` and `不是A,是D` are told apart by the comma.
 _NOT_BEFORE = re.compile(
-    r"(?:不|别|勿|未|误|非|没有?|无法|不能|不会|不应该?|不要|不可能?|绝不|并不|并非|除去?了?|排除|去掉|划掉|先|会)(?:是|为|选择|选|应|能|会|该|要|可能|可)*\s*$"
+    r"(?:不|别|勿|未|误|非|没有?|无法|不能|不会|不应该?|不要|不可能?|绝不|并不|并非|除去?了?|排除|去掉|划掉|先|会)(?:是|为|选择|选项|选|应|能|会|该|要|可能|可)*\s*$"
+    r"|(?:不太?|没有?|别)(?:认为|觉得|同意|建议|赞成|推荐|支持|相信|主张|打算|倾向于?)(?:应该?|要|会|能)?(?:是|选择|选项|选)?\s*$"
+    r"|(?:拒绝|避免|切忌|难道|岂(?:能|会|可)?|怎么?(?:会|能|可能|可以)?|何来|哪能|谁会|没人会?)(?:是|选择|选项|选)?\s*$"
+    r"|\b(?:avoid|anything(?: but)?|wrong)(?: the)?\s*$"
+    r"|(?:n't|\bnot|\bnever) (?:think|believe|say|sure)(?: that| if| whether)?(?: the)?\s*$|\bdoubt(?: that| if| whether)?(?: the)?\s*$"
     r"|(?:而不是|而非|不是|并非|排除|去掉|除了|\bnot|n't(?: be)?|\bcannot(?: be)?|\bnever|\brule out|\beliminate|\bexclude|\bneither|\bexcept|\binstead of|\brather than)\s*(?:choose|pick|select|the|option|answer is|\()*\s*$",
     re.IGNORECASE,
 )
@@ -101,13 +113,15 @@ _NOT_INSIDE = re.compile(r"不|并非|非(?!常)|\bnot\b|n't\b|绝无|未必")
 _NOT_BEHIND = re.compile(
     r"\s*[)\]】」\"”'>]*\s*(?:选项|项|的?(?:说法|表述|描述|观点)|这个?(?:选项|说法|一项)?)*[,:.、]?\s*"
     r"(?:是|为|均|都|也|显然|明显|则|就|可以|可|应|被|本身|明显地)*\s*"
-    r"(?:错误?|有误|不正确|不对|不符|不成立|不选|不是|不行|不可|不能|不合|不恰当|不当|不属于|不妥|并非|排除|除去|除外|×|✗|✘|❌|x\b"
+    r"(?:错误?|有误|不正确|不对|不符|不成立|不选|不是|不行|不可|不能|不合|不恰当|不当|不属于|不妥|并非|排除|除去|除外|以外|之外|吗|么\?|\?|的(?:同学|考生|学生|人|话)|×|✗|✘|❌|x\b"
     r"|(?:wrong|incorrect|false|ruled out)\b|(?:is|are|was|would be|seems)\s+(?:both |all |clearly |also |obviously )*(?:not\b|wrong|incorrect|false|invalid|ruled out|out\b|untrue)"
-    r"|(?:isn't|aren't|can't|cannot|doesn't|won't|is n't)\b)",
+    r"|(?:isn't|aren't|can't|cannot|doesn't|won't|is n't)\b|会(?:被|错|出错|导致))"
+    r"|\s*\(\s*(?:错误?|有误|不对|不正确|×|✗|✘|❌|wrong|incorrect|false)\s*\)",
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
-    r"如果|假如|假若|假设|倘若|要是|若|万一|除非|才(?=选)|\b(?:if|suppose|assuming|were)\b", re.IGNORECASE
+    r"如果|假如|假若|假设|倘若|要是|若|万一|除非|才(?=选)|\b(?:if|suppose|assuming|were|mistake|tempt(?:ing|ed))\b",
+    re.IGNORECASE,
 )
 _CLAUSE = re.compile(r"[。!?！？;；\n]|(?<=[a-z\s])\.\s")
 _PHRASE = re.compile(r"[,，。!?；;\n]|\.\s")
@@ -120,8 +134,8 @@ _INLINE = re.compile(
 )
 _TRADITIONAL = str.maketrans("選項確題錯誤對個為應該單擇維", "选项确题错误对个为应该单择维")
 _SHORT = 20  # characters: in a text this short a single letter is the answer
-_OPENED = re.compile(r"<(?:think|thinking|thought|reasoning)>")
-_CLOSED = re.compile(r"</(?:think|thinking|thought|reasoning)>")
+_OPENED = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_CLOSED = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 
 
 def extract(text: str, options: Sequence[str] = (), finished: bool = True, n_options: int = 4) -> Extraction:
@@ -283,7 +297,10 @@ def _sole(body: str, options: Sequence[str]) -> _Found:
         return None
     runs = _matches(_ALONE, body, "sole-letter")
     letters = {letters for _, letters in runs}
-    return (letters.pop(), "sole-letter", 0) if len(letters) == 1 else None
+    if len(letters) != 1 or not _ENDS.match(body, runs[-1][0] + 1):
+        return None
+    phrase = _DOUBTLESS.sub("", _PHRASE.split(body[: runs[-1][0]])[-1] + body[runs[-1][0] :])
+    return None if _AGAINST.search(phrase) else (letters.pop(), "sole-letter", 0)
 
 
 def _order(body: str, at: int) -> Order:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steel_data.engine import tell
 from steel_data.errors import InputError, excerpt, first_line
@@ -33,6 +33,10 @@ class _Numbers(_Checked):
     subjects: int | dict[str, "_Numbers"] | None = None  # a group counts them, a task has them
 
 
+class _Group(_Numbers):
+    accuracy: float | None = Field()  # shown wherever a group is named
+
+
 class _Letters(_Checked):
     predicted: dict[str, int] | None = None
     label: dict[str, int] | None = None
@@ -48,7 +52,7 @@ class _Task(_Numbers):
     gold_probability: float | None = None
     gold_bits_per_byte: float | None = None
     data_sha256: str | None = None
-    groups: dict[str, _Numbers] | None = None
+    groups: dict[str, _Group] | None = None
     letters: _Letters | None = None
     counts: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None

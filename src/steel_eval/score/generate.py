@@ -39,7 +39,10 @@ def generate_unit(unit: Unit, ready: Ready, generator: str) -> Scored:
         for number, group in enumerate(groups(prompts, new_tokens, ready, generator)):
 
             def asked(group: Sequence[int] = group) -> dict[str, Any]:
-                return {"written": write([prompts[i] for i in group], loaded, new_tokens, generator, ready.sharing.ok)}
+                return {
+                    "of": key,
+                    "written": write([prompts[i] for i in group], loaded, new_tokens, generator, ready.sharing.ok),
+                }
 
             # kept one by one: a killed process has its finished groups asked no second time
             part = ready.store.kept(address(key, "part", number, group), asked)

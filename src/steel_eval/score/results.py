@@ -124,8 +124,8 @@ def kept_likelihoods(
         if time.monotonic() - since > KEEP_EVERY:
             which = np.flatnonzero(state.logprob != saved)
             ready.store.put(address(*how, "part", part), {
-                "which": which, "logprob": plain_numbers(state.logprob[which]), "greedy": state.greedy[which],
-                "passes": state.passes,
+                "of": key, "which": which, "logprob": plain_numbers(state.logprob[which]),
+                "greedy": state.greedy[which], "passes": state.passes,
             })  # fmt: skip
             saved, since, part = state.logprob.copy(), time.monotonic(), part + 1
     shared = shares(plan, ready.sharing)

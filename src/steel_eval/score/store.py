@@ -2,7 +2,8 @@
 
 A key (results.key_of) is the hash of everything the result depends on, so a checkpoint overwritten in place is new, and
 two folders with equal weights share results. A line is `checksum json`; a line cut short by a crash fails its checksum
-and is ignored (the unit is scored again). Processes append under an operating system's lock, which a kill releases.
+and is ignored (the unit is scored again). Processes append under an operating system's lock, which a kill releases. A
+line may be a part `of` a unit, kept while it is made; `compact` takes those of finished units out again.
 """
 
 import os
@@ -16,6 +17,7 @@ import xxhash
 from filelock import FileLock
 
 from steel_data.errors import InputError
+from steel_data.files import atomic
 
 Entry = dict[str, Any]  # a unit's results, with its key
 
@@ -26,6 +28,7 @@ class Store:
 
     path: Path
     _offset: int = 0
+    _last: bytes = b""  # the line before the offset: where another stands there, the file was compacted
     _units: dict[str, Entry] = field(default_factory=dict)
     damaged: int = 0
 
@@ -63,6 +66,32 @@ class Store:
         self._units[key] = entry
         return entry
 
+    def compact(self) -> None:
+        """Take out of the file what nothing reads any more: parts of finished units, and what a later line replaced.
+
+        The new file is renamed into place whole, under the lock: what other processes append comes before or after.
+        Raises InputError where it cannot be written.
+        """
+        if not self.path.is_file():
+            return
+        with FileLock(f"{self.path}.lock"):
+            self._read()
+            spent = {key for key, unit in self._units.items() if unit.get("of") in self._units}
+            newest: dict[str | int, int] = {}  # a line that cannot be read stays as it is
+            with self.path.open("rb") as stream:
+                for number, line in enumerate(stream):
+                    unit = _unit(line)
+                    newest[number if unit is None else unit["key"]] = number
+            kept = {number for key, number in newest.items() if key not in spent}
+            if len(kept) == max(newest.values(), default=-1) + 1:
+                return
+            with self.path.open("rb") as stream, atomic(self.path) as fresh, fresh.open("wb") as out:
+                out.writelines(line for number, line in enumerate(stream) if number in kept)
+                out.flush()
+                os.fsync(out.fileno())
+        for key in spent:
+            del self._units[key]
+
     def _ends_whole(self) -> bool:
         with self.path.open("rb") as stream:
             stream.seek(-1, 2)
@@ -72,14 +101,24 @@ class Store:
         if not self.path.is_file():
             return
         with self.path.open("rb") as stream:
-            stream.seek(self._offset)
+            stream.seek(self._offset - len(self._last))
+            if stream.read(len(self._last)) != self._last:
+                self._offset = stream.seek(0)  # compacted meanwhile
             for line in stream:
                 if not line.endswith(b"\n"):
                     break  # another process may still be writing it
-                self._offset += len(line)
-                checksum, _, body = line.rstrip(b"\n").partition(b" ")
-                if not body or checksum.decode(errors="replace") != xxhash.xxh3_64_hexdigest(body):
+                self._offset, self._last = self._offset + len(line), line
+                unit = _unit(line)
+                if unit is None:
                     self.damaged += bool(line.strip())
-                    continue
-                unit = orjson.loads(body)
-                self._units[unit["key"]] = unit
+                else:
+                    self._units[unit["key"]] = unit
+
+
+def _unit(line: bytes) -> Entry | None:
+    """Return the unit that a line holds; None where it is not whole."""
+    checksum, _, body = line.rstrip(b"\n").partition(b" ")
+    if not body or checksum.decode(errors="replace") != xxhash.xxh3_64_hexdigest(body):
+        return None
+    unit: Entry = orjson.loads(body)
+    return unit

@@ -219,6 +219,7 @@ def run_sweep(
                 curve.append({"name": checkpoint.name, "step": checkpoint.step, "scores": _short(results)})
                 if is_run:
                     _write_curve(settings.out, curve)
+                sweep.store.compact()
                 yield checkpoint, results
                 last_news = time.monotonic()  # not before: what the caller does meanwhile is no idle time
             if watch is None or time.monotonic() - last_news > watch:

@@ -271,7 +271,8 @@ def _edges(freedom: float, alpha: float = 0.05) -> Floats:
     edge = float(t.ppf(1 - alpha / 2, freedom))
     if math.isinf(freedom):
         return np.array([edge])
-    return edge * np.sqrt(chdtri(freedom, (np.arange(400) + 0.5) / 400) / freedom)
+    edge_K: Floats = edge * np.sqrt(chdtri(freedom, (np.arange(400) + 0.5) / 400) / freedom)
+    return edge_K
 
 
 def _power(shift: float, edge_K: Floats) -> float:

@@ -182,3 +182,12 @@ def test_letters_of_a_layout_whose_keys_are_sets_stand_in_order() -> None:
     assert read_item({**row, "answer": "ADA"}) == "bad-answer: ADA names an option twice"
     item = read_item({"q_main": "q", "option_a": "x", "option_b": "y", "std_ans": "BA"})  # WanJuan: two sub-questions
     assert not isinstance(item, str) and (item.key, item.form) == ("BA", "sequence")
+
+
+def test_a_question_without_words_and_a_key_of_two_options_are_refused() -> None:
+    """The first of two equal options was taken for the key, and an empty question was asked."""
+    equal = {"question": "q", "options": ["x", "x", "y"]}
+    assert read_question(equal | {"answer": "x"}) == "bad-answer: 'x' is the text of two options"
+    assert read_question(equal | {"answer": "y"}) == Question("q", ("x", "x", "y"), "C", "")
+    assert read_question(equal | {"answer": "B"}) == Question("q", ("x", "x", "y"), "B", "")
+    assert read_question(equal | {"question": " \n", "answer": "B"}) == "no-question: its text is empty"

@@ -78,6 +78,17 @@ def test_what_was_not_obtained_alike_is_refused(tmp_path):
         check_alike([first, data])
 
 
+def test_a_try_and_a_whole_score_are_told_apart(tmp_path):
+    """They differ in their data too, but `other questions` would send one to look for a fault of the files."""
+    whole, part = (load_results(result(tmp_path / name, data=name))[0] for name in ("whole", "part"))
+    whole.scores["tasks"]["cmmlu"] |= {"n": 4_000, "limit": None, "of": 4_000}
+    part.scores["tasks"]["cmmlu"] |= {"n": 4, "limit": 2, "of": 4_000}
+    with pytest.raises(
+        InputError, match=r"part: scored on 4 of 4,000 questions of cmmlu, .*whole on 4,000 \(all\)\. Fix: "
+    ):
+        check_alike([whole, part])
+
+
 def test_values_stand_in_the_order_of_the_items(tmp_path):
     found = load_results(result(tmp_path / "a"))
     values = values_of([found, found], "cmmlu", "accuracy")

@@ -1,6 +1,7 @@
 """The extractor against answers labelled before it was written; the frozen half gives the reported figures."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -124,3 +125,22 @@ def test_time_is_linear(piece):
     began = time.process_time()
     extract(text * 4 + "A")
     assert time.process_time() - began < 12 * once + 0.5
+
+
+AGAINST = """我不认为选C|我不同意答案是A|不建议选A|避免选A|拒绝选A|岂能选A|何来选A一说|难道选B吗？|答案是A吗？|答案怎么可能是B|A以外都可以|没有选项是A
+A这个选项有问题|B是干扰项|B并不正确|D应当排除|A与题意不符|A项与史实不符|A不应该选|A太绝对|A项说法过于绝对，不选|A是假的|A为假命题|A（×）|答案：A（错误）|选A会被扣分
+I don't think it's A|I doubt the answer is C|Is the answer A?|Avoid option B|Anything but C|the wrong answer is A|B must be wrong|D does not fit|<THINK>A</THINK>"""
+FOR = """B:不可能是A，只能是B|A:答案无疑是A|C:无非就是C|A:我认为就是A吧|B:毫无疑问，B！|C:没错，选C|B:答案是A？不，答案是B。|B:我选A，不，应该选B|C:别犹豫，选C
+C:【答案】C【解析】选A的同学忽略了条件，B不对。|D:题目问不正确的，所以选D|A:选A的原因是它最符合题意|C:I'm sure it's C|B:<THINK>A</THINK>\nB"""
+
+
+@pytest.mark.parametrize("text", re.split(r"[|\n]", AGAINST))
+def test_what_speaks_against_an_option_or_asks_is_no_letter(text):
+    """A short text with one letter in it was taken for that letter, whatever it said of it."""
+    assert extract(text).letter is None
+
+
+@pytest.mark.parametrize("text", re.split(r"\||\n(?=[A-D]:)", FOR))
+def test_words_of_doubt_that_affirm_are_no_denial(text):
+    letter, _, said = text.partition(":")
+    assert extract(said).letter == letter

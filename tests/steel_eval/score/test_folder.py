@@ -176,3 +176,13 @@ def test_the_check_of_scores(scored, tmp_path):
     (b / "scores.json").write_text(json.dumps(scores))
     [said] = told(["check", b])
     assert "cmmlu" in said and "accuracy" in said
+
+
+def test_a_group_without_its_accuracy_is_named(scored, tmp_path):
+    a, b = both(scored, tmp_path)
+    scores = read_scores(scored)
+    group = next(iter(next(iter(scores["tasks"].values()))["groups"].values()))
+    group.clear()
+    (b / "scores.json").write_text(json.dumps(scores))
+    for said in told(*commands(a, b, tmp_path)):
+        assert "groups" in said and "accuracy" in said

@@ -41,6 +41,51 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     assert Store(file).get("a") is None
 
 
+def test_parts_of_finished_units_and_replaced_lines_go(tmp_path):
+    """A whole score is kept once: the parts of it were there for a kill. Parts of what is not done stay."""
+    file, other = tmp_path / "s", Store(tmp_path / "s")
+    store = Store(file)
+    for number in range(3):
+        store.put(f"part {number}", {"of": "whole", "v": "x" * 1000})
+    store.put("mine", {"of": "not done", "v": 1})
+    store.put("asked", {"v": [1, None]})
+    assert other.get("part 2") is not None
+    store.put("whole", {"v": 2})
+    store.put("asked", {"v": [1, 2]})
+    file.write_bytes(file.read_bytes() + b"cut short")
+    store.compact()
+    text = file.read_bytes()
+    assert len(text) < 400 and text.count(b"\n") == 3 and text.endswith(b"cut short")
+    store.put("after", {"v": 3})
+    for reader in (store, other, Store(file)):  # `other` had read beyond the new file's end
+        assert [reader.get(key)["v"] for key in ("whole", "mine", "asked", "after")] == [2, 1, [1, 2], 3]
+    assert Store(file).get("part 0") is None
+    before = file.stat().st_ino, file.read_bytes()
+    store.compact()
+    assert (file.stat().st_ino, file.read_bytes()) == before  # nothing to take out: the file stays
+
+
+def _compacts(path):
+    store = Store(path)
+    for i in range(20):
+        store.put(f"part {i}", {"of": f"unit {i}", "v": 1})
+        store.put(f"unit {i}", {"v": 2})
+        store.compact()
+
+
+def test_one_process_compacts_while_another_appends(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_append, args=(tmp_path / "s", "x"))]
+    workers.append(context.Process(target=_compacts, args=(tmp_path / "s",)))
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    end = Store(tmp_path / "s")
+    assert all(end.get(f"x{i}") and end.get(f"unit {i}") for i in range(20)) and end.damaged == 0
+    assert end.get("part 3") is None
+
+
 def test_what_another_process_appends_is_seen(tmp_path):
     mine, other = Store(tmp_path / "s"), Store(tmp_path / "s")
     assert mine.get("k") is None

@@ -290,6 +290,7 @@ def test_a_killed_score_goes_on_in_the_middle_of_a_subject(toy_checkpoint, toy_d
     list(run_sweep(str(toy_checkpoint), asked("killed")))
     for name in ("answers.parquet", "scores.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert b'"of":' not in (tmp_path / "killed/store.jsonl").read_bytes()  # parts are taken out when all is done
     # what was asked is not asked again, but for the passes that hold the prefix which all questions share
     assert sum(work) + first == cost if preset == "steel" else sum(work) < 0.7 * cost
 
