@@ -48,6 +48,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "take_tokens": "50_000_000",
         "repeat": "2",
         "hold_out": "200",
+        "loss": '"all"',
         "select": '{ by = "dsir", rows = 1000, target = "ceval/val" }',
         "allow_test_split": '"dose-response study"',
     },

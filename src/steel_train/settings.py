@@ -29,6 +29,7 @@ _LATER = (
     "kto",
     "new_tokens",
     "new_special_tokens",
+    "loss",
 )
 
 
@@ -186,6 +187,11 @@ class Settings(_Table):
         description="What becomes of a longer row: cut at `max_length`, dropped, or split into several examples "
         "(preference rows are then dropped). Counted by the pre-flight.",
     )
+    loss: Literal["assistant", "all"] = Field(
+        default="assistant",
+        description="What is learnt: what the assistant writes, or every token of the rendered row but its first, as "
+        "in pre-training. `[source.x] loss` says it for one source.",
+    )
     packing: bool | None = Field(
         default=None,
         description="Lay the rows of a step end to end instead of padding them; the same rows make a step either "
@@ -278,6 +284,10 @@ class Settings(_Table):
             raise ValueError(f"min_lr_ratio does nothing with schedule = '{self.schedule}'. Fix: 'cosine' or 'wsd'")
         if self.freeze and self.uses_lora:
             raise ValueError("freeze: under an adapter all weights are frozen. Fix: [train.lora] targets")
+        if self.loss == "all" and self.compares:
+            raise ValueError(
+                f"loss = 'all' does nothing with method = '{self.method}', which compares answers. Fix: 'assistant'"
+            )
         if self.lora is not None and self.method == "full":
             raise ValueError("[train.lora] is given, but method is 'full'. Fix: method = 'lora'")
         return self

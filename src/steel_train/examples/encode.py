@@ -1,21 +1,38 @@
 """One mixture row -> its examples: token ids, and which of them are learnt. Nothing is lost without a reason."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from steel_data.row.record import Message
-from steel_train.examples.template import Piece, Template, TemplateError, pieces
+from steel_train.examples.template import Piece, Template, TemplateError, pieces, whole
 from steel_train.examples.tokenizer import end_tokens, renderer
 
 NO_LABEL = "no label left within max_length"
 TOO_LONG = "longer than max_length"
 _ANSWERS_TRIED = 8
 Overlong = Literal["cut", "drop", "split"]
+Loss = Literal["assistant", "all"]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What of a row is learnt: what the assistant writes, or all of it. `of_source` says it for single sources."""
+
+    loss: Loss = "assistant"
+    of_source: Mapping[str, Loss] = field(default_factory=dict)
+
+    def of(self, source: str | None) -> Loss:
+        """Return what is learnt of a row of this source."""
+        return self.of_source.get(source or "", self.loss)
+
+    def exceptions(self) -> dict[str, Loss]:
+        """Return the sources of which something else is learnt than of the others."""
+        return {source: loss for source, loss in sorted(self.of_source.items()) if loss != self.loss}
 
 
 @dataclass(frozen=True)
@@ -54,8 +71,11 @@ class Encoder:
     token from which the next is predicted (a preference row is dropped: half an answer cannot be compared).
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, overlong: Overlong = "cut") -> None:
+    def __init__(
+        self, tokenizer: Any, max_length: int, overlong: Overlong = "cut", learnt: Learnt | None = None
+    ) -> None:
         self.tokenizer, self.max_length, self.overlong = tokenizer, max_length, overlong
+        self.learnt = learnt or Learnt()
         self.template = Template(renderer(tokenizer), end_tokens(tokenizer))
         self.eos_id = tokenizer.eos_token_id
         self.fast = tokenizer.backend_tokenizer
@@ -78,7 +98,10 @@ class Encoder:
         """Return what a row renders to; `others`: the rows of its batch, the next one first."""
         try:
             if row.get("messages") is not None:
-                return pieces(_messages(row["messages"]), _loaded(row.get("tools")), self.template)
+                messages, tools = _messages(row["messages"]), _loaded(row.get("tools"))
+                if self.learnt.of(row.get("source")) == "all":
+                    return [whole(messages, tools, self.template)]
+                return pieces(messages, tools, self.template)
             if "completion" in row:
                 return [self._answer(row, row["completion"]), self._other_answer(row, others)]
             return [self._answer(row, row[side]) for side in ("chosen", "rejected")]
@@ -126,6 +149,8 @@ class Encoder:
             # the template ends no turn: an eos teaches at least where the conversation ends
             ids, learnt = np.append(ids, np.int32(self.eos_id)), np.append(learnt, True)
             ends[-1] = len(ids) - 1
+        if piece.is_whole:
+            learnt[:] = True
         if len(learnt):
             learnt[0] = False  # nothing stands before the first token to predict it from
         return _Whole(ids, learnt, [place for place in ends if place >= 0], len(piece.turns), piece.aside)

@@ -98,6 +98,7 @@ def examples_key(content_sha256: str, encoder: Encoder) -> str:
     code = source_sha256(*(f"steel_train.examples.{name}" for name in ("encode", "folder", "template", "tokenizer")))
     libraries = [version(name) for name in ("tokenizers", "transformers")]
     how = [tokenizer_sha256(encoder.tokenizer), encoder.max_length, encoder.overlong]
+    how += [encoder.learnt.loss, encoder.learnt.exceptions()]
     return address(content_sha256, how, code, libraries)
 
 

@@ -12,7 +12,7 @@ from steel_data.files import address, replaced_folder, source_sha256
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.recipe.load import Recipe
 from steel_data.row.record import text_view
-from steel_train.examples.encode import Encoder
+from steel_train.examples.encode import Encoder, Learnt
 from steel_train.examples.folder import Examples, form_of, make_examples
 from steel_train.examples.held_out import hold_out, never_held_out
 from steel_train.examples.tokenizer import add_tokens, load_tokenizer, settle, train_tokenizer
@@ -43,9 +43,26 @@ def prepare(
     manifest = checked_mixture(place)
     check_form(settings, place, recipe.path)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
-    encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
+    encoder = make_encoder(recipe, settings, tokenizer)
     examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"])
     return divided(Prepared(recipe, settings, manifest, tokenizer, examples))
+
+
+def make_encoder(recipe: Recipe, settings: Settings, tokenizer: Any) -> Encoder:
+    """Return what makes examples of the recipe's rows."""
+    return Encoder(tokenizer, settings.max_length, settings.overlong, learnt(recipe, settings))
+
+
+def learnt(recipe: Recipe, settings: Settings) -> Learnt:
+    """Return what of each source's rows is learnt. Raises InputError where it is asked for of pairs of answers."""
+    of_source = {source.name: source.table.loss for source in recipe.sources if source.table.loss is not None}
+    for name, loss in of_source.items():
+        if loss == "all" and settings.compares:
+            raise InputError(
+                f"{recipe.path} [source.{name}]: loss = 'all' does nothing with method = '{settings.method}', which "
+                "compares answers. Fix: without it."
+            )
+    return Learnt(settings.loss, of_source)
 
 
 def divided(prepared: Prepared) -> Prepared:

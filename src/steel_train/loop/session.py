@@ -21,7 +21,7 @@ from steel_data.recipe.changes import changes
 from steel_data.recipe.load import portable
 from steel_train.examples.folder import Examples
 from steel_train.examples.held_out import never_held_out
-from steel_train.examples.prepare import Prepared
+from steel_train.examples.prepare import Prepared, learnt
 from steel_train.examples.tokenizer import stopping, tokenizer_sha256
 from steel_train.loop.checkpoints import (
     WRITING,
@@ -112,6 +112,7 @@ class Session:
             "recipe": self.recipe.name,
             "seed": self.seed,
             "train": portable(self.settings.model_dump(exclude={"seeds", *_FREE})),
+            "loss_of_source": learnt(self.recipe, self.settings).exceptions(),
             "mixture": {"content_sha256": manifest["content_sha256"], "rows": manifest["rows"]},
             "tokenizer": tokenizer_sha256(self.prepared.tokenizer),
             "processes": self.schedule.processes,
@@ -126,7 +127,7 @@ class Session:
         file = self.folder / "run.json"
         if not file.is_file():
             return
-        before = json.loads(file.read_text(encoding="utf-8"))["identity"]
+        before = {"loss_of_source": {}} | json.loads(file.read_text(encoding="utf-8"))["identity"]
         # through JSON, so that tuples and lists compare alike; a run of an earlier steel may say less of itself
         now = {key: value for key, value in json.loads(json.dumps(self.identity())).items() if key in before}
         before["train"] = completed(before["train"])
@@ -340,6 +341,7 @@ class Session:
             "mixture": {"name": manifest["name"], "content_sha256": manifest["content_sha256"]},
             "base": dataclasses.asdict(base),
             "train": portable(self.settings.model_dump()),
+            "loss_of_source": learnt(self.recipe, self.settings).exceptions(),
             "ends": {str(self.tokenizer.convert_ids_to_tokens(i)): count for i, count in self.ends.items()},
             "held_out": self._held_out(),
             "exposures": exposures(self.prepared.examples, self.schedule, step),

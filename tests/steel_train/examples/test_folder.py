@@ -8,7 +8,7 @@ import pytest
 from tests.steel_train.toys import INST, tokenizer
 
 from steel_train.examples import folder as examples_folder
-from steel_train.examples.encode import Encoder
+from steel_train.examples.encode import Encoder, Learnt
 from steel_train.examples.folder import examples_key, make_examples, open_examples, sample_examples
 
 
@@ -33,12 +33,14 @@ def with_token(name, token):
         lambda _: examples_key("other", Encoder(tokenizer(), 64)),
         lambda _: examples_key("mixture", Encoder(tokenizer(), 65)),
         lambda _: examples_key("mixture", Encoder(tokenizer(), 64, "split")),
+        lambda _: examples_key("mixture", Encoder(tokenizer(), 64, learnt=Learnt("all"))),
+        lambda _: examples_key("mixture", Encoder(tokenizer(), 64, learnt=Learnt("assistant", {"chat": "all"}))),
         lambda _: examples_key("mixture", Encoder(tokenizer(INST), 64)),
         lambda _: examples_key("mixture", Encoder(with_token("eos_token", "<|endoftext|>"), 64)),
         lambda _: examples_key("mixture", Encoder(with_token("bos_token", "<|im_start|>"), 64)),
         lambda tmp_path: examples_key("mixture", Encoder(retrained(tmp_path), 64)),
     ],
-    ids=["mixture", "max_length", "overlong", "template", "eos", "bos", "vocabulary"],
+    ids=["mixture", "max_length", "overlong", "loss", "loss of a source", "template", "eos", "bos", "vocabulary"],
 )
 def test_each_input_alone_gives_another_key(changed, tmp_path):
     assert examples_key("mixture", Encoder(tokenizer(), 64)) == examples_key("mixture", Encoder(tokenizer(), 64))
