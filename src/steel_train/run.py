@@ -4,13 +4,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from steel_data.errors import InputError
 from steel_data.files import locked
 from steel_data.recipe.load import Recipe, load
-from steel_train.examples.prepare import Prepared, prepare
+from steel_train.examples.prepare import Prepared, prepare, tasks_of
 from steel_train.models.adapter import continued
 from steel_train.models.check import check_run
 from steel_train.say import quiet, say
@@ -43,8 +44,10 @@ def run(
         if only_seed not in seeds:
             raise InputError(f"--seed {only_seed}: not among [train] seeds. Fix: one of {settings.seeds or 'none'}.")
         seeds = [only_seed]
+    tasks = tasks_of(recipe, settings, data_root)
     with state.local_main_process_first():
         prepared = prepare(recipe, settings, folder, mixture, data_root, main=state.is_main_process)
+    prepared = replace(prepared, tasks=tasks)
     for seed in seeds:
         target = folder if seed is None else folder / f"seed-{seed}"
         if state.is_main_process:

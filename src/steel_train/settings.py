@@ -110,6 +110,15 @@ class Eval(_Table):
         description="Stop after so many looks in a row without a new lowest loss. Each new lowest is then a "
         "checkpoint, of which the best is kept.",
     )
+    tasks: list[str] = Field(
+        default_factory=list,
+        description='Tasks of steel_eval, scored at each look on the model in memory: `["ceval", "cmmlu-dev"]`. A test '
+        "split is refused.",
+    )
+    shots: Annotated[int, Field(ge=0)] = Field(default=0, description="Worked examples before each question.")
+    limit: Positive | None = Field(
+        default=None, description="Of each subject of a task so many questions at most, as in `score`; by default all."
+    )
     prompts: list[str] = Field(
         default_factory=list, description="Questions that are answered (greedily, 64 tokens) at each look, in the log."
     )
@@ -118,6 +127,8 @@ class Eval(_Table):
     def _one_size(self) -> "Eval":
         if self.rows is not None and self.share is not None:
             raise ValueError("eval: rows and share are two sizes of one thing. Fix: one of them")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError("eval: tasks: one stands twice. Fix: each once")
         return self
 
 

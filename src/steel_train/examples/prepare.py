@@ -11,6 +11,7 @@ from steel_data.errors import InputError
 from steel_data.files import address, replaced_folder, source_sha256
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.recipe.load import Recipe
+from steel_data.recipe.places import places
 from steel_data.row.record import text_view
 from steel_train.examples.encode import Encoder, Learnt
 from steel_train.examples.folder import Examples, form_of, make_examples
@@ -19,11 +20,14 @@ from steel_train.examples.tokenizer import add_tokens, load_tokenizer, settle, t
 from steel_train.models.load import resolve, resolve_base
 from steel_train.say import write_json
 from steel_train.settings import Settings
+from steel_train.tasks import Tasks, read_tasks
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all seeds of a run share. `held_out`: examples that are looked at, never trained on."""
+    """What all seeds of a run share. `held_out`: examples that are looked at, never trained on; `tasks`: what is scored
+    while it trains.
+    """
 
     recipe: Recipe
     settings: Settings
@@ -31,6 +35,7 @@ class Prepared:
     tokenizer: Any
     examples: Examples
     held_out: Examples | None = None
+    tasks: Tasks | None = None
 
 
 def prepare(
@@ -75,6 +80,14 @@ def divided(prepared: Prepared) -> Prepared:
     except InputError as fault:
         raise InputError(f"{prepared.recipe.path} {fault}") from None
     return replace(prepared, examples=train, held_out=held_out)
+
+
+def tasks_of(recipe: Recipe, settings: Settings, data_root: Path | None) -> Tasks | None:
+    """Return the tasks that are scored while it trains, read from where the recipe's data lies. Raises InputError."""
+    if settings.eval is None or not settings.eval.tasks:
+        return None
+    data = places(recipe, data_root, None, None).data_root
+    return read_tasks(settings.eval, data, f"{recipe.path} [train.eval]")
 
 
 def checked_mixture(mixture: Path) -> dict[str, Any]:

@@ -118,6 +118,18 @@ def flat(line: dict[str, Any]) -> dict[str, float]:
     return found
 
 
+def draw_scores(lines: list[dict[str, Any]], title: str, target: Path) -> None:
+    """Write the scores of tasks while a run trained as a picture: accuracy over steps. Nothing without a score."""
+    series: dict[str, list[Point]] = {}
+    for line in lines:
+        for task, share in line.get("eval_accuracy", {}).items():
+            series.setdefault(task, []).append(Point(line["step"], share, words=f"{share:.1%}"))
+    if series:
+        curves = [Line(f"{points[-1].y:.1%} {task}", points) for task, points in series.items()]
+        steps = Axis(label="step", words="{:,.0f}".format, least=1)
+        atomic_write(target, line_chart(curves, steps, Axis(label="accuracy", words="{:.0%}".format), title).encode())
+
+
 def draw_losses(lines: list[dict[str, Any]], title: str, target: Path) -> None:
     """Write `metrics.jsonl` lines as a picture: the loss over steps in all, by source and held out, a rule an epoch.
 

@@ -7,6 +7,7 @@ The folder: `run.json` (what the run is; compared on every start), `checkpoints/
 import dataclasses
 import json
 import shutil
+import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,7 @@ from steel_train.loop.checkpoints import (
     verify,
     whole_checkpoints,
 )
-from steel_train.loop.evaluation import Evaluation, interval
+from steel_train.loop.evaluation import Evaluation, cost, interval
 from steel_train.loop.losses import (
     JUDGED_MEASURES,
     MEASURES,
@@ -44,7 +45,7 @@ from steel_train.loop.losses import (
     sft_loss,
     simpo_loss,
 )
-from steel_train.loop.metrics import Metrics, Window, draw_losses
+from steel_train.loop.metrics import Metrics, Window, draw_losses, draw_scores
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
 from steel_train.models.adapter import adapter, show_bias, started_adapter
 from steel_train.models.dtypes import saved_dtype, uses_bf16
@@ -157,7 +158,10 @@ class Session:
             self._check(checkpoint, trainer.model)
         evaluation = trainer.job.evaluation
         if evaluation is None or not evaluation.is_over:  # else it was stopped early, and killed before it said so
+            began = time.monotonic()
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            if evaluation is not None:
+                say(f"looks took {evaluation.seconds / (time.monotonic() - began):.1%} of the time")
         if not stop and self.main:
             self._finish(evaluation)
 
@@ -320,10 +324,25 @@ class Session:
         if held_out is None or rule is None:
             return None
         schedule = dataclasses.replace(self.schedule, lengths=held_out.unit_lengths(), max_steps=None)
+        tasks, scorer = self.prepared.tasks, None
+        if tasks is not None:
+            positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+            scorer = tasks.scorer(self.tokenizer, positions or self.settings.max_length)
+        tokens = scorer.tokens if scorer is not None else 0
+        every, steps = (
+            interval(self.settings, self.schedule, schedule, tokens),
+            cost(self.settings, self.schedule, schedule, tokens),
+        )
+        asked = f"and {', '.join(tasks.names)} ({tokens:,} tokens) " if tasks is not None else ""
+        if self.main:
+            say(
+                f"a look at {held_out.units:,} rows {asked}every {every:,} steps: about "
+                f"{steps / (every + steps):.1%} of the time"
+            )
         return Evaluation(
             Steps(held_out, schedule, self.prepared.tokenizer.pad_token_id), sft_loss, self._weights(held_out),
-            measures=measures, every=interval(self.settings, self.schedule, schedule), patience=rule.early_stopping,
-            prompts=tuple(rule.prompts),
+            measures=measures, patience=rule.early_stopping, prompts=tuple(rule.prompts),
+            every=every, tasks=tuple(tasks.names) if tasks else (), scorer=scorer,
         )  # fmt: skip
 
     def _facts(self, step: int, base: Base, kernels: dict[str, Any]) -> dict[str, Any]:
@@ -361,6 +380,7 @@ class Session:
         lines = Metrics(self.folder).read()
         shutil.rmtree(self.folder / "checkpoints" / WRITING, ignore_errors=True)
         draw_losses(lines, f"{self.recipe.name}, seed {self.seed}: training loss", self.folder / "loss.svg")
+        draw_scores(lines, f"{self.recipe.name}, seed {self.seed}: scores", self.folder / "tasks.svg")
         last = whole_checkpoints(self.folder)[-1]
         step = evaluation.step if evaluation is not None and evaluation.is_over else self.schedule.steps
         if last.name != checkpoint_name(step):
