@@ -230,10 +230,11 @@ class Settings(_Table):
         "learning rate; muon the same, and moves hidden matrices only: the rest is AdamW's. To be named where `dtype` "
         "is bfloat16 and all weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
     )
-    method: Literal["full", "lora", "dpo", "orpo", "simpo", "kto"] = Field(
-        default="full", description="All weights, an adapter; DPO, ORPO or SimPO on preference rows, KTO on answers "
-        "judged good or bad (all weights, or an adapter where `[train.lora]` is given)."
-    )  # fmt: skip
+    method: Literal["full", "lora", "dpo", "orpo", "simpo", "kto", "pretrain"] = Field(
+        default="full",
+        description="All weights, an adapter; DPO, ORPO or SimPO on preference rows, KTO on answers judged good or bad; or "
+        "pre-training on documents in blocks of `max_length` (all weights, or an adapter where `[train.lora]` is given).",
+    )
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
     orpo: Orpo = Field(default_factory=Orpo, description="Settings of ORPO.")
@@ -295,7 +296,12 @@ class Settings(_Table):
             raise ValueError(f"min_lr_ratio does nothing with schedule = '{self.schedule}'. Fix: 'cosine' or 'wsd'")
         if self.freeze and self.uses_lora:
             raise ValueError("freeze: under an adapter all weights are frozen. Fix: [train.lora] targets")
-        if self.loss == "all" and self.compares:
+        if self.method == "pretrain":
+            for name in sorted({"loss", "overlong"} & self.model_fields_set):
+                raise ValueError(
+                    f"{name} does nothing with method = 'pretrain', which learns all of every document. Fix: without it"
+                )
+        if self.loss == "all" and self.form != "messages":
             raise ValueError(
                 f"loss = 'all' does nothing with method = '{self.method}', which compares answers. Fix: 'assistant'"
             )

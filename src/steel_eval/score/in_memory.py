@@ -36,7 +36,8 @@ class TasksRead:
     def scorer(self, tokenizer: Any, max_length: int) -> "InMemory":
         """Return the tasks as prompts in tokens. Raises InputError where the tokenizer cannot tell letters apart."""
         fixed = copy.deepcopy(tokenizer)
-        fixed.chat_template = pinned(fixed.chat_template)
+        if fixed.chat_template:
+            fixed.chat_template = pinned(fixed.chat_template)
         return InMemory(self.names, self.units, Tokenised(fixed, max_length))
 
 

@@ -41,6 +41,7 @@ class Examples:
     `starts[i]`. `table`: N rows, in the order of the mixture. `dropped`: rows that gave none. `per_unit`: 2 where
     examples come in pairs (chosen, rejected), else 1. `rows`: rows read; `of`: rows of the mixture (more than `rows`
     for a sample). `mismatched`: of answers judged good or bad (`label`), the same prompts with the answers of others.
+    `firsts` (units,): where a unit is a block of several examples (blocks.py), the first of each.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -53,19 +54,31 @@ class Examples:
     rows: int
     of: int
     mismatched: "Examples | None" = None
+    firsts: npt.NDArray[np.int64] | None = None
 
     @property
     def units(self) -> int:
-        """Return how many rows a schedule orders: examples, or pairs of them."""
-        return len(self.table) // self.per_unit
+        """Return how many rows a schedule orders: examples, pairs of them, or blocks."""
+        return len(self.table) // self.per_unit if self.firsts is None else len(self.firsts)
 
     def unit_lengths(self) -> npt.NDArray[np.int64]:
         """Return the tokens of each unit, (units,); of a judged answer those of the longer of its two examples."""
+        if self.firsts is not None:
+            return np.add.reduceat(self.lengths, self.firsts) if len(self.firsts) else self.firsts
         if self.mismatched is not None:
             longer: npt.NDArray[np.int64] = np.maximum(self.lengths, self.mismatched.lengths)
             return longer
         lengths: npt.NDArray[np.int64] = self.lengths.reshape(-1, self.per_unit).sum(axis=1)
         return lengths
+
+    def members(self, units: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return the examples of units, unit by unit."""
+        of = np.asarray(units, np.int64)
+        if self.firsts is None:
+            pairs: npt.NDArray[np.int64] = (of[:, None] * self.per_unit + np.arange(self.per_unit)).ravel()
+            return pairs
+        bounds = np.append(self.firsts, len(self.table))
+        return np.concatenate([of[:0], *(np.arange(bounds[i], bounds[i + 1]) for i in of.tolist())])
 
     def ends(self) -> dict[int, int]:
         """Return which tokens end the learnt turns and how many each, the commonest first."""
@@ -73,9 +86,11 @@ class Examples:
         return dict(counted.sort(["count", "ends"], descending=[True, False]).iter_rows())
 
     def one(self, i: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """Return ids and learnt of example `i`."""
+        """Return ids and learnt of example `i`. Its first token never is: a block may begin inside a document."""
         part = slice(int(self.starts[i]), int(self.starts[i] + self.lengths[i]))
-        return self.tokens[part], self.learnt[part]
+        learnt = np.array(self.learnt[part])
+        learnt[:1] = False
+        return self.tokens[part], learnt
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> "Examples":
         """Return the examples at which `chosen` (N,) is true, over the same tokens."""
@@ -98,7 +113,7 @@ def examples_key(content_sha256: str, encoder: Encoder) -> str:
     code = source_sha256(*(f"steel_train.examples.{name}" for name in ("encode", "folder", "template", "tokenizer")))
     libraries = [version(name) for name in ("tokenizers", "transformers")]
     how = [tokenizer_sha256(encoder.tokenizer), encoder.max_length, encoder.overlong]
-    how += [encoder.learnt.loss, encoder.learnt.exceptions()]
+    how += [encoder.learnt.loss, encoder.learnt.exceptions(), encoder.learnt.documents]
     return address(content_sha256, how, code, libraries)
 
 

@@ -13,6 +13,7 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import places
 from steel_data.row.record import text_view
+from steel_train.examples.blocks import blocks
 from steel_train.examples.encode import Encoder, Learnt
 from steel_train.examples.folder import Examples, form_of, make_examples
 from steel_train.examples.held_out import hold_out, never_held_out
@@ -61,6 +62,13 @@ def make_encoder(recipe: Recipe, settings: Settings, tokenizer: Any) -> Encoder:
 def learnt(recipe: Recipe, settings: Settings) -> Learnt:
     """Return what of each source's rows is learnt. Raises InputError where it is asked for of pairs of answers."""
     of_source = {source.name: source.table.loss for source in recipe.sources if source.table.loss is not None}
+    if settings.method == "pretrain":
+        for name in (name for name, loss in of_source.items() if loss != "all"):
+            raise InputError(
+                f"{recipe.path} [source.{name}]: loss = 'assistant', but method = 'pretrain' learns all of every row. "
+                "Fix: without it."
+            )
+        return Learnt("all", documents=True)
     for name, loss in of_source.items():
         if loss == "all" and settings.compares:
             raise InputError(
@@ -71,15 +79,33 @@ def learnt(recipe: Recipe, settings: Settings) -> Learnt:
 
 
 def divided(prepared: Prepared) -> Prepared:
-    """Return it with the rows that `[train.eval]` holds out apart. Raises InputError where a side would be empty."""
+    """Return it with the rows that `[train.eval]` holds out apart, and documents to pre-train on in blocks.
+
+    Raises InputError where a side would be empty.
+    """
     wanted = prepared.settings.eval
     if wanted is None:
-        return prepared
+        return _in_blocks(prepared)
     try:
         train, held_out = hold_out(prepared.examples, wanted.rows, wanted.share, never_held_out(prepared.manifest))
     except InputError as fault:
         raise InputError(f"{prepared.recipe.path} {fault}") from None
-    return replace(prepared, examples=train, held_out=held_out)
+    return _in_blocks(replace(prepared, examples=train, held_out=held_out))
+
+
+def _in_blocks(prepared: Prepared) -> Prepared:
+    """Return it with documents to pre-train on in blocks of `max_length`; anything else as it is."""
+    settings, held_out = prepared.settings, prepared.held_out
+    if settings.method != "pretrain":
+        return prepared
+    if prepared.examples.per_unit > 1:
+        raise InputError(
+            f"{prepared.recipe.path} [train]: method = 'pretrain' on pairs of answers. Fix: method = 'dpo'."
+        )
+    return replace(
+        prepared, examples=blocks(prepared.examples, settings.max_length),
+        held_out=None if held_out is None else blocks(held_out, settings.max_length),
+    )  # fmt: skip
 
 
 def tasks_of(recipe: Recipe, settings: Settings, data_root: Path | None) -> Tasks | None:
@@ -127,7 +153,10 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
         name = resolve(settings.tokenizer, recipe.path) if settings.tokenizer else model_s_own(settings, recipe.path)
     tokenizer = load_tokenizer(name, where)
     add_tokens(tokenizer, settings.new_tokens, settings.new_special_tokens, where)
-    settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs)
+    pretrains = settings.method == "pretrain"
+    settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs, optional=pretrains)
+    if pretrains and tokenizer.eos_token_id is None:
+        raise InputError(f"{where}: the tokenizer has no eos to stand between documents. Fix: one that has.")
     return tokenizer
 
 

@@ -133,10 +133,7 @@ class Evaluation:
         tokenizer, answers = trainer.processing_class, {}
         with _unpacked(trainer) as model:
             for prompt in self.prompts:
-                asked = tokenizer.apply_chat_template(
-                    [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt",
-                    return_dict=True,
-                ).to(trainer.args.device)  # fmt: skip
+                asked = _asked(prompt, tokenizer).to(trainer.args.device)
                 with torch.no_grad(), trainer.accelerator.autocast():
                     said = model.generate(**asked, max_new_tokens=_ANSWER, do_sample=False)
                 answers[prompt] = tokenizer.decode(said[0, asked["input_ids"].shape[1] :])
@@ -154,6 +151,14 @@ class Evaluation:
         return {
             f"eval_{name}": dict(zip(self.tasks, means[name], strict=True)) for name in ("accuracy", "gold_probability")
         }
+
+
+def _asked(prompt: str, tokenizer: Any) -> Any:
+    """Return a prompt in tokens: as a question, or as the beginning of a text where there is no chat template."""
+    if not tokenizer.chat_template:
+        return tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+    turns = [{"role": "user", "content": prompt}]
+    return tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 
 
 @contextmanager

@@ -145,8 +145,7 @@ class SteelTrainer(SFTTrainer):
         model.train()
         step = self.state.global_step
         units = self.job.steps.schedule.units(step)
-        per_unit = self.job.steps.examples.per_unit
-        rows = (units[:, None] * per_unit + np.arange(per_unit)).ravel()
+        rows = self.job.steps.examples.members(units)
         scale = self.accelerator.num_processes / float(self.job.window.weights[rows].sum())
         if isinstance(self.job.row_loss, KtoLoss):
             self._set_level(self.job.row_loss, model, len(units))

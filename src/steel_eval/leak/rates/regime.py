@@ -55,7 +55,7 @@ def regime_of(checkpoint: Path, base: str | None = None) -> Regime:
     start = loss = None
     if train:
         start = "from scratch" if isinstance(train.get("model"), dict) else "tuned"
-        loss = _LEARNT[train.get("loss", "assistant")]
+        loss = _LEARNT["all" if method == "pretrain" else train.get("loss", "assistant")]
         for source, other in (said.get("loss_of_source") or {}).items():
             loss += f", of {source} {_LEARNT[other]}"
     architecture = config.get("model_type")
