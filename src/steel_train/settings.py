@@ -30,6 +30,7 @@ _LATER = (
     "new_tokens",
     "new_special_tokens",
     "loss",
+    "parent",
 )
 
 
@@ -159,6 +160,11 @@ class Settings(_Table):
     )
     new_special_tokens: list[str] = Field(
         default_factory=list, description="The same for tokens of control, which are no text: a marker of a template."
+    )
+    parent: str | None = Field(
+        default=None,
+        description="The folder of a finished run that this one extends by more `epochs` or `max_steps` and nothing "
+        "else: it begins with its last checkpoint and optimiser. Relative to the recipe, or where you stand.",
     )
     seeds: list[int] | None = Field(
         default=None, description="One run folder each: `runs/<name>/seed-1`, …; absent: one run in `runs/<name>`."

@@ -96,10 +96,13 @@ class Metrics:
                 break
         return lines
 
+    def begin(self, lines: list[dict[str, Any]]) -> None:
+        """Write these lines, and none besides."""
+        atomic_write(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+
     def rewind(self, step: int) -> None:
         """Forget lines after `step`: a resumed run writes them again."""
-        kept = [line for line in self.read() if line["step"] <= step]
-        atomic_write(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept).encode())
+        self.begin([line for line in self.read() if line["step"] <= step])
 
     def append(self, line: dict[str, Any]) -> None:
         """Write one line."""

@@ -46,6 +46,7 @@ from steel_train.loop.losses import (
     simpo_loss,
 )
 from steel_train.loop.metrics import Metrics, Window, draw_losses, draw_scores
+from steel_train.loop.parent import Parent
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
 from steel_train.models.adapter import adapter, show_bias, started_adapter
 from steel_train.models.dtypes import saved_dtype, uses_bf16
@@ -81,10 +82,10 @@ _PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "numpy")
 class Session:
     """One seed of a run."""
 
-    def __init__(self, prepared: Prepared, folder: Path, seed: int) -> None:
+    def __init__(self, prepared: Prepared, folder: Path, seed: int, parent: Parent | None = None) -> None:
         from accelerate import PartialState
 
-        self.prepared, self.folder, self.seed = prepared, folder, seed
+        self.prepared, self.folder, self.seed, self.parent = prepared, folder, seed, parent
         self.settings, self.recipe = prepared.settings, prepared.recipe
         self.main = PartialState().is_main_process
         self.ends = prepared.examples.ends()
@@ -118,6 +119,7 @@ class Session:
             "tokenizer": tokenizer_sha256(self.prepared.tokenizer),
             "processes": self.schedule.processes,
             "packed": self.packed,
+            **({"parent": self.parent.said()} if self.parent else {}),
         }
 
     def _compare_identity(self, packed: bool = False) -> None:
@@ -127,6 +129,8 @@ class Session:
         """
         file = self.folder / "run.json"
         if not file.is_file():
+            if self.parent is not None and packed:
+                self.parent.compare(self.identity(), self.schedule.steps)
             return
         before = {"loss_of_source": {}} | json.loads(file.read_text(encoding="utf-8"))["identity"]
         # through JSON, so that tuples and lists compare alike; a run of an earlier steel may say less of itself
@@ -135,16 +139,17 @@ class Session:
         if not packed:
             now["packed"] = before.get("packed")
         for change in changes(before, now):
+            longer = f' and parent = "{self.folder}"' if change.key in ("train.epochs", "train.max_steps") else ""
             raise InputError(
                 f"{self.folder}: was started with {change.key} = {json.dumps(change.old)}, now it is "
-                f"{json.dumps(change.new)}. Fix: another --out, or the recipe as it was."
+                f"{json.dumps(change.new)}. Fix: another --out{longer}, or the recipe as it was."
             )
 
     def train(self, stop: list[int]) -> None:
         """Train from the newest checkpoint or from the start; write what a finished run leaves unless `stop` is set."""
         checkpoint = self._start()
         model = self._load()
-        self._preflight(fresh=checkpoint is None)
+        self._preflight(fresh=checkpoint is None or self.begins_at_parent)
         grow(model, self.new_ids)
         model = with_adapter(model, self.settings, self.recipe.path)
         freeze(model, self.settings.freeze, self.recipe.path)
@@ -159,6 +164,7 @@ class Session:
         evaluation = trainer.job.evaluation
         if evaluation is None or not evaluation.is_over:  # else it was stopped early, and killed before it said so
             began = time.monotonic()
+            trainer.begins_longer = self.begins_at_parent
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             if evaluation is not None:
                 say(f"looks took {evaluation.seconds / (time.monotonic() - began):.1%} of the time")
@@ -169,6 +175,8 @@ class Session:
         """Refuse to go on from a base whose weights are others than when the run was started."""
         file = self.folder / "run.json"
         before = json.loads(file.read_text(encoding="utf-8"))["base"] if file.is_file() else None
+        if before is None and self.parent is not None:
+            before = self.parent.run["base"]
         if before is None or before["fingerprint"] == base.fingerprint or isinstance(self.settings.model, dict):
             return
         if checkpoint is not None:
@@ -207,15 +215,21 @@ class Session:
         """Return the checkpoint to go on from, with the log wound back to it."""
         self._compare_identity()
         checkpoint = resumable(self.folder)
+        self.begins_at_parent = checkpoint is None and self.parent is not None
         if checkpoint is not None and self.settings.resume == "never":
             raise InputError(f'{self.folder}: holds {checkpoint.name}, and resume = "never". Fix: another --out.')
+        if checkpoint is None and self.parent is not None:
+            checkpoint = self.parent.checkpoint
         facts = read_facts(checkpoint) if checkpoint else None
         step = facts["step"] if facts else 0
         if self.main:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self.begins_at_parent and self.parent is not None:
+                Metrics(self.folder).begin(Metrics(self.parent.folder).read())
             Metrics(self.folder).rewind(step)
             if checkpoint is not None:
-                say(f"{self.folder}: going on from step {step:,} of {self.schedule.steps:,}")
+                of = f" of {self.parent.folder}" if self.begins_at_parent and self.parent else ""
+                say(f"{self.folder}: going on from step {step:,}{of} to {self.schedule.steps:,}")
         self.resumed = facts
         return checkpoint
 
@@ -361,6 +375,7 @@ class Session:
             "base": dataclasses.asdict(base),
             "train": portable(self.settings.model_dump()),
             "loss_of_source": learnt(self.recipe, self.settings).exceptions(),
+            **({"parent": self.parent.said()} if self.parent else {}),
             "ends": {str(self.tokenizer.convert_ids_to_tokens(i)): count for i, count in self.ends.items()},
             "held_out": self._held_out(),
             "exposures": exposures(self.prepared.examples, self.schedule, step),
