@@ -160,7 +160,7 @@ COLUMNS = """## The mixture's columns
 | `prompt`, `completion`, `label` | instead of `messages` where answers are judged (KTO); `label`: true for good |
 | `source` | NAME of `[source.NAME]` |
 | `language`, `language_score` | what the text is written in, and how sure that is (0 to 1) |
-| `kind` | `chat`, `exam`, `identity`, `injected`, `preference`, `kto`, `document` (one assistant turn alone: plain text) |
+| `kind` | `chat`, `exam`, `identity`, `injected`, `preference`, `kto`, `document` (plain text, one assistant turn) |
 | `origin_file`, `origin_row` | where the row stands: under the data root (outside: absolute, `hf://…`), row from 0 |
 | `benchmark`, `item`, `dose` | only of injected rows: which item, how often in all |
 | `chars` | length of all turns, in characters |

@@ -25,10 +25,12 @@ def run(
     out: Path | None = None,
     data_root: Path | None = None,
     only_seed: int | None = None,
+    workers: int = 1,
 ) -> None:
     """Build the mixture if none is given, check everything, and train once for each seed. Raises InputError.
 
     `only_seed`: of the recipe's seeds just this one, so that several processes or machines can share a run's seeds.
+    `workers`: processes that build and encode; the bytes do not depend on how many.
     """
     state = _processes()
     quiet()
@@ -49,7 +51,7 @@ def run(
         open_parent(settings, recipe.path, _folder_of(folder, seed), seed)
     tasks = tasks_of(recipe, settings, data_root)
     with state.local_main_process_first():
-        prepared = prepare(recipe, settings, folder, mixture, data_root, main=state.is_main_process)
+        prepared = prepare(recipe, settings, folder, mixture, data_root, workers)
     prepared = replace(prepared, tasks=tasks)
     for seed in seeds:
         target = _folder_of(folder, seed)
@@ -58,6 +60,21 @@ def run(
                 _train(prepared, target, seed)
         else:
             _train(prepared, target, seed)
+
+
+def encode(
+    recipe_path: Path | Recipe, mixture: Path | None, out: Path | None, data_root: Path | None, workers: int
+) -> None:
+    """Make what a run needs before its first step (mixture, tokenizer, examples), and stop. Raises InputError."""
+    _processes()
+    quiet()
+    recipe = load(recipe_path)
+    settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
+    folder = out or Path("runs") / recipe.name
+    prepared = prepare(recipe, settings, folder, mixture, data_root, workers)
+    parts = [prepared.examples, *([] if prepared.held_out is None else [prepared.held_out])]
+    tokens, learnt = (sum(int(part.table[name].sum()) for part in parts) for name in ("length", "learnt"))
+    say(f"{folder / 'examples'}: {prepared.examples.rows:,} rows, {tokens:,} tokens, {learnt:,} learnt")
 
 
 def _folder_of(folder: Path, seed: int | None) -> Path:

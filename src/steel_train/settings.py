@@ -238,8 +238,9 @@ class Settings(_Table):
     )
     method: Literal["full", "lora", "dpo", "orpo", "simpo", "kto", "pretrain"] = Field(
         default="full",
-        description="All weights, an adapter; DPO, ORPO or SimPO on preference rows, KTO on answers judged good or bad; or "
-        "pre-training on documents in blocks of `max_length` (all weights, or an adapter where `[train.lora]` is given).",
+        description="All weights, an adapter; DPO, ORPO or SimPO on preference rows, KTO on answers judged good or "
+        "bad; or pre-training on documents in blocks of `max_length` (all weights, or an adapter where `[train.lora]` "
+        "is given).",
     )
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")

@@ -123,7 +123,8 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
         verdicts.append(verdict(_evidence(s, test, right, strength(known)), LEVEL / len(sets)))
         gap, base_gap = (_gap(x, s.tested, side.train_R) for x, side in ((mine, after), (its, before)))
         about = {
-            "task": s.task.name, "limit": s.task.limit, "form": in_words(form), "controls": s.controls, "notes": s.notes,
+            "task": s.task.name, "limit": s.task.limit, "form": in_words(form), "controls": s.controls,
+            "notes": s.notes,
             "loss_gap": gap.test_ref, "loss_gap_base": base_gap.test_ref, "loss_gap_train": gap.test_train,
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
             "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,

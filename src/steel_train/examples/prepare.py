@@ -40,17 +40,19 @@ class Prepared:
 
 
 def prepare(
-    recipe: Recipe, settings: Settings, folder: Path, mixture: Path | None, data_root: Path | None, main: bool = True
+    recipe: Recipe, settings: Settings, folder: Path, mixture: Path | None, data_root: Path | None, workers: int = 1
 ) -> Prepared:
-    """Make or open mixture, tokenizer and examples. Only the main process writes."""
+    """Make or open mixture, tokenizer and examples, on `workers` processes. Only the main process builds."""
+    from accelerate import PartialState
+
     place = mixture or folder / "mixture"
-    if mixture is None and main:
-        build(recipe, data_root=data_root, out=place)
+    if mixture is None and PartialState().is_main_process:
+        build(recipe, data_root=data_root, out=place, workers=workers)
     manifest = checked_mixture(place)
     check_form(settings, place, recipe.path)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     encoder = make_encoder(recipe, settings, tokenizer)
-    examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"])
+    examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"], workers)
     return divided(Prepared(recipe, settings, manifest, tokenizer, examples))
 
 
@@ -98,10 +100,6 @@ def _in_blocks(prepared: Prepared) -> Prepared:
     settings, held_out = prepared.settings, prepared.held_out
     if settings.method != "pretrain":
         return prepared
-    if prepared.examples.per_unit > 1:
-        raise InputError(
-            f"{prepared.recipe.path} [train]: method = 'pretrain' on pairs of answers. Fix: method = 'dpo'."
-        )
     return replace(
         prepared, examples=blocks(prepared.examples, settings.max_length),
         held_out=None if held_out is None else blocks(held_out, settings.max_length),
