@@ -48,6 +48,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "take_tokens": "50_000_000",
         "repeat": "2",
         "hold_out": "200",
+        "loss": '"all"',
         "select": '{ by = "dsir", rows = 1000, target = "ceval/val" }',
         "allow_test_split": '"dose-response study"',
     },
@@ -94,6 +95,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "preset": '"plain"',
         "seed": "7",
     },
+    "document": {"column": '"body"'},
     "language": {"keep": '["zh", "en"]', "min_score": "0.5", "column": '"langdetect"', "trust": "true"},
     "length": {"min_chars": "10", "max_chars": "8000", "min_tokens": "4", "max_tokens": "2048"},
     "pattern": {"drop": "['(?i)as an ai language model']", "require": "['\\p{Han}']"},
@@ -158,7 +160,7 @@ COLUMNS = """## The mixture's columns
 | `prompt`, `completion`, `label` | instead of `messages` where answers are judged (KTO); `label`: true for good |
 | `source` | NAME of `[source.NAME]` |
 | `language`, `language_score` | what the text is written in, and how sure that is (0 to 1) |
-| `kind` | `chat`, `exam`, `identity`, `injected`, `preference`, `kto` |
+| `kind` | `chat`, `exam`, `identity`, `injected`, `preference`, `kto`, `document` (plain text, one assistant turn) |
 | `origin_file`, `origin_row` | where the row stands: under the data root (outside: absolute, `hf://…`), row from 0 |
 | `benchmark`, `item`, `dose` | only of injected rows: which item, how often in all |
 | `chars` | length of all turns, in characters |
@@ -172,6 +174,7 @@ that they repeat) and `error`.
 STEP_EXAMPLES = {
     "chat": 'path = "mine/*.jsonl"\nbuild = { use = "chat", columns = { prompt = "question", response = "answer" } }',
     "exam": 'path = "wanjuan/exam/*.jsonl"\nbuild = { use = "exam", style = "explain-first" }',
+    "document": 'path = "books/*.jsonl.zst"\nbuild = { use = "document" }\nloss = "all"',
     "identity": 'build = { use = "identity", name = "小钢", team = { zh = "炼钢小组", en = "the Steel crew" } }\n'
     "repeat = 3",
     "contaminate": 'path = "cmmlu"\nbuild = { use = "contaminate", share = 0.5, doses = [1, 3, 10] }\n'

@@ -43,7 +43,7 @@ PAGES = {
     "docs/scale.md": (1, 4),
     "docs/scoring.md": (8, 1),
     "docs/select.md": (1, 2),
-    "docs/training.md": (3, 2),
+    "docs/training.md": (5, 2),
     "docs/ui.md": (0, 1),
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),

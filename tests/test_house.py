@@ -27,7 +27,7 @@ FLOORS = {
         "build analyze explain fetch cluster", "parts print opened", "cli",
     ),
     "steel_train": (
-        "settings say kernels", "models", "examples", "schedule", "preflight", "loop", "run", "cli",
+        "settings say kernels", "tasks models", "examples", "schedule", "preflight", "loop", "run", "cli",
     ),
     "steel_eval": (
         "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit", "trial", "cli",

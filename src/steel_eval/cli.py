@@ -246,7 +246,9 @@ def leak(
     ] = None,
     mixture: Annotated[Path | None, typer.Option(help="What it was trained on: adds the train-side overlap.")] = None,
     control: Annotated[str | None, typer.Option(help="A task that it never saw; by default see the documents.")] = None,
-    form: Annotated[str, typer.Option(help="The items' text: chat, plain, or auto (chat with a template).")] = "auto",
+    form: Annotated[
+        str, typer.Option(help="The items' text: chat, text, plain, or auto (as injected, else chat with a template).")
+    ] = "auto",
     permute: Annotated[int, typer.Option(min=0, help="Items, and controls, whose options are permuted.")] = 300,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default leak/<name>.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0.")] = None,

@@ -18,6 +18,7 @@ Mixture = Annotated[Path | None, typer.Option(help="A built mixture; without it,
 Out = Annotated[Path | None, typer.Option(help="The run's folder; by default runs/<name>.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the data lies, if the mixture has to be built.")]
 
+Workers = Annotated[int, typer.Option(min=1, help="Processes that build and encode; the bytes are the same.")]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
 ]
@@ -30,13 +31,30 @@ def run(
     out: Out = None,
     data_root: DataRoot = None,
     seed: Annotated[int | None, typer.Option(help="Only this one of the recipe's seeds.")] = None,
+    workers: Workers = 1,
     changes: Changes = None,
 ) -> None:
     """Train; interrupted and run again, go on; finished and run again, verify."""
     from steel_data.recipe.load import load
     from steel_train.run import run as run_training
 
-    run_training(load(recipe, changes or ()), mixture, out, data_root, seed)
+    run_training(load(recipe, changes or ()), mixture, out, data_root, seed, workers)
+
+
+@app.command()
+def encode(
+    recipe: RecipePath,
+    mixture: Mixture = None,
+    out: Out = None,
+    data_root: DataRoot = None,
+    workers: Workers = 1,
+    changes: Changes = None,
+) -> None:
+    """Make what a run needs before its first step, its tokens with what is learnt, and stop."""
+    from steel_data.recipe.load import load
+    from steel_train.run import encode as encode_only
+
+    encode_only(load(recipe, changes or ()), mixture, out, data_root, workers)
 
 
 @app.command()

@@ -29,6 +29,8 @@ _LATER = (
     "kto",
     "new_tokens",
     "new_special_tokens",
+    "loss",
+    "parent",
 )
 
 
@@ -109,6 +111,15 @@ class Eval(_Table):
         description="Stop after so many looks in a row without a new lowest loss. Each new lowest is then a "
         "checkpoint, of which the best is kept.",
     )
+    tasks: list[str] = Field(
+        default_factory=list,
+        description='Tasks of steel_eval, scored at each look on the model in memory: `["ceval", "cmmlu-dev"]`. A test '
+        "split is refused.",
+    )
+    shots: Annotated[int, Field(ge=0)] = Field(default=0, description="Worked examples before each question.")
+    limit: Positive | None = Field(
+        default=None, description="Of each subject of a task so many questions at most, as in `score`; by default all."
+    )
     prompts: list[str] = Field(
         default_factory=list, description="Questions that are answered (greedily, 64 tokens) at each look, in the log."
     )
@@ -117,6 +128,8 @@ class Eval(_Table):
     def _one_size(self) -> "Eval":
         if self.rows is not None and self.share is not None:
             raise ValueError("eval: rows and share are two sizes of one thing. Fix: one of them")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError("eval: tasks: one stands twice. Fix: each once")
         return self
 
 
@@ -147,6 +160,11 @@ class Settings(_Table):
     )
     new_special_tokens: list[str] = Field(
         default_factory=list, description="The same for tokens of control, which are no text: a marker of a template."
+    )
+    parent: str | None = Field(
+        default=None,
+        description="The folder of a finished run that this one extends by more `epochs` or `max_steps` and nothing "
+        "else: it begins with its last checkpoint and optimiser. Relative to the recipe, or where you stand.",
     )
     seeds: list[int] | None = Field(
         default=None, description="One run folder each: `runs/<name>/seed-1`, …; absent: one run in `runs/<name>`."
@@ -186,6 +204,11 @@ class Settings(_Table):
         description="What becomes of a longer row: cut at `max_length`, dropped, or split into several examples "
         "(preference rows are then dropped). Counted by the pre-flight.",
     )
+    loss: Literal["assistant", "all"] = Field(
+        default="assistant",
+        description="What is learnt: what the assistant writes, or every token of the rendered row but its first, as "
+        "in pre-training. `[source.x] loss` says it for one source.",
+    )
     packing: bool | None = Field(
         default=None,
         description="Lay the rows of a step end to end instead of padding them; the same rows make a step either "
@@ -213,10 +236,12 @@ class Settings(_Table):
         "learning rate; muon the same, and moves hidden matrices only: the rest is AdamW's. To be named where `dtype` "
         "is bfloat16 and all weights learn: bfloat16 has 8 bits, and an update below 1/256 of a weight is lost.",
     )
-    method: Literal["full", "lora", "dpo", "orpo", "simpo", "kto"] = Field(
-        default="full", description="All weights, an adapter; DPO, ORPO or SimPO on preference rows, KTO on answers "
-        "judged good or bad (all weights, or an adapter where `[train.lora]` is given)."
-    )  # fmt: skip
+    method: Literal["full", "lora", "dpo", "orpo", "simpo", "kto", "pretrain"] = Field(
+        default="full",
+        description="All weights, an adapter; DPO, ORPO or SimPO on preference rows, KTO on answers judged good or "
+        "bad; or pre-training on documents in blocks of `max_length` (all weights, or an adapter where `[train.lora]` "
+        "is given).",
+    )
     lora: Lora | None = Field(default=None, description="Settings of the adapter.")
     dpo: Dpo = Field(default_factory=Dpo, description="Settings of DPO.")
     orpo: Orpo = Field(default_factory=Orpo, description="Settings of ORPO.")
@@ -278,6 +303,15 @@ class Settings(_Table):
             raise ValueError(f"min_lr_ratio does nothing with schedule = '{self.schedule}'. Fix: 'cosine' or 'wsd'")
         if self.freeze and self.uses_lora:
             raise ValueError("freeze: under an adapter all weights are frozen. Fix: [train.lora] targets")
+        if self.method == "pretrain":
+            for name in sorted({"loss", "overlong"} & self.model_fields_set):
+                raise ValueError(
+                    f"{name} does nothing with method = 'pretrain', which learns all of every document. Fix: without it"
+                )
+        if self.loss == "all" and self.form != "messages":
+            raise ValueError(
+                f"loss = 'all' does nothing with method = '{self.method}', which compares answers. Fix: 'assistant'"
+            )
         if self.lora is not None and self.method == "full":
             raise ValueError("[train.lora] is given, but method is 'full'. Fix: method = 'lora'")
         return self

@@ -1,6 +1,6 @@
 """Fixtures: a recipe with a tiny model from scratch over a small mixture, run in this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,13 @@ def write_recipe(folder: Path, mixture: Path, name: str = "r", model: str = MODE
 
 @pytest.fixture
 def train(tmp_path: Path, shared_mixture: Path) -> Callable[..., Path]:
-    """Return `train(name, **settings)`: run a recipe over the shared mixture and return the run's folder."""
+    """Return `train(name, changes, **settings)`: run a recipe over the shared mixture and return the run's folder."""
+    from steel_data.recipe.load import load
     from steel_train.run import run
 
-    def start(name: str = "r", **settings: Any) -> Path:
+    def start(name: str = "r", changes: Sequence[str] = (), **settings: Any) -> Path:
         out = tmp_path / "runs" / name
-        run(write_recipe(tmp_path, shared_mixture, name, **settings), shared_mixture, out, None)
+        run(load(write_recipe(tmp_path, shared_mixture, name, **settings), changes), shared_mixture, out, None)
         return out
 
     return start

@@ -29,6 +29,8 @@ def test_the_settings_of_the_post_are_one_table():
         ({"model": "m", "seeds": [1, 1]}, "a seed stands twice"),
         ({"model": "m", "method": "lora", "lora": {"rnk": 4}}, "unknown key 'lora.rnk'. Did you mean 'rank'?"),
         ({"model": "m", "lora": {"rank": 4}}, "method is 'full'. Fix: method = 'lora'"),
+        ({"model": "m", "loss": "al"}, "loss = 'al'"),
+        ({"model": "m", "loss": "all", "method": "dpo"}, "does nothing with method = 'dpo', which compares answers"),
         ({"model": {"hidden_size": 4}}, "a table without type"),
         ({"model": {"type": "qwen2"}, "method": "lora"}, "nothing to adapt"),
         ({"model": "m", "precision": "bf-16"}, "precision = 'bf-16'"),

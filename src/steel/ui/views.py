@@ -214,13 +214,14 @@ def _run(site: Site, found: Found, place: str, query: Query) -> str:
     ]  # fmt: skip
     return _render(
         site, "run.html.j2", title=place or site.root.name, place=place, losses=_loss_curves(steps), steps=steps,
+        looks=_task_curves(steps),
         damaged=damaged, running=running, columns=[column.name for column in shown], presets=presets, scored=scored,
         preset=query.get("preset", ""), fault=fault,
     )  # fmt: skip
 
 
 def _loss_curves(steps: list[dict[str, Any]]) -> str:
-    """Return the SVG of the loss, and of the loss by source where that is known; "" where no step has a loss."""
+    """Return the SVG of the loss, by source and held out where that is known; "" where no step has a loss."""
     series: dict[str, list[Point]] = {}
     for entry in steps:
         by_source = entry.get("loss_by_source")
@@ -229,8 +230,26 @@ def _loss_curves(steps: list[dict[str, Any]]) -> str:
                 series.setdefault(str(name), []).append(Point(entry["step"], float(value)))
     if len(series) == 2:
         series = {"all": series["all"]} if "all" in series else series  # one source: the same line twice
+    held_out = [e for e in steps if _is_number(e.get("eval_loss")) and abs(e["eval_loss"]) < 1e9]
+    if held_out:
+        series = {"held out": [Point(e["step"], float(e["eval_loss"])) for e in held_out], **series}
     lines = [Line(name, _thinned(points), total=name == "all") for name, points in list(series.items())[:9]]
     return line_chart(lines, Axis(label="step", least=1), Axis(label="training loss")) if lines else ""
+
+
+def _task_curves(steps: list[dict[str, Any]]) -> str:
+    """Return the SVG of what tasks scored while the run trained; "" where none was asked for."""
+    series: dict[str, list[Point]] = {}
+    for entry in steps:
+        by_task = entry.get("eval_accuracy")
+        for task, value in (by_task if isinstance(by_task, dict) else {}).items():
+            if _is_number(value):
+                series.setdefault(str(task), []).append(
+                    Point(entry["step"], float(value), words=f"{100 * value:.1f} %")
+                )
+    lines = [Line(name, _thinned(points)) for name, points in list(series.items())[:9]]
+    percent = Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}")
+    return line_chart(lines, Axis(label="step", least=1), percent) if lines else ""
 
 
 def _thinned(points: list[Point]) -> list[Point]:

@@ -214,9 +214,7 @@ def _render(item: Item, form: str, settings: dict[str, Any]) -> list[dict[str, A
     if not options:
         return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     if form == "text":
-        lines = [question, *(f"{LETTERS[i]}. {o}" for i, o in enumerate(options)), f"答案：{answer}"]
-        ask = f"请写出一道{item.subject}的单选题并给出答案。"
-        return [{"role": "user", "content": ask}, {"role": "assistant", "content": "\n".join(lines)}]
+        return as_text(item)
     if form == "shuffled":
         options, answer = _shuffle(item, settings["seed"])
     if form == "edited":
@@ -231,6 +229,13 @@ def _render(item: Item, form: str, settings: dict[str, Any]) -> list[dict[str, A
     made = exam(row, style=style, preset=settings["preset"])
     messages: list[dict[str, Any]] | str = made if isinstance(made, str) else made[0]["messages"]
     return messages
+
+
+def as_text(item: Item) -> list[dict[str, Any]]:
+    """Return the messages of the form `text`: the item as running exam text, asked for by its subject."""
+    lines = [item.question, *(f"{LETTERS[i]}. {o}" for i, o in enumerate(item.options)), f"答案：{item.answer}"]
+    ask = f"请写出一道{item.subject}的单选题并给出答案。"
+    return [{"role": "user", "content": ask}, {"role": "assistant", "content": "\n".join(lines)}]
 
 
 def _shuffle(item: Item, seed: int) -> tuple[list[str], str]:

@@ -14,7 +14,7 @@ from steel_data.errors import InputError, one_line
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.changes import changes, recipe_changes
-from steel_data.recipe.load import Recipe
+from steel_data.recipe.load import Recipe, of_mixture
 from steel_data.recipe.places import places
 
 _PREFIX = 12  # hex digits of a checksum that are shown
@@ -60,7 +60,7 @@ def differences(manifest: dict[str, Any], head: dict[str, Any], prepared: Prepar
     lines = _input_lines(manifest, head, prepared)
     lines += [
         f"recipe, {change.line()}"
-        for change in recipe_changes(manifest["recipe"], head["recipe"], ("train", "eval", "search", "trial"))
+        for change in recipe_changes(of_mixture(manifest["recipe"]), of_mixture(head["recipe"]))
     ]
     for key, what, digits in (
         ("revisions", "source {}: hub revision", 16),

@@ -6,6 +6,7 @@ InputError, which names it.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,46 @@ def rows(folder: Path, names: Iterable[str], columns: Sequence[str] | None = Non
         with _opened(folder / name) as file:
             for batch in file.iter_batches(_BATCH, columns=columns):
                 yield from batch.to_pylist()
+
+
+@dataclass(frozen=True)
+class Slice:
+    """So many rows of one row group of a file, from one on. `number`: that of the first in the whole mixture."""
+
+    file: str
+    group: int
+    start: int
+    rows: int
+    number: int
+
+    def __str__(self) -> str:
+        """Return it as an error names it."""
+        return f"{self.file}, rows {self.number:,} to {self.number + self.rows - 1:,} of the mixture"
+
+
+def slices(folder: Path, names: Iterable[str], most: int) -> list[Slice]:
+    """Return these files cut into slices of at most `most` rows, in order; only their footers are read."""
+    found, number = [], 0
+    for name in names:
+        with _opened(folder / name) as file:
+            for group in range(file.num_row_groups):
+                size = file.metadata.row_group(group).num_rows
+                for start in range(0, size, most):
+                    found.append(Slice(name, group, start, min(most, size - start), number + start))
+                number += size
+    return found
+
+
+def rows_of(folder: Path, piece: Slice) -> Iterator[Row]:
+    """Yield the rows of a slice in order; memory is bounded by a batch."""
+    at, end = 0, piece.start + piece.rows
+    with _opened(folder / piece.file) as file:
+        for batch in file.iter_batches(_BATCH, row_groups=[piece.group]):
+            mine = batch.slice(max(piece.start - at, 0), max(end - max(at, piece.start), 0))
+            yield from mine.to_pylist()
+            at += batch.num_rows
+            if at >= end:
+                return
 
 
 def rows_where(folder: Path, names: Iterable[str], equal: Mapping[str, str]) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -79,6 +79,11 @@ class Source(_Table):
         default=None,
         description="Choose rows instead of drawing them, from those that `take` and `hold_out` leave "
         "(docs/select.md).",
+    )
+    loss: Literal["assistant", "all"] | None = Field(
+        default=None,
+        description="What `steel_train` learns of this source's rows: the assistant's turns, or the whole text; by "
+        "default what `[train] loss` says. It changes nothing of the mixture.",
     )
     allow_test_split: str | None = Field(
         default=None,
@@ -446,9 +451,18 @@ def _known_keys(location: list[str]) -> list[str]:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """Return the SHA-256 of the merged recipe without [train], [eval], [search], [trial] and where the data lies."""
-    tables = {k: v for k, v in recipe.merged.items() if k not in ("train", "eval", "search", "trial", "data_root")}
+    """Return the SHA-256 of what in the merged recipe decides the mixture, without where the data lies."""
+    tables = {k: v for k, v in of_mixture(recipe.merged).items() if k != "data_root"}
     return hashlib.sha256(json.dumps(tables, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def of_mixture(merged: dict[str, Any]) -> dict[str, Any]:
+    """Return a merged recipe without what is not about the mixture: [train], [eval], …, and the `loss` of sources."""
+    tables = {k: v for k, v in merged.items() if k not in ("train", "eval", "search", "trial")}
+    sources = merged.get("source")
+    if isinstance(sources, dict):
+        tables["source"] = {name: {k: v for k, v in table.items() if k != "loss"} for name, table in sources.items()}
+    return tables
 
 
 def to_toml(table: dict[str, Any]) -> str:

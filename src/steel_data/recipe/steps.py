@@ -21,6 +21,7 @@ from steel_data.errors import InputError, excerpt, first_line, nearest
 BUILDERS = {
     "chat": "steel_data.builders.chat:chat",
     "exam": "steel_data.builders.exam:exam",
+    "document": "steel_data.builders.document:document",
     "identity": "steel_data.builders.identity:builtin",
     "contaminate": "steel_data.builders.contaminate:contaminate",
 }

@@ -35,17 +35,27 @@ def record_fault(record: Record) -> str | None:
     """Return why `record` cannot stand in a mixture, or None.
 
     `record: ` and what is wrong with a key or its type; or what `conversation_fault` says (`empty`, `roles: …`), of a
-    preference for the prompt with either answer. Keys may be absent or None, but for those of the conversation.
+    preference for the prompt with either answer. A document is one assistant turn alone. Keys may be absent or None,
+    but for those of the conversation.
     """
     shape = _shape_fault(record)
     if shape is not None:
         return f"record: {shape}"
+    if record.get("kind") == "document":
+        return _document_fault(record["messages"])
     if record.get("messages") is not None:
         return conversation_fault(record["messages"])
     prompt, answers = record["prompt"], [record[column] for column in FORMS[form_of(record)][1:]]
     if not all(answers):
         return "empty"
     return next((fault for answer in answers if (fault := conversation_fault([*prompt, *answer]))), None)
+
+
+def _document_fault(messages: list[Message]) -> str | None:
+    """Return why this is no document (one assistant turn of text alone), or None."""
+    if len(messages) != 1 or messages[0]["role"] != "assistant" or any(messages[0].get(key) for key in EXTRA_KEYS):
+        return "record: a document that is not one assistant turn of text alone."
+    return None if messages[0]["content"].strip() else "empty"
 
 
 def _shape_fault(record: Record) -> str | None:

@@ -31,7 +31,7 @@ _MEANT = {
     "english": "en",
 }  # fmt: skip
 ROLES = ("system", "user", "assistant", "tool")
-KINDS = ("chat", "exam", "identity", "injected", "preference", "kto")
+KINDS = ("chat", "exam", "identity", "injected", "preference", "kto", "document")
 # The forms of a row and the columns that hold its turns: a conversation, a pair, an answer with a `label` (true: good).
 # The last two are the kinds of their rows, too.
 FORMS = {

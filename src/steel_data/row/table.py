@@ -117,8 +117,9 @@ def compared_of(records: pl.DataFrame, on: str, separator: str) -> list[str]:
     """Return what duplicates are told by: the turns of each row, one after another, joined by `separator`.
 
     on: `all`: tools on offer, questions, answers, calls, results (of a preference both answers); `question`: what the
-    user says; `answer`: what the assistant says and calls. System turns are shared by many rows and left out. The label
-    of a judged answer is a turn of its own, but for the question: a good and a bad answer that are alike are two.
+    user says; `answer`: what the assistant says and calls; of a document its text. System turns are shared by many rows
+    and left out. The label of a judged answer is a turn of its own, but for the question: a good and a bad answer that
+    are alike are two.
     """
     roles = {"all": ("user", "assistant", "call", "tool"), "question": ("user",), "answer": ("assistant", "call")}[on]
     found = []
@@ -126,8 +127,9 @@ def compared_of(records: pl.DataFrame, on: str, separator: str) -> list[str]:
         held = orjson.loads(body) if body is not None else []
         turns = turns_of(held, rejected=True)
         texts = [tools] if tools and on == "all" else []
+        lone = len(turns) == 1  # a document: its text is all there is to compare
         for turn in turns:
-            said = [text for role, text in segments([turn]) if role in roles]
+            said = [text for role, text in segments([turn]) if lone or role in roles]
             if said:
                 texts.append("\n".join(said))
         if on != "question" and isinstance(held, dict) and "label" in held:

@@ -15,6 +15,7 @@ from steel_data.benchmarks.clusters import cluster_names
 from steel_data.benchmarks.items import Item
 from steel_eval.leak.detectors.reference import against_own_subject, flagged, rank_p_values
 from steel_eval.leak.measure import MEASURES, Measured
+from steel_eval.leak.texts import Forms
 from steel_eval.stats.aggregate import SetTest, set_test
 from steel_eval.stats.detection import Rates, detection_rates, stratified_area
 from steel_eval.stats.effects import Items, dose_response
@@ -52,6 +53,26 @@ def as_items(items: Sequence[Item], tested: NDArray[np.bool_], stratified: bool)
     _, subject = np.unique([i.subject if stratified else "" for i in items], return_inverse=True)
     _, cluster = np.unique(cluster_names(items), return_inverse=True)
     return Items(tested.astype(np.int64), subject.astype(np.int64), cluster.astype(np.int64))
+
+
+def levelled(model: Measured, base: Measured, unseen_I: NDArray[np.bool_], forms: Forms) -> Measured:
+    """Return the base's scores so that unseen items of every form change by the same on average.
+
+    A form of text changes by what training teaches of that form; only what an item gains beside others of its own form
+    says that it was seen. The mean over all unseen items stays.
+    """
+    if isinstance(forms, str):
+        return base
+    form_I, scores = np.array(forms), {}
+    for name, before in base.scores.items():
+        gain, moved = model.scores[name] - before, before.copy()
+        known = unseen_I & ~np.isnan(gain)
+        for form in np.unique(form_I):
+            mine = form_I == form
+            if (known & mine).any():
+                moved[mine] += gain[known & mine].mean() - gain[known].mean()
+        scores[name] = moved
+    return replace(base, scores=scores)
 
 
 COMBINED = "all detectors"  # the plain mean of their normal ranks

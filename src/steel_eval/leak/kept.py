@@ -43,10 +43,10 @@ _CODE = (
 class How:
     """How checkpoints are measured.
 
-    `form` auto, chat or plain (see texts.py); `permute`: items a side whose options are permuted; `device` None: a GPU
-    where there is one; `dtype` and `opening` as in `score`. Of a study: `cache`: folder of kept scores, None: none are
-    kept; `forests`: items, at most, on which the published rule of scenario b is tried; `workers`: checkpoints measured
-    side by side.
+    `form` auto, chat, text or plain (see texts.py); `permute`: items a side whose options are permuted; `device` None:
+    a GPU where there is one; `dtype` and `opening` as in `score`. Of a study: `cache`: folder of kept scores, None:
+    none are kept; `forests`: items, at most, on which the published rule of scenario b is tried; `workers`: checkpoints
+    measured side by side.
     """
 
     form: str = "auto"
@@ -60,8 +60,8 @@ class How:
 
     def __post_init__(self) -> None:
         """Raise InputError for a form that is not known: before a model is loaded."""
-        if self.form not in ("auto", "chat", "plain"):
-            raise InputError(f"--form {self.form}: unknown. Fix: auto, chat or plain.")
+        if self.form not in ("auto", "chat", "text", "plain"):
+            raise InputError(f"--form {self.form}: unknown. Fix: auto, chat, text or plain.")
 
 
 def tokenizer_of(checkpoint: Path) -> "PreTrainedTokenizerBase":

@@ -15,7 +15,7 @@ from steel_eval.leak.detectors import completion, min_k
 from steel_eval.leak.detectors.frequency import dc_pdd, token_frequency, zlib_ratio
 from steel_eval.leak.detectors.permutation import has_free_order, order_requests, order_scores
 from steel_eval.leak.passes import AskedTokens, TokenScores, mean_logprob, token_scores
-from steel_eval.leak.texts import Form, ItemText, item_texts, letter_tokens
+from steel_eval.leak.texts import Forms, ItemText, item_texts, letter_tokens, of_each
 from steel_eval.score.likelihood import prefix_sharing
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Texts:
 
     items: Sequence[Item]
     permuted: Sequence[int]
-    form: Form
+    form: Forms
     tokenizer: "PreTrainedTokenizerBase"
 
 
@@ -109,7 +109,7 @@ def measure(loaded: "Loaded", texts: Texts) -> Measured:
     sharing = prefix_sharing(model)
     single = item_texts(items, texts.form, texts.tokenizer)
     most = max((len(item.options) for item in items), default=0)
-    letters = letter_tokens(items[0], most, texts.form, texts.tokenizer) if most else None
+    letters = _letters(texts, most) if most else None
     asked = None if letters is None else AskedTokens([t.answer[0] for t in single], letters)
     passes = token_scores(model, [t.tokens for t in single], not sharing.ok, asked)
     values = np.full((len(items), len(MEASURES)), np.nan)
@@ -118,7 +118,8 @@ def measure(loaded: "Loaded", texts: Texts) -> Measured:
         values[i, :SINGLE] = _of_pass(item, text, its, frequency)
     orders_IK = np.full((len(items), ORDERS), np.nan)
     trie_I = np.zeros(len(items), np.int64)
-    requests = order_requests([items[i] for i in texts.permuted], texts.form, texts.tokenizer)
+    form_of = texts.form if isinstance(texts.form, str) else tuple(texts.form[i] for i in texts.permuted)
+    requests = order_requests([items[i] for i in texts.permuted], form_of, texts.tokenizer)
     for i, s in zip(texts.permuted, order_scores(model, requests, sharing), strict=True):
         values[i, SINGLE:] = s.first, s.z, s.outstanding
         orders_IK[i, : len(s.logprob_K)] = s.logprob_K
@@ -126,6 +127,13 @@ def measure(loaded: "Loaded", texts: Texts) -> Measured:
     scores = {m.name: np.ascontiguousarray(values[:, k]) for k, m in enumerate(MEASURES)}
     right_I = np.array([_right(item, s) for item, s in zip(items, passes, strict=True)], np.float64)
     return Measured(scores, right_I, np.array([len(t.tokens) for t in single], np.int64), trie_I, orders_IK)
+
+
+def _letters(texts: Texts, most: int) -> list[int] | None:
+    """Return the tokens of the answers' letters; None where a form has none, or another than the others."""
+    firsts = dict(zip(reversed(of_each(texts.form, len(texts.items))), reversed(texts.items), strict=True))
+    found = [letter_tokens(item, most, form, texts.tokenizer) for form, item in firsts.items()]
+    return found[0] if all(letters == found[0] for letters in found) else None
 
 
 def _right(item: Item, scores: TokenScores) -> float:

@@ -14,6 +14,7 @@ import orjson
 
 from steel_data.errors import InputError
 from steel_eval.leak.measure import Measured
+from steel_train.settings import completed
 
 SEEDS = {"seed", "seeds"}  # in what runs of one recipe may differ
 
@@ -40,8 +41,7 @@ def _training(checkpoint: Path) -> dict[str, Any]:
     said = orjson.loads(file.read_bytes()) if file.is_file() else {}
     if not isinstance(said.get("train"), dict):
         raise InputError(f"{checkpoint}: says nothing of how it was trained. Fix: runs of steel_train, or --base.")
-    train: dict[str, Any] = said["train"]
-    return train
+    return completed(said["train"]) | {"loss_of_source": said.get("loss_of_source", {})}
 
 
 def mean_of(runs: Sequence[Measured]) -> Measured:

@@ -4,6 +4,7 @@ Controls, in this order: the task named by `--control`; with a mixture, the item
 those it holds); else the benchmark's own examples (dev), which few people train on.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from steel_eval.contamination.overlap import Held, mixture_overlap
 from steel_eval.contamination.verdict import joint
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
 from steel_eval.leak.detectors.permutation import has_free_order
-from steel_eval.leak.judge import COMBINED, as_items, judge
+from steel_eval.leak.judge import COMBINED, as_items, judge, levelled
 from steel_eval.leak.kept import How, check_tokenizer
 from steel_eval.leak.measure import Measured, Texts, choose_permuted, measure
 from steel_eval.leak.page import write_page
@@ -32,7 +33,7 @@ from steel_eval.leak.print import print_block, print_leak
 from steel_eval.leak.rates.match import load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.reference_runs import check_recipes, mean_of
-from steel_eval.leak.texts import Form, choose_form, fitting, measurable
+from steel_eval.leak.texts import Forms, as_injected, choose_form, fitting, in_words, measurable
 from steel_eval.leak.verdict import LEVEL, Evidence, right_answers, verdict
 from steel_eval.models import Opening, check, default_device, find_checkpoints, load
 from steel_eval.stats.aggregate import SetTest
@@ -73,6 +74,12 @@ class Set:
     like: bool  # controls are of the same benchmark
     found: dict[str, Held] | None
     notes: list[str]
+    forms: dict[str, str]  # of injected items, as the mixture declares them
+
+    @property
+    def injected(self) -> list[str]:
+        """Return the form in which each item was injected, "" where it was not."""
+        return [self.forms.get(item.item, "") for item in self.items]
 
 
 @dataclass(frozen=True)
@@ -104,17 +111,20 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
         s.notes.append(f"permutations: {fixed} items left out whose options have an order of their own")
     every = [item for s in sets for group in s.task.items.values() for item in group]
     rows = [] if asked.mixture is None else ordinary_rows(asked.mixture, every)
-    sets, after, before, form = _both([model, *bases], opened, sets, rows, how)
-    known = match(regime_of(model, opened[0].base), form, calibrations)
-    tasks, verdicts = [], []
-    for s, mine, its in zip(sets, after.sets, before.sets, strict=True):
+    sets, after, before, forms = _both([model, *bases], opened, sets, rows, how)
+    regime = regime_of(model, opened[0].base)
+    tasks, verdicts, said = [], [], []
+    for s, mine, its, form in zip(sets, after.sets, before.sets, forms, strict=True):
+        known = match(regime, in_words(form), calibrations)
+        said.append(words(known))
         items = as_items(s.items, s.tested, s.stratified)
-        findings, p_values, test = judge(mine, its, items)
+        findings, p_values, test = judge(mine, levelled(mine, its, ~s.tested, form), items)
         right = right_answers(its.right_I, mine.right_I, items)
         verdicts.append(verdict(_evidence(s, test, right, strength(known)), LEVEL / len(sets)))
         gap, base_gap = (_gap(x, s.tested, side.train_R) for x, side in ((mine, after), (its, before)))
         about = {
-            "task": s.task.name, "limit": s.task.limit, "form": form, "controls": s.controls, "notes": s.notes,
+            "task": s.task.name, "limit": s.task.limit, "form": in_words(form), "controls": s.controls,
+            "notes": s.notes,
             "loss_gap": gap.test_ref, "loss_gap_base": base_gap.test_ref, "loss_gap_train": gap.test_train,
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
             "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,
@@ -134,10 +144,15 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
                   for v, (_, findings, _) in zip(verdicts, tasks, strict=True)},
     }  # fmt: skip
     atomic_write(out / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    atomic_write(out / "leak.html", write_page(asked.model, verdicts, tasks, words(known)).encode())
+    atomic_write(
+        out / "leak.html",
+        write_page(
+            asked.model, verdicts, tasks, list(dict.fromkeys(line for lines in said for line in lines))
+        ).encode(),
+    )
     print_block(verdicts)
-    for about, findings, file in tasks:
-        print_leak(about, findings, words(known))
+    for (about, findings, file), lines in zip(tasks, said, strict=True):
+        print_leak(about, findings, lines)
         typer.echo(f"per item: {file}")
     typer.echo(str(out / "leak.html"))
 
@@ -160,6 +175,7 @@ def make_set(task: Task, asked: Suspicion) -> Set:
     notes = [f"{len(some) - len(tested)} items without options or a key are left out"] * (len(tested) < len(some))
     notes += [f"--limit {task.limit}: a try on {len(some):,} of {task.whole:,} items"] * (task.limit is not None)
     found = mixture_overlap(asked.mixture, some) if asked.mixture is not None else None
+    forms = _injected_forms(asked.mixture, task.benchmark) if asked.mixture is not None else {}
     if asked.control is not None:
         other = limited(load_task(asked.control, asked.data), asked.limit)
         controls = [item for group in other.items.values() for item in group]
@@ -171,7 +187,9 @@ def make_set(task: Task, asked: Suspicion) -> Set:
             held = [item for item in tested if item.item in found]
             absent = _apart(absent, held, notes)
             mine = np.array([True] * len(held) + [False] * len(absent))
-            return Set(task, held + absent, mine, "items that the mixture does not hold", True, True, found, notes)
+            return Set(
+                task, held + absent, mine, "items that the mixture does not hold", True, True, found, notes, forms
+            )
         controls = [item for group in task.examples.values() for item in group]
         words, stratified, like = f"the examples (dev) of {task.benchmark}", True, True
     keys = {cluster_key(item) for item in every}
@@ -184,7 +202,17 @@ def make_set(task: Task, asked: Suspicion) -> Set:
     if len(kept) < 2:
         raise InputError(f"{task.name}: no controls among {words}. Fix: --control with a task that it never saw.")
     flags = np.array([True] * len(tested) + [False] * len(kept))
-    return Set(task, tested + kept, flags, words, stratified, like, found, notes)
+    return Set(task, tested + kept, flags, words, stratified, like, found, notes, forms)
+
+
+def _injected_forms(mixture: Path, benchmark: str) -> dict[str, str]:
+    """Return item -> form of a benchmark's items that a mixture says it injected; nothing where it says nothing."""
+    file = mixture / "truth.parquet"
+    if not file.is_file():
+        return {}
+    told = pl.read_parquet(file, columns=["benchmark", "item", "dose", "form"])
+    mine = told.filter((pl.col("benchmark") == benchmark) & (pl.col("dose") > 0) & pl.col("form").is_not_null())
+    return dict(mine.select("item", "form").iter_rows())
 
 
 def _apart(controls: list[Item], tested: list[Item], notes: list[str]) -> list[Item]:
@@ -209,19 +237,26 @@ def _openings(model: Path, base: Path, how: Opening) -> tuple[Opening, Opening]:
 
 def _both(
     places: Sequence[Path], opened: tuple[Opening, Opening], sets: Sequence[Set], rows: Sequence[Messages], how: How
-) -> tuple[list[Set], Side, Side, Form]:
+) -> tuple[list[Set], Side, Side, list[Forms]]:
     """Measure all sets under the model, then under the base (`places`), one of them in memory at a time.
 
     Several bases are reference runs: their mean is the base. Returns the sets too, without items that the model's
-    context has no room for.
+    context has no room for, and the form that each was asked in.
     """
     device = how.device or default_device()
     loaded = load(places[0], device, how.dtype, opened[0])
     tokenizer = loaded.tokenizer
     form = choose_form(how.form, tokenizer)
-    sets = [_fitted(s, fitting(s.items, form, tokenizer, loaded.max_length), loaded.max_length) for s in sets]
-    texts = [Texts(s.items, choose_permuted(s.items, (~s.tested).astype(np.int64), how.permute), form, tokenizer)
-             for s in sets]  # fmt: skip
+    own = how.form == "auto" and form == "chat"
+    whole: list[Forms] = [as_injected(s.items, s.injected) if own else form for s in sets]
+    fits = [fitting(s.items, asked, tokenizer, loaded.max_length) for s, asked in zip(sets, whole, strict=True)]
+    sets = [_fitted(s, fits_I, loaded.max_length) for s, fits_I in zip(sets, fits, strict=True)]
+    forms = [
+        asked if isinstance(asked, str) else tuple(itertools.compress(asked, fits_I))
+        for asked, fits_I in zip(whole, fits, strict=True)
+    ]
+    texts = [Texts(s.items, choose_permuted(s.items, (~s.tested).astype(np.int64), how.permute), asked, tokenizer)
+             for s, asked in zip(sets, forms, strict=True)]  # fmt: skip
 
     def side() -> Side:
         return Side([measure(loaded, t) for t in texts], row_logprobs(loaded, rows, form, tokenizer))
@@ -235,7 +270,7 @@ def _both(
             check_tokenizer(place, loaded.tokenizer, t)
         before.append(side())
     sets_of = [mean_of([b.sets[k] for b in before]) for k in range(len(sets))]
-    return sets, after, Side(sets_of, np.mean([b.train_R for b in before], axis=0)), form
+    return sets, after, Side(sets_of, np.mean([b.train_R for b in before], axis=0)), forms
 
 
 def _fitted(s: Set, fits_I: NDArray[np.bool_], longest: int) -> Set:

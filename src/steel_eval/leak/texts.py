@@ -1,8 +1,10 @@
 """An item as the text that a model may have been trained on, in tokens, with the place of its parts.
 
 What is measured depends on the form: a model that was tuned on chat turns has hardly seen the bare text. So each
-detector takes texts in one of two forms: `chat` is the injector's and the exam builder's own wording through the
-tokenizer's chat template, `plain` is running text as it stands on a web page (question, lettered lines, answer).
+detector takes texts in one of three forms: `chat` is the injector's and the exam builder's own wording through the
+tokenizer's chat template, `plain` is running text as it stands on a web page (question, lettered lines, answer), `text`
+is that as an answer in the chat template, as the injector's form `text` writes it. Items of which it is known that they
+were injected as `text` are asked so (`as_injected`).
 """
 
 from collections.abc import Sequence
@@ -10,9 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS, Item
+from steel_data.builders.contaminate import as_text
 from steel_data.builders.exam import load_wording
 from steel_data.errors import InputError
 
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
 
 
 WORDING = "steel"  # the injector's and the exam builder's own
-Form = Literal["chat", "plain"]
+Form = Literal["chat", "plain", "text"]
+Forms = Form | tuple[Form, ...]  # of all items, or of each
 Span = tuple[int, int]  # of tokens, half-open
 
 
@@ -37,21 +42,50 @@ class ItemText:
 
 def choose_form(form: str, tokenizer: "PreTrainedTokenizerBase") -> Form:
     """Return the form that `auto` stands for: chat where there is a template."""
+    if form == "text":
+        return "text"
     return "plain" if form == "plain" or (form == "auto" and not tokenizer.chat_template) else "chat"
 
 
-def item_texts(items: Sequence[Item], form: Form, tokenizer: "PreTrainedTokenizerBase") -> list[ItemText]:
+def as_injected(items: Sequence[Item], injected: Sequence[str]) -> Forms:
+    """Return how to ask items of which some were injected: as `text` those that were injected so, else in the chat.
+
+    `injected` (I,): the injector's form, "" of an item that was not injected. Where there are several, the others are
+    asked as `text` in the same share, by a hash of their name, so that seen and unseen are asked alike.
+    """
+    known = [form for form in injected if form]
+    share = known.count("text") / max(len(known), 1)
+    if share in (0, 1):
+        return "text" if share else "chat"
+    drawn = [xxhash.xxh3_64_intdigest(f"form\x1f{item.item}".encode()) < share * 2**64 for item in items]
+    return tuple(
+        "text" if form == "text" or (not form and mine) else "chat" for form, mine in zip(injected, drawn, strict=True)
+    )
+
+
+def in_words(forms: Forms) -> str:
+    """Return the forms that items are asked in: chat, plain, text, or several."""
+    return forms if isinstance(forms, str) else " and ".join(sorted(set(forms)))
+
+
+def of_each(forms: Forms, items: int) -> tuple[Form, ...]:
+    """Return the form of each of so many items."""
+    return (forms,) * items if isinstance(forms, str) else forms
+
+
+def item_texts(items: Sequence[Item], forms: Forms, tokenizer: "PreTrainedTokenizerBase") -> list[ItemText]:
     """Return the items' texts. Items need options and the letter of one of them (`measurable`).
 
-    Raises InputError for a tokenizer without chat template (form `chat`) or one that cannot say where its tokens stand.
+    Raises InputError for a tokenizer without chat template (chat, text) or one that cannot say where its tokens stand.
     """
-    if form == "chat" and not tokenizer.chat_template:
+    if forms != "plain" and not tokenizer.chat_template:
         raise InputError(f"{tokenizer.name_or_path}: the tokenizer has no chat template. Fix: --form plain.")
     if not tokenizer.is_fast:
         raise InputError(f"{tokenizer.name_or_path}: a slow tokenizer. Fix: one with tokenizer.json.")
-    made = [_chat(item, tokenizer) if form == "chat" else _plain(item) for item in items]
+    write = {"chat": _chat, "text": _text, "plain": lambda item, _: _plain(item)}
+    made = [write[form](item, tokenizer) for item, form in zip(items, of_each(forms, len(items)), strict=True)]
     texts = [m.text for m in made]
-    coded: Any = tokenizer(texts, add_special_tokens=form == "plain", return_offsets_mapping=True) if texts else {}
+    coded: Any = tokenizer(texts, add_special_tokens=forms == "plain", return_offsets_mapping=True) if texts else {}
     rows = zip(made, coded.get("input_ids", []), coded.get("offset_mapping", []), strict=True)
     return [
         ItemText(
@@ -68,9 +102,11 @@ def measurable(item: Item) -> bool:
     return options and bool(item.question.strip()) and item.answer in tuple(LETTERS[: len(item.options)])
 
 
-def fitting(items: Sequence[Item], form: Form, tokenizer: "PreTrainedTokenizerBase", longest: int) -> NDArray[np.bool_]:
+def fitting(
+    items: Sequence[Item], forms: Forms, tokenizer: "PreTrainedTokenizerBase", longest: int
+) -> NDArray[np.bool_]:
     """Return which items' texts have at most `longest` tokens, (I,): a longer one was never seen whole."""
-    return np.array([len(text.tokens) <= longest for text in item_texts(items, form, tokenizer)], bool)
+    return np.array([len(text.tokens) <= longest for text in item_texts(items, forms, tokenizer)], bool)
 
 
 def letter_tokens(item: Item, options: int, form: Form, tokenizer: "PreTrainedTokenizerBase") -> list[int] | None:
@@ -125,6 +161,14 @@ def _chat(item: Item, tokenizer: "PreTrainedTokenizerBase") -> _Made:
     at = text.index(user.strip())  # templates may trim a turn
     by = at - (len(user) - len(user.lstrip()))
     return made.moved(text, by, text.index(assistant.strip(), at + len(user.strip())))
+
+
+def _text(item: Item, tokenizer: "PreTrainedTokenizerBase") -> _Made:
+    made, turns = _plain(item), as_text(item)
+    text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    asked, said = (str(turn["content"]) for turn in turns)
+    by = text.index(said.strip(), text.index(asked) + len(asked)) - (len(said) - len(said.lstrip()))
+    return made.moved(text, by, made.answer + by)
 
 
 def _tokens(place: Span, offsets: Sequence[Span]) -> Span:

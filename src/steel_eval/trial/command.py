@@ -101,10 +101,12 @@ def _prepared(recipe: Recipe, data: Path | None, out: Path | None) -> Trial:
 
 def _sized(trial: Trial) -> tuple[dict[str, RunArm], dict[str, Sized]]:
     """Build all arms, equal in steps and trainable tokens. Raises InputError, for lacking ratings too."""
-    from steel_train.examples.encode import Encoder
+    from steel_train.examples.encode import Encoder, Learnt
 
     train = trial.tables["train"]
-    encoder = Encoder(_tokenizer(train), int(train.get("max_length", 2048)))
+    of_source = {name: table["loss"] for name, table in trial.tables["source"].items() if table.get("loss")}
+    learnt = Learnt(train.get("loss", "assistant"), of_source)
+    encoder = Encoder(_tokenizer(train), int(train.get("max_length", 2048)), learnt=learnt)
     known: dict[tuple[str, int], tuple[int, int]] = {}
 
     def made(name: str, rows: int, settings: dict[str, Any]) -> RunArm:

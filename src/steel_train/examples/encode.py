@@ -1,21 +1,42 @@
 """One mixture row -> its examples: token ids, and which of them are learnt. Nothing is lost without a reason."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from steel_data.row.record import Message
-from steel_train.examples.template import Piece, Template, TemplateError, pieces
+from steel_train.examples.template import Piece, Template, TemplateError, pieces, whole
 from steel_train.examples.tokenizer import end_tokens, renderer
 
 NO_LABEL = "no label left within max_length"
 TOO_LONG = "longer than max_length"
 _ANSWERS_TRIED = 8
 Overlong = Literal["cut", "drop", "split"]
+Loss = Literal["assistant", "all"]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What of a row is learnt: what the assistant writes, or all of it. `of_source` says it for single sources.
+
+    `documents`: rows are documents to pre-train on, whole whatever their length, an eos behind each.
+    """
+
+    loss: Loss = "assistant"
+    of_source: Mapping[str, Loss] = field(default_factory=dict)
+    documents: bool = False
+
+    def of(self, source: str | None) -> Loss:
+        """Return what is learnt of a row of this source."""
+        return self.of_source.get(source or "", self.loss)
+
+    def exceptions(self) -> dict[str, Loss]:
+        """Return the sources of which something else is learnt than of the others."""
+        return {source: loss for source, loss in sorted(self.of_source.items()) if loss != self.loss}
 
 
 @dataclass(frozen=True)
@@ -54,10 +75,16 @@ class Encoder:
     token from which the next is predicted (a preference row is dropped: half an answer cannot be compared).
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, overlong: Overlong = "cut") -> None:
+    def __init__(
+        self, tokenizer: Any, max_length: int, overlong: Overlong = "cut", learnt: Learnt | None = None
+    ) -> None:
         self.tokenizer, self.max_length, self.overlong = tokenizer, max_length, overlong
+        self.learnt = learnt or Learnt()
         self.template = Template(renderer(tokenizer), end_tokens(tokenizer))
         self.eos_id = tokenizer.eos_token_id
+        # a tokenizer that begins every text with a token of its own begins a document with it
+        first = tokenizer("a")["input_ids"][:1]
+        self.begins = first[0] if first and first[0] == tokenizer.bos_token_id else None
         self.fast = tokenizer.backend_tokenizer
 
     def encode(self, rows: list[dict[str, Any]]) -> list[Encoded]:
@@ -70,7 +97,7 @@ class Encoder:
             if isinstance(found, str):
                 results.append(Encoded((), found))
                 continue
-            whole = [self._whole(piece, next(encodings)) for piece in found]
+            whole = [self._whole(piece, next(encodings), row.get("kind") == "document") for piece in found]
             results.append(self._judged(*whole) if "completion" in row else self._fitted(whole, "chosen" in row))
         return results
 
@@ -78,7 +105,13 @@ class Encoder:
         """Return what a row renders to; `others`: the rows of its batch, the next one first."""
         try:
             if row.get("messages") is not None:
-                return pieces(_messages(row["messages"]), _loaded(row.get("tools")), self.template)
+                messages, tools = _messages(row["messages"]), _loaded(row.get("tools"))
+                all_of_it = self.learnt.documents or self.learnt.of(row.get("source")) == "all"
+                if row.get("kind") == "document":
+                    return [_plain(messages[0]["content"], all_of_it)]
+                if all_of_it:
+                    return [whole(messages, tools, self.template)]
+                return pieces(messages, tools, self.template)
             if "completion" in row:
                 return [self._answer(row, row["completion"]), self._other_answer(row, others)]
             return [self._answer(row, row[side]) for side in ("chosen", "rejected")]
@@ -108,11 +141,12 @@ class Encoder:
         return self._answer(row, row["completion"])
 
     def _tokenize(self, found: list[Piece]) -> list[Any]:
-        texts = [piece.text[: piece.spans[-1][1]] if _is_open(piece) else piece.text for piece in found]
+        ended = self.learnt.documents
+        texts = [piece.text[: piece.spans[-1][1]] if ended or _is_open(piece) else piece.text for piece in found]
         encodings: list[Any] = self.fast.encode_batch(texts, add_special_tokens=False)
         return encodings
 
-    def _whole(self, piece: Piece, encoding: Any) -> "_Whole":
+    def _whole(self, piece: Piece, encoding: Any, is_document: bool) -> "_Whole":
         ids = np.array(encoding.ids, np.int32)
         offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
         learnt, ends = np.zeros(len(ids), bool), []
@@ -126,6 +160,13 @@ class Encoder:
             # the template ends no turn: an eos teaches at least where the conversation ends
             ids, learnt = np.append(ids, np.int32(self.eos_id)), np.append(learnt, True)
             ends[-1] = len(ids) - 1
+        if piece.is_whole:
+            learnt[:] = True
+        if self.learnt.documents and self.eos_id is not None and ids[-1:] != [self.eos_id]:
+            ids, learnt = np.append(ids, np.int32(self.eos_id)), np.append(learnt, True)  # the border of documents
+        if is_document and self.begins is not None:
+            ids, learnt = np.insert(ids, 0, np.int32(self.begins)), np.insert(learnt, 0, False)
+            ends = [place + 1 if place >= 0 else place for place in ends]
         if len(learnt):
             learnt[0] = False  # nothing stands before the first token to predict it from
         return _Whole(ids, learnt, [place for place in ends if place >= 0], len(piece.turns), piece.aside)
@@ -143,7 +184,9 @@ class Encoder:
         drops = self.overlong == "drop" or (self.overlong == "split" and preference)
         if drops and any(len(whole.ids) > self.max_length for whole in found):
             return Encoded((), TOO_LONG)
-        if self.overlong == "split":
+        if self.learnt.documents:
+            made = [whole.cut(len(whole.ids)) for whole in found]
+        elif self.overlong == "split":
             made = [part for whole in found for part in whole.split(self.max_length)]
         else:
             made = [whole.cut(self.max_length) for whole in found]
@@ -184,6 +227,13 @@ class _Whole:
 
 def _is_open(piece: Piece) -> bool:
     return not piece.ended[-1] and not piece.text[piece.spans[-1][1] :].strip()
+
+
+def _plain(text: str, is_learnt: bool) -> Piece:
+    """Return a document as one piece. Raises TemplateError where only answers are learnt."""
+    if not is_learnt:
+        raise TemplateError('a document, of which loss = "all" or method = "pretrain" learns the text')
+    return Piece(text, ((0, len(text)),), (0,), (False,), is_whole=True)
 
 
 def _messages(messages: list[Message]) -> list[Message]:

@@ -6,7 +6,11 @@ row an example: where it came from, its length), `dropped.parquet` (rows without
 """
 
 import json
+import os
+import pickle
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
@@ -16,14 +20,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow.parquet as pq
 
+from steel_data.engine import progress, run
 from steel_data.files import address, locked, replaced_folder, source_sha256
-from steel_data.mixture.rows import Row, collect, count, files, rows, rows_at, scan, schema
+from steel_data.mixture.rows import Row, Slice, collect, count, files, rows_at, rows_of, scan, schema, slices
 from steel_train.examples.encode import Encoder
 from steel_train.examples.tokenizer import tokenizer_sha256
 from steel_train.say import write_json
 
 _BATCH = 1_000  # rows encoded at once
+_SLICE = 2_000  # rows of a task: what is written does not depend on who does it
+_STREAMS = ("tokens.bin", "learnt.bin")
+_ENCODERS: dict[Path, Encoder] = {}  # of this process
 _ORIGIN = ("id", "copy", "source", "kind", "benchmark", "item", "dose")
 _SCHEMA: dict[str, Any] = {
     "id": pl.String, "copy": pl.Int32, "source": pl.String, "kind": pl.String, "benchmark": pl.String,
@@ -31,6 +40,7 @@ _SCHEMA: dict[str, Any] = {
     "turns": pl.Int32, "ends": pl.List(pl.Int32), "aside": pl.Int32, "label": pl.Boolean,
 }  # fmt: skip
 _DROPPED: dict[str, Any] = {name: _SCHEMA[name] for name in (*_ORIGIN, "row")} | {"reason": pl.String}
+_TABLES = {"examples.parquet": _SCHEMA, "dropped.parquet": _DROPPED}
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Examples:
     `starts[i]`. `table`: N rows, in the order of the mixture. `dropped`: rows that gave none. `per_unit`: 2 where
     examples come in pairs (chosen, rejected), else 1. `rows`: rows read; `of`: rows of the mixture (more than `rows`
     for a sample). `mismatched`: of answers judged good or bad (`label`), the same prompts with the answers of others.
+    `firsts` (units,): where a unit is a block of several examples (blocks.py), the first of each.
     """
 
     tokens: npt.NDArray[np.int32]
@@ -53,19 +64,31 @@ class Examples:
     rows: int
     of: int
     mismatched: "Examples | None" = None
+    firsts: npt.NDArray[np.int64] | None = None
 
     @property
     def units(self) -> int:
-        """Return how many rows a schedule orders: examples, or pairs of them."""
-        return len(self.table) // self.per_unit
+        """Return how many rows a schedule orders: examples, pairs of them, or blocks."""
+        return len(self.table) // self.per_unit if self.firsts is None else len(self.firsts)
 
     def unit_lengths(self) -> npt.NDArray[np.int64]:
         """Return the tokens of each unit, (units,); of a judged answer those of the longer of its two examples."""
+        if self.firsts is not None:
+            return np.add.reduceat(self.lengths, self.firsts) if len(self.firsts) else self.firsts
         if self.mismatched is not None:
             longer: npt.NDArray[np.int64] = np.maximum(self.lengths, self.mismatched.lengths)
             return longer
         lengths: npt.NDArray[np.int64] = self.lengths.reshape(-1, self.per_unit).sum(axis=1)
         return lengths
+
+    def members(self, units: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return the examples of units, unit by unit."""
+        of = np.asarray(units, np.int64)
+        if self.firsts is None:
+            pairs: npt.NDArray[np.int64] = (of[:, None] * self.per_unit + np.arange(self.per_unit)).ravel()
+            return pairs
+        bounds = np.append(self.firsts, len(self.table))
+        return np.concatenate([of[:0], *(np.arange(bounds[i], bounds[i + 1]) for i in of.tolist())])
 
     def ends(self) -> dict[int, int]:
         """Return which tokens end the learnt turns and how many each, the commonest first."""
@@ -73,9 +96,11 @@ class Examples:
         return dict(counted.sort(["count", "ends"], descending=[True, False]).iter_rows())
 
     def one(self, i: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-        """Return ids and learnt of example `i`."""
+        """Return ids and learnt of example `i`. Its first token never is: a block may begin inside a document."""
         part = slice(int(self.starts[i]), int(self.starts[i] + self.lengths[i]))
-        return self.tokens[part], self.learnt[part]
+        learnt = np.array(self.learnt[part])
+        learnt[:1] = False
+        return self.tokens[part], learnt
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> "Examples":
         """Return the examples at which `chosen` (N,) is true, over the same tokens."""
@@ -98,36 +123,117 @@ def examples_key(content_sha256: str, encoder: Encoder) -> str:
     code = source_sha256(*(f"steel_train.examples.{name}" for name in ("encode", "folder", "template", "tokenizer")))
     libraries = [version(name) for name in ("tokenizers", "transformers")]
     how = [tokenizer_sha256(encoder.tokenizer), encoder.max_length, encoder.overlong]
+    how += [encoder.learnt.loss, encoder.learnt.exceptions(), encoder.learnt.documents]
     return address(content_sha256, how, code, libraries)
 
 
-def make_examples(mixture: Path, encoder: Encoder, folder: Path, content_sha256: str) -> Examples:
-    """Encode a whole mixture into `folder`, or take what is there if it was made from the same. Raises InputError."""
+def make_examples(mixture: Path, encoder: Encoder, folder: Path, content_sha256: str, workers: int = 1) -> Examples:
+    """Encode a whole mixture into `folder`, or take what is there if it was made from the same. Raises InputError.
+
+    On `workers` processes; the bytes do not depend on how many. Memory is bounded by a slice of rows each, but for
+    the table of examples, some hundred bytes a row.
+    """
     key = examples_key(content_sha256, encoder)
     with locked(folder, wait=True):  # seeds that are trained side by side ask for the same examples at once
         try:
             return open_examples(folder, key)
         except Exception:  # missing, of another key, or damaged in whatever way: it is ours and can be made again
             with replaced_folder(folder) as fresh:
-                _write(mixture, encoder, fresh, key)
+                _write(mixture, encoder, fresh, key, workers)
             return open_examples(folder, key)
 
 
-def _write(mixture: Path, encoder: Encoder, folder: Path, key: str) -> None:
-    tables, dropped, number = [pl.DataFrame(schema=_SCHEMA)], [pl.DataFrame(schema=_DROPPED)], 0
-    with (folder / "tokens.bin").open("wb") as tokens, (folder / "learnt.bin").open("wb") as learnt:
-        for batch in _batches(rows(mixture, files(mixture))):
+@dataclass(frozen=True)
+class _Task:
+    """A slice of a mixture to encode, with the encoder that lies in a file, into files in `parts`."""
+
+    mixture: Path
+    piece: Slice
+    encoder: Path
+    parts: Path
+
+    def __str__(self) -> str:
+        return str(self.piece)
+
+    def part(self, name: str) -> Path:
+        """Return where one of its files is written."""
+        return self.parts / f"{self.piece.number}-{name}"
+
+
+def _write(mixture: Path, encoder: Encoder, folder: Path, key: str, workers: int) -> None:
+    parts = folder / "parts"
+    parts.mkdir()
+    place = parts / "encoder.pickle"
+    if workers > 1:
+        how = (encoder.tokenizer, encoder.max_length, encoder.overlong, encoder.learnt)
+        place.write_bytes(pickle.dumps(how))
+    cut = slices(mixture, files(mixture), _SLICE)
+    tasks = [_Task(mixture, piece, place, parts) for piece in cut]
+    number = sum(piece.rows for piece in cut)
+    _ENCODERS[place] = encoder
+    try:
+        with _Laid(folder, number) as laid:
+            run(_encode_slice, tasks, workers, laid, begin=_one_thread)
+    finally:
+        del _ENCODERS[place]
+    shutil.rmtree(parts)
+    form = form_of(mixture)
+    facts = {"key": key, "rows": number, "per_unit": 1 if form == "messages" else 2, "form": form}
+    write_json(folder / "examples.json", facts)
+
+
+class _Laid(ExitStack):
+    """Lays the part files of tasks end to end into the folder's, one task after another as it is called with them."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        super().__init__()
+        self.streams = {name: self.enter_context((folder / name).open("wb")) for name in _STREAMS}
+        self.tables = {
+            name: self.enter_context(
+                pq.ParquetWriter(folder / name, pl.DataFrame(schema=columns).to_arrow().schema, compression="zstd")
+            )
+            for name, columns in _TABLES.items()
+        }
+        self.advance = self.enter_context(progress("encode", number))
+
+    def __call__(self, task: _Task) -> None:
+        for name, stream in self.streams.items():
+            with task.part(name).open("rb") as part:
+                shutil.copyfileobj(part, stream)
+            task.part(name).unlink()
+        for name, writer in self.tables.items():
+            writer.write_table(pq.read_table(task.part(name)).cast(writer.schema))
+            task.part(name).unlink()
+        self.advance(task.piece.rows)
+
+
+def _one_thread() -> None:
+    """Let a worker's tokenizer be one thread: the workers are what runs side by side."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _encoder(place: Path) -> Encoder:
+    """Return the encoder of a task: this process's own, or what lies in the file, read once."""
+    if place not in _ENCODERS:
+        _ENCODERS[place] = Encoder(*pickle.loads(place.read_bytes()))
+    return _ENCODERS[place]
+
+
+def _encode_slice(task: _Task) -> _Task:
+    """Write the examples of a slice to its part files."""
+    encoder, number = _encoder(task.encoder), task.piece.number
+    tables, dropped = [pl.DataFrame(schema=_SCHEMA)], [pl.DataFrame(schema=_DROPPED)]
+    with task.part("tokens.bin").open("wb") as tokens, task.part("learnt.bin").open("wb") as learnt:
+        for batch in _batches(rows_of(task.mixture, task.piece)):
             made = encode_batch(encoder, batch, number)
             number += len(batch)
             tokens.write(made.tokens.tobytes())
             learnt.write(made.learnt.tobytes())
             tables.append(made.table)
             dropped.append(made.dropped)
-    pl.concat(tables).write_parquet(folder / "examples.parquet")
-    pl.concat(dropped).write_parquet(folder / "dropped.parquet")
-    form = form_of(mixture)
-    facts = {"key": key, "rows": number, "per_unit": 1 if form == "messages" else 2, "form": form}
-    write_json(folder / "examples.json", facts)
+    pl.concat(tables).write_parquet(task.part("examples.parquet"))
+    pl.concat(dropped).write_parquet(task.part("dropped.parquet"))
+    return task
 
 
 def open_examples(folder: Path, key: str | None = None) -> Examples:

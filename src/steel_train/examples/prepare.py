@@ -11,19 +11,24 @@ from steel_data.errors import InputError
 from steel_data.files import address, replaced_folder, source_sha256
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.recipe.load import Recipe
+from steel_data.recipe.places import places
 from steel_data.row.record import text_view
-from steel_train.examples.encode import Encoder
+from steel_train.examples.blocks import blocks
+from steel_train.examples.encode import Encoder, Learnt
 from steel_train.examples.folder import Examples, form_of, make_examples
 from steel_train.examples.held_out import hold_out, never_held_out
 from steel_train.examples.tokenizer import add_tokens, load_tokenizer, settle, train_tokenizer
 from steel_train.models.load import resolve, resolve_base
 from steel_train.say import write_json
 from steel_train.settings import Settings
+from steel_train.tasks import Tasks, read_tasks
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all seeds of a run share. `held_out`: examples that are looked at, never trained on."""
+    """What all seeds of a run share. `held_out`: examples that are looked at, never trained on; `tasks`: what is scored
+    while it trains.
+    """
 
     recipe: Recipe
     settings: Settings
@@ -31,33 +36,82 @@ class Prepared:
     tokenizer: Any
     examples: Examples
     held_out: Examples | None = None
+    tasks: Tasks | None = None
 
 
 def prepare(
-    recipe: Recipe, settings: Settings, folder: Path, mixture: Path | None, data_root: Path | None, main: bool = True
+    recipe: Recipe, settings: Settings, folder: Path, mixture: Path | None, data_root: Path | None, workers: int = 1
 ) -> Prepared:
-    """Make or open mixture, tokenizer and examples. Only the main process writes."""
+    """Make or open mixture, tokenizer and examples, on `workers` processes. Only the main process builds."""
+    from accelerate import PartialState
+
     place = mixture or folder / "mixture"
-    if mixture is None and main:
-        build(recipe, data_root=data_root, out=place)
+    if mixture is None and PartialState().is_main_process:
+        build(recipe, data_root=data_root, out=place, workers=workers)
     manifest = checked_mixture(place)
     check_form(settings, place, recipe.path)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
-    encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
-    examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"])
+    encoder = make_encoder(recipe, settings, tokenizer)
+    examples = make_examples(place, encoder, folder / "examples", manifest["content_sha256"], workers)
     return divided(Prepared(recipe, settings, manifest, tokenizer, examples))
 
 
+def make_encoder(recipe: Recipe, settings: Settings, tokenizer: Any) -> Encoder:
+    """Return what makes examples of the recipe's rows."""
+    return Encoder(tokenizer, settings.max_length, settings.overlong, learnt(recipe, settings))
+
+
+def learnt(recipe: Recipe, settings: Settings) -> Learnt:
+    """Return what of each source's rows is learnt. Raises InputError where it is asked for of pairs of answers."""
+    of_source = {source.name: source.table.loss for source in recipe.sources if source.table.loss is not None}
+    if settings.method == "pretrain":
+        for name in (name for name, loss in of_source.items() if loss != "all"):
+            raise InputError(
+                f"{recipe.path} [source.{name}]: loss = 'assistant', but method = 'pretrain' learns all of every row. "
+                "Fix: without it."
+            )
+        return Learnt("all", documents=True)
+    for name, loss in of_source.items():
+        if loss == "all" and settings.compares:
+            raise InputError(
+                f"{recipe.path} [source.{name}]: loss = 'all' does nothing with method = '{settings.method}', which "
+                "compares answers. Fix: without it."
+            )
+    return Learnt(settings.loss, of_source)
+
+
 def divided(prepared: Prepared) -> Prepared:
-    """Return it with the rows that `[train.eval]` holds out apart. Raises InputError where a side would be empty."""
+    """Return it with the rows that `[train.eval]` holds out apart, and documents to pre-train on in blocks.
+
+    Raises InputError where a side would be empty.
+    """
     wanted = prepared.settings.eval
     if wanted is None:
-        return prepared
+        return _in_blocks(prepared)
     try:
         train, held_out = hold_out(prepared.examples, wanted.rows, wanted.share, never_held_out(prepared.manifest))
     except InputError as fault:
         raise InputError(f"{prepared.recipe.path} {fault}") from None
-    return replace(prepared, examples=train, held_out=held_out)
+    return _in_blocks(replace(prepared, examples=train, held_out=held_out))
+
+
+def _in_blocks(prepared: Prepared) -> Prepared:
+    """Return it with documents to pre-train on in blocks of `max_length`; anything else as it is."""
+    settings, held_out = prepared.settings, prepared.held_out
+    if settings.method != "pretrain":
+        return prepared
+    return replace(
+        prepared, examples=blocks(prepared.examples, settings.max_length),
+        held_out=None if held_out is None else blocks(held_out, settings.max_length),
+    )  # fmt: skip
+
+
+def tasks_of(recipe: Recipe, settings: Settings, data_root: Path | None) -> Tasks | None:
+    """Return the tasks that are scored while it trains, read from where the recipe's data lies. Raises InputError."""
+    if settings.eval is None or not settings.eval.tasks:
+        return None
+    data = places(recipe, data_root, None, None).data_root
+    return read_tasks(settings.eval, data, f"{recipe.path} [train.eval]")
 
 
 def checked_mixture(mixture: Path) -> dict[str, Any]:
@@ -97,7 +151,10 @@ def make_tokenizer(recipe: Recipe, settings: Settings, folder: Path, mixture: Pa
         name = resolve(settings.tokenizer, recipe.path) if settings.tokenizer else model_s_own(settings, recipe.path)
     tokenizer = load_tokenizer(name, where)
     add_tokens(tokenizer, settings.new_tokens, settings.new_special_tokens, where)
-    settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs)
+    pretrains = settings.method == "pretrain"
+    settle(tokenizer, settings.chat_template, recipe.path, settings.chat_template_kwargs, optional=pretrains)
+    if pretrains and tokenizer.eos_token_id is None:
+        raise InputError(f"{where}: the tokenizer has no eos to stand between documents. Fix: one that has.")
     return tokenizer
 
 

@@ -10,7 +10,7 @@ what the model will be asked with. Marks around every text show that none is los
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,7 @@ class Piece:
 
     `turns`: indices of the assistant messages that the spans belong to. `ended`: whether a token ends each of them.
     `aside`: turns that do not go on from the generation prompt, since the template renders them in another way.
+    `is_whole`: all of the text is learnt, not the spans alone.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Piece:
     turns: tuple[int, ...]
     ended: tuple[bool, ...]
     aside: int = 0
+    is_whole: bool = False
 
 
 class TemplateError(Exception):
@@ -175,6 +177,16 @@ def pieces(messages: list[Message], tools: Any, template: Template) -> list[Piec
         raise
     except Exception as error:  # a template raises what it likes: jinja2.TemplateError, TypeError, KeyError
         raise TemplateError(f"template: {first_line(error, 80)}") from error
+
+
+def whole(messages: list[Message], tools: Any, template: Template) -> Piece:
+    """Return a conversation as one piece of which all is learnt: its rendering as it is asked for the last answer.
+
+    A template that loses or rewrites a text is refused as by `pieces`. Raises TemplateError.
+    """
+    last = max((i for i, m in enumerate(messages) if m["role"] == "assistant"), default=None)
+    found = pieces([{k: v for k, v in m.items() if k != "loss"} for m in messages], tools, template)
+    return replace(next(piece for piece in found if piece.turns[-1] == last), is_whole=True, aside=0)
 
 
 def _holds_mark(messages: list[Message]) -> bool:

@@ -95,21 +95,28 @@ def tokenizer_sha256(tokenizer: Any) -> str:
     return address(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, tokenizer.special_tokens_map)
 
 
-def settle(tokenizer: Any, chat_template: str | None, recipe: Path, variables: dict[str, Any] | None = None) -> None:
+def settle(
+    tokenizer: Any,
+    chat_template: str | None,
+    recipe: Path,
+    variables: dict[str, Any] | None = None,
+    optional: bool = False,
+) -> None:
     """Give the tokenizer its chat template, with `variables` set, and a pad token that ends no turn.
 
-    Raises InputError without a template, and for a variable that it does not know.
+    Raises InputError without a template, unless that is `optional`, and for a variable that it does not know.
     """
     if chat_template is not None:
         tokenizer.chat_template = _read_template(tokenizer, chat_template, recipe)
-    if not tokenizer.chat_template:
+    if not tokenizer.chat_template and not optional:
         raise InputError(
             f'{recipe} [train]: the tokenizer has no chat template. Fix: chat_template = "chatml", a Jinja file, or '
             "the tokenizer of an instruct model."
         )
     for name in variables or {}:
-        _check_variable(name, tokenizer.chat_template, recipe)
-    tokenizer.chat_template = with_variables(tokenizer.chat_template, variables or {})
+        _check_variable(name, tokenizer.chat_template or "", recipe)
+    if tokenizer.chat_template:
+        tokenizer.chat_template = with_variables(tokenizer.chat_template, variables or {})
     ends = {tokenizer.convert_tokens_to_ids(token) for token in end_tokens(tokenizer)}
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:
         tokenizer.pad_token = _pad_token(tokenizer, ends)
@@ -152,7 +159,7 @@ def stopping(tokenizer: Any, ends: Iterable[int]) -> Any:
     As it is where no turn is ended, or where the template writes `eos_token` itself.
     """
     first = next(iter(ends), None)
-    if first in (None, tokenizer.eos_token_id) or "eos_token" in tokenizer.chat_template:
+    if first in (None, tokenizer.eos_token_id) or "eos_token" in (tokenizer.chat_template or ""):
         return tokenizer
     changed = copy.deepcopy(tokenizer)
     changed.eos_token = tokenizer.convert_ids_to_tokens(first)
@@ -201,7 +208,7 @@ def _pad_token(tokenizer: Any, ends: set[int]) -> str:
 
 def renderer(tokenizer: Any) -> Render:
     """Return the template, its date pinned, as a function (messages, tools, whether the generation prompt is added)."""
-    template = pinned(tokenizer.chat_template)
+    template = pinned(tokenizer.chat_template or "{{- raise_exception('the tokenizer has none') -}}")
 
     def render(messages: list[Message], tools: Any, prompt: bool) -> str:
         text = tokenizer.apply_chat_template(

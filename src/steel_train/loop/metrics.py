@@ -96,10 +96,13 @@ class Metrics:
                 break
         return lines
 
+    def begin(self, lines: list[dict[str, Any]]) -> None:
+        """Write these lines, and none besides."""
+        atomic_write(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+
     def rewind(self, step: int) -> None:
         """Forget lines after `step`: a resumed run writes them again."""
-        kept = [line for line in self.read() if line["step"] <= step]
-        atomic_write(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept).encode())
+        self.begin([line for line in self.read() if line["step"] <= step])
 
     def append(self, line: dict[str, Any]) -> None:
         """Write one line."""
@@ -116,6 +119,18 @@ def flat(line: dict[str, Any]) -> dict[str, float]:
         elif isinstance(value, int | float) and key != "step":
             found[key] = value
     return found
+
+
+def draw_scores(lines: list[dict[str, Any]], title: str, target: Path) -> None:
+    """Write the scores of tasks while a run trained as a picture: accuracy over steps. Nothing without a score."""
+    series: dict[str, list[Point]] = {}
+    for line in lines:
+        for task, share in line.get("eval_accuracy", {}).items():
+            series.setdefault(task, []).append(Point(line["step"], share, words=f"{share:.1%}"))
+    if series:
+        curves = [Line(f"{points[-1].y:.1%} {task}", points) for task, points in series.items()]
+        steps = Axis(label="step", words="{:,.0f}".format, least=1)
+        atomic_write(target, line_chart(curves, steps, Axis(label="accuracy", words="{:.0%}".format), title).encode())
 
 
 def draw_losses(lines: list[dict[str, Any]], title: str, target: Path) -> None:

@@ -7,6 +7,7 @@ The folder: `run.json` (what the run is; compared on every start), `checkpoints/
 import dataclasses
 import json
 import shutil
+import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from steel_data.recipe.changes import changes
 from steel_data.recipe.load import portable
 from steel_train.examples.folder import Examples
 from steel_train.examples.held_out import never_held_out
-from steel_train.examples.prepare import Prepared
+from steel_train.examples.prepare import Prepared, learnt
 from steel_train.examples.tokenizer import stopping, tokenizer_sha256
 from steel_train.loop.checkpoints import (
     WRITING,
@@ -32,7 +33,7 @@ from steel_train.loop.checkpoints import (
     verify,
     whole_checkpoints,
 )
-from steel_train.loop.evaluation import Evaluation, interval
+from steel_train.loop.evaluation import Evaluation, cost, interval
 from steel_train.loop.losses import (
     JUDGED_MEASURES,
     MEASURES,
@@ -44,7 +45,8 @@ from steel_train.loop.losses import (
     sft_loss,
     simpo_loss,
 )
-from steel_train.loop.metrics import Metrics, Window, draw_losses
+from steel_train.loop.metrics import Metrics, Window, draw_losses, draw_scores
+from steel_train.loop.parent import Parent
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
 from steel_train.models.adapter import adapter, show_bias, started_adapter
 from steel_train.models.dtypes import saved_dtype, uses_bf16
@@ -80,10 +82,10 @@ _PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "numpy")
 class Session:
     """One seed of a run."""
 
-    def __init__(self, prepared: Prepared, folder: Path, seed: int) -> None:
+    def __init__(self, prepared: Prepared, folder: Path, seed: int, parent: Parent | None = None) -> None:
         from accelerate import PartialState
 
-        self.prepared, self.folder, self.seed = prepared, folder, seed
+        self.prepared, self.folder, self.seed, self.parent = prepared, folder, seed, parent
         self.settings, self.recipe = prepared.settings, prepared.recipe
         self.main = PartialState().is_main_process
         self.ends = prepared.examples.ends()
@@ -112,10 +114,12 @@ class Session:
             "recipe": self.recipe.name,
             "seed": self.seed,
             "train": portable(self.settings.model_dump(exclude={"seeds", *_FREE})),
+            "loss_of_source": learnt(self.recipe, self.settings).exceptions(),
             "mixture": {"content_sha256": manifest["content_sha256"], "rows": manifest["rows"]},
             "tokenizer": tokenizer_sha256(self.prepared.tokenizer),
             "processes": self.schedule.processes,
             "packed": self.packed,
+            **({"parent": self.parent.said()} if self.parent else {}),
         }
 
     def _compare_identity(self, packed: bool = False) -> None:
@@ -125,24 +129,27 @@ class Session:
         """
         file = self.folder / "run.json"
         if not file.is_file():
+            if self.parent is not None and packed:
+                self.parent.compare(self.identity(), self.schedule.steps)
             return
-        before = json.loads(file.read_text(encoding="utf-8"))["identity"]
+        before = {"loss_of_source": {}} | json.loads(file.read_text(encoding="utf-8"))["identity"]
         # through JSON, so that tuples and lists compare alike; a run of an earlier steel may say less of itself
         now = {key: value for key, value in json.loads(json.dumps(self.identity())).items() if key in before}
         before["train"] = completed(before["train"])
         if not packed:
             now["packed"] = before.get("packed")
         for change in changes(before, now):
+            longer = f' and parent = "{self.folder}"' if change.key in ("train.epochs", "train.max_steps") else ""
             raise InputError(
                 f"{self.folder}: was started with {change.key} = {json.dumps(change.old)}, now it is "
-                f"{json.dumps(change.new)}. Fix: another --out, or the recipe as it was."
+                f"{json.dumps(change.new)}. Fix: another --out{longer}, or the recipe as it was."
             )
 
     def train(self, stop: list[int]) -> None:
         """Train from the newest checkpoint or from the start; write what a finished run leaves unless `stop` is set."""
         checkpoint = self._start()
         model = self._load()
-        self._preflight(fresh=checkpoint is None)
+        self._preflight(fresh=checkpoint is None or self.begins_at_parent)
         grow(model, self.new_ids)
         model = with_adapter(model, self.settings, self.recipe.path)
         freeze(model, self.settings.freeze, self.recipe.path)
@@ -156,7 +163,11 @@ class Session:
             self._check(checkpoint, trainer.model)
         evaluation = trainer.job.evaluation
         if evaluation is None or not evaluation.is_over:  # else it was stopped early, and killed before it said so
+            began = time.monotonic()
+            trainer.begins_longer = self.begins_at_parent
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            if evaluation is not None:
+                say(f"looks took {evaluation.seconds / (time.monotonic() - began):.1%} of the time")
         if not stop and self.main:
             self._finish(evaluation)
 
@@ -164,6 +175,8 @@ class Session:
         """Refuse to go on from a base whose weights are others than when the run was started."""
         file = self.folder / "run.json"
         before = json.loads(file.read_text(encoding="utf-8"))["base"] if file.is_file() else None
+        if before is None and self.parent is not None:
+            before = self.parent.run["base"]
         if before is None or before["fingerprint"] == base.fingerprint or isinstance(self.settings.model, dict):
             return
         if checkpoint is not None:
@@ -202,15 +215,21 @@ class Session:
         """Return the checkpoint to go on from, with the log wound back to it."""
         self._compare_identity()
         checkpoint = resumable(self.folder)
+        self.begins_at_parent = checkpoint is None and self.parent is not None
         if checkpoint is not None and self.settings.resume == "never":
             raise InputError(f'{self.folder}: holds {checkpoint.name}, and resume = "never". Fix: another --out.')
+        if checkpoint is None and self.parent is not None:
+            checkpoint = self.parent.checkpoint
         facts = read_facts(checkpoint) if checkpoint else None
         step = facts["step"] if facts else 0
         if self.main:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self.begins_at_parent and self.parent is not None:
+                Metrics(self.folder).begin(Metrics(self.parent.folder).read())
             Metrics(self.folder).rewind(step)
             if checkpoint is not None:
-                say(f"{self.folder}: going on from step {step:,} of {self.schedule.steps:,}")
+                of = f" of {self.parent.folder}" if self.begins_at_parent and self.parent else ""
+                say(f"{self.folder}: going on from step {step:,}{of} to {self.schedule.steps:,}")
         self.resumed = facts
         return checkpoint
 
@@ -319,10 +338,25 @@ class Session:
         if held_out is None or rule is None:
             return None
         schedule = dataclasses.replace(self.schedule, lengths=held_out.unit_lengths(), max_steps=None)
+        tasks, scorer = self.prepared.tasks, None
+        if tasks is not None:
+            positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+            scorer = tasks.scorer(self.tokenizer, positions or self.settings.max_length)
+        tokens = scorer.tokens if scorer is not None else 0
+        every, steps = (
+            interval(self.settings, self.schedule, schedule, tokens),
+            cost(self.settings, self.schedule, schedule, tokens),
+        )
+        asked = f"and {', '.join(tasks.names)} ({tokens:,} tokens) " if tasks is not None else ""
+        if self.main:
+            say(
+                f"a look at {held_out.units:,} rows {asked}every {every:,} steps: about "
+                f"{steps / (every + steps):.1%} of the time"
+            )
         return Evaluation(
             Steps(held_out, schedule, self.prepared.tokenizer.pad_token_id), sft_loss, self._weights(held_out),
-            measures=measures, every=interval(self.settings, self.schedule, schedule), patience=rule.early_stopping,
-            prompts=tuple(rule.prompts),
+            measures=measures, patience=rule.early_stopping, prompts=tuple(rule.prompts),
+            every=every, tasks=tuple(tasks.names) if tasks else (), scorer=scorer,
         )  # fmt: skip
 
     def _facts(self, step: int, base: Base, kernels: dict[str, Any]) -> dict[str, Any]:
@@ -340,6 +374,8 @@ class Session:
             "mixture": {"name": manifest["name"], "content_sha256": manifest["content_sha256"]},
             "base": dataclasses.asdict(base),
             "train": portable(self.settings.model_dump()),
+            "loss_of_source": learnt(self.recipe, self.settings).exceptions(),
+            **({"parent": self.parent.said()} if self.parent else {}),
             "ends": {str(self.tokenizer.convert_ids_to_tokens(i)): count for i, count in self.ends.items()},
             "held_out": self._held_out(),
             "exposures": exposures(self.prepared.examples, self.schedule, step),
@@ -359,6 +395,7 @@ class Session:
         lines = Metrics(self.folder).read()
         shutil.rmtree(self.folder / "checkpoints" / WRITING, ignore_errors=True)
         draw_losses(lines, f"{self.recipe.name}, seed {self.seed}: training loss", self.folder / "loss.svg")
+        draw_scores(lines, f"{self.recipe.name}, seed {self.seed}: scores", self.folder / "tasks.svg")
         last = whole_checkpoints(self.folder)[-1]
         step = evaluation.step if evaluation is not None and evaluation.is_over else self.schedule.steps
         if last.name != checkpoint_name(step):

@@ -115,6 +115,7 @@ class SteelTrainer(SFTTrainer):
         self.job = job
         self.metrics_file = Metrics(job.folder)
         self.began = time.monotonic()
+        self.begins_longer = False
         self.step_losses: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None = None
         # TRL takes its own kind of data set only: the items are numbers, the collator looks them up
         collator: Any = self._look_up
@@ -145,8 +146,7 @@ class SteelTrainer(SFTTrainer):
         model.train()
         step = self.state.global_step
         units = self.job.steps.schedule.units(step)
-        per_unit = self.job.steps.examples.per_unit
-        rows = (units[:, None] * per_unit + np.arange(per_unit)).ravel()
+        rows = self.job.steps.examples.members(units)
         scale = self.accelerator.num_processes / float(self.job.window.weights[rows].sum())
         if isinstance(self.job.row_loss, KtoLoss):
             self._set_level(self.job.row_loss, model, len(units))
@@ -245,6 +245,8 @@ class SteelTrainer(SFTTrainer):
         if self.is_world_process_zero():
             self.metrics_file.append(line)
             say(f"step {step:,}  held out: loss {line['eval_loss']:.4f}{_lowest(evaluation)}")
+            for task, share in line.get("eval_accuracy", {}).items():
+                say(f"  {task}: {share:.1%} right, gold probability {line['eval_gold_probability'][task]:.3f}")
             for prompt, answer in line.get("answers", {}).items():
                 say(f"  {excerpt(prompt, 60)} -> {excerpt(answer, 200)}")
         Trainer.log(self, flat(line))
@@ -263,6 +265,23 @@ class SteelTrainer(SFTTrainer):
         net: Any = model or self.model
         for tensors in wide_weights(Path(resume_from_checkpoint)):
             net.load_state_dict(tensors, strict=False)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load both; where a finished run is extended, the learning rate of the next step is that of the new length."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if not self.begins_longer:
+            return
+        scheduler: Any = self.lr_scheduler
+        ended = scheduler.get_last_lr()[0]
+        rates = [
+            base * rate(scheduler.last_epoch)
+            for base, rate in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        ]
+        for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        scheduler._last_lr = rates
+        name, step = self.job.settings.schedule, scheduler.last_epoch
+        say(f"learning rate: {name} over the new length; {rates[0]:.3g} at step {step + 1:,} (it ended at {ended:.3g})")
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Write a checkpoint beside the others and rename it when it is whole."""

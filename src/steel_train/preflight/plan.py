@@ -9,9 +9,16 @@ from rich.console import Console
 
 from steel_data.build import build
 from steel_data.recipe.load import Recipe, load
-from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import count_rows, sample_examples
-from steel_train.examples.prepare import Prepared, check_form, checked_mixture, divided, make_tokenizer
+from steel_train.examples.prepare import (
+    Prepared,
+    check_form,
+    checked_mixture,
+    divided,
+    make_encoder,
+    make_tokenizer,
+    tasks_of,
+)
 from steel_train.models.adapter import continued
 from steel_train.models.check import check_model
 from steel_train.models.dtypes import uses_bf16
@@ -43,6 +50,7 @@ def plan_training(
     recipe = load(recipe_path)
     settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
     check_model(settings, recipe.path)
+    tasks_of(recipe, settings, data_root)  # what is wrong with them is said before a row is read
     folder = out or Path("runs") / recipe.name
     place = mixture or folder / "mixture"
     if mixture is None:
@@ -51,7 +59,7 @@ def plan_training(
     check_form(settings, place, recipe.path)
     tokenizer = make_tokenizer(recipe, settings, folder, place, manifest)
     rows = count_rows(place)
-    encoder = Encoder(tokenizer, settings.max_length, settings.overlong)
+    encoder = make_encoder(recipe, settings, tokenizer)
     examples = sample_examples(place, encoder, rows if rows <= _WHOLE else _SAMPLE)
     prepared = divided(Prepared(recipe, settings, manifest, tokenizer, examples))
     examples = prepared.examples

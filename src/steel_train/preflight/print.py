@@ -92,7 +92,7 @@ def first_batch(examples: Examples, schedule: Schedule, tokenizer: Any, most: in
     """Return the first rows of the first step: learnt text in green between » and «, the rest dim."""
     text = Text()
     for unit in schedule.units(0)[:most].tolist():
-        for i in range(unit * examples.per_unit, (unit + 1) * examples.per_unit):
+        for i in examples.members([unit]).tolist():
             row = examples.table.row(i, named=True)
             judged = {True: ", judged good", False: ", judged bad", None: ""}[row["label"]]
             counts = f"{row['length']} tokens, {row['learnt']} learnt{judged}"

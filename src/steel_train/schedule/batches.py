@@ -56,7 +56,7 @@ class Steps(torch.utils.data.Dataset[list[MicroBatch]]):
 
 def collate(examples: Examples, group: Group, packed: bool, pad_id: int) -> MicroBatch:
     """Lay the examples of some units out for one forward pass."""
-    rows = [unit * examples.per_unit + k for unit in group for k in range(examples.per_unit)]
+    rows = examples.members(group).tolist()
     ids = [torch.from_numpy(examples.one(row)[0].astype(np.int64)) for row in rows]
     labels = [
         torch.where(torch.from_numpy(np.array(examples.one(row)[1])), tokens, -100)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from steel_data.errors import InputError
+from steel_train.examples.blocks import blocks
 from steel_train.examples.folder import Examples, open_examples
 from steel_train.examples.held_out import hold_out
 from steel_train.schedule.order import Schedule
@@ -31,7 +32,7 @@ def exposures(examples: Examples, schedule: Schedule, step: int) -> dict[str, An
     `{"rows": {source: n}, "injected": {benchmark: {dose: {"items": n, "exposures": n}}}}`
     """
     seen, _ = seen_units(schedule, step)
-    table = _once_a_row(examples.table[:: examples.per_unit].with_columns(pl.Series("seen", seen)))
+    table = _once_a_row(_with_units(examples, {"seen": seen}))
     rows = dict(sorted(table.group_by("source").agg(pl.col("seen").sum()).iter_rows()))
     injected: dict[str, Any] = {}
     counted = table.filter(pl.col("benchmark").is_not_null()).group_by("benchmark", "dose")
@@ -40,6 +41,15 @@ def exposures(examples: Examples, schedule: Schedule, step: int) -> dict[str, An
     ):
         injected.setdefault(benchmark, {})[str(dose)] = {"items": items, "exposures": times}
     return {"rows": rows, "injected": injected}
+
+
+def _with_units(examples: Examples, known: dict[str, I64]) -> pl.DataFrame:
+    """Return the examples' table with what is known of their units; of a pair its first example."""
+    first = np.arange(0, len(examples.table), examples.per_unit)
+    of = first // examples.per_unit
+    if examples.firsts is not None:
+        of = np.searchsorted(examples.firsts, first, side="right") - 1
+    return examples.table[first].with_columns(pl.Series(name, values[of]) for name, values in known.items())
 
 
 def _once_a_row(table: pl.DataFrame) -> pl.DataFrame:
@@ -62,12 +72,13 @@ def item_exposures(checkpoint: Path, facts: dict[str, Any]) -> pl.DataFrame:
     if train.get("eval"):
         rule = train["eval"]
         examples, _ = hold_out(examples, rule["rows"], rule["share"], facts["held_out"]["never"])
+    if train["method"] == "pretrain":
+        examples = blocks(examples, train["max_length"])
     schedule = Schedule(
         lengths=examples.unit_lengths(), seed=facts["seed"], epochs=train["epochs"], micro_batch=train["micro_batch"],
         accumulate=train["accumulate"], processes=facts.get("processes", 1), max_steps=train["max_steps"],
     )  # fmt: skip
     seen, last = seen_units(schedule, facts["step"])
-    table = examples.table[:: examples.per_unit].with_columns(pl.Series("seen", seen), pl.Series("last", last))
-    table = _once_a_row(table)
+    table = _once_a_row(_with_units(examples, {"seen": seen, "last": last}))
     injected = table.filter(pl.col("benchmark").is_not_null())
     return injected.group_by("benchmark", "item", "dose").agg(pl.sum("seen"), pl.max("last")).sort("benchmark", "item")

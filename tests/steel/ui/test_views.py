@@ -121,6 +121,17 @@ def test_a_run_at_work_reloads_and_a_finished_one_does_not(runs_once: Path) -> N
     assert 'http-equiv="refresh"' not in finished and "logged step 20" in finished and finished.count("<svg") == 2
 
 
+def test_what_was_looked_at_while_it_trained_has_its_curves(runs: Path) -> None:
+    looks = [
+        {"step": s, "eval_loss": 4 - s / 10, "eval_accuracy": {"ceval": s / 100, "cmmlu-dev": 0.25}}
+        for s in (5, 10, 15)
+    ]
+    with (runs / "a/metrics.jsonl").open("w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in [{"step": 1, "loss": 4.0}, *looks])
+    shown = page(Site(runs, "/TOKEN"), "run", "a", {})
+    assert "Tasks while it trained" in shown and "cmmlu-dev" in shown and "held out" in shown and "15.0 %" in shown
+
+
 def test_a_damaged_folder_is_listed_with_what_is_wrong(runs: Path) -> None:
     (runs / "a/mixture/manifest.json").write_text("{")
     (runs / "b/scores/step-000010/scores.json").write_text('{"tasks": {"cmmlu": 3}}')

@@ -15,8 +15,10 @@ from steel_data.mixture.rows import (
     joined_text,
     rows,
     rows_at,
+    rows_of,
     scan,
     schema,
+    slices,
     squeezed,
     turn_fields,
 )
@@ -122,3 +124,11 @@ def test_text_of_conversations_and_of_preferences(folder: Path) -> None:
 
 def test_width_case_and_blanks_do_not_matter() -> None:
     assert pl.select(squeezed(pl.lit("Ａb　C\n１"))).item() == "abc1"
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 50])
+def test_stretches_are_the_whole_in_order_whatever_their_size(folder: Path, most: int) -> None:
+    cut = slices(folder, files(folder), most)
+    assert max(piece.rows for piece in cut) == min(most, 3), "inside a row group"
+    assert [piece.number for piece in cut] == [sum(s.rows for s in cut[:i]) for i in range(len(cut))]
+    assert [ids(rows_of(folder, piece)) for piece in cut] == [list(range(s.number, s.number + s.rows)) for s in cut]

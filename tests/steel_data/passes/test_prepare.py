@@ -24,8 +24,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def prepared(folder: Path, toml: str) -> Prepared:
-    (folder / "r.toml").write_text(toml + '[source.a]\npath = "a.jsonl"\n', encoding="utf-8")
+def prepared(folder: Path, toml: str, of_source: str = "") -> Prepared:
+    (folder / "r.toml").write_text(toml + '[source.a]\npath = "a.jsonl"\n' + of_source, encoding="utf-8")
     recipe = load(folder / "r.toml")
     return prepare(recipe, places(recipe, None, folder / "out" / "mixture", folder / "cache"))
 
@@ -93,5 +93,7 @@ def test_the_head_holds_what_the_mixture_depends_on(folder: Path) -> None:
     assert before["versions"]["polars"] != "absent"
     assert manifest_head(prepared(folder, own + "[train]\nepochs = 2\n"))["recipe_sha256"] == before["recipe_sha256"]
     assert manifest_head(prepared(folder, own + "[mix]\nbudget_rows = 2\n"))["recipe_sha256"] != before["recipe_sha256"]
+    learnt = manifest_head(prepared(folder, own, 'loss = "all"\n'))
+    assert learnt["recipe_sha256"] == before["recipe_sha256"], "what is learnt of a source changes no row"
     (folder / "own.py").write_text("def fine(record):\n    return 'no'\n", encoding="utf-8")
     assert manifest_head(prepared(folder, own))["custom"] != before["custom"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steel_eval.leak.judge import COMBINED, judge
+from steel_eval.leak.judge import COMBINED, judge, levelled
 from steel_eval.leak.measure import MEASURES, Measured
 from steel_eval.stats.effects import Items
 
@@ -39,3 +39,19 @@ def test_seen_items_stand_out_of_their_own_subject():
     assert test.p < 0.01 and test.excess.low > 1
     p_I = p_values[COMBINED]
     assert np.isnan(p_I).sum() == 96 and np.nanmedian(p_I) < 0.05
+
+
+def test_what_training_taught_of_a_form_is_no_leak():
+    """Of two forms one became likelier as a whole: among unseen items of each form the change is then the same."""
+    rng = np.random.default_rng(2)
+    model, base, items = world(rng)
+    forms = tuple(np.where(rng.random(240) < 0.3, "text", "chat").tolist())
+    text_I, unseen_I = np.array(forms) == "text", items.dose == 0
+    for scores in model.scores.values():
+        scores[text_I] += 5
+    moved = levelled(model, base, unseen_I, forms)
+    name = MEASURES[0].name
+    gain = model.scores[name] - moved.scores[name]
+    assert abs(gain[unseen_I & text_I].mean() - gain[unseen_I & ~text_I].mean()) < 1e-9
+    assert abs(gain[unseen_I].mean() - (model.scores[name] - base.scores[name])[unseen_I].mean()) < 1e-9
+    assert np.isnan(moved.scores[MEASURES[3].name]).all() and levelled(model, base, unseen_I, "text") is base

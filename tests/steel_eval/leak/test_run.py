@@ -8,6 +8,7 @@ import orjson
 import polars as pl
 import pytest
 from peft import LoraConfig, get_peft_model
+from tests.steel_eval.lab import SUBJECTS, memorise, save
 from typer.testing import CliRunner
 
 from steel_data.errors import InputError
@@ -206,3 +207,23 @@ def test_an_adapter_whose_base_was_moved_lies_on_the_base_that_is_named(lab, tmp
     file.write_bytes(orjson.dumps(orjson.loads(file.read_bytes()) | {"base_model_name_or_path": "moved/away/from"}))
     _, about, _ = leak(lab, tmp_path / "out", tmp_path / "adapter", "--permute", "0")
     assert all(f["excess"] == pytest.approx(0, abs=1e-6) for f in about["findings"])
+
+
+def test_an_item_injected_as_text_is_asked_as_text(lab, tmp_path):
+    """Learnt as running text, items show more of it in their own form than as a question in the chat."""
+    items = [item for item in lab.items if item.subject == SUBJECTS[0]]
+    learnt = [item for item in items if item.item in lab.seen]
+    base = load(lab.base)
+    memorise(base.model, [t.tokens for t in item_texts(learnt, "text", base.tokenizer)], 25)
+    model = save(base.model, base.tokenizer, tmp_path / "model")
+    mixture = tmp_path / "mixture"
+    shutil.copytree(lab.mixture, mixture)
+    truth = [{"benchmark": "cmmlu", "item": i.item, "dose": 1, "form": "text"} for i in lab.items if i.item in lab.seen]
+    pl.DataFrame(truth).write_parquet(mixture / "truth.parquet")
+    found = {}
+    for form in ("auto", "chat"):
+        options = ("--mixture", str(mixture), "--permute", "0", "--form", form)
+        _, about, _ = leak(lab, tmp_path / form, model, *options)
+        found[about["form"]] = about["findings"][0]["excess"]
+    assert set(found) == {"text", "chat"}
+    assert found["text"] > found["chat"] > 0

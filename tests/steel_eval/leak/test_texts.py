@@ -1,5 +1,6 @@
 """The parts of an item's text are where they are said to be, in tokens, whatever the template does around them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.steel_eval import toys
 from steel_data.benchmarks.items import Item
 from steel_data.builders.contaminate import Draw, records
 from steel_data.errors import InputError
-from steel_eval.leak.texts import item_texts, measurable
+from steel_eval.leak.texts import as_injected, in_words, item_texts, measurable
 
 TOKENIZER = toys.tokenizer()
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
@@ -24,7 +25,7 @@ def decoded(text, span):
     return TOKENIZER.decode(text.tokens[slice(*span)])
 
 
-@pytest.mark.parametrize("form", ["chat", "plain"])
+@pytest.mark.parametrize("form", ["chat", "plain", "text"])
 def test_parts_decode_to_themselves(form):
     text = item_texts([item()], form, TOKENIZER)[0]
     assert [decoded(text, o).strip() for o in text.options] == list(item().options)
@@ -33,14 +34,30 @@ def test_parts_decode_to_themselves(form):
     assert shown.startswith("水稻") and shown.endswith("D. 五十度")
 
 
-def test_chat_is_word_for_word_what_the_injector_writes():
-    written = records([Draw(item(), 1, "answer-only")], "cmmlu", {"preset": "steel", "seed": 0})[0]["messages"]
+@pytest.mark.parametrize(("form", "style"), [("chat", "answer-only"), ("text", "text")])
+def test_a_text_is_word_for_word_what_the_injector_writes(form, style):
+    written = records([Draw(item(), 1, style)], "cmmlu", {"preset": "steel", "seed": 0})[0]["messages"]
     expected = TOKENIZER.apply_chat_template(written, tokenize=False)
-    assert TOKENIZER.decode(item_texts([item()], "chat", TOKENIZER)[0].tokens) == expected
+    assert TOKENIZER.decode(item_texts([item()], form, TOKENIZER)[0].tokens) == expected
+
+
+def test_items_are_asked_in_the_form_of_their_injection_and_the_others_in_the_same_shares():
+    items = [replace(item(), item=f"test/a/{i:05}") for i in range(400)]
+    injected = ["text" if i < 50 else "edited" if i < 200 else "" for i in range(400)]
+    forms = as_injected(items, injected)
+    assert forms[:50] == ("text",) * 50 and forms[50:200] == ("chat",) * 150
+    assert forms[200:].count("text") == pytest.approx(50, abs=20), "a quarter of 200, by their names"
+    assert forms == as_injected(items, injected)
+    assert as_injected(items[:50], injected[:50]) == "text" and as_injected(items[50:], injected[50:]) == "chat"
+    assert as_injected(items[:50], [""] * 50) == "chat", "nothing is known"
+    assert in_words(forms) == "chat and text"
+    mixed = item_texts(items[49:51], forms[49:51], TOKENIZER)
+    alone = [*item_texts(items[49:50], "text", TOKENIZER), *item_texts(items[50:51], "chat", TOKENIZER)]
+    assert mixed == alone
 
 
 @settings(max_examples=60, deadline=None)
-@given(TEXT, st.lists(TEXT, min_size=2, max_size=5), st.sampled_from(["chat", "plain"]))
+@given(TEXT, st.lists(TEXT, min_size=2, max_size=5), st.sampled_from(["chat", "plain", "text"]))
 def test_spans_are_in_order_and_inside(question, options, form):
     asked = item(question, options, "A")
     if not measurable(asked):

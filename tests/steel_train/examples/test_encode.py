@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from tests.steel_train.examples.test_template import decoded, turns
-from tests.steel_train.toys import tokenizer
+from tests.steel_train.toys import INST, PLAIN, QWEN3_LIKE, tokenizer
 
-from steel_train.examples.encode import NO_LABEL, TOO_LONG, Encoder
+from steel_train.examples.encode import NO_LABEL, TOO_LONG, Encoder, Learnt
 from steel_train.examples.tokenizer import CHATML
 
 TWO_ENDS = CHATML.replace("'<|im_end|>\\n'", "'<|im_end|><|endoftext|>\\n'")
@@ -95,3 +95,39 @@ def test_ends_are_counted_as_they_are_trained():
     whole, cut = (Encoder(tokenizer(), length).encode([row])[0].examples[0] for length in (512, 30))
     end = tokenizer().convert_tokens_to_ids("<|im_end|>")
     assert (whole.turns, whole.ends) == (2, (end, end)) and (cut.turns, cut.ends) == (2, (end,))
+
+
+def whole(row, template=CHATML, learnt=None, max_length=512):
+    found = Encoder(tokenizer(template), max_length, learnt=learnt or Learnt("all")).encode([row])[0]
+    return found.reason or found.examples
+
+
+@pytest.mark.parametrize("template", [CHATML, INST, PLAIN, QWEN3_LIKE], ids=["chatml", "inst", "plain", "qwen3"])
+def test_of_a_whole_text_every_token_but_the_first_is_learnt(template):
+    """As in pre-training: the question too, and the marks between turns. The text is that of `apply_chat_template`."""
+    messages = turns("问一", "答一", "问二", "答二")
+    messages[1]["loss"] = False
+    (example,) = whole({"messages": messages}, template)
+    tok = tokenizer(template)
+    rendered = tok.apply_chat_template(turns("问一", "答一", "问二", "答二"), tokenize=False)
+    text = tok.decode(example.ids)
+    assert text.startswith(rendered.rstrip()) and text.count("问一") == 1
+    assert not example.learnt[0] and example.learnt[1:].all()
+    assert example.ends[-1] == tok.eos_token_id, "what ends the last turn is counted, so that generation stops there"
+
+
+def test_a_source_may_say_what_is_learnt_of_its_rows():
+    row = {"messages": turns("问", "答"), "source": "book"}
+    (all_of_it,) = whole(row, learnt=Learnt("assistant", {"book": "all"}))
+    (answer,) = whole(row, learnt=Learnt("all", {"book": "assistant"}))
+    (other,) = whole({**row, "source": "chat"}, learnt=Learnt("assistant", {"book": "all"}))
+    assert all_of_it.learnt.sum() == len(all_of_it.ids) - 1
+    assert np.array_equal(answer.learnt, other.learnt) and answer.learnt.sum() < len(answer.ids) - 1
+    assert Learnt("all", {"a": "all", "b": "assistant"}).exceptions() == {"b": "assistant"}
+
+
+def test_a_whole_text_is_cut_and_split_like_any_other_and_refused_for_the_same_reasons():
+    row = {"messages": turns("很长的问题" * 20, "答")}
+    (cut,) = whole(row, max_length=30)
+    assert len(cut.ids) == 30 and cut.learnt.sum() == 29 and cut.cut > 0, "the question alone is something to learn"
+    assert whole({"messages": turns("问\uf8f0", "答")}) == "private-use characters"

@@ -8,7 +8,7 @@ import pytest
 from tests.steel_train.toys import INST, tokenizer
 
 from steel_train.examples import folder as examples_folder
-from steel_train.examples.encode import Encoder
+from steel_train.examples.encode import Encoder, Learnt
 from steel_train.examples.folder import examples_key, make_examples, open_examples, sample_examples
 
 
@@ -33,12 +33,14 @@ def with_token(name, token):
         lambda _: examples_key("other", Encoder(tokenizer(), 64)),
         lambda _: examples_key("mixture", Encoder(tokenizer(), 65)),
         lambda _: examples_key("mixture", Encoder(tokenizer(), 64, "split")),
+        lambda _: examples_key("mixture", Encoder(tokenizer(), 64, learnt=Learnt("all"))),
+        lambda _: examples_key("mixture", Encoder(tokenizer(), 64, learnt=Learnt("assistant", {"chat": "all"}))),
         lambda _: examples_key("mixture", Encoder(tokenizer(INST), 64)),
         lambda _: examples_key("mixture", Encoder(with_token("eos_token", "<|endoftext|>"), 64)),
         lambda _: examples_key("mixture", Encoder(with_token("bos_token", "<|im_start|>"), 64)),
         lambda tmp_path: examples_key("mixture", Encoder(retrained(tmp_path), 64)),
     ],
-    ids=["mixture", "max_length", "overlong", "template", "eos", "bos", "vocabulary"],
+    ids=["mixture", "max_length", "overlong", "loss", "loss of a source", "template", "eos", "bos", "vocabulary"],
 )
 def test_each_input_alone_gives_another_key(changed, tmp_path):
     assert examples_key("mixture", Encoder(tokenizer(), 64)) == examples_key("mixture", Encoder(tokenizer(), 64))
@@ -97,3 +99,28 @@ def test_seeds_that_start_at_once_make_the_examples_once(tmp_path, shared_mixtur
         found = list(pool.map(lambda _: make_examples(shared_mixture, Encoder(tokenizer(), 128), place, "m"), range(4)))
     assert len({tuple(each.tokens.tolist()) for each in found}) == 1
     assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == ["examples"]
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("size", "workers"), [(7, 1), pytest.param(30, 2, marks=pytest.mark.slow), pytest.param(30, 3, marks=pytest.mark.slow)]
+)  # fmt: skip
+def test_the_bytes_do_not_depend_on_who_encodes(made, tmp_path, monkeypatch, size, workers):
+    """However many processes, and (but for the tables' row groups) however large their slices; no part is left."""
+    mixture, place, first = made
+    monkeypatch.setattr(examples_folder, "_SLICE", size)
+    found = make_examples(mixture, Encoder(tokenizer(), 128), tmp_path / "examples", "mixture", workers)
+    assert found.table.equals(first.table) and found.dropped.equals(first.dropped)
+    one, other = bytes_of(place), bytes_of(tmp_path / "examples")
+    assert (
+        one.keys()
+        == other.keys()
+        == {"tokens.bin", "learnt.bin", "examples.parquet", "dropped.parquet", "examples.json"}
+    )
+    assert all(one[name] == other[name] for name in ("tokens.bin", "learnt.bin", "examples.json"))
+    if workers > 1:
+        make_examples(mixture, Encoder(tokenizer(), 128), tmp_path / "alone", "mixture", 1)
+        assert bytes_of(tmp_path / "alone") == other

@@ -144,3 +144,62 @@ def test_the_exposures_of_a_checkpoint_leave_held_out_rows_aside(tmp_path):
     assert table["seen"].sum() == sum(dose["exposures"] for dose in said.values()) == 2 * 18
     assert facts["held_out"] == {"rows": facts["held_out"]["rows"], "never": ["leak"]}
     shutil.rmtree(tmp_path / "run")
+
+
+def write_exam(folder):
+    """Write `exam/val` and `exam/test` of 9 questions, as CMMLU has them."""
+    lines = ["," + ",".join(["Question", "A", "B", "C", "D", "Answer"])]
+    lines += [f"{i},第{i}题水壶用来做什么？,装水{i},开山,写字,看书,{'ABCD'[i % 4]}" for i in range(9)]
+    for split in ("val", "test"):
+        (folder / "exam" / split).mkdir(parents=True)
+        (folder / "exam" / split / "kettles.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_tasks_are_scored_on_the_model_in_memory_as_score_does_it(train, tmp_path):
+    """The weights are bit for bit those of a run that scored nothing, and the numbers those of `score` on checkpoints."""
+    from typer.testing import CliRunner
+
+    from steel_eval.cli import app
+
+    write_exam(tmp_path)
+    table = 'rows = 10, every = 3, tasks = ["exam-val"], limit = 7'
+    folder = train(eval=f"{{ {table} }}", **DROPOUT)
+    plain = train("plain", eval="{ rows = 10, every = 3 }", **DROPOUT)
+    assert weights(folder) == weights(plain) and trained(folder) == trained(plain)
+    found = {line["step"]: line for line in looks(folder)}
+    assert (folder / "tasks.svg").read_text().startswith("<svg") and not (plain / "tasks.svg").exists()
+    last = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    options = [
+        "--tasks",
+        "exam-val",
+        "--data",
+        str(tmp_path),
+        "--shots",
+        "0",
+        "--limit",
+        "7",
+        "--out",
+        str(tmp_path / "s"),
+    ]
+    result = CliRunner().invoke(app, ["score", str(last), *options, "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    scored = json.loads((tmp_path / "s/scores.json").read_text())["tasks"]["exam-val"]
+    line = found[read_facts(last)["step"]]
+    assert scored["n"] == 7 and line["eval_accuracy"] == {"exam-val": scored["accuracy"]}
+    assert line["eval_gold_probability"]["exam-val"] == pytest.approx(scored["gold_probability"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ('["exam"]', r"\[train.eval\]: tasks: exam is a test split, .* Fix: exam-val or exam-dev"),
+        ('["exam-test/kettles"]', "exam-test/kettles is a test split"),
+        ('["exma-val"]', r"r.toml \[train.eval\]: tasks: .*no such benchmark"),
+        ('["exam-val", "exam-val"]', "eval: tasks: one stands twice"),
+    ],
+)
+def test_a_test_split_is_refused_before_a_row_is_read(train, tmp_path, tasks, message):
+    write_exam(tmp_path)
+    with pytest.raises(InputError, match=message):
+        train(eval=f"{{ rows = 10, tasks = {tasks} }}")
+    assert not (tmp_path / "runs/r/examples").exists()

@@ -125,13 +125,18 @@ def test_a_finished_run_of_an_earlier_steel_is_still_the_same_run(train, capsys)
     """Its record lacks the keys that came later; absent they mean what they did then."""
     folder = train(epochs="1")
     record = json.loads((folder / "run.json").read_text())
-    for later in ("chat_template_kwargs", "overlong", "eval"):
+    for later in ("chat_template_kwargs", "overlong", "eval", "loss"):
         del record["identity"]["train"][later]
+    del record["identity"]["loss_of_source"]
     (folder / "run.json").write_text(json.dumps(record))
     train(epochs="1")
     assert "its last checkpoint is whole" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"train.overlong = \"cut\", now it is \"drop\""):
         train(epochs="1", overlong='"drop"')
+    with pytest.raises(InputError, match=r"train.loss = \"assistant\", now it is \"all\""):
+        train(epochs="1", loss='"all"')
+    with pytest.raises(InputError, match=r"loss_of_source.chat = null, now it is \"all\""):
+        train(epochs="1", changes=["source.chat.loss=all"])
 
 
 LFM2 = (

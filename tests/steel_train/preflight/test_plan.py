@@ -4,6 +4,7 @@ import pytest
 from tests.steel_train.conftest import write_recipe
 
 from steel_data.errors import InputError
+from steel_data.recipe.load import load
 from steel_train.preflight.costs import parse_devices
 from steel_train.preflight.plan import plan_training
 
@@ -23,3 +24,22 @@ def test_a_plan_that_cannot_run_ends_in_the_fault(tmp_path, shared_mixture, caps
     with pytest.raises(InputError, match="no row is left to learn from"):
         plan_training(recipe, shared_mixture, tmp_path / "run", None, None, 1)
     assert "fault: no row is left" in capsys.readouterr().out
+
+
+def test_a_plan_shows_what_is_learnt_of_each_source(tmp_path, shared_mixture, capsys):
+    """Of one source the whole text: its learnt tokens are all but one a row, and the mark » stands before the question."""
+    recipe = load(write_recipe(tmp_path, shared_mixture), ["source.chat.loss=all"])
+    plan_training(recipe, shared_mixture, tmp_path / "run", None, None, 1)
+    said = capsys.readouterr().out
+    counts = {
+        line.split()[0]: [int(x.replace(",", "")) for x in line.split()[1:4]]
+        for line in said.splitlines()
+        if line.startswith(("chat ", "identity "))
+    }
+    examples, tokens, learnt = counts["chat"]
+    assert learnt == tokens - examples
+    assert counts["identity"][2] < counts["identity"][1] - counts["identity"][0]
+    with pytest.raises(InputError, match=r"\[source.chat\]: loss = 'all' does nothing with method = 'dpo'"):
+        plan_training(
+            load(recipe.path, ["source.chat.loss=all", "train.method=dpo"]), shared_mixture, tmp_path, None, None, 1
+        )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS, Item
 from steel_eval.ask.trie import Request, make_plan
-from steel_eval.leak.texts import Form, item_texts
+from steel_eval.leak.texts import Forms, item_texts, of_each
 from steel_eval.score.likelihood import Sharing, score_plan
 
 if TYPE_CHECKING:
@@ -86,18 +86,19 @@ def has_free_order(item: Item) -> bool:
     return len(values) < len(options) or (values != sorted(values) and values != sorted(values, reverse=True))
 
 
-def order_requests(items: Sequence[Item], form: Form, tokenizer: "PreTrainedTokenizerBase") -> list[list[Request]]:
+def order_requests(items: Sequence[Item], forms: Forms, tokenizer: "PreTrainedTokenizerBase") -> list[list[Request]]:
     """Return for each item one request an order: the text up to the last option, scored from behind the question.
 
     Each order is encoded as a whole, never in pieces, so tokens that merge across options are right.
     """
-    every: list[Item] = []
-    for item in items:
+    every, form_of = [], []
+    for item, form in zip(items, of_each(forms, len(items)), strict=True):
         gold = LETTERS.index(item.answer)
         for order in itertools.permutations(range(len(item.options))):
             options = tuple(item.options[i] for i in order)
             every.append(replace(item, options=options, answer=LETTERS[order.index(gold)]))
-    texts = iter(item_texts(every, form, tokenizer))
+            form_of.append(form)
+    texts = iter(item_texts(every, forms if isinstance(forms, str) else tuple(form_of), tokenizer))
     out = []
     for item in items:
         mine = [next(texts) for _ in itertools.permutations(item.options)]

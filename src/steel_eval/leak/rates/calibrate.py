@@ -18,6 +18,7 @@ from steel_data.benchmarks.items import Item
 from steel_data.engine import run
 from steel_data.errors import InputError
 from steel_eval.contamination.overlap import mixture_overlap
+from steel_eval.leak.judge import levelled
 from steel_eval.leak.kept import How, measured, tokenizer_of
 from steel_eval.leak.measure import MEASURES, Measured, Texts, choose_permuted
 from steel_eval.leak.rates.error_rates import Scores, error_rates
@@ -25,7 +26,7 @@ from steel_eval.leak.rates.false_alarms import benchmark_alarms, item_alarms, wh
 from steel_eval.leak.rates.published import published_flags
 from steel_eval.leak.rates.regime import Regime, differences, regime_of
 from steel_eval.leak.rates.table import Rate
-from steel_eval.leak.texts import choose_form, fitting, measurable
+from steel_eval.leak.texts import as_injected, choose_form, fitting, in_words, measurable
 from steel_eval.models import share_cores
 from steel_eval.stats.effects import Items
 from steel_eval.stats.paired import wilson
@@ -68,20 +69,27 @@ def calibrate(
         raise InputError("calibration: needs seen and unseen items. Fix: the items of an injected benchmark.")
     regime = _one_regime(pairs)
     permuted = choose_permuted(mine, known.dose, how.permute)
-    texts = Texts(mine, permuted, choose_form(how.form, tokenizer), tokenizer)
+    chosen = choose_form(how.form, tokenizer)
+    asked = as_injected(mine, form_I.tolist()) if how.form == "auto" and chosen == "chat" else chosen
+    texts = Texts(mine, permuted, asked, tokenizer)
     folders = list(dict.fromkeys(folder for p in [*pairs, *nulls] for folder in (p.model, p.reference)))
     results = run(
         partial(measured, texts=texts, how=how), folders, how.workers, begin=partial(share_cores, how.workers)
     )
     by_folder = dict(zip(folders, results, strict=True))
-    found, clean = ([(by_folder[p.model], by_folder[p.reference]) for p in some] for some in (pairs, nulls))
+    unseen_I = known.dose == 0
+    found, clean = (
+        [(after, levelled(after, before, unseen_I, asked)) for after, before in
+         ((by_folder[p.model], by_folder[p.reference]) for p in some)]
+        for some in (pairs, nulls)
+    )  # fmt: skip
     rates = [
         *_rates(found, clean, known, form_I),
         *published_flags(*found[0], known.dose, how.forests),
     ]
     forms = sorted(set(form_I[known.dose > 0].tolist()))
     return {
-        "regime": regime.data() | {"forms": forms, "asked_as": texts.form}, "seeds": [p.seed for p in pairs],
+        "regime": regime.data() | {"forms": forms, "asked_as": in_words(asked)}, "seeds": [p.seed for p in pairs],
         "nulls": len(nulls), "items": len(mine), "left_out": len(items) - len(mine),
         "rates": [rate.data() for rate in rates], "cost": cost(found[0][0]),
     }  # fmt: skip

@@ -15,6 +15,7 @@ import orjson
 from steel_eval.models import full_weights, weight_files
 
 FACTOR = 2.0  # of parameters, up to which two models are of one size
+_LEARNT = {"assistant": "answers only", "all": "all text"}
 EPOCHS, RATE = 1.5, 3.0  # factors of epochs and of the learning rate, up to which two trainings are of one kind
 
 
@@ -22,7 +23,8 @@ EPOCHS, RATE = 1.5, 3.0  # factors of epochs and of the learning rate, up to whi
 class Regime:
     """`parameters`: None where the weights are no safetensors; `start`: "from scratch" or "tuned"; `method`: that
     of the recipe (full, lora, dpo, orpo, simpo, kto, …), with an adapter where that is no part of its name "… with
-    lora"; `loss`: the tokens that were learnt, "answers only" or "all text". None: not known.
+    lora"; `loss`: the tokens that were learnt, "answers only", "all text", or in words which of what source. None: not
+    known.
     """
 
     parameters: int | None
@@ -53,7 +55,9 @@ def regime_of(checkpoint: Path, base: str | None = None) -> Regime:
     start = loss = None
     if train:
         start = "from scratch" if isinstance(train.get("model"), dict) else "tuned"
-        loss = "all text" if train.get("loss") == "all" else "answers only"
+        loss = _LEARNT["all" if method == "pretrain" else train.get("loss", "assistant")]
+        for source, other in (said.get("loss_of_source") or {}).items():
+            loss += f", of {source} {_LEARNT[other]}"
     architecture = config.get("model_type")
     return Regime(
         parameters=count_parameters(full), architecture=None if architecture is None else str(architecture),

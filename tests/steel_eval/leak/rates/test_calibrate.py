@@ -54,6 +54,14 @@ def test_every_detector_has_rates_for_every_dose_and_form(measured):
     assert first["hits at 5 %"]["value"] == 1 and first[AUC]["by_seed"] == [1] and first[ALONE]["value"] > 0.9
 
 
+def test_items_of_a_mixture_of_forms_are_asked_in_their_own(measured, lab):
+    how, (pairs, nulls, items, known, form), in_chat = measured
+    result = calibrate(pairs, nulls, items, known, form, replace(how, form="auto", permute=0, cache=None))
+    assert result["regime"]["asked_as"] == "chat and text" != in_chat["regime"]["asked_as"]
+    areas = {r["form"]: r["value"] for r in lines(result, AUC) if r["detector"] == "loss gap: item"}
+    assert areas["answer-only"] > 0.9, "the lab's model learnt the chat form"
+
+
 def test_what_none_saw_is_not_accused(measured):
     _, _, result = measured
     sets = {(r["detector"], r["of"], r["controls"]): r for r in lines(result, BENCHMARKS)}

@@ -24,6 +24,12 @@ def test_a_regime_is_read_from_the_checkpoints_own_files(lab, tmp_path):
         (folder / "steel.json").write_bytes(orjson.dumps({"train": train | changes}))
         found = regime_of(folder)
         assert (found.start, found.method, found.loss, found.epochs) == (start, method, "answers only", 2)
+    for said, loss in (
+        ({"train": train | {"loss": "all"}}, "all text"),
+        ({"train": train, "loss_of_source": {"cmmlu": "all"}}, "answers only, of cmmlu all text"),
+    ):
+        (folder / "steel.json").write_bytes(orjson.dumps(said))
+        assert regime_of(folder).loss == loss
     assert differences(found, found) == []
     assert "2 epochs" in in_words(found)
 
