@@ -295,10 +295,11 @@ def _write_file(workers: int, task: _FileTask) -> dict[str, Any]:
 def _content_sha256(plan: Plan, sources: tuple[MappedSource, ...]) -> str:
     """Return the SHA-256 of the lines `id\\tsource\\tcopy\\n` in output order."""
     digest = hashlib.sha256()
-    names = [source.name for source in sources]
+    names = pl.Series([source.name for source in sources], dtype=pl.String)
     ids, source = plan.frame["id"], plan.frame["source"].to_numpy()
-    for start in range(0, len(plan.record), 100_000):
-        record, copy = plan.record[start : start + 100_000], plan.copy[start : start + 100_000]
-        lines = zip(id_texts(ids.gather(record)), source[record].tolist(), copy.tolist(), strict=True)
-        digest.update("".join(f"{i}\t{names[s]}\t{c}\n" for i, s, c in lines).encode())
+    for start in range(0, len(plan.record), _FLUSH_ROWS):
+        record, copy = plan.record[start : start + _FLUSH_ROWS], plan.copy[start : start + _FLUSH_ROWS]
+        told = pl.DataFrame({"id": id_texts(ids.gather(record)), "source": names.gather(source[record]), "copy": copy})
+        lines = told.select(pl.concat_str("id", "source", "copy", separator="\t").str.join("\n")).item()
+        digest.update(lines.encode() + b"\n")
     return digest.hexdigest()
