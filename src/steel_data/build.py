@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.builders.unused import idle
-from steel_data.engine import Executor, Local, progress, threads
+from steel_data.engine import Executor, Local, held, progress, threads
 from steel_data.errors import InputError
 from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
 from steel_data.mixture.manifest import damaged, read_manifest
@@ -57,12 +57,13 @@ def build(
         where = Places(where.data_root.absolute(), where.out.absolute(), where.cache.absolute())
     with locked(where.out):
         refuse_foreign_folder(where.out)
-        prepared = prepare(recipe, where, executor.workers, verify)
-        head = manifest_head(prepared)
-        there = finished(where.out, head)
-        if there is not None:
-            return Result(where.out, there, fresh=False, warnings=_warnings(prepared, there))
-        sources = map_sources(prepared, executor)
+        with held(executor):
+            prepared = prepare(recipe, where, executor, verify)
+            head = manifest_head(prepared)
+            there = finished(where.out, head)
+            if there is not None:
+                return Result(where.out, there, fresh=False, warnings=_warnings(prepared, there))
+            sources = map_sources(prepared, executor)
         plan = decide(recipe, sources, threads(executor))
         manifest = _write(prepared, sources, plan, head, executor)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))

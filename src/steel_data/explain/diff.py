@@ -171,7 +171,7 @@ def _of_mixture(folder: Path) -> Side:
 
 def _of_recipe(path: Path, where: Where) -> Side:
     recipe = load(path)
-    prepared = prepare(recipe, places(recipe, where.data_root, None, where.cache), where.workers)
+    prepared = prepare(recipe, places(recipe, where.data_root, None, where.cache), Local(where.workers))
     sources = map_sources(prepared, Local(where.workers))
     plan = decide(recipe, sources)
     names = pl.DataFrame(

@@ -36,7 +36,7 @@ def recompute(folder: Path, manifest: dict[str, Any], query: Query, again: Again
     try:
         recipe = _recipe(folder, manifest, again)
         root = again.data_root
-        prepared = prepare(recipe, places(recipe, root, folder, again.cache), again.workers)
+        prepared = prepare(recipe, places(recipe, root, folder, again.cache), Local(again.workers))
         changed = differences(manifest, manifest_head(prepared), prepared)
         sources = map_sources(prepared, Local(again.workers))
         plan = decide(recipe, sources)
