@@ -1,6 +1,7 @@
 """One recipe -> one mixture folder: prepare, map, plan, gather, and only then the manifest."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import Places, places
 
+# What a build takes at least (docs/scale.md): this process and one that maps, then this process and one file of the
+# mixture; and for each row, while duplicates are looked for.
+LEAST_BYTES, ROW_BYTES = 500_000_000, 90
+
 
 @dataclass(frozen=True)
 class Result:
@@ -46,7 +51,8 @@ def build(
 ) -> Result:
     """Build the mixture of a recipe, or verify the one that is already there.
 
-    workers: processes here, or where else tasks run (`cluster.Ray`); the bytes of the mixture do not depend on it.
+    workers: processes here, or where tasks run (`cluster.Ray`; `engine.Local`, that may keep to a bound of memory); the
+    bytes of the mixture do not depend on it.
     verify: know changed inputs by their bytes, all read again, instead of by size and time of change.
 
     Raises InputError for what the user can put right; LedgerError when the books do not balance.
@@ -59,6 +65,7 @@ def build(
         refuse_foreign_folder(where.out)
         with held(executor):
             prepared = prepare(recipe, where, executor, verify)
+            _refuse_little_memory(executor, prepared)
             head = manifest_head(prepared)
             there = finished(where.out, head)
             if there is not None:
@@ -67,6 +74,19 @@ def build(
         plan = decide(recipe, sources, threads(executor))
         manifest = _write(prepared, sources, plan, head, executor)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
+
+
+def _refuse_little_memory(executor: Executor, prepared: Prepared) -> None:
+    """Raise InputError where a bound on memory is below what the rows take, of which all are planned at once."""
+    if not isinstance(executor, Local) or executor.memory is None:
+        return
+    rows = sum(prepared.raw_rows.values())
+    least = LEAST_BYTES + ROW_BYTES * rows
+    if executor.memory < least:
+        raise InputError(
+            f"--memory {executor.memory / 1e6:,.0f}MB: a build of {rows:,} rows takes {least / 1e6:,.0f}MB at least. "
+            f"Fix: --memory {math.ceil(least / 1e6)}MB or more."
+        )
 
 
 def _warnings(prepared: Prepared, manifest: dict[str, Any]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ so that a killed build leaves no orphans behind.
 import errno
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from typing import Protocol, TypeVar
 from steel_data.errors import InputError, excerpt, first_line, visible
 
 _SHM = Path("/dev/shm")  # what Linux makes locks between processes of
+PROCESS_BYTES = 300_000_000  # that a process takes which maps a chunk of 16 MiB (bench/scale.py: 150 to 310 MB)
 TELL_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
 
 Task = TypeVar("Task")
@@ -49,11 +51,20 @@ class Executor(Protocol):
 
 @dataclass
 class Local:
-    """Processes of this machine: see `run`. Each `map` has its own; inside `held` all of them share some."""
+    """Processes of this machine: see `run`. Each `map` has its own; inside `held` all of them share some.
+
+    memory: bytes that all of them and this process together keep to; then there are fewer of them than `workers`.
+    """
 
     workers: int = 1
+    memory: int | None = None
     _holding: bool = field(default=False, compare=False, repr=False)
     _pool: ProcessPoolExecutor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Take as many processes as half of the memory has room for: this process takes the other half."""
+        if self.memory is not None:
+            self.workers = min(self.workers, max(self.memory // 2 // PROCESS_BYTES, 1))
 
     def map(
         self,
@@ -98,6 +109,14 @@ def start(executor: Executor, module: str) -> None:
     """Let the processes of this machine that `held` holds begin to import a module, where they are not there yet."""
     if isinstance(executor, Local):
         executor.start(module)
+
+
+def bytes_of(text: str) -> int:
+    """Return the bytes that `4GB`, `512MB` or a plain number means. Raises InputError."""
+    match = re.fullmatch(r"\s*([0-9]{1,15})(?:[.]([0-9]{1,3}))?\s*([KMGT]?)I?B?\s*", text.upper())
+    if match is None:
+        raise InputError(f"--memory {text}: is no amount of memory. Fix: 4GB or 512MB.")
+    return int(float(f"{match[1]}.{match[2] or 0}") * 1000 ** " KMGT".index(match[3] or " "))
 
 
 def threads(executor: Executor) -> int:
@@ -167,7 +186,7 @@ def _pool(processes: int, begin: Callable[[], None] | None) -> ProcessPoolExecut
     try:
         return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(begin,))
     except (ImportError, NotImplementedError) as error:  # a Python without semaphores
-        why = error
+        why: Exception = error
     except OSError as error:
         if not _without_semaphores(error):
             raise _cannot_start(processes, error) from None
@@ -195,7 +214,7 @@ def _submitted(pool: ProcessPoolExecutor, function: Callable[[Task], Result], ta
         return pool.submit(function, task)
     except OSError as error:
         pool.shutdown(wait=False, cancel_futures=True)
-        raise _cannot_start(pool._max_workers, error) from None
+        raise _cannot_start(len(pool._processes or ()) + 1, error) from None
 
 
 def _in_pool(

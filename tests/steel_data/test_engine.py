@@ -201,3 +201,13 @@ def test_a_process_may_fall_while_tasks_are_handed_over(tmp_path):
         "with held(here):\n    here.map(t.place, [1, 2])\n    print(here.map(t.killed_first, tasks) == list(range(4000)))"
     )
     assert out == "True\n" and "1 at a time" in said, said
+
+
+def test_memory_is_an_amount_and_bounds_the_processes():
+    assert [engine.bytes_of(text) for text in ("4GB", "512mb", "1.5 GiB", "700000000")] == [
+        4 * 10**9, 512 * 10**6, 15 * 10**8, 7 * 10**8,
+    ]  # fmt: skip
+    for text in ("", "much", "-1GB", "4 PB", "1e9"):
+        with pytest.raises(InputError, match=r"is no amount of memory\. Fix: 4GB or 512MB\."):
+            engine.bytes_of(text)
+    assert [Local(8, memory).workers for memory in (None, 10**8, 10**9, 4 * 10**9, 10**12)] == [8, 1, 1, 6, 8]

@@ -95,7 +95,8 @@ def xxh3(bytes_RL: npt.NDArray[np.uint8], seed: int) -> U64:
             words_R2 = np.ascontiguousarray(bytes_RL[:, at : at + 16]).view("<u8")
             sum_R += _folded(words_R2[:, 0] ^ (secret[k] + key), words_R2[:, 1] ^ (secret[k + 1] - key))
     sum_R = (sum_R ^ (sum_R >> np.uint64(37))) * np.uint64(0x165667919E3779F9)
-    return sum_R ^ (sum_R >> np.uint64(32))
+    found: U64 = sum_R ^ (sum_R >> np.uint64(32))
+    return found
 
 
 def _folded(a: U64, b: U64) -> U64:
@@ -104,7 +105,8 @@ def _folded(a: U64, b: U64) -> U64:
     a_low, a_high, b_low, b_high = a & low, a >> half, b & low, b >> half
     cross = a_high * b_low
     middle = ((a_low * b_low) >> half) + (cross & low) + a_low * b_high
-    return (a * b) ^ (a_high * b_high + (cross >> half) + (middle >> half))
+    folded: U64 = (a * b) ^ (a_high * b_high + (cross >> half) + (middle >> half))
+    return folded
 
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
