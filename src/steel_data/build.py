@@ -24,6 +24,7 @@ from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import Places, places
+from steel_data.row.table import write_columns
 
 # What a build takes at least (docs/scale.md): this process and one that maps, then this process and one file of the
 # mixture; and for each row, while duplicates are looked for.
@@ -168,7 +169,7 @@ def _write_truth(prepared: Prepared, folder: Path) -> dict[str, dict[str, Any]]:
     schema = {"benchmark": pl.String, "item": pl.String, "dose": pl.Int32, "form": pl.String,
               "subject": pl.String, "source": pl.String}  # fmt: skip
     path = folder / "truth.parquet"
-    pl.DataFrame(rows, schema=schema).write_parquet(path)
+    write_columns(path, pl.DataFrame(rows, schema=schema))
     return {path.name: {"rows": len(rows), "sha256": sha256_of(path)}}
 
 

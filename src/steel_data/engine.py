@@ -73,21 +73,23 @@ class Local:
         on_done: Callable[[Result], None] = lambda _: None,
     ) -> list[Result]:
         """Return the results in the order of the tasks, on `workers` processes."""
-        if self._holding and len(tasks) > 1:
-            self.start()
+        self._begin(len(tasks) > 1)
         pool, self._pool = self._pool, None
         result = run(function, tasks, self.workers, on_done, pool=pool)  # an error, or a fallen process, ends the pool
         if pool is not None and not (pool._broken or pool._shutdown_thread):
             self._pool = pool
         return result
 
-    def start(self, module: str = __name__) -> None:
-        """Start what `held` holds: its processes import `module` while this one goes on."""
-        if self._holding and self._pool is None and self.workers > 1:
-            self._pool = _pool(self.workers, None)
-            if self._pool is not None:
-                for _ in range(self.workers):
-                    _submitted(self._pool, import_module, module)
+    def start(self, module: str, processes: int) -> None:
+        """Start processes, where `held` holds them: they import `module` while this one goes on."""
+        self._begin(processes > 1)
+        if self._pool is not None:
+            for _ in range(min(processes, self.workers)):
+                _submitted(self._pool, import_module, module)
+
+    def _begin(self, several: bool) -> None:
+        if several and self._holding and self._pool is None and self.workers > 1:
+            self._pool = _pool(self.workers, None)  # each process is started when there is a task for it
 
 
 @contextmanager
@@ -105,10 +107,10 @@ def held(executor: Executor) -> Iterator[None]:
             pool.shutdown(cancel_futures=True)
 
 
-def start(executor: Executor, module: str) -> None:
-    """Let the processes of this machine that `held` holds begin to import a module, where they are not there yet."""
+def start(executor: Executor, module: str, processes: int) -> None:
+    """Let at most so many processes of this machine, where `held` holds them, begin to import a module."""
     if isinstance(executor, Local):
-        executor.start(module)
+        executor.start(module, processes)
 
 
 def bytes_of(text: str) -> int:
@@ -189,7 +191,7 @@ def _pool(processes: int, begin: Callable[[], None] | None) -> ProcessPoolExecut
         why: Exception = error
     except OSError as error:
         if not _without_semaphores(error):
-            raise _cannot_start(processes, error) from None
+            raise _cannot_start(error) from None
         why = error
     tell(f"worker processes cannot be had here ({first_line(why, 60)}; no /dev/shm?): one process does all")
     return None
@@ -201,9 +203,9 @@ def _without_semaphores(error: OSError) -> bool:
     return error.errno == errno.ENOSYS or not usable
 
 
-def _cannot_start(processes: int, error: OSError) -> InputError:
+def _cannot_start(error: OSError) -> InputError:
     return InputError(
-        f"--workers {processes}: worker processes cannot be started: {error.strerror or first_line(error)}. "
+        f"worker processes cannot be started: {error.strerror or first_line(error)}. "
         "Fix: --workers 1, or more of what is short (open files: ulimit -n; processes: ulimit -u; room in /dev/shm)."
     )
 
@@ -214,7 +216,7 @@ def _submitted(pool: ProcessPoolExecutor, function: Callable[[Task], Result], ta
         return pool.submit(function, task)
     except OSError as error:
         pool.shutdown(wait=False, cancel_futures=True)
-        raise _cannot_start(len(pool._processes or ()) + 1, error) from None
+        raise _cannot_start(error) from None
 
 
 def _in_pool(

@@ -168,7 +168,7 @@ def test_what_is_short_for_a_while_is_an_error_and_no_reason_to_do_the_tasks_her
         _, said = in_an_interpreter_of_its_own(
             f"{few.format(more)}resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))\nrun(t.killed, [1, 2], 2)"
         )
-        assert re.search(r"InputError: --workers 2: worker processes cannot be started: Too many open files", said), (
+        assert re.search(r"InputError: worker processes cannot be started: Too many open files", said), (
             said
         )
 
@@ -176,7 +176,7 @@ def test_what_is_short_for_a_while_is_an_error_and_no_reason_to_do_the_tasks_her
 def test_maps_inside_held_share_their_processes_which_end_with_it():
     here = Local(2)
     with held(here):
-        start(here, "steel_data.files")
+        start(here, "steel_data.files", 2)
         first = {process for _, process, _ in here.map(place, range(40))}
         assert {process for _, process, _ in here.map(place, range(40))} | first != {os.getpid()}
         assert len({process for _, process, _ in here.map(place, range(40))} | first) <= 2
@@ -184,6 +184,13 @@ def test_maps_inside_held_share_their_processes_which_end_with_it():
             here.map(partial(refuse, bad=2), [1, 2, 3])
         assert here.map(partial(refuse, bad=0), [1, 2, 3]) == [1, 2, 3]
     assert not multiprocessing.active_children()
+
+
+def test_no_more_processes_start_than_there_are_tasks():
+    many = Local(50)
+    with held(many):
+        assert sorted(job for job, _, _ in many.map(place, [1, 2])) == [1, 2]
+        assert len(multiprocessing.active_children()) <= 2
 
 
 def killed_first(job):

@@ -119,9 +119,12 @@ def _looked_through(paths: list[Path], looking: Looking) -> dict[Path, FileScan]
     """Return the scans of some files; large ones that no look is remembered of are looked through by the workers."""
     look = partial(scan, cache=looking.cache, verify=looking.verify)
     new = [path for path in paths if looking.verify or not scan_place(path, looking.cache).exists()]
-    if sum(path.stat().st_size for path in new) < _LARGE:
+    size = sum(path.stat().st_size for path in new)
+    if size < _LARGE:
         return {path: look(path) for path in paths}
-    start(looking.executor, "steel_data.passes.map")  # which they need next: it takes as long as a look at 400 MB
+    start(
+        looking.executor, "steel_data.passes.map", size // CHUNK_BYTES
+    )  # which they need next: it takes as long as a look at 400 MB
     scans = dict(zip(new, looking.executor.map(look, new), strict=True))
     return {path: scans[path] if path in scans else look(path) for path in paths}
 

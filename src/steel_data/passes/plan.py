@@ -186,6 +186,10 @@ class _Verdicts:
         """Rows that no step has dropped so far."""
         return self._verdict_R < 0
 
+    def kept_among(self, first: int, end: int) -> Bool:
+        """Return the same of some rows that lie side by side."""
+        return self._verdict_R[first:end] < 0
+
     def words(self) -> tuple[pl.Series, pl.Series]:
         """Return step and reason of each row; null where it is kept."""
         told = list(self._number)
@@ -227,9 +231,10 @@ class _Table:
                 continue
             found = read_columns(chunk.stages[-1].attributes[name])
             why = found.select(step.settings.verdict().alias("why"), "overlap_item")
-            rows = np.arange(self.start[place], self.start[place + 1])
-            hit = why["why"].is_not_null().to_numpy() & ~self.injected[rows] & self.verdicts.kept[rows]
-            for row, (reason, item) in zip(rows[hit].tolist(), why.filter(hit).iter_rows(), strict=True):
+            first, end = self.start[place : place + 2].tolist()
+            hit = why["why"].is_not_null().to_numpy() & ~self.injected[first:end] & self.verdicts.kept_among(first, end)
+            rows = first + np.flatnonzero(hit)
+            for row, (reason, item) in zip(rows.tolist(), why.filter(hit).iter_rows(), strict=True):
                 self.verdicts.drop(row, step.use, reason)
                 self.items[row] = item
 

@@ -165,3 +165,11 @@ def read_columns(place: Path, columns: list[str] | None = None) -> pl.DataFrame:
         raise InputError(
             f"{place}: was whole and is not: {first_line(error)}. Fix: build again, which makes it anew."
         ) from None
+
+
+def write_columns(place: Path, frame: pl.DataFrame, **options: Any) -> None:
+    """Write a table as parquet. Raises OSError for a full or read-only disk, for which polars has another word."""
+    try:
+        frame.write_parquet(place, **options)
+    except pl.exceptions.ComputeError as error:
+        raise OSError(first_line(error)) from error
