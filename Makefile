@@ -1,11 +1,11 @@
-# make demo | test | check | bench | bench-peers | gpu-pack | gpu: each sets up all it needs from a bare checkout.
+# make demo | test | check | bench | bench-peers | fuzz | chaos | gpu-pack | gpu: each sets up all it needs from a bare checkout.
 # PYTHON: the interpreter that makes the virtual environments. pip's own index settings are honoured.
 PYTHON ?= python3
 VENV   ?= .venv
 PEERS  ?= .venv-peers
 BIN     = $(VENV)/bin
 
-.PHONY: demo test check bench bench-peers gpu gpu-pack clean
+.PHONY: demo test check bench bench-peers fuzz chaos gpu gpu-pack clean
 
 # One virtual environment, remade when pyproject.toml changes. The stamp is written last, so a killed install is redone.
 $(VENV)/.full: pyproject.toml
@@ -47,6 +47,15 @@ bench-peers: $(VENV)/.full
 	@$(call peer,data-juicer,py-data-juicer==1.6.1 aiohttp fasttext-predict scipy ray "torch>=2.9$(comma)<2.14")
 	$(BIN)/python bench/peers/compare.py --venvs $(PEERS)
 	$(BIN)/python bench/peers/reading.py
+
+# Damaged input of every kind, and builds whose processes are killed (docs/reliability.md). More: make fuzz CASES=100000.
+CASES ?= 2000
+KILLS ?= 20
+fuzz: $(VENV)/.full
+	$(BIN)/python bench/fuzz.py --cases $(CASES)
+
+chaos: $(VENV)/.full
+	$(BIN)/python bench/chaos.py --kills $(KILLS)
 
 # On the first GPU met (docs/kernels.md): pack here what a bare CUDA machine lacks, run there with its own Python.
 gpu-pack: $(VENV)/.full

@@ -1,6 +1,7 @@
 """One recipe -> one mixture folder: prepare, map, plan, gather, and only then the manifest."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.builders.unused import idle
-from steel_data.engine import Executor, Local, progress, threads
+from steel_data.engine import Executor, Local, held, progress, threads
 from steel_data.errors import InputError
 from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
 from steel_data.mixture.manifest import damaged, read_manifest
@@ -23,6 +24,11 @@ from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import Places, places
+from steel_data.row.table import write_columns
+
+# What a build takes at least (docs/scale.md): this process and one that maps, then this process and one file of the
+# mixture; and for each row, while duplicates are looked for.
+LEAST_BYTES, ROW_BYTES = 500_000_000, 90
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ def build(
 ) -> Result:
     """Build the mixture of a recipe, or verify the one that is already there.
 
-    workers: processes here, or where else tasks run (`cluster.Ray`); the bytes of the mixture do not depend on it.
+    workers: processes here, or where tasks run (`cluster.Ray`; `engine.Local`, that may keep to a bound of memory); the
+    bytes of the mixture do not depend on it.
     verify: know changed inputs by their bytes, all read again, instead of by size and time of change.
 
     Raises InputError for what the user can put right; LedgerError when the books do not balance.
@@ -57,15 +64,30 @@ def build(
         where = Places(where.data_root.absolute(), where.out.absolute(), where.cache.absolute())
     with locked(where.out):
         refuse_foreign_folder(where.out)
-        prepared = prepare(recipe, where, executor.workers, verify)
-        head = manifest_head(prepared)
-        there = finished(where.out, head)
-        if there is not None:
-            return Result(where.out, there, fresh=False, warnings=_warnings(prepared, there))
-        sources = map_sources(prepared, executor)
+        with held(executor):
+            prepared = prepare(recipe, where, executor, verify)
+            _refuse_little_memory(executor, prepared)
+            head = manifest_head(prepared)
+            there = finished(where.out, head)
+            if there is not None:
+                return Result(where.out, there, fresh=False, warnings=_warnings(prepared, there))
+            sources = map_sources(prepared, executor)
         plan = decide(recipe, sources, threads(executor))
         manifest = _write(prepared, sources, plan, head, executor)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
+
+
+def _refuse_little_memory(executor: Executor, prepared: Prepared) -> None:
+    """Raise InputError where a bound on memory is below what the rows take, of which all are planned at once."""
+    if not isinstance(executor, Local) or executor.memory is None:
+        return
+    rows = sum(prepared.raw_rows.values())
+    least = LEAST_BYTES + ROW_BYTES * rows
+    if executor.memory < least:
+        raise InputError(
+            f"--memory {executor.memory / 1e6:,.0f}MB: a build of {rows:,} rows takes {least / 1e6:,.0f}MB at least. "
+            f"Fix: --memory {math.ceil(least / 1e6)}MB or more."
+        )
 
 
 def _warnings(prepared: Prepared, manifest: dict[str, Any]) -> tuple[str, ...]:
@@ -147,7 +169,7 @@ def _write_truth(prepared: Prepared, folder: Path) -> dict[str, dict[str, Any]]:
     schema = {"benchmark": pl.String, "item": pl.String, "dose": pl.Int32, "form": pl.String,
               "subject": pl.String, "source": pl.String}  # fmt: skip
     path = folder / "truth.parquet"
-    pl.DataFrame(rows, schema=schema).write_parquet(path)
+    write_columns(path, pl.DataFrame(rows, schema=schema))
     return {path.name: {"rows": len(rows), "sha256": sha256_of(path)}}
 
 

@@ -51,6 +51,9 @@ def build(
         str | None, typer.Option(metavar="K/N", help="Do one of N shares of the work, for --finish (docs/scale.md).")
     ] = None,
     finish: Annotated[bool, typer.Option("--finish", help="Build what all parts have prepared.")] = False,
+    memory: Annotated[
+        str | None, typer.Option(metavar="4GB", help="Keep all processes together to so much; the bytes are the same.")
+    ] = None,
     changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,6 +62,7 @@ def build(
     from steel_data.build import Result
     from steel_data.build import build as run_build
     from steel_data.cluster import executor
+    from steel_data.engine import bytes_of
     from steel_data.errors import InputError, visible
     from steel_data.print import print_build, print_json
     from steel_data.recipe.load import load
@@ -76,7 +80,7 @@ def build(
         folder, manifest, warnings = verify_lock(loaded, data_root=data_root, out=out, cache=cache, verify=verify)
         show(Result(folder, manifest, fresh=False, warnings=warnings))
         return
-    there = executor(engine, workers or os.cpu_count() or 1)
+    there = executor(engine, workers or os.cpu_count() or 1, None if memory is None else bytes_of(memory))
     if share is not None:
         where = places(loaded, data_root, out, cache)
         tasks = parts.build_part(loaded, where, share, there, verify)

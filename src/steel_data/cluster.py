@@ -17,16 +17,19 @@ Result = TypeVar("Result")
 RETRIES = 5  # of a task whose machine or process is gone; an error of its own is raised at once
 
 
-def executor(engine: str, workers: int) -> Executor:
+def executor(engine: str, workers: int, memory: int | None = None) -> Executor:
     """Return where tasks run: `local`, `ray` (RAY_ADDRESS, else a cluster of this machine alone) or `ray:ADDRESS`.
 
-    Raises InputError for another word, for an address that does not answer, and where Ray is missing.
+    memory: bytes that the processes here keep to. Raises InputError for another word, for an address that does not
+    answer, where Ray is missing, and for Ray with a bound on memory.
     """
     name, _, address = engine.partition(":")
     if name == "local" and not address:
-        return Local(workers)
+        return Local(workers, memory)
     if name != "ray":
         raise InputError(f"--engine {engine}: no such engine.{nearest(name, ['local', 'ray'])} Fix: ray:HOST:6379.")
+    if memory is not None:
+        raise InputError(f"--engine {engine}: --memory bounds processes of this machine. Fix: one of the two.")
     try:
         import ray
     except ImportError as error:

@@ -4,8 +4,10 @@ Processes are spawned, never forked (Windows, macOS, and polars' threads). A wor
 so that a killed build leaves no orphans behind.
 """
 
+import errno
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -15,12 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from steel_data.errors import InputError, excerpt, first_line, visible
 
+_SHM = Path("/dev/shm")  # what Linux makes locks between processes of
+PROCESS_BYTES = 300_000_000  # that a process takes which maps a chunk of 16 MiB (bench/scale.py: 150 to 310 MB)
 TELL_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
 
 Task = TypeVar("Task")
@@ -43,11 +49,22 @@ class Executor(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Local:
-    """Processes of this machine: see `run`."""
+    """Processes of this machine: see `run`. Each `map` has its own; inside `held` all of them share some.
+
+    memory: bytes that all of them and this process together keep to; then there are fewer of them than `workers`.
+    """
 
     workers: int = 1
+    memory: int | None = None
+    _holding: bool = field(default=False, compare=False, repr=False)
+    _pool: ProcessPoolExecutor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Take as many processes as half of the memory has room for: this process takes the other half."""
+        if self.memory is not None:
+            self.workers = min(self.workers, max(self.memory // 2 // PROCESS_BYTES, 1))
 
     def map(
         self,
@@ -56,7 +73,52 @@ class Local:
         on_done: Callable[[Result], None] = lambda _: None,
     ) -> list[Result]:
         """Return the results in the order of the tasks, on `workers` processes."""
-        return run(function, tasks, self.workers, on_done)
+        self._begin(len(tasks) > 1)
+        pool, self._pool = self._pool, None
+        result = run(function, tasks, self.workers, on_done, pool=pool)  # an error, or a fallen process, ends the pool
+        if pool is not None and not (pool._broken or pool._shutdown_thread):
+            self._pool = pool
+        return result
+
+    def start(self, module: str, processes: int) -> None:
+        """Start processes, where `held` holds them: they import `module` while this one goes on."""
+        self._begin(processes > 1)
+        if self._pool is not None:
+            for _ in range(min(processes, self.workers)):
+                _submitted(self._pool, import_module, module)
+
+    def _begin(self, several: bool) -> None:
+        if several and self._holding and self._pool is None and self.workers > 1:
+            self._pool = _pool(self.workers, None)  # each process is started when there is a task for it
+
+
+@contextmanager
+def held(executor: Executor) -> Iterator[None]:
+    """Let the maps of a block share the processes of this machine, where the executor's are those; end them with it."""
+    if not isinstance(executor, Local):
+        yield
+        return
+    executor._holding = True
+    try:
+        yield
+    finally:
+        pool, executor._pool, executor._holding = executor._pool, None, False
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def start(executor: Executor, module: str, processes: int) -> None:
+    """Let at most so many processes of this machine, where `held` holds them, begin to import a module."""
+    if isinstance(executor, Local):
+        executor.start(module, processes)
+
+
+def bytes_of(text: str) -> int:
+    """Return the bytes that `4GB`, `512MB` or a plain number means. Raises InputError."""
+    match = re.fullmatch(r"\s*([0-9]{1,15})(?:[.]([0-9]{1,3}))?\s*([KMGT]?)I?B?\s*", text.upper())
+    if match is None:
+        raise InputError(f"--memory {text}: is no amount of memory. Fix: 4GB or 512MB.")
+    return int(float(f"{match[1]}.{match[2] or 0}") * 1000 ** " KMGT".index(match[3] or " "))
 
 
 def threads(executor: Executor) -> int:
@@ -70,13 +132,15 @@ def run(
     workers: int,
     on_done: Callable[[Result], None] = lambda _: None,
     begin: Callable[[], None] | None = None,
+    pool: ProcessPoolExecutor | None = None,
 ) -> list[Result]:
     """Return `[function(task) for task in tasks]`, on `workers` processes where that is more than one.
 
     The order of results is that of the tasks, whichever ends first; the first error is raised and the rest cancelled.
-    `begin` is called once in each process before its first task; like `function` it must be importable. Where the
-    system ends a process, nearly always for want of memory, what is not done is done again by half as many. Raises
-    InputError, which names the task (its `str`), where one that worked alone was ended too.
+    `begin` is called once in each process before its first task; like `function` it must be importable. `pool`: one of
+    processes that run already; it is left running unless one of them falls or a task fails. Where the system ends a
+    process, nearly always for want of memory, what is not done is done again by half as many. Raises InputError, which
+    names the task (its `str`), where one that worked alone was ended too, and where no process can be started.
     """
     found: dict[int, Result] = {}
     told = 0
@@ -90,21 +154,24 @@ def run(
 
     processes = workers if len(tasks) > 1 else 1
     while workers > 1 and len(tasks) > 1 and len(found) < len(tasks):
-        pool = _pool(min(processes, len(tasks) - len(found)), begin)
-        if pool is None:
+        left = {i: task for i, task in enumerate(tasks) if i not in found}
+        given, pool = pool, None
+        mine = given or _pool(min(processes, len(left)), begin)
+        if mine is None:
             break
-        before = len(found)
-        ending = _in_pool(pool, function, {i: task for i, task in enumerate(tasks) if i not in found}, keep)
+        ending = _in_pool(mine, function, left, keep)
         if len(found) == len(tasks):
+            if given is None:
+                mine.shutdown()
             break
-        left = f"{len(tasks) - len(found):,} of {len(tasks):,} tasks are left"
-        if processes == 1 and len(found) == before:
+        if processes == 1 and len(found) == len(tasks) - len(left):
             raise InputError(
-                f"{excerpt(str(tasks[told]))}: its worker process {ending}, even with nothing beside it; {left}. "
-                "Fix: more memory; what is done is kept."
+                f"{excerpt(str(tasks[told]))}: its worker process {ending}, even with nothing beside it; "
+                f"{len(left):,} of {len(tasks):,} tasks are left. Fix: more memory; what is done is kept."
             )
         processes = max(processes // 2, 1)
-        tell(f"--workers {workers}: a worker process {ending}; {left} and go on with {processes} at a time")
+        undone = f"{len(tasks) - len(found):,} of {len(tasks):,} tasks are left"
+        tell(f"--workers {workers}: a worker process {ending}; {undone} and go on with {processes} at a time")
     for i in range(len(tasks)):
         if i not in found:
             keep(i, function(tasks[i]))
@@ -112,13 +179,44 @@ def run(
 
 
 def _pool(processes: int, begin: Callable[[], None] | None) -> ProcessPoolExecutor | None:
-    """Return a pool of processes; None, once a line has said so, where the system cannot have one."""
+    """Return a pool of processes; None, once a line has said so, where this system can never have one.
+
+    What is short for a while (open files, room in /dev/shm, memory) is no reason to do the tasks in this process, which
+    they may fill or end: that is an InputError.
+    """
     context = multiprocessing.get_context("spawn")
     try:
         return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(begin,))
-    except (OSError, ImportError) as error:  # its locks need /dev/shm
-        tell(f"worker processes cannot be had here ({first_line(error, 60)}; no /dev/shm?): one process does all")
-        return None
+    except (ImportError, NotImplementedError) as error:  # a Python without semaphores
+        why: Exception = error
+    except OSError as error:
+        if not _without_semaphores(error):
+            raise _cannot_start(error) from None
+        why = error
+    tell(f"worker processes cannot be had here ({first_line(why, 60)}; no /dev/shm?): one process does all")
+    return None
+
+
+def _without_semaphores(error: OSError) -> bool:
+    """Whether there is nothing that locks between processes could be made of: no call for it, or no /dev/shm."""
+    usable = sys.platform != "linux" or (_SHM.is_dir() and os.access(_SHM, os.W_OK | os.X_OK))
+    return error.errno == errno.ENOSYS or not usable
+
+
+def _cannot_start(error: OSError) -> InputError:
+    return InputError(
+        f"worker processes cannot be started: {error.strerror or first_line(error)}. "
+        "Fix: --workers 1, or more of what is short (open files: ulimit -n; processes: ulimit -u; room in /dev/shm)."
+    )
+
+
+def _submitted(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    """Submit a task, for which a process may be started. Raises InputError where it cannot."""
+    try:
+        return pool.submit(function, task)
+    except OSError as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise _cannot_start(error) from None
 
 
 def _in_pool(
@@ -127,22 +225,29 @@ def _in_pool(
     tasks: dict[int, Task],
     keep: Callable[[int, Result], None],
 ) -> str:
-    """Hand the result of each task to `keep`, in order. Return how a process was ended; '' where all are done."""
-    with pool:
-        futures = {i: pool.submit(function, task) for i, task in tasks.items()}
-        processes = multiprocessing.active_children()
-        try:
-            for i, future in futures.items():
+    """Hand the result of each task to `keep`, in order, and return ''.
+
+    Where a process was ended, the pool is shut down, `keep` has all results that there are, and what came of the
+    process is returned.
+    """
+    futures: dict[int, Future[Result]] = {}
+    processes: list[multiprocessing.process.BaseProcess] = []
+    try:
+        for i, task in tasks.items():  # a process may fall before all are handed over
+            futures[i] = _submitted(pool, function, task)
+        processes = list((pool._processes or {}).values())
+        for i, future in futures.items():
+            keep(i, future.result())
+    except (BrokenProcessPool, MemoryError) as error:
+        processes = processes or list((pool._processes or {}).values())
+        pool.shutdown(cancel_futures=True)
+        for i, future in futures.items():
+            if not future.cancelled() and future.exception() is None:
                 keep(i, future.result())
-        except (BrokenProcessPool, MemoryError) as error:
-            pool.shutdown(cancel_futures=True)
-            for i, future in futures.items():
-                if not future.cancelled() and future.exception() is None:
-                    keep(i, future.result())
-            return "had no memory left" if isinstance(error, MemoryError) else _ending(processes)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        return "had no memory left" if isinstance(error, MemoryError) else _ending(processes)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
     return ""
 
 

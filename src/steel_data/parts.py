@@ -45,7 +45,7 @@ class Share:
 
 def build_part(recipe: Recipe, where: Places, part: Share, executor: Executor, verify: bool = False) -> int:
     """Do a part's share of the map pass; return how many tasks that were. Raises InputError as `build` does."""
-    prepared = prepare(recipe, where, executor.workers, verify, begin=(part.number - 1) / part.of)
+    prepared = prepare(recipe, where, executor, verify, begin=(part.number - 1) / part.of)
     tasks = map_part(prepared, part.number, part.of, executor)
     with atomic(_folder(where.out) / f"{part.number:06d}-of-{part.of:06d}.json") as temporary:
         write_sealed(temporary, _alike(manifest_head(prepared)))
@@ -57,7 +57,7 @@ def finish(recipe: Recipe, where: Places, executor: Executor, verify: bool = Fal
 
     Raises InputError where a part never came, or is of another recipe, of other inputs, or of another number of parts.
     """
-    prepared = prepare(recipe, where, executor.workers, verify)
+    prepared = prepare(recipe, where, executor, verify)
     head = manifest_head(prepared)
     marks = _marks(_folder(where.out))
     if marks or finished(where.out, head) is None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_cmmlu, write_jsonl
 
 from steel_data.build import Result
+from steel_data.engine import Local
 from steel_data.errors import InputError
 
 COLUMNS = [
@@ -285,3 +286,13 @@ def test_kill_and_rerun_gives_the_same_bytes(tmp_path: Path, kills: int) -> None
         subprocess.run(command(name), check=True, capture_output=True)
         assert (tmp_path / name / "mixture/manifest.json").read_bytes() == expected
         assert not [p for p in (tmp_path / name).iterdir() if p.name.endswith((".new", ".old"))]
+
+
+def test_too_little_memory_is_refused_with_the_least_that_is_enough(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", chat_rows(20))
+    recipe = '[source.a]\npath = "rows.jsonl"\n'
+    with pytest.raises(
+        InputError, match=r"--memory 400MB: a build of 20 rows takes 500MB at least\. Fix: --memory 501MB"
+    ):
+        make(recipe, workers=Local(2, 400_000_000))
+    assert make(recipe, workers=Local(2, 501_000_000)).manifest["rows"] == 20

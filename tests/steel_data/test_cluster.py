@@ -33,7 +33,7 @@ def test_without_ray_the_extra_is_named_and_nothing_imports_it(monkeypatch: pyte
 def test_a_machine_of_another_version_is_refused_by_name() -> None:
     driver = {"code": "aa", "polars": "2.1.0"}
     refuse_other(driver, dict(driver), "node-3")
-    with pytest.raises(InputError, match=r"^node-3: is of another version: polars 2\.0\.1, here 2\.1\.0\. Right"):
+    with pytest.raises(InputError, match=r"^node-3: is of another version: polars 2\.0\.1, here 2\.1\.0\. Fix"):
         refuse_other(driver, {**driver, "polars": "2.0.1"}, "node-3")
     with pytest.raises(InputError, match="code absent, here aa"):
         refuse_other(driver, {"polars": "2.1.0"}, "node-3")

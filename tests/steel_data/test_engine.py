@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from steel_data import engine
-from steel_data.engine import in_threads, run
+from steel_data.engine import Local, held, in_threads, run, start
 from steel_data.errors import InputError
 
 
@@ -151,10 +151,70 @@ def test_a_task_without_memory_is_told_as_one(capsys):
     assert "1 at a time" in capsys.readouterr().err
 
 
-def test_where_processes_cannot_be_had_one_does_all(monkeypatch, capsys):
+def test_without_dev_shm_one_process_does_all_and_says_so(monkeypatch, capsys, tmp_path):
     def refused(*_, **__):
         raise FileNotFoundError(2, "No such file or directory")  # what Python says without /dev/shm
 
     monkeypatch.setattr(engine, "ProcessPoolExecutor", refused)
+    monkeypatch.setattr(engine, "_SHM", tmp_path / "none")
     assert [process for _, process, _ in run(place, [1, 2], 2)] == [os.getpid()] * 2
     assert "one process does all" in capsys.readouterr().err
+
+
+def test_what_is_short_for_a_while_is_an_error_and_no_reason_to_do_the_tasks_here():
+    """A task may end its process, or fill it: the one that has the results must not be it."""
+    few = "import os, resource\nfew = len(os.listdir('/proc/self/fd')) + {}\n"
+    for more in (1, 8):  # refused when the pool is made, and when a process is started
+        _, said = in_an_interpreter_of_its_own(
+            f"{few.format(more)}resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))\nrun(t.killed, [1, 2], 2)"
+        )
+        assert re.search(r"InputError: worker processes cannot be started: Too many open files", said), (
+            said
+        )
+
+
+def test_maps_inside_held_share_their_processes_which_end_with_it():
+    here = Local(2)
+    with held(here):
+        start(here, "steel_data.files", 2)
+        first = {process for _, process, _ in here.map(place, range(40))}
+        assert {process for _, process, _ in here.map(place, range(40))} | first != {os.getpid()}
+        assert len({process for _, process, _ in here.map(place, range(40))} | first) <= 2
+        with pytest.raises(InputError, match="job 2: wrong"):  # ends them; the next map has new ones
+            here.map(partial(refuse, bad=2), [1, 2, 3])
+        assert here.map(partial(refuse, bad=0), [1, 2, 3]) == [1, 2, 3]
+    assert not multiprocessing.active_children()
+
+
+def test_no_more_processes_start_than_there_are_tasks():
+    many = Local(50)
+    with held(many):
+        assert sorted(job for job, _, _ in many.map(place, [1, 2])) == [1, 2]
+        assert len(multiprocessing.active_children()) <= 2
+
+
+def killed_first(job):
+    assert multiprocessing.parent_process() is not None, "a task of several workers ran in the main process"
+    number, folder = job
+    if number == 0 and not (folder / "mark").exists():
+        (folder / "mark").write_text("tried")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_process_may_fall_while_tasks_are_handed_over(tmp_path):
+    out, said = in_an_interpreter_of_its_own(
+        f"from steel_data.engine import Local, held\nhere = Local(2)\ntasks = [(i, Path({str(tmp_path)!r})) for i in range(4000)]\n"
+        "with held(here):\n    here.map(t.place, [1, 2])\n    print(here.map(t.killed_first, tasks) == list(range(4000)))"
+    )
+    assert out == "True\n" and "1 at a time" in said, said
+
+
+def test_memory_is_an_amount_and_bounds_the_processes():
+    assert [engine.bytes_of(text) for text in ("4GB", "512mb", "1.5 GiB", "700000000")] == [
+        4 * 10**9, 512 * 10**6, 15 * 10**8, 7 * 10**8,
+    ]  # fmt: skip
+    for text in ("", "much", "-1GB", "4 PB", "1e9"):
+        with pytest.raises(InputError, match=r"is no amount of memory\. Fix: 4GB or 512MB\."):
+            engine.bytes_of(text)
+    assert [Local(8, memory).workers for memory in (None, 10**8, 10**9, 4 * 10**9, 10**12)] == [8, 1, 1, 6, 8]

@@ -82,7 +82,7 @@ def measure(parts: list[Part], benchmarks: list[str], folder: Path, workers: int
     recipe = load(folder / "look.toml")
     where = Places(folder / "data", folder / "out", folder / "cache")
     try:
-        prepared = prepare(recipe, where, workers)
+        prepared = prepare(recipe, where, Local(workers))
         sources = map_sources(prepared, Local(workers))
         plan = decide(recipe, sources)
         accounts = ledger(plan, sources, prepared.raw_rows)

@@ -171,7 +171,7 @@ def _of_mixture(folder: Path) -> Side:
 
 def _of_recipe(path: Path, where: Where) -> Side:
     recipe = load(path)
-    prepared = prepare(recipe, places(recipe, where.data_root, None, where.cache), where.workers)
+    prepared = prepare(recipe, places(recipe, where.data_root, None, where.cache), Local(where.workers))
     sources = map_sources(prepared, Local(where.workers))
     plan = decide(recipe, sources)
     names = pl.DataFrame(
@@ -180,11 +180,11 @@ def _of_recipe(path: Path, where: Where) -> Side:
     )  # fmt: skip
     tokens = pl.col("tokens").fill_null(0).cast(pl.Int64) * pl.col("written")
     kept = plan.frame.with_row_index("at").filter(pl.col("written") > 0).with_columns(tokens=tokens)
-    kept = kept.join(names, on=["source", "file"], how="left")
+    kept = kept.cast({"source": pl.UInt16, "file": pl.UInt32}).join(names, on=["source", "file"], how="left")
     kept = kept.with_columns(id=pl.Series(id_texts(kept["id"]), dtype=pl.String))
     rows = kept.select(
-        "id", "kind", "language", "at", pl.col("name").alias("source"), pl.col("path").alias("file"),
-        pl.col("origin_row").alias("row"), pl.col("written").alias("n"),
+        "id", pl.col("kind", "language").cast(pl.Categorical), "at", pl.col("name").alias("source"),
+        pl.col("path").alias("file"), pl.col("origin_row").alias("row"), pl.col("written").alias("n"),
     )  # fmt: skip
     by = {
         column: dict(kept.group_by(pl.col(column).cast(pl.String)).agg(pl.col("tokens").sum()).iter_rows())

@@ -67,7 +67,7 @@ def forecast(
     recipe: Recipe, *, data_root: Path | None, cache: Path | None, workers: int = 1, exact: bool = False
 ) -> Forecast:
     """Return the forecast of a recipe. Raises InputError as `build` would, as far as it looks."""
-    prepared = prepare(recipe, places(recipe, data_root, None, cache), workers)
+    prepared = prepare(recipe, places(recipe, data_root, None, cache), Local(workers))
     sources = _exact(prepared, workers) if exact else _estimated(prepared, workers)
     rows, tokens = sum(s.rows for s in sources), sum(s.tokens for s in sources)
     shares: dict[str, float] = {}

@@ -36,7 +36,7 @@ def recompute(folder: Path, manifest: dict[str, Any], query: Query, again: Again
     try:
         recipe = _recipe(folder, manifest, again)
         root = again.data_root
-        prepared = prepare(recipe, places(recipe, root, folder, again.cache), again.workers)
+        prepared = prepare(recipe, places(recipe, root, folder, again.cache), Local(again.workers))
         changed = differences(manifest, manifest_head(prepared), prepared)
         sources = map_sources(prepared, Local(again.workers))
         plan = decide(recipe, sources)
@@ -92,7 +92,7 @@ def _matching(plan: Plan, sources: tuple[MappedSource, ...], query: Query) -> li
 
 def _with_text(plan: Plan, text: str) -> list[int]:
     wanted = pl.select(squeezed(pl.lit(text))).item()
-    starts = np.searchsorted(plan.frame["chunk"].to_numpy(), np.arange(len(plan.chunks)))
+    starts = plan.first_rows[:-1]
     rows: list[int] = []
     for start, (_, chunk) in zip(starts.tolist(), plan.chunks, strict=True):
         texts = pl.DataFrame({"text": texts_of(read_records(chunk.stages[-1].records, ["messages", "tools"]))})

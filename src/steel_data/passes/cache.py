@@ -21,9 +21,8 @@ import polars as pl
 import xxhash
 
 from steel_data import __version__
-from steel_data.errors import first_line
 from steel_data.files import address, kept
-from steel_data.row.table import read_columns
+from steel_data.row.table import read_columns, write_columns
 
 FORMAT = 1
 UNUSED_DAYS = 90  # after which a file is swept away
@@ -89,10 +88,7 @@ def made_sure(place: Path, make: Callable[[], pl.DataFrame]) -> None:
 
 def write_frame(place: Path, frame: pl.DataFrame) -> None:
     """Write a table with a checksum of the whole file in its footer's metadata, which readers of parquet pass by."""
-    try:
-        frame.write_parquet(place, compression="lz4", statistics=False, metadata={_SEAL.decode(): _OPEN.decode()})
-    except pl.exceptions.ComputeError as error:  # polars' word for a full disk
-        raise OSError(first_line(error)) from error
+    write_columns(place, frame, compression="lz4", statistics=False, metadata={_SEAL.decode(): _OPEN.decode()})
     digest, at = _digest(place)
     with place.open("r+b") as stream:
         stream.seek(at)

@@ -9,6 +9,7 @@ Legend of array suffixes: _U one entry a unit (a copy of a kept row), _D one a d
 """
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ SHARD_ROWS = 100_000
 SHARD_CHARS = 200_000_000
 ROW_GROUP = 10_000
 _FLUSH_ROWS = 100_000
+_WAITING = 2**28  # bytes of rows that wait in memory for being put aside
+_UNFOLDED = 8  # times as large as on disk are the rows of a file while it is written: unpacked, sorted, decoded
 _EVIDENCE = 2_000  # characters of a witness kept in dropped/
 _COLUMNS = [
     "id", "messages", "tools", "kind", "origin_row", "benchmark", "item", "dose", "chars", "meta", "error", "language",
@@ -66,11 +69,12 @@ def gather(
     """
     workers = threads(executor)
     form = _form(plan)
-    shard_U = _shards(plan)
+    first_S = _shards(plan)
     dropped = _Dropped(plan)
-    aside = _Aside(folder / ".aside")
-    order_U = np.argsort(plan.record, kind="stable")
-    start_C = np.searchsorted(plan.record[order_U], dropped.first_C)
+    bound = executor.memory if isinstance(executor, Local) else None
+    aside = _Aside(folder / ".aside", _WAITING if bound is None else min(_WAITING, bound // 10))
+    order_U = _by_record(plan.record)
+    start_C = np.searchsorted(plan.record[order_U], dropped.first_C.astype(plan.record.dtype))
     pos = plan.frame["pos"].to_numpy()
     rated = "rating" in plan.frame.columns
     found: set[str] = set()
@@ -85,8 +89,9 @@ def gather(
             rows = _whole(sources[s], chunk, records)
             if rated:
                 rows = rows.with_columns(plan.frame["rating"][dropped.first_C[place] : dropped.first_C[place + 1]])
-            copies = {"copy": pl.Series(plan.copy[units], dtype=pl.Int32), "position": pl.Series(units)}
-            piles.append(("train", rows[pos[plan.record[units]]].with_columns(**copies), shard_U[units]))
+            copies = {"copy": pl.Series(plan.copy[units], dtype=pl.Int32), "position": pl.Series(units, dtype=pl.Int64)}
+            shard = np.searchsorted(first_S, units, side="right") - 1
+            piles.append(("train", rows[pos[plan.record[units]]].with_columns(**copies), shard))
             verdicts = _verdicts(plan, rows[pos[lost]], lost, item_texts)
             piles.append(("dropped", verdicts, np.full(len(lost), dropped.part_C[place])))
         witness, part = dropped.witnesses(place)
@@ -104,7 +109,7 @@ def gather(
     shape = Shape(form, tuple(k for k in EXTRA_KEYS if k in found), "tools" in found, rated)
     (folder / "dropped").mkdir()
     # without a row there is one file of each all the same: a reader finds the columns
-    shards = int(shard_U[-1]) + 1 if len(shard_U) else 1
+    shards = max(len(first_S), 1)
     tasks = [_FileTask("train", i, aside.folder, folder / f"train-{i:05d}.parquet", shape) for i in range(shards)]
     tasks += [
         _FileTask("dropped", i, aside.folder, folder / "dropped" / f"part-{i:05d}.parquet", shape)
@@ -112,9 +117,10 @@ def gather(
     ]
     written: dict[str, dict[str, dict[str, Any]]] = {"train": {}, "dropped": {}}
     if isinstance(executor, Local):
-        entries = in_threads(partial(_write_file, workers), tasks, workers)
+        each = None if bound is None else bound // 10 // workers
+        entries = in_threads(partial(_write_file, workers, each), tasks, workers)
     else:
-        entries = iter(executor.map(partial(_write_file, 1), tasks))
+        entries = iter(executor.map(partial(_write_file, 1, None), tasks))
     for task, entry in zip(tasks, entries, strict=True):
         written[task.pile][task.target.relative_to(folder).as_posix()] = entry
     shutil.rmtree(aside.folder, ignore_errors=True)
@@ -141,26 +147,31 @@ def _extras(records: pl.DataFrame) -> set[str]:
     return found | {"tools"} if records["tools"].is_not_null().any() else found
 
 
+def _by_record(record_U: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the units in the order of their records; those of one in their own."""
+    packed = record_U.astype(np.uint64)
+    packed <<= np.uint64(32)
+    packed |= np.arange(len(packed), dtype=np.uint32)
+    packed.sort()
+    return packed.view(np.uint32)[::2].astype(record_U.dtype)
+
+
 def _shards(plan: Plan) -> npt.NDArray[np.int64]:
-    """Return the output shard of each unit: a new one after SHARD_ROWS rows or SHARD_CHARS characters."""
-    chars = plan.frame["chars"].fill_null(0).to_numpy().astype(np.int64)[plan.record]
-    reached = np.cumsum(chars)
-    shard = np.zeros(len(chars), np.int64)
-    start, number = 0, 0
-    while start < len(chars):
-        base = reached[start - 1] if start else 0
-        end = int(np.searchsorted(reached, base + SHARD_CHARS, side="right"))
-        end = min(max(end, start + 1), start + SHARD_ROWS, len(chars))
-        shard[start:end] = number
-        start, number = end, number + 1
-    return shard
+    """Return the first unit of each output shard: a new one after SHARD_ROWS rows or SHARD_CHARS characters."""
+    chars = plan.frame["chars"].fill_null(0).to_numpy()
+    first_S, start = [], 0
+    while start < len(plan.record):
+        first_S.append(start)
+        reached = np.cumsum(chars[plan.record[start : start + SHARD_ROWS]], dtype=np.int64)
+        start += max(int(np.searchsorted(reached, SHARD_CHARS, side="right")), 1)
+    return np.array(first_S, np.int64)
 
 
 class _Dropped:
     """The dropped rows: which file of dropped/ each chunk's go to, and the rows that they repeat."""
 
     def __init__(self, plan: Plan) -> None:
-        self.first_C = np.searchsorted(plan.frame["chunk"].to_numpy(), np.arange(len(plan.chunks) + 1))
+        self.first_C = plan.first_rows
         self._row_D = np.flatnonzero(plan.frame["reason"].is_not_null().to_numpy())
         self._start_C = np.searchsorted(self._row_D, self.first_C)
         self.part_C = self._parts(np.diff(self._start_C))
@@ -227,19 +238,25 @@ def _cut(text: str) -> str:
 
 
 class _Aside:
-    """Rows on their way to the files that they belong to: piles by the number of the file, on disk."""
+    """Rows on their way to the files that they belong to: piles by the number of the file, on disk.
 
-    def __init__(self, folder: Path) -> None:
+    At most about `waiting` bytes of them wait in memory.
+    """
+
+    def __init__(self, folder: Path, waiting: int) -> None:
         self.folder = folder
+        self._most = waiting
         self._waiting: dict[Pile, list[pl.DataFrame]] = {}
         self._rows = self._flushed = 0
+        self._size = 0.0
 
     def put(self, pile: Pile, rows: pl.DataFrame, file: npt.NDArray[Any]) -> None:
         """Put rows on a pile; `file`: of each the number of its file."""
         if len(rows):
             self._waiting.setdefault(pile, []).append(rows.with_columns(file=pl.Series(file, dtype=pl.Int32)))
             self._rows += len(rows)
-        if self._rows >= _FLUSH_ROWS:
+            self._size += rows.estimated_size()
+        if self._rows >= _FLUSH_ROWS or self._size >= self._most:
             self.flush()
 
     def flush(self) -> None:
@@ -250,16 +267,21 @@ class _Aside:
                 place.mkdir(parents=True, exist_ok=True)
                 rows.drop("file").write_ipc(place / f"{self._flushed:06d}.ipc", compression="lz4")
         self._flushed += 1
-        self._waiting, self._rows = {}, 0
+        self._waiting, self._rows, self._size = {}, 0, 0
 
 
 def _pile_of(folder: Path, pile: Pile, file: int) -> Path:
     return folder / pile / f"{file:05d}"
 
 
-def _read(folder: Path, pile: Pile, file: int) -> pl.DataFrame | None:
-    parts = sorted(_pile_of(folder, pile, file).glob("*.ipc"))
-    return pl.concat([pl.read_ipc(part) for part in parts]) if parts else None
+def _parts(folder: Path, pile: Pile, file: int) -> list[Path]:
+    return sorted(_pile_of(folder, pile, file).glob("*.ipc"))
+
+
+def _read(parts: list[Path], first: int, last: int) -> pl.DataFrame:
+    """Return the rows between two positions, both included, in their order."""
+    mine = pl.col("position").is_between(first, last)
+    return pl.concat([pl.read_ipc(part).filter(mine) for part in parts]).sort("position")
 
 
 @dataclass(frozen=True)
@@ -271,33 +293,49 @@ class _FileTask:
     shape: Shape
 
 
-def _write_file(workers: int, task: _FileTask) -> dict[str, Any]:
-    """Write one file, its row groups decoded on threads of their own; return its rows and checksum."""
+def _write_file(workers: int, memory: int | None, task: _FileTask) -> dict[str, Any]:
+    """Write one file, its row groups decoded on threads of their own; return its rows and checksum.
+
+    memory: bytes to keep to about: then the parts that were put aside are read again for every few row groups.
+    """
     schema = task.shape.schema(dropped=task.pile == "dropped")
-    rows = _read(task.aside, task.pile, task.number)
-    if rows is None:
+    parts = _parts(task.aside, task.pile, task.number)
+    if not parts:
         pq.write_table(schema.empty_table(), task.target, compression="zstd")
         return {"rows": 0, "sha256": sha256_of(task.target)}
-    if task.pile == "dropped":
-        witness = _read(task.aside, "witness", task.number)
-        if witness is None:
-            witness = pl.DataFrame(schema={"witness_row": pl.Int64, "witness_text": pl.String})
-        rows = rows.join(witness, on="witness_row", how="left")
-        rows = rows.with_columns(witness_text=pl.coalesce("item_text", "witness_text"))
-    groups = rows.sort("position").iter_slices(ROW_GROUP)
+    position = np.sort(np.concatenate([pl.read_ipc(part, columns=["position"])["position"] for part in parts]))
+    groups = math.ceil(len(position) / ROW_GROUP)
+    size = _UNFOLDED * sum(part.stat().st_size for part in parts)
+    times = 1 if memory is None else min(math.ceil(size / memory), groups)
+    step = math.ceil(groups / times) * ROW_GROUP
+    witnesses = _parts(task.aside, "witness", task.number) if task.pile == "dropped" else []
     with pq.ParquetWriter(task.target, schema, compression="zstd") as writer:
-        for table in in_threads(partial(to_arrow, schema=schema), groups, workers):
-            writer.write_table(table, row_group_size=ROW_GROUP)
-    return {"rows": len(rows), "sha256": sha256_of(task.target)}
+        for start in range(0, len(position), step):
+            rows = _read(parts, position[start], position[min(start + step, len(position)) - 1])
+            if task.pile == "dropped":
+                rows = _with_witness(rows, witnesses)
+            for table in in_threads(partial(to_arrow, schema=schema), rows.iter_slices(ROW_GROUP), workers):
+                writer.write_table(table, row_group_size=ROW_GROUP)
+    return {"rows": len(position), "sha256": sha256_of(task.target)}
+
+
+def _with_witness(rows: pl.DataFrame, witnesses: list[Path]) -> pl.DataFrame:
+    """Return dropped rows with the texts that they repeat, or those of benchmarks' items."""
+    asked = rows.select("witness_row").unique()
+    texts = [pl.read_ipc(part).join(asked, on="witness_row", how="semi") for part in witnesses]
+    none = pl.DataFrame(schema={"witness_row": pl.Int64, "witness_text": pl.String})
+    rows = rows.join(pl.concat([none, *texts]), on="witness_row", how="left", maintain_order="left")
+    return rows.with_columns(witness_text=pl.coalesce("item_text", "witness_text"))
 
 
 def _content_sha256(plan: Plan, sources: tuple[MappedSource, ...]) -> str:
     """Return the SHA-256 of the lines `id\\tsource\\tcopy\\n` in output order."""
     digest = hashlib.sha256()
-    names = [source.name for source in sources]
+    names = pl.Series([source.name for source in sources], dtype=pl.String)
     ids, source = plan.frame["id"], plan.frame["source"].to_numpy()
-    for start in range(0, len(plan.record), 100_000):
-        record, copy = plan.record[start : start + 100_000], plan.copy[start : start + 100_000]
-        lines = zip(id_texts(ids.gather(record)), source[record].tolist(), copy.tolist(), strict=True)
-        digest.update("".join(f"{i}\t{names[s]}\t{c}\n" for i, s, c in lines).encode())
+    for start in range(0, len(plan.record), _FLUSH_ROWS):
+        record, copy = plan.record[start : start + _FLUSH_ROWS], plan.copy[start : start + _FLUSH_ROWS]
+        told = pl.DataFrame({"id": id_texts(ids.gather(record)), "source": names.gather(source[record]), "copy": copy})
+        lines = told.select(pl.concat_str("id", "source", "copy", separator="\t").str.join("\n")).item()
+        digest.update(lines.encode() + b"\n")
     return digest.hexdigest()

@@ -3,13 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache as memo
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from steel_data.benchmarks.items import benchmark_files, look
-from steel_data.engine import tell
+from steel_data.engine import Executor, Local, start, tell
 from steel_data.errors import InputError, nearest, one_line
 from steel_data.files import address, kept, read_sealed, source_sha256, write_sealed
 from steel_data.mixture.own_output import places_of_output
@@ -22,6 +22,7 @@ from steel_data.recipe.steps import Builder
 
 # A file changed less than this long ago may change again within one tick of the clock: its checksum is not remembered.
 _SETTLED_SECONDS = 2.0
+_LARGE = 4 * CHUNK_BYTES  # of all new files: less is looked through before a process has started
 _READERS = (
     "read.blocks", "read.csv_rows", "read.formats", "read.json_rows", "read.parquet_rows", "read.rows",
     "benchmarks.items", "benchmarks.item_rows", "row.json_text",
@@ -71,14 +72,66 @@ class SourceInputs:
         return _benchmark_root(self.source)
 
 
-def resolve(
-    recipe: Recipe, source: BoundSource, data_root: Path, cache: Path, verify: bool = False, begin: float = 0.0
-) -> SourceInputs:
-    """Find and scan a source's files. Raises InputError for a pattern without a file, naming how to get the data.
+@dataclass(frozen=True)
+class _Found:
+    """A source whose files are known by name, and not looked through yet."""
 
-    verify: read every file again, though its size and its time of change are those of an earlier look. begin: share of
-    the files after which to begin, and go round: builds side by side that share a cache then share the looking.
+    source: BoundSource
+    builder: Builder
+    paths: dict[str, Path]  # by name, sorted
+    revision: str | None
+    passed_over: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How inputs are looked through: where it is remembered, by whom, and whether all the same where it is.
+
+    verify: every file again, though its size and its time of change are those of an earlier look. begin: share of the
+    files after which to begin, and go round: builds side by side that share a cache then share the looking.
     """
+
+    data_root: Path
+    cache: Path
+    executor: Executor = field(default_factory=Local)
+    verify: bool = False
+    begin: float = 0.0
+
+
+def resolve(recipe: Recipe, looking: Looking) -> tuple[SourceInputs, ...]:
+    """Find the files of all sources, and scan them.
+
+    Raises InputError for a pattern without a file, naming how to get the data.
+    """
+    found = [_find(recipe, source, looking) for source in recipe.sources]
+    paths = list(dict.fromkeys(path for f in found if isinstance(f, _Found) for path in f.paths.values()))
+    first = int(looking.begin * len(paths))
+    scans = _looked_through([*paths[first:], *paths[:first]], looking)
+
+    def inputs(f: _Found) -> SourceInputs:
+        files = tuple(InputFile(path, name, scans[path]) for name, path in f.paths.items())
+        return SourceInputs(f.source, f.builder, files, f.revision, f.passed_over)
+
+    return tuple(inputs(f) if isinstance(f, _Found) else f for f in found)
+
+
+def _looked_through(paths: list[Path], looking: Looking) -> dict[Path, FileScan]:
+    """Return the scans of some files; large ones that no look is remembered of are looked through by the workers."""
+    look = partial(scan, cache=looking.cache, verify=looking.verify)
+    new = [path for path in paths if looking.verify or not scan_place(path, looking.cache).exists()]
+    size = sum(path.stat().st_size for path in new)
+    if size < _LARGE:
+        return {path: look(path) for path in paths}
+    start(
+        looking.executor, "steel_data.passes.map", size // CHUNK_BYTES
+    )  # which they need next: it takes as long as a look at 400 MB
+    scans = dict(zip(new, looking.executor.map(look, new), strict=True))
+    return {path: scans[path] if path in scans else look(path) for path in paths}
+
+
+def _find(recipe: Recipe, source: BoundSource, looking: Looking) -> _Found | SourceInputs:
+    """Find a source's files; those of a benchmark that is injected, which are small, are looked through too."""
+    data_root = looking.data_root
     where = f"{recipe.path} [source.{source.name}]"
     builder, revision = source.builder, None
     found: list[tuple[Path, str | None]] = []
@@ -89,7 +142,7 @@ def resolve(
             published = benchmark_files(root, data_root, str(builder.options["split"]))
         except InputError as error:
             raise InputError(f"{where}: {error}{_how_to_get(source, recipe)}") from None
-        files = benchmark_inputs([path for _, path in published], data_root, cache, verify)
+        files = benchmark_inputs([path for _, path in published], data_root, looking.cache, looking.verify)
         return SourceInputs(source, builder, files)
     patterns = source.table.paths
     if source.table.dataset is not None:
@@ -127,8 +180,7 @@ def resolve(
         if not matches:
             raise InputError(f"{where}: {_no_file(data_root, pattern)}{_how_to_get(source, recipe)}")
         found += [(path, None) for path in matches]
-    scanned = _scan_all(where, found, data_root, partial(scan, cache=cache, verify=verify), begin)
-    return SourceInputs(source, builder, scanned, revision, tuple(passed_over))
+    return _Found(source, builder, _named(where, found, data_root), revision, tuple(passed_over))
 
 
 def _is_glob(pattern: str) -> bool:
@@ -186,9 +238,8 @@ def _how_to_get(source: BoundSource, recipe: Recipe) -> str:
     return f" It comes from {source.table.origin}: `python -m steel_data fetch {recipe.path}` gets it."
 
 
-def _scan_all(
-    where: str, found: list[tuple[Path, str | None]], data_root: Path, look: Callable[[Path], FileScan], begin: float
-) -> tuple[InputFile, ...]:
+def _named(where: str, found: list[tuple[Path, str | None]], data_root: Path) -> dict[str, Path]:
+    """Return name -> path, sorted. Raises InputError for two files of one name."""
     paths: dict[str, Path] = {}
     for path, given in found:
         name = given or origin_name(path, data_root)
@@ -196,10 +247,7 @@ def _scan_all(
             raise InputError(
                 f"{where}: two files are named '{name}': {shown(paths[name])} and {shown(path)}. Rename one of them."
             )
-    names = sorted(paths)
-    first = int(begin * len(names))
-    scans = {name: look(paths[name]) for name in (*names[first:], *names[:first])}
-    return tuple(InputFile(paths[name], name, scans[name]) for name in names)
+    return dict(sorted(paths.items()))
 
 
 def benchmark_inputs(

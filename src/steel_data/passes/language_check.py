@@ -17,6 +17,7 @@ from steel_data.row.table import first_half, own_words_of
 from steel_data.row.text import mix64
 
 SAMPLE = 1_000  # fastText takes as long for them as all else that a small build does with its languages
+_BLOCK = 2**19  # rows looked at at once
 _SHOWN = 5  # differences kept, the most frequent ones
 
 
@@ -51,11 +52,15 @@ class LanguageCheck:
 
 def _drawn(plan: Plan, seed: int) -> Any:
     """Return rows of the plan's frame, ascending: of SAMPLE distinct texts the first row each."""
-    there = np.flatnonzero(plan.frame["id"].is_not_null().to_numpy())
-    text = plan.frame.lazy().select(first_half(pl.col("id"))).collect().to_series().drop_nulls().to_numpy()
-    key = mix64(text ^ np.uint64(seed & (2**64 - 1)))  # an id is a hash already: mixing keys it by the seed
-    _, first = np.unique(key, return_index=True)
-    return np.sort(there[first[:SAMPLE]])
+    best_key, best = np.zeros(0, np.uint64), np.zeros(0, np.int64)  # block by block: few are held at once
+    for start in range(0, len(plan.frame), _BLOCK):
+        ids = plan.frame["id"][start : start + _BLOCK]
+        text = ids.to_frame("id").select(first_half(pl.col("id"))).to_series().drop_nulls().to_numpy()
+        key = mix64(text ^ np.uint64(seed & (2**64 - 1)))  # an id is a hash already: mixing keys it by the seed
+        rows = np.concatenate([best, start + np.flatnonzero(ids.is_not_null().to_numpy())])
+        best_key, first = np.unique(np.concatenate([best_key, key]), return_index=True)
+        best_key, best = best_key[:SAMPLE], rows[first[:SAMPLE]]
+    return np.sort(best)
 
 
 def agreement(check: dict[str, Any]) -> str:

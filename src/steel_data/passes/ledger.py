@@ -4,6 +4,8 @@ import math
 from collections import Counter
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from steel_data.errors import InputError, excerpt
@@ -14,6 +16,8 @@ from steel_data.passes.plan import Plan
 from steel_data.recipe.load import Recipe
 from steel_data.row.table import UNREADABLE, read_columns
 
+I64 = npt.NDArray[np.int64]
+
 
 class LedgerError(Exception):
     """The books do not balance: a bug of ours, never the user's fault. The build fails."""
@@ -23,8 +27,8 @@ def ledger(plan: Plan, sources: tuple[MappedSource, ...], read: dict[str, int]) 
     """Return the account of each source and assert that it balances (LedgerError when it does not)."""
     accounts = {}
     for s, source in enumerate(sources):
-        mine = plan.frame.filter(pl.col("source") == s)
-        reasons = Counter(mine["reason"].drop_nulls().to_list())
+        mine = plan.of(s)
+        reasons = Counter(dict(mine["reason"].drop_nulls().value_counts().iter_rows()))
         unreadable = reasons.pop(UNREADABLE, 0)
         built = len(mine) - unreadable
         written = mine["written"].to_numpy()
@@ -43,7 +47,7 @@ def ledger(plan: Plan, sources: tuple[MappedSource, ...], read: dict[str, int]) 
         notes = Counter(note for notes in mine["note"].drop_nulls().to_list() for note in notes.split(","))
         if notes:
             account["notes"] = dict(sorted(notes.items()))
-        account["tokens"] = int((mine["tokens"].fill_null(0).to_numpy().astype("int64") * written).sum())
+        account["tokens"] = int(np.dot(mine["tokens"].fill_null(0).to_numpy().astype(np.int64), written))
         _balance(source.name, account, mine)
         accounts[source.name] = account
     return accounts
@@ -81,30 +85,39 @@ def losses(recipe: Recipe, plan: Plan, accounts: dict[str, dict[str, Any]]) -> l
 
 def _example(plan: Plan, source: int, reason: str) -> str:
     """Return what the first of a source's rows that falls for a reason was told, in brackets."""
-    row = plan.frame.filter((pl.col("source") == source) & (pl.col("reason") == reason)).select("chunk", "pos").row(0)
+    mine = plan.of(source).select("chunk", "pos", "reason")
+    row = mine.filter(pl.col("reason") == reason).row(0)
     records = plan.chunks[row[0]][1].stages[0].records
     error = read_columns(records, ["error"])["error"][row[1]]
     return f" ({excerpt(error, 120)})" if error else ""
 
 
 def _balance(name: str, account: dict[str, Any], rows: pl.DataFrame) -> None:
-    readable = rows.filter(pl.col("reason").is_null() | (pl.col("reason") != UNREADABLE))
-    raw_rows = readable.select("file", "origin_row").unique().height
+    readable = (rows["reason"] != UNREADABLE).fill_null(True).to_numpy()
+    raw_rows = _distinct(*(rows[name].fill_null(0).to_numpy()[readable] for name in ("file", "origin_row")))
     every = account["made"] >= 0 and (raw_rows == account["read"] - account["unreadable"] or account["read"] == 0)
     for law in [*([] if every else ["every readable raw row yields a record"]), *broken_laws(account)]:
         raise LedgerError(f"source {name}: {law} does not hold: {account}")
+
+
+def _distinct(file_R: I64, row_R: I64) -> int:
+    """Return how many raw rows there are; the records of one stand side by side, as a builder makes them."""
+    same_file, same_row = file_R[1:] == file_R[:-1], row_R[1:] == row_R[:-1]
+    if (same_file & (row_R[1:] < row_R[:-1])).any():  # not in the order of the file
+        return pl.DataFrame({"file": file_R, "row": row_R}).unique().height
+    return int(len(row_R) - (same_file & same_row).sum())
 
 
 def faults_left(plan: Plan, sources: tuple[MappedSource, ...]) -> dict[str, dict[str, Any]]:
     """Return, of each source, in how many kept `rows` the checks of `quality` looked, and what each of them `found`."""
     counts = {}
     for s, source in enumerate(sources):
-        kept = plan.frame.filter((pl.col("source") == s) & pl.col("reason").is_null())["quality"].cast(pl.String)
-        looked = kept.drop_nulls()
+        kept = plan.of(s).select("quality", "reason").filter(pl.col("reason").is_null())["quality"]
+        looked = dict(kept.drop_nulls().value_counts().iter_rows())
         found: Counter[str] = Counter()
-        for checks, rows in looked.value_counts().iter_rows():
+        for checks, rows in looked.items():
             found.update(dict.fromkeys(checks.split(","), rows))
-        counts[source.name] = {"rows": len(looked), "found": {check: found[check] for check in CHECKS}}
+        counts[source.name] = {"rows": sum(looked.values()), "found": {check: found[check] for check in CHECKS}}
     return counts
 
 

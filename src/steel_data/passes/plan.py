@@ -8,6 +8,7 @@ Legend of array suffixes: _R one entry a row.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from os import SEEK_END
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -20,6 +21,7 @@ import polars as pl
 from steel_data.benchmarks.index import TURN
 from steel_data.errors import InputError, excerpt
 from steel_data.filters import dedup
+from steel_data.filters.dedup import rows_kind
 from steel_data.passes.attributes import dedup_name, overlap_name
 from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.select import Selection, select
@@ -30,6 +32,7 @@ from steel_data.selection.candidates import View
 
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+_BLOCK = 2**20  # rows moved at once
 _IN_MEMORY = 2**26  # bytes of duplicate bands held; more of them wait on disk
 
 
@@ -48,6 +51,16 @@ class Plan:
     record: I64
     copy: I64
     selections: dict[str, Selection] = field(default_factory=dict)
+
+    @property
+    def first_rows(self) -> I64:
+        """The first row of each chunk, and the number of all rows."""
+        return np.cumsum([0, *(chunk.rows for _, chunk in self.chunks)])
+
+    def of(self, source: int) -> pl.DataFrame:
+        """Return the rows of a source: they lie side by side, and nothing is copied."""
+        sizes = [sum(chunk.rows for s, chunk in self.chunks if s == wanted) for wanted in range(source + 1)]
+        return self.frame.slice(sum(sizes[:-1]), sizes[-1])
 
     def read(self, rows: I64, view: View) -> Iterator[tuple[I64, list[Any]]]:
         """Yield, chunk by chunk, which of some rows lie in it, and the `view` of their records."""
@@ -74,9 +87,11 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
     narrow = [part for source in sources for part in source.narrow]
     for source in sources:
         source.narrow.clear()
+    verdicts = _Verdicts(sum(len(part) for part in narrow))
+    for start, part in zip(np.cumsum([0, *map(len, narrow)]).tolist(), narrow, strict=False):
+        verdicts.add(start, part.select("step", "reason"))
     frame = _joined(chunks, narrow)
-    table = _Table(frame, sources, chunks, workers)
-    frame = table.frame = frame.drop("step", "reason")  # numbers in the table until all has been decided
+    table = _Table(frame, sources, chunks, verdicts, workers)
     for s, source in enumerate(sources):
         for step in source.job.steps:
             if step.compares == "benchmarks":
@@ -88,14 +103,16 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
     for step in recipe.filters:
         if step.compares == "rows":
             table.drop_duplicates(step, np.ones(len(frame), bool))
-    record, copy, selections = select(recipe, sources, frame, table.kept, table.read)
-    written = np.bincount(record, minlength=len(frame)).astype(np.int32)
+    record, copy, selections = select(recipe, sources, frame, table.verdicts.kept, table.read)
+    steps, reasons = table.verdicts.words()
+    item = np.full(len(frame), -1, np.int32)
+    item[list(table.items)] = np.arange(len(table.items))
     frame = frame.with_columns(
-        step=_words([step for step, _ in table.verdicts], table.verdict),
-        reason=_words([reason for _, reason in table.verdicts], table.verdict),
+        step=steps,
+        reason=reasons,
         witness=pl.Series(table.witness),
-        overlap_item=_words(table.items, table.item),
-        written=pl.Series(written),
+        overlap_item=_words(list(table.items.values()), item),
+        written=pl.Series(np.bincount(record, minlength=len(frame)).astype(np.int32)).shrink_dtype(),
     )
     if selections:
         frame = frame.with_columns(rating=_ratings(len(frame), selections.values()))
@@ -110,70 +127,95 @@ def _ratings(rows: int, selections: Iterable[Selection]) -> pl.Series:
     return pl.Series(rating).fill_nan(None)
 
 
-def _words(words: list[str], code: npt.NDArray[np.int32]) -> pl.Series:
-    """Return words[code] for each code, null for -1."""
-    table = pl.Series([*words, None], dtype=pl.String).cast(pl.Categorical)
-    return table.gather(np.where(code < 0, len(words), code))
+def _words(words: list[str], code: npt.NDArray[Any]) -> pl.Series:
+    """Return words[code] for each code, null for -1; of few words a row takes a byte."""
+    table = pl.Series([*words, None], dtype=pl.Enum(sorted(set(words))))
+    return table.gather(np.where(code < 0, len(words), code).astype(np.uint32))
 
 
 def _joined(chunks: Sequence[tuple[int, MappedChunk]], narrow: list[pl.DataFrame]) -> pl.DataFrame:
-    """Return the chunks' narrow columns one after another, column by column: never all of it twice in memory."""
-    places = [
-        {
-            "source": pl.repeat(source, len(part), dtype=pl.UInt16, eager=True),
-            "file": pl.repeat(chunk.file, len(part), dtype=pl.UInt32, eager=True),
-            "chunk": pl.repeat(place, len(part), dtype=pl.UInt32, eager=True),
-            "pos": pl.int_range(len(part), dtype=pl.UInt32, eager=True),
-        }
-        for place, ((source, chunk), part) in enumerate(zip(chunks, narrow, strict=True))
-    ]
-    columns = [dict(zip(p.columns, p.get_columns(), strict=True)) | at for p, at in zip(narrow, places, strict=True)]
-    names = list(columns[0])
+    """Return the chunks' narrow columns (but the verdicts) one after another, and their places, in the smallest types.
+
+    Column by column, and what has been joined is let go of: never all of it twice in memory.
+    """
+    columns = [dict(zip(part.columns, part.get_columns(), strict=True)) for part in narrow]
+    sizes = [len(part) for part in narrow]
     narrow.clear()
-    places.clear()
     joined = []
-    for name in names:
-        joined.append(pl.concat([column.pop(name) for column in columns], rechunk=True).alias(name))
+    for name in [name for name in columns[0] if name not in ("step", "reason")]:
+        pieces = [column.pop(name) for column in columns]
+        if pieces[0].dtype == pl.Categorical:
+            words = pl.Enum(sorted({word for piece in pieces for word in piece.unique().drop_nulls()}))
+            pieces = [piece.cast(words) for piece in pieces]
+        whole = pl.concat(pieces, rechunk=True)
+        joined.append((whole.shrink_dtype() if whole.dtype in (pl.Int64, pl.Int32) else whole).alias(name))
+    source, file = [s for s, _ in chunks], [chunk.file for _, chunk in chunks]
+    for name, values in (("source", source), ("file", file), ("chunk", range(len(chunks)))):
+        joined.append(pl.Series(name, np.repeat(_small(values), sizes)))
+    joined.append(pl.Series("pos", np.concatenate([_small(range(size), max(sizes)) for size in sizes])))
     return pl.DataFrame(joined)
 
 
+def _small(values: Sequence[int], largest: int | None = None) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Return numbers in the smallest type that holds the largest of them, or another."""
+    return np.array(values, np.min_scalar_type(max(values, default=0) if largest is None else largest))
+
+
+class _Verdicts:
+    """Which step drops each row, and why: a number of 16 bits a row, -1 for none, and the words of each number."""
+
+    def __init__(self, rows: int) -> None:
+        self._number: dict[tuple[str, str], int] = {}
+        self._verdict_R: npt.NDArray[np.signedinteger[Any]] = np.full(rows, -1, np.int16)
+
+    def add(self, start: int, told: pl.DataFrame) -> None:
+        """Note the steps and reasons that a chunk's rows, from `start` on, were told in the map pass."""
+        lost = told.with_row_index("row").drop_nulls("reason").group_by("step", "reason").agg("row")
+        for step, reason, rows in lost.iter_rows():
+            self.drop(start + np.array(rows, np.int64), step, reason)
+
+    def drop(self, rows: I64 | int, step: str, reason: str) -> None:
+        """Note the verdict on some rows."""
+        number = self._number.setdefault((step, reason), len(self._number))
+        if number == 2**15:
+            self._verdict_R = self._verdict_R.astype(np.int32)
+        self._verdict_R[rows] = number
+
+    @property
+    def kept(self) -> Bool:
+        """Rows that no step has dropped so far."""
+        return self._verdict_R < 0
+
+    def kept_among(self, first: int, end: int) -> Bool:
+        """Return the same of some rows that lie side by side."""
+        return self._verdict_R[first:end] < 0
+
+    def words(self) -> tuple[pl.Series, pl.Series]:
+        """Return step and reason of each row; null where it is kept."""
+        told = list(self._number)
+        steps, reasons = ([pair[i] for pair in told] for i in range(2))
+        return _words(steps, self._verdict_R), _words(reasons, self._verdict_R)
+
+
 class _Table:
-    """The frame's columns that change while decisions fall."""
+    """What changes while decisions fall: verdicts, the items that rows hold, the rows that they repeat."""
 
     def __init__(
         self,
         frame: pl.DataFrame,
         sources: Sequence[MappedSource],
         chunks: Sequence[tuple[int, MappedChunk]],
+        verdicts: _Verdicts,
         workers: int,
     ) -> None:
-        self.frame, self.sources, self.chunks, self.workers = frame, sources, chunks, workers
-        # Verdicts are numbers, -1 for none: millions of Python strings would be most of the memory.
-        self.verdicts: list[tuple[str, str]] = []
-        self.verdict = np.full(len(frame), -1, np.int32)
-        for step, reason in frame.select("step", "reason").drop_nulls("reason").unique().sort("step", "reason").rows():
-            same = frame.select((pl.col("step") == step) & (pl.col("reason") == reason)).to_series().fill_null(False)
-            self.drop(np.flatnonzero(same.to_numpy()), step, reason)
-        self.items: list[str] = []
-        self.item = np.full(len(frame), -1, np.int32)
-        kind = np.int32 if len(frame) < 2**31 else np.int64
-        self.witness: npt.NDArray[Any] = np.full(len(frame), -1, kind)
+        self.frame, self.sources, self.chunks, self.verdicts, self.workers = frame, sources, chunks, verdicts, workers
+        self.items: dict[int, str] = {}
+        self.witness = np.full(len(frame), -1, rows_kind(len(frame)))
         self.source = frame["source"].to_numpy()
         self.chunk = frame["chunk"].to_numpy()
         self.pos = frame["pos"].to_numpy()
         self.injected = (frame["kind"] == "injected").fill_null(False).to_numpy()
-        self.start = np.searchsorted(self.chunk, np.arange(len(chunks) + 1))
-
-    @property
-    def kept(self) -> Bool:
-        """Rows that no step has dropped so far."""
-        return self.verdict < 0
-
-    def drop(self, rows: I64 | int, step: str, reason: str) -> None:
-        """Note the verdict on some rows."""
-        if (step, reason) not in self.verdicts:
-            self.verdicts.append((step, reason))
-        self.verdict[rows] = self.verdicts.index((step, reason))
+        self.start = np.cumsum([0, *(chunk.rows for _, chunk in chunks)])
 
     def attribute(self, name: str, columns: list[str], rows: I64) -> Iterator[tuple[I64, pl.DataFrame]]:
         """Yield, chunk by chunk, which of some rows lie in it, and columns of an attribute for them."""
@@ -189,29 +231,33 @@ class _Table:
                 continue
             found = read_columns(chunk.stages[-1].attributes[name])
             why = found.select(step.settings.verdict().alias("why"), "overlap_item")
-            rows = np.arange(self.start[place], self.start[place + 1])
-            hit = why["why"].is_not_null().to_numpy() & ~self.injected[rows] & self.kept[rows]
-            for row, (reason, item) in zip(rows[hit].tolist(), why.filter(hit).iter_rows(), strict=True):
-                self.drop(row, step.use, reason)
-                self.item[row] = len(self.items)
-                self.items.append(item)
+            first, end = self.start[place : place + 2].tolist()
+            hit = why["why"].is_not_null().to_numpy() & ~self.injected[first:end] & self.verdicts.kept_among(first, end)
+            rows = first + np.flatnonzero(hit)
+            for row, (reason, item) in zip(rows.tolist(), why.filter(hit).iter_rows(), strict=True):
+                self.verdicts.drop(row, step.use, reason)
+                self.items[row] = item
 
     def drop_duplicates(self, step: Filter, scope: Bool) -> None:
         """Drop the duplicates among the kept rows of `scope`; only a row that is still kept may win a cluster."""
-        rows = self._best_first(np.flatnonzero(scope & self.kept & ~self.injected), step.settings.keep)
+        open_rows = np.flatnonzero(scope & self.verdicts.kept & ~self.injected).astype(self.witness.dtype)
+        rows = self._best_first(open_rows, step.settings.keep)
+        del open_rows
         if not len(rows):
             return
         on = step.settings.on
         exact = np.zeros(len(rows), np.uint64)
         for mine, found in self.attribute(dedup_name(on), ["exact"], rows):
             exact[mine] = found["exact"].to_numpy()
-        said = exact != 0  # rows in which there is nothing to compare are not alike
-        rows, exact = rows[said], exact[said]
+        if not exact.all():  # rows in which there is nothing to compare are not alike
+            rows, exact = rows[exact != 0], exact[exact != 0]
         winner = dedup.exact_winners(exact)
+        del exact
         self._mark(rows, winner, step.use, "dedup:exact")
         if not step.settings.near:
             return
-        rows = rows[winner == np.arange(len(rows))]
+        rows = rows[winner == np.arange(len(rows), dtype=winner.dtype)]
+        del winner
         cache = self.sources[0].job.cache
         with _Aside(len(rows), cache) as aside, SpooledTemporaryFile(_IN_MEMORY, dir=str(cache)) as texts:
             for mine, found in self.attribute(dedup_name(on), dedup.NEAR_KEYS, rows):
@@ -236,8 +282,8 @@ class _Table:
         return rows
 
     def _mark(self, rows: I64, winner: I64, step: str, reason: str) -> None:
-        lost = np.flatnonzero(winner != np.arange(len(rows)))
-        self.drop(rows[lost], step, reason)
+        lost = np.flatnonzero(winner != np.arange(len(rows), dtype=winner.dtype))
+        self.verdicts.drop(rows[lost], step, reason)
         self.witness[rows[lost]] = rows[winner[lost]]
 
     def read(self, rows: I64, view: View) -> Iterator[tuple[I64, list[Any]]]:
@@ -280,10 +326,14 @@ def _viewed(
 
 def by_chunk(chunk_R: npt.NDArray[Any]) -> Iterator[tuple[int, I64]]:
     """Yield each chunk that some rows lie in, ascending, and which of the R rows those are."""
-    order = np.argsort(chunk_R, kind="stable")
-    borders = np.flatnonzero(np.diff(chunk_R[order].astype(np.int64))) + 1
-    for mine in np.split(order, borders) if len(order) else ():
-        yield int(chunk_R[mine[0]]), mine
+    if not len(chunk_R):
+        return
+    straight = bool((chunk_R[1:] >= chunk_R[:-1]).all())  # as nearly always: then nothing is sorted
+    order = None if straight else np.argsort(chunk_R, kind="stable")
+    sorted_R = chunk_R if order is None else chunk_R[order]
+    borders = [0, *(np.flatnonzero(sorted_R[1:] != sorted_R[:-1]) + 1).tolist(), len(chunk_R)]
+    for start, end in pairwise(borders):
+        yield int(sorted_R[start]), np.arange(start, end) if order is None else order[start:end]
 
 
 class _Texts(Sequence[str]):
@@ -326,7 +376,7 @@ class _Aside:
     def __init__(self, rows: int, folder: Path) -> None:
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 (closed by __exit__)
         self._kinds: dict[str, np.dtype[Any]] = {}
-        self._order_R, self._filled = np.zeros(rows, np.int64), 0
+        self._order_R, self._filled = np.zeros(rows, rows_kind(rows)), 0
 
     def __enter__(self) -> "_Aside":
         return self
@@ -349,7 +399,9 @@ class _Aside:
         kind = self._kinds[name]
         self._seek(name, 0)
         values = np.empty(len(self._order_R), kind)
-        values[self._order_R] = np.frombuffer(self._file.read(len(values) * kind.itemsize), kind)
+        for start in range(0, len(values), _BLOCK):
+            mine = self._order_R[start : start + _BLOCK]
+            values[mine] = np.frombuffer(self._file.read(len(mine) * kind.itemsize), kind)
         return values
 
     def _seek(self, name: str, row: int) -> None:

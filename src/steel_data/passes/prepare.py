@@ -18,10 +18,11 @@ from steel_data.benchmarks.items import (
     read_items,
 )
 from steel_data.builders.contaminate import Draw, draw
+from steel_data.engine import Executor, Local
 from steel_data.errors import InputError, nearest
 from steel_data.files import sha256_of
 from steel_data.passes.cache import sweep, versions
-from steel_data.passes.inputs import InputFile, SourceInputs, benchmark_inputs, origin_name, resolve
+from steel_data.passes.inputs import InputFile, Looking, SourceInputs, benchmark_inputs, origin_name, resolve
 from steel_data.passes.known_tests import check_test_splits
 from steel_data.read.rows import FileScan
 from steel_data.recipe.load import Recipe, portable, recipe_sha256
@@ -79,15 +80,17 @@ class Prepared:
         return rows | {name: len(injection.draws) for name, injection in self.injections.items()}
 
 
-def prepare(recipe: Recipe, where: Places, workers: int = 1, verify: bool = False, begin: float = 0.0) -> Prepared:
+def prepare(
+    recipe: Recipe, where: Places, executor: Executor | None = None, verify: bool = False, begin: float = 0.0
+) -> Prepared:
     """Find and scan all inputs and check what can be checked before a row is built.
 
-    verify: read every input again, byte by byte, instead of trusting size and time of change. begin: see `resolve`.
+    executor: who looks through large inputs; this process where there is none. verify, begin: see `Looking`.
     """
     sweep(where.cache)
     _check_priorities(recipe)
     tokenizer = find_tokenizer(recipe.tokenizer, recipe.path.parent)
-    inputs = tuple(resolve(recipe, source, where.data_root, where.cache, verify, begin) for source in recipe.sources)
+    inputs = resolve(recipe, Looking(where.data_root, where.cache, executor or Local(), verify, begin))
     warnings = check_test_splits(recipe, inputs, where.cache)
     benchmarks: dict[tuple[str, ...], tuple[InputFile, ...]] = {}
     for step in _filters(recipe):

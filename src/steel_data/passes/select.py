@@ -19,9 +19,11 @@ import polars as pl
 import xxhash
 
 from steel_data.errors import InputError, nearest
+from steel_data.filters.dedup import Rows, rows_kind
 from steel_data.passes.map import MappedSource
 from steel_data.recipe.load import Mix, Recipe
-from steel_data.row.table import id_texts
+from steel_data.row.table import id_digits, id_texts
+from steel_data.row.text import distinct, xxh3
 from steel_data.selection.candidates import Candidates, View
 from steel_data.selection.choose import Chosen, choose_rows
 
@@ -56,46 +58,66 @@ def select(
     selections: dict[str, Selection] = {}
     source_of = frame["source"].to_numpy()
     injected_row = (frame["kind"] == "injected").fill_null(False).to_numpy()
-    tokens = frame["tokens"].fill_null(0).to_numpy().astype(np.int64)
-    records: list[I64] = []
-    copies: list[I64] = []
+    tokens = frame["tokens"].fill_null(0).to_numpy()
+    kind = rows_kind(len(frame))
+    records: list[Rows] = []
+    copies: list[Rows] = []
     for s, source in enumerate(sources):
-        mine = np.flatnonzero(kept & (source_of == s) & ~injected_row)
+        mine: Rows = np.flatnonzero(kept & (source_of == s) & ~injected_row).astype(kind)
         mine = take_rows(recipe, source, mine, frame["id"], tokens)
         mine = without_held(recipe, source, mine, frame["id"])
         if source.choice is not None:
             candidates = _candidates(recipe, source, mine, frame, read)
             selections[source.name] = Selection(mine, choose_rows(source.choice, candidates, source.job.meta))
-            mine = selections[source.name].taken
-        records.append(np.repeat(mine, source.repeat))
-        copies.append(np.tile(np.arange(source.repeat), len(mine)))
-    record, copy = np.concatenate(records), np.concatenate(copies)
+            mine = selections[source.name].taken.astype(kind)
+        records.append(np.repeat(mine, source.repeat) if source.repeat > 1 else mine)
+        copies.append(np.tile(np.arange(source.repeat, dtype=np.int32), len(mine)))
+        del mine
     injected = np.flatnonzero(kept & injected_row)
     doses = frame["dose"].fill_null(1).to_numpy().astype(np.int64)[injected]
+    if recipe.mix != Mix():
+        units = np.concatenate(records), np.concatenate(copies)
+        chosen = _chosen(recipe, sources, frame, units, (injected, doses))
+        records, copies = [chosen], [_counted(chosen)]  # a budget may have left out copy 0 and kept copy 1
+    record = np.concatenate([*records, np.repeat(injected, doses).astype(kind)])
+    copy = np.concatenate([*copies, *[np.arange(d, dtype=np.int32) for d in doses.tolist()]])
+    records.clear()
+    copies.clear()
+    return *_ordered(recipe.seed, sources, frame, record, copy), selections
+
+
+def _chosen(
+    recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, units: tuple[Rows, Rows],
+    injected: tuple[I64, I64],
+) -> Rows:  # fmt: skip
+    """Return the records, ascending, of the units (record and copy) that budgets and targets leave.
+
+    injected: rows that are in the mixture anyway, and how often each.
+    """
+    (record, copy), (rows, doses) = units, injected
+    tokens = frame["tokens"].fill_null(0).to_numpy()
     languages, code = _codes(frame["language"])
     pool = Pool(
         key=keyed_hashes("mix", recipe.seed, frame["id"], record, copy),
         record=record,
-        tokens=tokens[record],
+        tokens=tokens[record].astype(np.int64),
         languages=languages,
         language=code[record],
         sources=[source.name for source in sources],
-        source=source_of[record],
+        source=frame["source"].to_numpy()[record],
         copy=copy,
         fixed_rows=int(doses.sum()),
-        fixed_tokens=_tokens_by_language(languages, code[injected], tokens[injected] * doses),
+        fixed_tokens=_tokens_by_language(languages, code[rows], tokens[rows] * doses),
     )
-    chosen = choose(recipe.mix, pool, str(recipe.path))
-    record, copy = record[chosen], copy[chosen]
-    # A budget may have left out copy 0 and kept copy 1: copies are counted from 0 again.
-    order = np.lexsort((copy, record))
-    record = record[order]
-    first = np.concatenate([[True], record[1:] != record[:-1]]) if len(record) else np.zeros(0, bool)
-    starts = np.flatnonzero(first)
-    copy = np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
-    record = np.concatenate([record, np.repeat(injected, doses)])
-    copy = np.concatenate([copy, *[np.arange(d) for d in doses.tolist()]]).astype(np.int64)
-    return *_ordered(recipe.seed, sources, frame, record, copy), selections
+    return record[choose(recipe.mix, pool, str(recipe.path))]
+
+
+def _counted(record: I64) -> I64:
+    """Return the place of each unit among those of its record, whose units stand side by side."""
+    new = np.ones(len(record), bool)
+    new[1:] = record[1:] != record[:-1]
+    starts = np.flatnonzero(new)
+    return np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
 
 
 def _candidates(recipe: Recipe, source: MappedSource, rows: I64, frame: pl.DataFrame, read: Read) -> Candidates:
@@ -169,12 +191,21 @@ def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64
     the mixture. Ids become Python strings a block at a time: five million at once would be half a gigabyte.
     """
     key = seed & (2**64 - 1)
-    digest = xxhash.xxh3_64_intdigest
     out = np.empty(len(record), np.uint64)
     for start in range(0, len(record), _BLOCK):
         block = slice(start, start + _BLOCK)
-        pairs = zip(id_texts(ids.gather(record[block])), copy[block].tolist(), strict=True)
-        out[block] = [digest(f"{purpose}/{i}/{c}".encode(), key) for i, c in pairs]
+        mine, numbers = ids.gather(record[block]), copy[block]
+        if ids.dtype == pl.String:
+            pairs = zip(mine, numbers.tolist(), strict=True)
+            out[block] = [xxhash.xxh3_64_intdigest(f"{purpose}/{i}/{c}".encode(), key) for i, c in pairs]
+            continue
+        digits = id_digits(mine)
+        for number in distinct(numbers).tolist():
+            same = np.flatnonzero(numbers == number)
+            text = np.frombuffer(f"{purpose}/{'':32}/{number}".encode(), np.uint8)
+            texts = np.tile(text, (len(same), 1))
+            texts[:, len(purpose) + 1 : len(purpose) + 33] = digits[same]
+            out[start + same] = xxh3(texts, key)
     return out
 
 
@@ -184,16 +215,27 @@ def _ordered(
     """Sort by (xxh3(seed, id, copy), source, origin_file, origin_row, copy)."""
     names = [source.name for source in sources]
     rank = np.argsort(np.argsort(names))  # the source's name decides, not its place in the recipe
-    keys = (
-        copy,
-        frame["part"].to_numpy()[record],
-        frame["origin_row"].to_numpy()[record],
-        frame["file"].to_numpy()[record],
-        rank[frame["source"].to_numpy()[record]],
-        keyed_hashes("order", seed, frame["id"], record, copy),
-    )
-    order = np.lexsort(keys)
+    key = keyed_hashes("order", seed, frame["id"], record, copy)
+    order = np.argsort(key)
+    tied = _tied(key, order)  # rows of one id: few, and only they need the rest
+    units = order[tied]
+    rows = frame[record[units]]
+    rest = (
+        units, copy[units], rows["part"].to_numpy(), rows["origin_row"].to_numpy(), rows["file"].to_numpy(),
+        rank[rows["source"].to_numpy()],
+    )  # fmt: skip
+    order[tied] = units[np.lexsort((*rest, key[units]))]
     return record[order], copy[order]
+
+
+def _tied(key: npt.NDArray[np.uint64], order: I64) -> I64:
+    """Return the places in `order`, which sorts `key`, at which an entry equals one beside it."""
+    found = [np.zeros(0, np.int64)]
+    for start in range(0, len(order) - 1, _BLOCK):
+        block = key[order[start : start + _BLOCK + 1]]
+        same = start + np.flatnonzero(block[1:] == block[:-1])
+        found += [same, same + 1]
+    return distinct(np.concatenate(found))
 
 
 # Budgets and targets of languages or sources

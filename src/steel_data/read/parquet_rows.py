@@ -78,9 +78,9 @@ def _open(path: Path) -> Any:
 
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as fault:
+        names = file.schema_arrow.names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as fault:  # a name of a column may be no text
         raise _corrupt(path, fault) from None
-    names = file.schema_arrow.names
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{shown(path)}: two columns are named '{twice}'. Rename one of them.")

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import polars as pl
 
@@ -55,13 +57,19 @@ def first_half(ids: pl.Expr) -> pl.Expr:
     return (ids // _HALF).cast(pl.UInt64)
 
 
+def id_digits(ids: pl.Series) -> npt.NDArray[np.uint8]:
+    """Return packed ids as they are written: 32 hex digits each, shape (rows, 32); of null zeros."""
+    number = pl.col("id")
+    halves = ids.to_frame("id").select(first=first_half(number), second=(number % _HALF).cast(pl.UInt64)).fill_null(0)
+    digits = halves.to_numpy().astype(">u8").tobytes().hex().encode()
+    return np.frombuffer(digits, np.uint8).reshape(-1, 32)
+
+
 def id_texts(ids: pl.Series) -> list[str | None]:
     """Return ids, packed or not, as they are written."""
     if ids.dtype == pl.String:
         return ids.to_list()
-    number = pl.col("id")
-    halves = ids.to_frame("id").select(first=first_half(number), second=(number % _HALF).cast(pl.UInt64)).fill_null(0)
-    digits = halves.to_numpy().astype(">u8").tobytes().hex()
+    digits = id_digits(ids).tobytes().decode()
     texts: list[str | None] = [digits[at : at + 32] for at in range(0, len(digits), 32)]
     for row in ids.is_null().arg_true():
         texts[row] = None
@@ -159,3 +167,11 @@ def read_columns(place: Path, columns: list[str] | None = None) -> pl.DataFrame:
         raise InputError(
             f"{place}: was whole and is not: {first_line(error)}. Fix: build again, which makes it anew."
         ) from None
+
+
+def write_columns(place: Path, frame: pl.DataFrame, **options: Any) -> None:
+    """Write a table as parquet. Raises OSError for a full or read-only disk, for which polars has another word."""
+    try:
+        frame.write_parquet(place, **options)
+    except pl.exceptions.ComputeError as error:
+        raise OSError(first_line(error)) from error

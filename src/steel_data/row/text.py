@@ -71,6 +71,44 @@ def mix64(x: U64) -> U64:
     return x ^ (x >> np.uint64(31))
 
 
+_XXH3_KEY = np.frombuffer(  # the first 64 bytes of its secret
+    bytes.fromhex(
+        "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671f"
+        "cb79e64eccc0e578825ad07dccff7221b8084674f743248ee03590e6813a264c"
+    ),
+    "<u8",
+)
+
+
+def xxh3(bytes_RL: npt.NDArray[np.uint8], seed: int) -> U64:
+    """Return the XXH3 hash (64 bits) of R texts of one length L, 33 to 64 bytes, as `xxhash.xxh3_64_intdigest` does.
+
+    One at a time in Python takes twenty times as long. Collet, xxhash.h 0.8: XXH3_len_17to128_64b.
+    """
+    length, secret = bytes_RL.shape[1], _XXH3_KEY
+    if not 32 < length <= 64:
+        raise ValueError(f"texts of {length} bytes: 33 to 64 are known")
+    key = np.uint64(seed)
+    sum_R = np.full(len(bytes_RL), length * 0x9E3779B185EBCA87 % 2**64, np.uint64)
+    with np.errstate(over="ignore"):
+        for at, k in ((16, 4), (length - 32, 6), (0, 0), (length - 16, 2)):
+            words_R2 = np.ascontiguousarray(bytes_RL[:, at : at + 16]).view("<u8")
+            sum_R += _folded(words_R2[:, 0] ^ (secret[k] + key), words_R2[:, 1] ^ (secret[k + 1] - key))
+    sum_R = (sum_R ^ (sum_R >> np.uint64(37))) * np.uint64(0x165667919E3779F9)
+    found: U64 = sum_R ^ (sum_R >> np.uint64(32))
+    return found
+
+
+def _folded(a: U64, b: U64) -> U64:
+    """Return the lower half of each 128-bit product, xor the upper half."""
+    half, low = np.uint64(32), np.uint64(2**32 - 1)
+    a_low, a_high, b_low, b_high = a & low, a >> half, b & low, b >> half
+    cross = a_high * b_low
+    middle = ((a_low * b_low) >> half) + (cross & low) + a_low * b_high
+    folded: U64 = (a * b) ^ (a_high * b_high + (cross >> half) + (middle >> half))
+    return folded
+
+
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 

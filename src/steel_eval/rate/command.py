@@ -104,7 +104,7 @@ def _pool(recipe: Recipe, where: Places, workers: int) -> Plan:
     )
     # all sources are planned: a row of one may be a duplicate of another's
     bare = replace(recipe, sources=every, mix=Mix())
-    plan = decide(bare, map_sources(prepare(bare, where, workers), Local(workers)))
+    plan = decide(bare, map_sources(prepare(bare, where, Local(workers)), Local(workers)))
     mine = [i for i, source in enumerate(recipe.sources) if source.name in names]
     return replace(plan, frame=plan.frame.with_columns(written=pl.col("written") * pl.col("source").is_in(mine)))
 

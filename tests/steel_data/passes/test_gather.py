@@ -9,6 +9,7 @@ import pytest
 from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_jsonl
 
 from steel_data.build import Result
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.mixture.check import find_faults
 from steel_data.passes import gather
@@ -140,3 +141,26 @@ def test_evidence_of_a_duplicate_is_the_row_that_stayed(make: Make, tmp_path: Pa
         (winner,) = kept.filter(pl.col("id") == row["witness_id"]).to_dicts()
         assert winner["source"] == "a"
         assert winner["messages"][0]["content"] in row["witness_text"]
+
+
+def test_a_file_that_does_not_fit_is_written_in_several_readings_to_the_same_bytes(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept rows, dropped rows and the texts that they repeat, a few row groups at a time."""
+    rows = [{"instruction": f"问题{i % 40}是什么", "output": f"答案{i % 40}在这里。" * 3} for i in range(90)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    recipe = """
+        filters = [{ use = "dedup" }]
+        [source.a]
+        path = "rows.jsonl"
+    """
+    monkeypatch.setattr(gather, "ROW_GROUP", 8)
+    make(recipe, out=tmp_path / "whole")
+    monkeypatch.setattr(gather, "_UNFOLDED", 10**9)  # as if each file unfolded to gigabytes
+    read = []
+    monkeypatch.setattr(gather, "_read", lambda *of, before=gather._read: read.append(of) or before(*of))
+    make(recipe, out=tmp_path / "parts", workers=Local(1, 10**9))
+    assert len(read) == 5 + 7  # row groups of 40 kept and 50 dropped rows
+    names = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*") if p.is_file())
+    assert all((tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes() for name in names)
+    assert pl.read_parquet(tmp_path / "parts/dropped/part-00000.parquet")["witness_text"].null_count() == 0

@@ -12,9 +12,10 @@ import pytest
 from tests.steel_data.toys import chat_rows, read_train, write_cmmlu, write_jsonl
 
 from steel_data.build import Result
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.passes import inputs
-from steel_data.passes.inputs import origin_name, resolve, scan, scan_place
+from steel_data.passes.inputs import Looking, origin_name, resolve, scan, scan_place
 from steel_data.read.formats import scan_file
 from steel_data.read.hub import HubFiles
 from steel_data.read.rows import FileScan
@@ -27,7 +28,7 @@ def resolved(folder: Path, source: str) -> inputs.SourceInputs:
     recipe = folder / "r.toml"
     recipe.write_text(f"[source.a]\n{source}\n", encoding="utf-8")
     loaded = load(recipe)
-    return resolve(loaded, loaded.sources[0], folder, folder / "cache")
+    return resolve(loaded, Looking(folder, folder / "cache"))[0]
 
 
 def test_files_are_a_set_sorted_by_name(tmp_path: Path) -> None:
@@ -170,3 +171,18 @@ def test_verify_finds_a_change_that_size_and_time_do_not_show(tmp_path: Path, ca
     assert scan(file, tmp_path / "cache") == found  # from now on it is known
     assert scan(file, tmp_path / "cache", verify=True) == found
     assert capsys.readouterr().err == ""
+
+
+def test_workers_look_through_large_new_files_and_see_what_one_process_sees(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(inputs, "_LARGE", 0)
+    for name in ("b", "a", "c"):
+        (tmp_path / f"{name}.jsonl").write_bytes(b'{"instruction": "' + name.encode() * 9 + b'", "output": "x"}\n' * 3)
+    (tmp_path / "r.toml").write_text('[source.s]\npath = "*.jsonl"\n')
+    recipe = load(tmp_path / "r.toml")
+    alone = resolve(recipe, Looking(tmp_path, tmp_path / "one", Local(1)))
+    assert resolve(recipe, Looking(tmp_path, tmp_path / "two", Local(2), begin=0.5)) == alone
+    assert [file.name for file in alone[0].files] == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    (tmp_path / "b.jsonl").write_bytes(b'[{"instruction": ')
+    (tmp_path / "c.jsonl").write_bytes(b"[")
+    with pytest.raises(InputError, match=r"b\.jsonl: the array is never closed"):  # the first, whoever is done first
+        resolve(recipe, Looking(tmp_path, tmp_path / "two", Local(2)))

@@ -138,3 +138,21 @@ def test_texts_that_wait_in_a_file_come_back_by_their_rows() -> None:
     assert [texts[3], texts[0], texts[4]] == ["three", "", "四四"]
     assert texts[1:4] == ["一\n", "two", "three"]
     assert list(texts) == ["", "一\n", "two", "three", "四四"]
+
+
+def test_a_row_of_the_plan_takes_few_bytes(tmp_path: Path) -> None:
+    """A thousand million rows are planned at once: words take a byte, numbers the smallest type that holds them."""
+    rows = [{"language": "zh" if i % 3 else "en", "chars": i % 900, "note": None} for i in range(3000)]
+    lost = [row | {"step": "length", "reason": f"length:{i % 200}"} for i, row in enumerate(rows)]
+    plan = decide(recipe(tmp_path), [source(tmp_path, "a", rows, lost), source(tmp_path, "b", rows)])
+    assert plan.frame.drop("id").estimated_size() / len(plan.frame) < 32  # an id takes 16 beside
+    assert plan.frame["reason"].cast(pl.String).to_list() == [None] * 3000 + [r["reason"] for r in lost] + [None] * 3000
+    assert plan.frame["chars"].to_list() == [row["chars"] for row in rows] * 3
+    assert plan.frame.select("source", "file", "chunk", "pos").rows()[2999:3001] == [(0, 0, 0, 2999), (0, 0, 1, 0)]
+    assert plan.of(1).equals(plan.frame[6000:]) and plan.first_rows.tolist() == [0, 3000, 6000, 9000]
+
+
+def test_more_verdicts_than_16_bits_hold_are_kept_apart(tmp_path: Path) -> None:
+    rows = [{"step": "exam", "reason": f"exam:{i}"} for i in range(2**15 + 2)]
+    plan = decide(recipe(tmp_path), [source(tmp_path, "a", rows)])
+    assert plan.frame["reason"].cast(pl.String).to_list() == [row["reason"] for row in rows]

@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.steel_data.passes.narrow import recipe, source
 
 from steel_data.errors import InputError
 from steel_data.passes.plan import Plan, decide
-from steel_data.passes.select import Pool, choose, held_first, take_rows, without_held
+from steel_data.passes.select import Pool, choose, held_first, keyed_hashes, take_rows, without_held
 from steel_data.recipe.load import Mix
+from steel_data.row.table import packed
 
 LANGUAGES = ["zh", "en", "ja"]
 UNIT = st.tuples(st.integers(1, 50), st.sampled_from(LANGUAGES))
@@ -226,3 +228,25 @@ def test_rows_held_out_are_the_same_whatever_else_is_taken(tmp_path: Path) -> No
     everything = source(tmp_path, "all", [{}], hold_out=50)
     with pytest.raises(InputError, match=r"hold_out = 50 rows, but 50 are taken\. Fix: hold_out = 49"):
         without_held(recipe(tmp_path), everything, rows, ids)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 120)), max_size=30), st.integers(-(2**63), 2**63))
+def test_packed_ids_have_the_keyed_hashes_of_their_texts(units: list[tuple[int, int]], seed: int) -> None:
+    """Those of packed ids are made many at once; another hash would be another mixture."""
+    texts = pl.Series([f"{number:032x}" for number, _ in units], dtype=pl.String)
+    rows, copy = np.arange(len(units)), np.array([c for _, c in units], np.int64)
+    for purpose in ("take", "hold", "select", "mix", "order"):
+        found = keyed_hashes(purpose, seed, texts.to_frame("id").select(packed(pl.col("id"))).to_series(), rows, copy)
+        told = [f"{purpose}/{text}/{c}".encode() for text, (_, c) in zip(texts, units, strict=True)]
+        assert found.tolist() == [xxhash.xxh3_64_intdigest(one, seed & (2**64 - 1)) for one in told]
+
+
+def test_rows_of_one_id_stand_in_the_order_of_source_file_and_row(tmp_path: Path) -> None:
+    """Their hashes are equal; the source's name decides before its place in the recipe."""
+    rows = [{"id": f"{i % 3:032x}", "origin_row": 9 - i} for i in range(9)]
+    plan = decide(recipe(tmp_path), [source(tmp_path, "b", rows), source(tmp_path, "a", rows[:3])])
+    told = plan.frame[plan.record].select("id", "source", "origin_row").rows()
+    for i in range(3):
+        mine = [(source, row) for id_, source, row in told if id_ == f"{i:032x}"]
+        assert mine == [(1, 9 - i), (0, 3 - i), (0, 6 - i), (0, 9 - i)]
+    assert [id_ for id_, _, _ in told] == sorted((id_ for id_, _, _ in told), key=[t[0] for t in told].index)

@@ -88,3 +88,11 @@ def test_a_date_beyond_the_calendar_is_its_rows_fault_alone(tmp_path: Path) -> N
     assert [row.value and row.value["day"] for row in rows] == ["1970-01-01", None, None, None]
     assert [row.error is None for row in rows] == [True, False, True, False]
     assert rows[1].error.startswith("row 1 (counted from 0): column 'day' holds a date32[day] that cannot be read")
+
+
+def test_a_column_whose_name_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"instruction": ["x"], "output": ["y"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"instruction", b"instr\xfa\xfftion"))
+    with pytest.raises(InputError, match=r"a\.parquet: truncated or corrupt parquet"):
+        scan_file(path)

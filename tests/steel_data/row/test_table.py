@@ -1,5 +1,7 @@
 """The views of records on disk: the whole text, what duplicates are told by, and what people say themselves."""
 
+from pathlib import Path
+
 import orjson
 import polars as pl
 import pytest
@@ -14,10 +16,12 @@ from steel_data.row.table import (
     id_texts,
     own_words_of,
     packed,
+    read_columns,
     segments_of,
     spoken_by_others,
     table,
     texts_of,
+    write_columns,
 )
 
 CALL = {"type": "function", "function": {"name": "weather", "arguments": '{"city":"杭州"}'}}
@@ -102,3 +106,12 @@ def test_packed_ids_come_back_as_they_are_written(numbers: list[int | None]) -> 
     assert id_texts(frame["packed"]) == id_texts(frame["id"]) == texts
     halves = frame.select(first_half(pl.col("packed"))).to_series().to_list()
     assert halves == [None if n is None else n >> 64 for n in numbers]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_full_disk_is_an_os_error(tmp_path: Path) -> None:
+    """polars calls it a ComputeError, which would end in a traceback: who writes a folder waits for an OSError."""
+    with pytest.raises(OSError, match="No space left"):
+        write_columns(Path("/dev/full"), pl.DataFrame({"a": ["x"] * 100_000}))
+    write_columns(tmp_path / "a.parquet", pl.DataFrame({"a": [1]}))
+    assert read_columns(tmp_path / "a.parquet")["a"].to_list() == [1]

@@ -1,13 +1,15 @@
 """The normaliser equals NFKC + lower case for every text; tokens, shingles and hashes follow their definitions."""
 
 import unicodedata
+from random import Random
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from steel_data.row.text import TextBatch, normalise
+from steel_data.row.text import TextBatch, normalise, xxh3
 
 # Characters that go wrong when they are folded one by one, beside everyday ones.
 MARKS = "\u0301\u0323\u093c\u09be\u3099\u309a\u0345\u05b0\ufe0f\u20e3\u0d3e\u1dce"
@@ -120,3 +122,16 @@ def test_character_counts_by_class() -> None:
         [2, 0, 2], [4, 0, 0], [2, 0, 0], [3, 0, 0], [2, 0, 0], [2, 0, 0],
     ]  # fmt: skip
     assert TextBatch([]).counts(HAN).tolist() == []
+
+
+@given(st.integers(33, 64), st.integers(0, 2**64 - 1), st.integers(0, 5), st.randoms(use_true_random=False))
+def test_xxh3_of_many_texts_is_that_of_each(length: int, seed: int, rows: int, random: Random) -> None:
+    texts = [random.randbytes(length) for _ in range(rows)]
+    found = xxh3(np.frombuffer(b"".join(texts), np.uint8).reshape(rows, length), seed)
+    assert found.tolist() == [xxhash.xxh3_64_intdigest(text, seed) for text in texts]
+
+
+def test_xxh3_refuses_lengths_that_it_does_not_know() -> None:
+    for length in (32, 65):
+        with pytest.raises(ValueError, match="33 to 64"):
+            xxh3(np.zeros((1, length), np.uint8), 0)
