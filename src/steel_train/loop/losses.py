@@ -36,9 +36,11 @@ def negative_log_likelihoods(model: torch.nn.Module, batch: MicroBatch, device: 
     inputs = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.inputs.items()}
     output = model(**inputs, fused_lm_head=True)
     segment = batch.segment_BS[:, 1:].to(device).reshape(-1)
-    losses_E = torch.zeros(len(batch.rows_E), device=device)
+    # in float64, where there is one: a GPU adds in no fixed order, and a resumed run is to log the same losses
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    losses_E = torch.zeros(len(batch.rows_E), device=device, dtype=wide)
     # zero where nothing is learnt
-    return losses_E.index_add(0, segment, -output.log_probs.float().reshape(-1))
+    return losses_E.index_add(0, segment, -output.log_probs.reshape(-1).to(wide)).float()
 
 
 def likelihoods_of_all(trainer: Any, steps: Steps) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

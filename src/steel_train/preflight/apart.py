@@ -14,8 +14,8 @@ from steel_train.schedule.batches import packed_inputs
 
 # Largest difference of a logit, as a share of the largest logit: rounding is 1e-6 in float32, 1e-2 in bfloat16.
 TOLERANCE = {False: 1e-4, True: 4e-2}
-# In bfloat16 it grows with depth: 5 % in 28 layers of a random 7B, with nothing mixed (H200, 2026-11-27). So up to here
-# it may be three times what the same rows show alone, by one attention and the other. A cap or sinks left out make more.
+# In bfloat16 it grows with depth: 5 % in 28 layers of a random 7B, with nothing mixed (H200, 2026-11-27). So up to
+# here it may be three times what the rows show alone, by one attention and the other. A cap left out makes more.
 MOST_ROUNDING, TIMES = 0.15, 3.0
 _SHORT, _LONGEST = 12, 256  # tokens of a row; the longest that is made to exceed a window
 
