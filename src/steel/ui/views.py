@@ -241,7 +241,7 @@ def _task_curves(steps: list[dict[str, Any]]) -> str:
     """Return the SVG of what tasks scored while the run trained; "" where none was asked for."""
     series: dict[str, list[Point]] = {}
     for entry in steps:
-        by_task = entry.get("eval_accuracy")
+        by_task = entry.get("eval_task_accuracy")
         for task, value in (by_task if isinstance(by_task, dict) else {}).items():
             if _is_number(value):
                 series.setdefault(str(task), []).append(

@@ -88,8 +88,8 @@ class Evaluation:
             setattr(self, name, state.get(name, getattr(self, name)))
 
     def look(self, trainer: Any, step: int) -> dict[str, Any]:
-        """Return `eval_loss`, `eval_loss_by_source`, `eval_loss_by_kind`, measures; of tasks `eval_accuracy` and
-        `eval_gold_probability`; and `answers` to the prompts.
+        """Return `eval_loss`, `eval_loss_by_source`, `eval_loss_by_kind`, measures; of tasks `eval_task_accuracy` and
+        `eval_task_gold_probability`; and `answers` to the prompts.
         """
         began = time.monotonic()
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
@@ -148,9 +148,9 @@ class Evaluation:
         if accelerator.num_processes > 1:
             sums = accelerator.reduce(torch.from_numpy(sums).to(trainer.args.device), "sum").cpu().numpy()
         means = dict(zip(SUMS, (sums / np.maximum(sums[:, :1], 1)).T.tolist(), strict=True))
-        return {
-            f"eval_{name}": dict(zip(self.tasks, means[name], strict=True)) for name in ("accuracy", "gold_probability")
-        }
+        # named apart from `eval_accuracy`, which of pairs says how often the chosen answer won
+        measured = ("accuracy", "gold_probability")
+        return {f"eval_task_{name}": dict(zip(self.tasks, means[name], strict=True)) for name in measured}
 
 
 def _asked(prompt: str, tokenizer: Any) -> Any:

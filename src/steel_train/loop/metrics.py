@@ -125,7 +125,7 @@ def draw_scores(lines: list[dict[str, Any]], title: str, target: Path) -> None:
     """Write the scores of tasks while a run trained as a picture: accuracy over steps. Nothing without a score."""
     series: dict[str, list[Point]] = {}
     for line in lines:
-        for task, share in line.get("eval_accuracy", {}).items():
+        for task, share in line.get("eval_task_accuracy", {}).items():
             series.setdefault(task, []).append(Point(line["step"], share, words=f"{share:.1%}"))
     if series:
         curves = [Line(f"{points[-1].y:.1%} {task}", points) for task, points in series.items()]

@@ -245,8 +245,8 @@ class SteelTrainer(SFTTrainer):
         if self.is_world_process_zero():
             self.metrics_file.append(line)
             say(f"step {step:,}  held out: loss {line['eval_loss']:.4f}{_lowest(evaluation)}")
-            for task, share in line.get("eval_accuracy", {}).items():
-                say(f"  {task}: {share:.1%} right, gold probability {line['eval_gold_probability'][task]:.3f}")
+            for task, share in line.get("eval_task_accuracy", {}).items():
+                say(f"  {task}: {share:.1%} right, gold probability {line['eval_task_gold_probability'][task]:.3f}")
             for prompt, answer in line.get("answers", {}).items():
                 say(f"  {excerpt(prompt, 60)} -> {excerpt(answer, 200)}")
         Trainer.log(self, flat(line))

@@ -123,7 +123,7 @@ def test_a_run_at_work_reloads_and_a_finished_one_does_not(runs_once: Path) -> N
 
 def test_what_was_looked_at_while_it_trained_has_its_curves(runs: Path) -> None:
     looks = [
-        {"step": s, "eval_loss": 4 - s / 10, "eval_accuracy": {"ceval": s / 100, "cmmlu-dev": 0.25}}
+        {"step": s, "eval_loss": 4 - s / 10, "eval_task_accuracy": {"ceval": s / 100, "cmmlu-dev": 0.25}}
         for s in (5, 10, 15)
     ]
     with (runs / "a/metrics.jsonl").open("w") as file:

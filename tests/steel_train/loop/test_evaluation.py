@@ -185,8 +185,8 @@ def test_tasks_are_scored_on_the_model_in_memory_as_score_does_it(train, tmp_pat
     assert result.exit_code == 0, result.output
     scored = json.loads((tmp_path / "s/scores.json").read_text())["tasks"]["exam-val"]
     line = found[read_facts(last)["step"]]
-    assert scored["n"] == 7 and line["eval_accuracy"] == {"exam-val": scored["accuracy"]}
-    assert line["eval_gold_probability"]["exam-val"] == pytest.approx(scored["gold_probability"], abs=1e-6)
+    assert scored["n"] == 7 and line["eval_task_accuracy"] == {"exam-val": scored["accuracy"]}
+    assert line["eval_task_gold_probability"]["exam-val"] == pytest.approx(scored["gold_probability"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
