@@ -82,7 +82,7 @@ _LEADING_SMALL = re.compile(_LEAD + _x + r"\s*(?:[)\]】」\"”>.:。]|\n|吧|\
 _ONLY = re.compile(_LEAD + r"(?P<x>[A-Ja-j])\s*[)\]】」\"”>]?\s*(?:选项|项)?[\s.。!]*$")
 _ALONE = re.compile(r"(?<![\u4e00-\u9fff])" + _X + "|(?<=[选项是为案填])" + _X.replace("?P<x>", "?P<y>"))
 # A text this short whose only letter ends it names the answer, unless any word of it speaks against or asks.
-_ENDS = re.compile(r"\s*[)\]】」\"”'>]*\s*(?:选项|项|option)?(?:吧|啊|哦|呢|了|呀)?[\s.。!~]*$")
+_ENDS = re.compile(r"\s*[)\]】」\"”'>]*\s*(?:选项|项|option)?(?:吧|啊|哦|呢|了|呀|啦|嘛|喽|哈|呗)?[\s.。!~]*$")
 _AGAINST = re.compile(
     r"[不非没无未别勿错误假伪岂怎何哪谁?×✗✘❌]|难道|排除|避免|拒绝|除|去掉|干扰|绝对|以为"
     r"|\bno[tr]?\b|n't\b|\b(?:wrong|false|incorrect|avoid|except|but|never|neither|eliminate|exclude|rule[sd]? out|doubt)\b",
