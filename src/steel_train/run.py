@@ -11,7 +11,7 @@ from typing import Any
 from steel_data.errors import InputError
 from steel_data.files import locked
 from steel_data.recipe.load import Recipe, load
-from steel_train.examples.prepare import Prepared, prepare, tasks_of
+from steel_train.examples.prepare import Prepared, learnt, prepare, tasks_of
 from steel_train.loop.parent import open_parent
 from steel_train.models.adapter import continued
 from steel_train.models.check import check_run
@@ -49,6 +49,7 @@ def run(
         seeds = [only_seed]
     for seed in seeds:
         open_parent(settings, recipe.path, _folder_of(folder, seed), seed)
+    learnt(recipe, settings)
     tasks = tasks_of(recipe, settings, data_root)
     with state.local_main_process_first():
         prepared = prepare(recipe, settings, folder, mixture, data_root, workers)

@@ -16,7 +16,7 @@ from steel_data.build import build
 from steel_data.recipe.load import load
 
 HERE = Path(__file__).parent
-RECIPES = ("golden", "golden-mix", "golden-pairs", "golden-faults")
+RECIPES = ("golden", "golden-mix", "golden-pairs", "golden-faults", "golden-text")
 
 
 def outputs(recipe: str, folder: Path, workers: int = 1) -> dict[str, bytes]:

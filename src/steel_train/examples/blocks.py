@@ -19,7 +19,10 @@ def blocks(documents: Examples, length: int) -> Examples:
     By a token, where the rest of a block is one: a part of one token teaches nothing. Documents keep their order. What
     ended a document is counted in its last part.
     """
-    part_of, starts, lengths, firsts = [], [], [], [0]
+    part_of: list[int] = []
+    starts: list[int] = []
+    lengths: list[int] = []
+    firsts = [0]
     room = length
     for i, (start, whole) in enumerate(zip(documents.starts.tolist(), documents.lengths.tolist(), strict=True)):
         at = 0

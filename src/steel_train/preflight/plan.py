@@ -15,6 +15,7 @@ from steel_train.examples.prepare import (
     check_form,
     checked_mixture,
     divided,
+    learnt,
     make_encoder,
     make_tokenizer,
     tasks_of,
@@ -50,7 +51,9 @@ def plan_training(
     recipe = load(recipe_path)
     settings = continued(read_settings(recipe.train, recipe.path), recipe.path)
     check_model(settings, recipe.path)
-    tasks_of(recipe, settings, data_root)  # what is wrong with them is said before a row is read
+    # what is wrong with these is said before a row is read
+    learnt(recipe, settings)
+    tasks_of(recipe, settings, data_root)
     folder = out or Path("runs") / recipe.name
     place = mixture or folder / "mixture"
     if mixture is None:
