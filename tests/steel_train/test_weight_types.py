@@ -158,7 +158,7 @@ def test_a_base_whose_weights_were_exchanged_is_not_gone_on_from(train, tmp_path
     net = model(vocab=448)
     torch.nn.init.normal_(net.model.norm.weight)
     net.save_pretrained(tmp_path / "base")
-    with pytest.raises(InputError, match=r"was started from base with weights \w{8}, now they are \w{8}\. Right"):
+    with pytest.raises(InputError, match=r"was started from base with weights \w{8}, now they are \w{8}\. Fix"):
         train(**options)
 
 
@@ -169,7 +169,7 @@ def test_a_base_whose_weights_were_exchanged_is_not_gone_on_from(train, tmp_path
             {"method": '"lora"', "lora": '{ quantize = "nf4" }'},
             r'quantize = "nf4" needs a CUDA device, and here is none',
         ),
-        ({"optimizer": '"adamw_8bit"'}, r'optimizer = "adamw_8bit" needs a CUDA device, and here is none\. Right'),
+        ({"optimizer": '"adamw_8bit"'}, r'optimizer = "adamw_8bit" needs a CUDA device, and here is none\. Fix'),
         ({"dtype": '"bfloat16"', "precision": '"fp32"'}, "dtype = 'bfloat16' computes in bf16"),
     ],
 )
