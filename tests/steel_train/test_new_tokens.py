@@ -7,7 +7,6 @@ from tests.steel_train.toys import model, tokenizer
 
 from steel_data.errors import InputError
 from steel_train.loop.checkpoints import whole_checkpoints
-from steel_train.models.adapter import adapter
 from steel_train.models.convert import merge_adapter
 from steel_train.models.load import grow
 from steel_train.models.weights import adapter_shapes, load_adapter, load_full
@@ -136,11 +135,3 @@ def test_faults_are_one_line(train, tmp_path, settings, message):
     save_base(tmp_path / "base", 0, True)
     with pytest.raises(InputError, match=message):
         train(model='model = "base"', **settings)
-
-
-def test_what_is_trained_whole_has_no_rows_apart():
-    net, lora = model(), {"modules_to_save": ["embed_tokens", "lm_head"]}
-    made = adapter(Settings(model="m", method="lora", lora=lora), net, IDS)
-    assert not made.trainable_token_indices
-    made = adapter(Settings(model="m", method="lora"), net, IDS)
-    assert made.trainable_token_indices == {"embed_tokens": IDS, "lm_head": IDS}

@@ -158,7 +158,7 @@ def test_a_base_whose_weights_were_exchanged_is_not_gone_on_from(train, tmp_path
     net = model(vocab=448)
     torch.nn.init.normal_(net.model.norm.weight)
     net.save_pretrained(tmp_path / "base")
-    with pytest.raises(InputError, match=r"was started from base with weights \w{8}, now they are \w{8}\. Right"):
+    with pytest.raises(InputError, match=r"was started from base with weights \w{8}, now they are \w{8}\. Fix"):
         train(**options)
 
 
@@ -169,7 +169,7 @@ def test_a_base_whose_weights_were_exchanged_is_not_gone_on_from(train, tmp_path
             {"method": '"lora"', "lora": '{ quantize = "nf4" }'},
             r'quantize = "nf4" needs a CUDA device, and here is none',
         ),
-        ({"optimizer": '"adamw_8bit"'}, r'optimizer = "adamw_8bit" needs a CUDA device, and here is none\. Right'),
+        ({"optimizer": '"adamw_8bit"'}, r'optimizer = "adamw_8bit" needs a CUDA device, and here is none\. Fix'),
         ({"dtype": '"bfloat16"', "precision": '"fp32"'}, "dtype = 'bfloat16' computes in bf16"),
     ],
 )
@@ -181,3 +181,28 @@ def test_what_needs_a_gpu_says_so_before_data_are_read(tmp_path, shared_mixture,
     recipe = write_recipe(tmp_path, shared_mixture, model=BASE, **settings)
     with pytest.raises(InputError, match=message):
         run(recipe, tmp_path / "no-mixture-here", tmp_path / "out", None)
+
+
+def test_a_run_does_not_go_on_where_its_base_would_be_held_in_another_type(train, tmp_path, monkeypatch):
+    """An adapter begun on a GPU with bfloat16 over a base in bfloat16, gone on with on one without."""
+    from steel_train.loop import session
+    from steel_train.models import load
+
+    save_narrow(tmp_path / "base")
+    with monkeypatch.context() as patch:
+        for module in (session, load):
+            patch.setattr(module, "uses_bf16", lambda _: True)
+        folder = train(**LORA, max_steps="2")
+    (folder / "result.json").unlink()
+    with pytest.raises(
+        InputError, match=r'the type that it computes in = "bfloat16", now it is "float32"\. Fix: another'
+    ):
+        train(**LORA, max_steps="2")
+    record = json.loads((folder / "run.json").read_text())
+    record["identity"]["computes"] = "float32"
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"the type of the base's weights = \"bfloat16\", now it is \"float32\""):
+        train(**LORA, max_steps="2")
+    del record["identity"]["held"], record["identity"]["computes"]  # as an earlier steel wrote it
+    (folder / "run.json").write_text(json.dumps(record))
+    train(**LORA, max_steps="2")

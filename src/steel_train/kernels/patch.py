@@ -34,6 +34,7 @@ ARCHITECTURES = ("llama", "qwen2", "qwen3", "steel")
 SEEN_ON_GPU: frozenset[str] = frozenset()
 NOT_MEASURED = "auto leaves TRL's head on a GPU until ours was measured faster"
 STATE = "_steel_kernels"
+TRL_ROWS, TRL_COLUMNS = 4096, 32768  # of the tile of logits that TRL 1.16's head has at once
 # cos and sin that depend on the sequence length cannot be computed from one table of frequencies
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 
@@ -255,12 +256,18 @@ def _patch_rope(model: Any, patched: _Patched) -> set[str]:
     return {"rope"}
 
 
-def head_scratch(config: Any, learnt: int, compute_bytes: int) -> int | None:
-    """Return the bytes of logits the fused head holds at once for `learnt` rows, or None where TRL's head would run."""
-    if config.model_type not in ARCHITECTURES:
-        return None
-    compute = torch.float32 if compute_bytes == 4 else torch.bfloat16
-    shape = HeadShape(learnt, config.vocab_size, config.hidden_size, torch.float32, compute, True, "cpu", temporaries=2)
-    plan = plan_head(shape)
+def head_scratch(shape: HeadShape, architecture: str, kernels: str, in_forward: bool) -> int | None:
+    """Return the bytes that the fused head holds at once beside inputs and float32 gradients, on the device of `shape`.
+
+    Of whichever head runs under `kernels` (as in `patch`, which see for `in_forward`): ours, or on a GPU TRL's, whose
+    tiles are Triton there. None: TRL's in torch, whose temporaries are best seen by running it.
+    """
+    cast = shape.hidden * shape.compute_dtype.itemsize if shape.casts else 0
+    theirs = architecture not in ARCHITECTURES or choose(kernels, architecture, shape.device, has_head=True) == "own"
+    if theirs:
+        tile = min(shape.rows, TRL_ROWS) * TRL_COLUMNS * shape.compute_dtype.itemsize
+        return tile + TRL_COLUMNS * cast if shape.device == "cuda" else None
+    plan = plan_head(shape, in_forward)
     wide = shape.vocabulary if plan.in_forward else plan.columns
-    return int(plan.rows * (4 * wide + (compute_bytes + 8) * plan.columns))
+    block = shape.compute_dtype.itemsize + 4 * shape.temporaries
+    return plan.rows * (4 * wide + block * plan.columns) + (shape.vocabulary if plan.cast_once else plan.columns) * cast

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 WRITING = ".writing"
 # What only resuming needs: kept in the newest checkpoints alone, since it is twice the size of the weights or more.
-_RESUME_FILES = ("optimizer.pt", "optimizer.bin")
+_RESUME_FILES = ("optimizer.pt", "optimizer.bin", "pytorch_model_fsdp.bin")
 _WIDE = ".float32"  # safetensors too, under a name that no loader takes for the model's weights
 _RESUMABLE = 2
 

@@ -49,7 +49,7 @@ from steel_train.loop.metrics import Metrics, Window, draw_losses, draw_scores
 from steel_train.loop.parent import Parent
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
 from steel_train.models.adapter import adapter, show_bias, started_adapter
-from steel_train.models.dtypes import saved_dtype, uses_bf16
+from steel_train.models.dtypes import held_dtype, saved_dtype, uses_bf16
 from steel_train.models.load import (
     Base,
     base_dtype,
@@ -76,6 +76,7 @@ from steel_train.settings import completed
 
 # Settings that may change between two starts of one run: they do not touch what is computed.
 _FREE = ("resume", "keep", "report_to", "save_every")
+_BY_DEVICE = {"computes": "the type that it computes in", "held": "the type of the base's weights"}
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "numpy")
 
 
@@ -109,7 +110,7 @@ class Session:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the weights of the run."""
-        manifest = self.prepared.manifest
+        manifest, bf16 = self.prepared.manifest, uses_bf16(self.settings)
         return {
             "recipe": self.recipe.name,
             "seed": self.seed,
@@ -120,6 +121,9 @@ class Session:
             "processes": self.schedule.processes,
             "packed": self.packed,
             **({"parent": self.parent.said()} if self.parent else {}),
+            # precision = "auto" is another on another device
+            "computes": "bfloat16" if bf16 else "float32",
+            "held": str(held_dtype(self.settings, self.own, bf16)).removeprefix("torch."),
         }
 
     def _compare_identity(self, packed: bool = False) -> None:
@@ -139,10 +143,13 @@ class Session:
         if not packed:
             now["packed"] = before.get("packed")
         for change in changes(before, now):
+            what, right = change.key, "the recipe as it was"
+            if change.key in _BY_DEVICE:
+                what, right = _BY_DEVICE[change.key], "a device like the first"
             longer = f' and parent = "{self.folder}"' if change.key in ("train.epochs", "train.max_steps") else ""
             raise InputError(
-                f"{self.folder}: was started with {change.key} = {json.dumps(change.old)}, now it is "
-                f"{json.dumps(change.new)}. Fix: another --out{longer}, or the recipe as it was."
+                f"{self.folder}: was started with {what} = {json.dumps(change.old)}, now it is "
+                f"{json.dumps(change.new)}. Fix: another --out{longer}, or {right}."
             )
 
     def train(self, stop: list[int]) -> None:

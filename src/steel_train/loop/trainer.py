@@ -133,6 +133,10 @@ class SteelTrainer(SFTTrainer):
         name = self.job.settings.optimizer
         if name not in OURS or self.optimizer is not None:
             return super().create_optimizer(model)
+        if name == "muon" and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise InputError(
+                '[train]: optimizer = "muon" needs whole matrices, and here they are divided. Fix: "lion".'
+            )
         net = self.model if model is None else model
         decayed = self.get_decay_parameter_names(net)
         self.optimizer = make_optimiser(net, name, self.args.learning_rate, self.args.weight_decay, decayed)
@@ -158,6 +162,8 @@ class SteelTrainer(SFTTrainer):
                     likelihoods_E = negative_log_likelihoods(model, batch, self.args.device)
                     losses_QE = self.job.row_loss(likelihoods_E, batch.rows_E) * (not batch.spare)
                 loss = losses_QE[0].sum() * scale
+                if self.is_deepspeed_enabled:  # its engine moves the weights as soon as it takes a gradient for whole
+                    self.accelerator.gradient_state._set_sync_gradients(last)
                 self.accelerator.backward(loss)
             total += loss.detach()
             losses.append(losses_QE.detach())

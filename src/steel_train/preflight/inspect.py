@@ -195,7 +195,8 @@ def _memory(question: Question) -> Memory:
     largest = max((g for step in looked_at for g in schedule.layout(schedule.units(step))), key=schedule.laid)
     batch = collate(question.examples, largest, schedule.room is not None, pad_id=0)
     own = question.own or torch.float32
-    return estimate_memory(question.config, question.settings, batch, question.bf16, own)
+    device = "cuda" if question.devices or torch.cuda.is_available() else "cpu"
+    return estimate_memory(question.config, question.settings, batch, question.bf16, own, device)
 
 
 def _hours(question: Question, report: Report) -> tuple[float, float] | None:

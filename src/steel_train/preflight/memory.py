@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
+from steel_train.kernels.head.plan import HeadShape
 from steel_train.kernels.patch import head_scratch
 from steel_train.models.adapter import adapter, show_bias
 from steel_train.models.attention import ATTENTION, register_attention
@@ -41,10 +42,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Head:
-    """The language-model head of a pass: rows with a label, and bytes of its scratch space (None: TRL's head runs)."""
+    """The language-model head of a pass: rows with a label, and bytes of its scratch space."""
 
     learnt: int
-    scratch: int | None
+    scratch: int
 
 
 # a weight in 4 bits has a scale of 8 bits for each 64, and these one of 32 bits for each 256 (Dettmers et al. 2023)
@@ -52,11 +53,16 @@ _FOUR_BITS = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 
 def estimate_memory(
-    config: Any, settings: Settings, batch: MicroBatch, bf16: bool, own: torch.dtype = torch.float32
+    config: Any,
+    settings: Settings,
+    batch: MicroBatch,
+    bf16: bool,
+    own: torch.dtype = torch.float32,
+    device: str = "cpu",
 ) -> Memory:
     """Play one step on `batch`, the largest pass of a run, and return what it would need.
 
-    `own`: type of the base's weights as they are published.
+    `own`: type of the base's weights as they are published. `device`: "cuda" or "cpu", which decides what the head is.
 
     All layers need the same, so two and three of them are played, and the difference is counted for each of the others;
     with and without the language-model head, so that the part of the logits shows.
@@ -64,9 +70,8 @@ def estimate_memory(
     layers = config.num_hidden_layers
     inputs = _bare_inputs(batch)
     learnt = int((batch.inputs["labels"] != -100).sum())
-    head = Head(learnt, head_scratch(config, learnt, 2 if bf16 else 4))
-    form = _Form(settings, bf16, held_dtype(settings, own, bf16))
-    two, three = (_play(_with_layers(config, few), form, inputs, head) for few in (2, 3))
+    form = _Form(settings, bf16, held_dtype(settings, own, bf16), device)
+    two, three = (_play(_with_layers(config, few), form, inputs, learnt) for few in (2, 3))
     body = _play(_with_layers(config, 2), form, inputs, None)
     peak, weights, trained, optimiser = (
         few + (layers - 2) * (more - few) for few, more in zip(two, three, strict=True)
@@ -77,11 +82,12 @@ def estimate_memory(
 
 @dataclass(frozen=True)
 class _Form:
-    """In what form the model is played: the recipe's settings, whether it computes in bfloat16, its weights' type."""
+    """In what form the model is played: settings, whether it computes in bfloat16, its weights' type, the device."""
 
     settings: Settings
     bf16: bool
     dtype: torch.dtype
+    device: str
 
 
 def _with_layers(config: Any, layers: int) -> Any:
@@ -101,8 +107,11 @@ def _bare_inputs(batch: MicroBatch) -> dict[str, Any]:
     return inputs
 
 
-def _play(config: Any, form: _Form, inputs: dict[str, Any], head: Head | None) -> tuple[int, int, int, int]:
-    """Return the peak of live bytes of two steps; the bytes of weights, trained weights and optimiser's state."""
+def _play(config: Any, form: _Form, inputs: dict[str, Any], learnt: int | None) -> tuple[int, int, int, int]:
+    """Return the peak of live bytes of two steps; the bytes of weights, trained weights and optimiser's state.
+
+    `learnt`: rows of the head (None: without a head).
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     register_attention()
@@ -119,14 +128,14 @@ def _play(config: Any, form: _Form, inputs: dict[str, Any], head: Head | None) -
                 live.count(tensor)
             for _ in range(2):
                 with torch.autocast("cpu", torch.bfloat16, enabled=form.bf16):
-                    loss = _loss(model, inputs, head)
+                    loss = _loss(model, inputs, form, learnt)
                 loss.backward()
                 optimiser.step()
                 optimiser.zero_grad()
                 del loss
         state = [x for of in optimiser.state.values() for x in of.values() if isinstance(x, torch.Tensor) and x.dim()]
-        held, learnt, kept = (_bytes(tensors) for tensors in ((*model.parameters(), *_packed(model)), trained, state))
-    return live.peak, held, learnt, kept
+        held, moved, kept = (_bytes(tensors) for tensors in ((*model.parameters(), *_packed(model)), trained, state))
+    return live.peak, held, moved, kept
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:
@@ -262,16 +271,28 @@ def _empty_like(old: torch.Tensor) -> torch.Tensor:
     return torch.nn.Parameter(empty, requires_grad=old.requires_grad) if isinstance(old, torch.nn.Parameter) else empty
 
 
-def _loss(model: Any, inputs: dict[str, Any], head: Head | None) -> torch.Tensor:
-    """Return a loss that keeps alive what the real one does: with TRL's head, a stand-in for ours, or none."""
-    if head is not None and head.scratch is None:
-        return torch.neg(model(**inputs, fused_lm_head=True).log_probs.float().sum())
+def _loss(model: Any, inputs: dict[str, Any], form: _Form, learnt: int | None) -> torch.Tensor:
+    """Return a loss that keeps alive what the real one does: with TRL's head, a stand-in for a fused one, or none."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    weight = inner.get_output_embeddings().weight
+    scratch = None if learnt is None else _scratch(inner.config, form, weight, learnt)
+    if learnt is not None and scratch is None:
+        return torch.neg(model(**inputs, fused_lm_head=True).log_probs.float().sum())
     hidden = inner.base_model(**{k: v for k, v in inputs.items() if k != "labels"}, use_cache=False).last_hidden_state
-    if head is None:
+    if learnt is None or scratch is None:
         return torch.sum(hidden.float())
-    loss: torch.Tensor = _HeadStandIn.apply(hidden, inner.get_output_embeddings().weight, head)
+    loss: torch.Tensor = _HeadStandIn.apply(hidden, weight, Head(learnt, scratch))
     return loss
+
+
+def _scratch(config: Any, form: _Form, weight: torch.Tensor, learnt: int) -> int | None:
+    settings, compute = form.settings, torch.bfloat16 if form.bf16 else weight.dtype
+    is_triton = form.device == "cuda" and settings.kernels == "triton"
+    shape = HeadShape(
+        learnt, weight.shape[0], weight.shape[1], weight.dtype, compute, weight.requires_grad, form.device,
+        temporaries=0 if is_triton else 2,
+    )  # fmt: skip
+    return head_scratch(shape, config.model_type, settings.kernels, settings.form == "messages")
 
 
 class _HeadStandIn(torch.autograd.Function):
@@ -281,11 +302,13 @@ class _HeadStandIn(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, head: Head) -> torch.Tensor:
         ctx.shape, ctx.type = hidden.shape, hidden.dtype
         ctx.rows = hidden.new_empty((head.learnt, hidden.shape[-1]))
-        ctx.weight = weight.new_empty(weight.shape) if weight.requires_grad else None
+        ctx.weight = weight.new_empty(weight.shape, dtype=torch.float32) if weight.requires_grad else None
+        ctx.weight_type = weight.dtype
         ctx.gradient = hidden.new_empty((head.learnt, hidden.shape[-1]), dtype=torch.float32)
-        torch.empty(head.scratch or 0, dtype=torch.uint8)
+        torch.empty(head.scratch, dtype=torch.uint8)
         return hidden.new_zeros((), dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> tuple[torch.Tensor | None, ...]:
-        return torch.zeros(ctx.shape, dtype=ctx.type), ctx.weight, None
+        weight = None if ctx.weight is None else ctx.weight.to(ctx.weight_type)
+        return torch.zeros(ctx.shape, dtype=ctx.type), weight, None

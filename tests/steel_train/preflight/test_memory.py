@@ -8,6 +8,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import encode_batch
+from steel_train.kernels.head.plan import HeadShape
+from steel_train.kernels.patch import head_scratch
 from steel_train.models.optimiser import state_bytes
 from steel_train.preflight.memory import estimate_memory
 from steel_train.schedule.batches import MicroBatch, collate, packed_inputs
@@ -81,3 +83,18 @@ def test_memory_has_its_parts_and_grows_with_what_it_should():
     adapted = estimate_memory(config, lora, collate(examples, [0], True, 0), bf16=False)
     assert small.weights < adapted.weights < 2 * small.weights
     assert 0 < adapted.gradients < small.gradients
+
+
+def test_the_head_is_the_one_that_runs():
+    """On a GPU `auto` leaves TRL's head: a tile of at most 4,096 rows by 32,768 columns, whatever is learnt."""
+
+    def scratch(device, kernels="auto", architecture="qwen2", rows=16_384, weight=torch.float32):
+        shape = HeadShape(rows, 151_936, 896, weight, torch.bfloat16, True, device, temporaries=2)
+        return head_scratch(shape, architecture, kernels, in_forward=True)
+
+    cast = 32_768 * 896 * 2
+    assert scratch("cuda") == scratch("cuda", architecture="gemma2") == 4096 * 32_768 * 2 + cast
+    assert scratch("cuda", weight=torch.bfloat16) == scratch("cuda") - cast
+    assert scratch("cuda", rows=100) == 100 * 32_768 * 2 + cast
+    assert min(scratch("cuda", "torch"), scratch("cpu")) > 4e8, "ours: whole rows of logits, or its slices"
+    assert scratch("cpu", architecture="gemma2") is None, "TRL's in torch is played itself"
