@@ -168,9 +168,7 @@ def test_what_is_short_for_a_while_is_an_error_and_no_reason_to_do_the_tasks_her
         _, said = in_an_interpreter_of_its_own(
             f"{few.format(more)}resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))\nrun(t.killed, [1, 2], 2)"
         )
-        assert re.search(r"InputError: worker processes cannot be started: Too many open files", said), (
-            said
-        )
+        assert re.search(r"InputError: worker processes cannot be started: Too many open files", said), said
 
 
 def test_maps_inside_held_share_their_processes_which_end_with_it():
