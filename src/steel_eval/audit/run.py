@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from rich.markup import escape
 
+from steel_data.chinese import language
 from steel_data.errors import excerpt
 from steel_data.files import atomic_write
 from steel_data.page.templates import environment
@@ -53,7 +54,8 @@ def audit_command(places: Sequence[str], tasks: Sequence[str], data: Path, prese
     results = _results(tasks, questions, ordered(findings), notes)
     _print(results)
     write_json(out / "audit.json", results)
-    page = environment(Path(__file__).parent).get_template("audit.html.j2").render(r=results, kinds=KINDS)
+    template = environment(Path(__file__).parent).get_template("audit.html.j2")
+    page = template.render(r=results, kinds=KINDS, first=language())
     atomic_write(out / "audit.html", page.encode())
     typer.echo(str(out / "audit.html"))
 

@@ -1,12 +1,14 @@
 """A trial in print and as a page (apart: what is shown is decided in results)."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from steel_data.chinese import language
 from steel_data.page.templates import environment
 from steel_data.row.display import one_line, plain_table
 from steel_eval.mix.page import bar
@@ -28,8 +30,8 @@ def print_trial(trial: dict[str, Any], folder: Path) -> None:
         print(folder / name)
 
 
-def write_page(trial: dict[str, Any]) -> str:
-    """Return the HTML page of `trial.json`'s content."""
+def write_page(trial: dict[str, Any], links: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the HTML page of `trial.json`'s content; `links`: (name, address) of other pages of the trial."""
     reach = max((abs(t[k]) for t in trial["tests"] for k in ("low", "high")), default=1.0)
     drawn = [
         {**t, "bar": bar({"per_doubling": t["value"], "low": t["low"], "high": t["high"]}, reach, False)}
@@ -38,6 +40,6 @@ def write_page(trial: dict[str, Any]) -> str:
     page: str = (
         environment(Path(__file__).parent)
         .get_template("trial.html.j2")
-        .render(t=trial, tests=drawn, sentences=sentences(trial))
+        .render(t_=trial, tests=drawn, sentences=sentences(trial), first=language(), links=links)
     )
     return page
