@@ -78,7 +78,7 @@ def verdict(manifest: dict[str, Any], warnings: Sequence[str]) -> list[str]:
         reason, most = min(lost.items(), key=lambda pair: (-pair[1], pair[0]))
         lines.append(f"{lost.total():,} rows were dropped, most of them for {reason} ({most:,}).")
     if unreadable := sum(a["unreadable"] for a in accounts):
-        lines.append(f"{unreadable:,} rows could not be read.")
+        lines.append(f"{unreadable:,} row{'s' * (unreadable > 1)} could not be read.")
     lines += [f"It holds items of {name} on purpose: a score on it measures memory as well as skill."
               for name in manifest["contamination"]]  # fmt: skip
     if warnings:

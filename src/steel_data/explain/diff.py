@@ -31,7 +31,7 @@ from steel_data.passes.prepare import manifest_head, prepare
 from steel_data.recipe.changes import Change, changes, recipe_changes, things
 from steel_data.recipe.load import load
 from steel_data.recipe.places import places
-from steel_data.row.display import console, harmless, one_line, plain_table
+from steel_data.row.display import console, harmless, one_line, plain_table, print_table
 from steel_data.row.record import text_view
 from steel_data.row.table import id_texts
 
@@ -367,7 +367,7 @@ def _print_books(
         counts = [_signed(f, getattr(book, f)) for f in shown]
         more = [f"{side.get(name, 0):,}" for side in tokens] if tokens else []
         table.add_row(harmless(one_line(name)), *counts, *more)
-    out.print(table)
+    print_table(table, out)
 
 
 def _signed(name: str, count: int) -> str:

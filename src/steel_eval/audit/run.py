@@ -12,7 +12,7 @@ from steel_data.chinese import language
 from steel_data.errors import excerpt
 from steel_data.files import atomic_write
 from steel_data.page.templates import environment
-from steel_data.row.display import console, plain_table
+from steel_data.row.display import console, plain_table, print_table
 from steel_eval.ask.tasks import load_task
 from steel_eval.audit.answers import CHECKPOINTS, WITNESSES, consensus, negative, witnesses
 from steel_eval.audit.findings import KINDS, Asked, Suspect, ordered, text_findings
@@ -94,10 +94,10 @@ def _print(results: dict[str, Any]) -> None:
     for note in results["notes"]:
         out.print(f"  {escape(note)}", soft_wrap=True)
     table = plain_table("kind", "findings", "what it is")
-    table.columns[2].justify = "left"
+    table.columns[2].justify, table.columns[2].no_wrap = "left", False
     for kind, n in results["counts"].items():
         table.add_row(kind, f"{n:,}", KINDS[kind])
-    out.print(table)
+    print_table(table, out)
     for found in results["findings"][:LISTED]:
         out.print(f"{found['kind']}  {escape(found['task'])}:{escape(found['item'])}", soft_wrap=True, highlight=False)
         out.print(f"  {escape(excerpt(found['question'], 160))}", soft_wrap=True, highlight=False)
