@@ -7,10 +7,12 @@ an old manifest is translated like a new one. A sentence that is not there stays
 
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 LANGUAGES = ("en", "zh")
 
@@ -42,6 +44,42 @@ def take_lang(arguments: list[str]) -> list[str]:
     return left
 
 
+def run(app: Any, name: str | None = None) -> None:
+    """Run a command line (a Typer) in the reader's language; `--lang` may stand anywhere in it."""
+    sys.argv[1:] = take_lang(sys.argv[1:])
+    if language() == "en":
+        app(prog_name=name)
+        return
+    from typer.main import get_command
+
+    command = get_command(app)
+    _translate(command)
+    command(prog_name=name)
+
+
+def _translate(command: Any) -> None:
+    """Put the help of a command, its options and its own commands into the reader's language."""
+    paragraphs = [say(" ".join(paragraph.split())) for paragraph in (command.help or "").split("\n\n")]
+    command.help, command.short_help = "\n\n".join(paragraphs), paragraphs[0]
+    # a Chinese character takes two cells and is counted as one
+    command.context_settings = {**command.context_settings, "terminal_width": 60}
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            parameter.help = say(parameter.help)
+    for its in getattr(command, "commands", {}).values():
+        _translate(its)
+    written = command.get_help
+    command.get_help = lambda context: _heads(written(context))
+
+
+def _heads(text: str) -> str:
+    for head in ("Usage:", "Options:", "Commands:", "Arguments:"):
+        text = re.sub(rf"^{head}", say(head), text, flags=re.M)
+    for word in ("[required]", "Show this message and exit."):
+        text = text.replace(word, say(word))
+    return re.sub(r"\[default:\s+([^]]*)]", say("[default: {}]").replace("{}", r"\1"), text)
+
+
 def say(text: str) -> str:
     """Return a sentence in the reader's language, English where it has no other form."""
     return (chinese(text) or text) if language() == "zh" else text
@@ -58,7 +96,8 @@ def catalogue() -> dict[str, str]:
 def chinese(text: str) -> str | None:
     """Return the Chinese form of a finished English sentence, None where the catalogue has none.
 
-    What stands for `{}` is looked up in turn, so that sentences are made of sentences.
+    What stands for `{}` is looked up in turn, so that sentences are made of sentences; a text of several sentences,
+    or of a name and a sentence, is taken apart.
     """
     if not re.search("[A-Za-z]{2}", text):
         return None
@@ -68,6 +107,23 @@ def chinese(text: str) -> str | None:
     for pattern, said in (*by_word.get(text.partition(" ")[0], ()), *known):
         if found := pattern.fullmatch(text):
             return said.format(*(chinese(part) or part for part in found.groups()))
+    return _in_parts(text)
+
+
+def _in_parts(text: str) -> str | None:
+    """Look sentences up one by one, or without the full stop, or behind a name; None where nothing is known."""
+    if text.endswith(".") and (said := chinese(text[:-1])):
+        return said.rstrip("。") + "。"
+    for border, between in ((r"(?<=[.]) ", ""), (r"; ", "；")):
+        parts = re.split(border, text)
+        if len(parts) > 1 and any(found := [chinese(part) for part in parts]):
+            return between.join(said or part for said, part in zip(found, parts, strict=True))
+    name, colon, rest = text.partition(": ")
+    if colon and (said := chinese(rest)):
+        return f"{chinese(name) or name}：{said}"
+    first, comma, rest = text.partition(", ")
+    if comma and (said := chinese(rest)) and (begun := chinese(first)):
+        return f"{begun}，{said}"
     return None
 
 
@@ -82,7 +138,7 @@ def _patterns() -> tuple[Patterns, dict[str, Patterns]]:
     for english, said in sorted(catalogue().items(), key=lambda pair: -len(pair[0].replace("{}", ""))):
         if "{}" not in english:
             continue
-        pattern = re.compile("(.+?)".join(map(re.escape, english.split("{}"))), re.DOTALL)
+        pattern = re.compile("(.*?)".join(map(re.escape, english.split("{}"))), re.DOTALL)
         first, blank, _ = english.partition(" ")
         if blank and "{}" not in first:
             by_word.setdefault(first, []).append((pattern, said))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Make training mixtures from recipes, and account for every row.",
+    help="Make training mixtures from recipes, and account for every row.\n\n`--lang zh` or STEEL_LANG=zh: in Chinese.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -104,7 +104,7 @@ def plan(
     changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a recipe would make: rows, tokens, languages, repeats, optimiser steps. Upper bounds are marked ≤."""
+    """Forecast a recipe without building it: rows, tokens, languages, repeats, steps; ≤ marks upper bounds."""
     from steel_data.explain.forecast import forecast
     from steel_data.print import print_forecast, print_json
     from steel_data.recipe.load import load
@@ -248,7 +248,7 @@ def fetch(
 @app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write (a new folder, or an earlier sample).")],
-    seed: Annotated[int, typer.Option(help="Another seed gives another world.")] = 42,
+    seed: Annotated[int, typer.Option(help="Random seed: the same seed writes the same rows.")] = 42,
     scale: Annotated[float, typer.Option(min=0.01, help="Size; 1 is some 20,000 rows.")] = 1.0,
 ) -> None:
     """Write a generated miniature of every data set that recipes/ name, in its real layout."""

@@ -80,9 +80,8 @@ def score_command(place: str, settings: Settings, foreign: Foreign, watch: float
         for checkpoint in checkpoints:
             folder = settings.out / checkpoint.name if is_run or watch is not None else settings.out
             print_foreign(checkpoint, score_foreign(checkpoint, foreign, settings, folder))
-    typer.echo(
-        one_line(say(f"Next: steel report {settings.out} shows every question; steel compare sets two side by side."))
-    )
+    following = f"Next: steel report {settings.out} shows every question; steel compare A B sets two side by side."
+    typer.echo(one_line(say(following)))
 
 
 def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Train models on mixtures, exactly repeatable, with a pre-flight.",
+    help="Train models on mixtures, exactly repeatable, with a pre-flight.\n\n"
+    "`--lang zh` or STEEL_LANG=zh: in Chinese.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

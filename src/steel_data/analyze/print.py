@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from steel_data.analyze.facts import count, percent
+from steel_data.chinese import say
 from steel_data.row.display import console, one_line, plain_table, print_table
 
 _WIDTH = 80
@@ -18,7 +19,7 @@ def print_analysis(said: dict[str, Any], recipe: Path | None = None) -> None:
     """Print what `facts` returns. recipe: where the recipe was written."""
     found = console()
     out = Console(highlight=False, width=min(found.width, 100) if found.is_terminal else _WIDTH, soft_wrap=False)
-    _say(out, said["verdict"], style="bold")
+    _say(out, say(said["verdict"]), style="bold")
     if sample := said["sample"]:
         drawn = f"{sample['rows']:,} of {sample['of']:,} rows, one in {sample['one_in']}, drawn by a hash of its number"
         _say(out, f"Sampled: {drawn}. Exact, over all rows: {sample['exact']}.")

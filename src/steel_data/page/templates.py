@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from steel_data.chinese import catalogue, chinese, language
+from steel_data.chinese import catalogue, chinese
+from steel_data.page.chart import in_both
 from steel_data.row.display import visible
 
 MOST_UP = 4  # folders that a link climbs: further away is another run
@@ -56,8 +57,9 @@ def environment(*folders: Path) -> Any:
     found.filters["signed"] = lambda v: "–" if v is None else f"{100 * v:+.1f}"
     found.filters["number"] = lambda v: "–" if v is None else f"{v:.3f}"
     found.filters["p"] = lambda v: "–" if v is None else f"{v:.2g}"
-    found.filters |= {"both": both, "place": lambda text: without_machine(str(text)), "allowed": _allowed}
-    found.globals |= {"t": t, "plain": _plain, "said": _said, "links": (), "first": "en", "language": language}
+    found.filters |= {"both": both, "place": lambda text: without_machine(str(text))}
+    found.filters |= {"allowed": _allowed, "in_both": in_both}
+    found.globals |= {"t": t, "plain": _plain, "links": (), "first": "en"}
     return found
 
 
@@ -86,11 +88,6 @@ def _plain(english: str, *values: Any) -> str:
     said = catalogue().get(english)
     shown = visible(english.format(*values))
     return shown if said is None else f"{shown} · {visible(said.format(*values))}"
-
-
-def _said(*english: str) -> dict[str, str]:
-    """Return English -> Chinese of the sentences that a page's own script writes."""
-    return {text: catalogue().get(text, text) for text in english}
 
 
 def _allowed(script: Any) -> str:

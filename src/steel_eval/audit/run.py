@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from steel_data.chinese import language
+from steel_data.chinese import language, say
 from steel_data.errors import excerpt
 from steel_data.files import atomic_write
 from steel_data.page.templates import environment
@@ -90,7 +90,8 @@ def _about(question: Asked) -> dict[str, Any]:
 
 def _print(results: dict[str, Any]) -> None:
     out = console()
-    out.print(f"Verdict: {results['verdict']}. A finding is a question to read, not a proof.", soft_wrap=True)
+    minded = say("A finding is a question to read, not a proof that its key is wrong.")
+    out.print(escape(f"{say('Verdict')}: {say(results['verdict'] + '.')} {minded}"), soft_wrap=True)
     for note in results["notes"]:
         out.print(f"  {escape(note)}", soft_wrap=True)
     table = plain_table("kind", "findings", "what it is")

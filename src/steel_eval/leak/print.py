@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from steel_data.chinese import say
 from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.contamination.verdict import HEAD, Verdict, block
 from steel_eval.leak.detectors.reference import smallest_flaggable
@@ -17,7 +18,7 @@ def print_block(verdicts: Sequence[Verdict]) -> None:
     out = console()
     for line in block(verdicts):
         out.print(
-            line if line == HEAD else "  " * line.startswith("    ") + one_line(line),
+            say(line) if line == HEAD else line[: len(line) - len(line.lstrip())] + one_line(say(line.lstrip())),
             markup=False,
             highlight=False,
             soft_wrap=True,

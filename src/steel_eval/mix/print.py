@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from steel_data.chinese import say
 from steel_data.row.display import one_line, plain_table, print_table
 
 _WIDTH = 80
@@ -12,7 +13,7 @@ _WIDTH = 80
 def print_surface(surface: dict[str, Any], folder: Path, confirm: int = 0) -> None:
     """Print what a search found (the content of `surface.json`)."""
     for line in sentences(surface):
-        print("\n".join(textwrap.wrap(one_line(line), _WIDTH, subsequent_indent="  ", break_long_words=False)))
+        print("\n".join(textwrap.wrap(one_line(say(line)), _WIDTH, subsequent_indent="  ", break_long_words=False)))
     if surface["lowest"]:
         names = list(surface["vary"])
         table = plain_table(

@@ -76,7 +76,7 @@ def _of_task(arms: Sequence[Arm], tests: Sequence[Mapping[str, Any]], task: str)
     if test is None:
         return f"{task}: {ranked[0]} scores highest, {best}; how sure that is has not been tested."
     ends = [100 * v * (1 if test["b"] == ranked[0] else -1) for v in (test["difference"], test["low"], test["high"])]
-    by, low, high = ends[0], min(ends[1:]), max(ends[1:])
+    by, low, high = (round(v, 1) + 0.0 for v in (ends[0], min(ends[1:]), max(ends[1:])))  # 0.0: never -0.0
     seeds = min(test["seeds_a"], test["seeds_b"]) > 1
     if (test["p"] if test["q"] is None else test["q"]) >= 0.05:
         return (

@@ -4,6 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
+from steel_data.chinese import say as in_language
 from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.contamination.verdict import block
 from steel_eval.study.page import clean_claim, summary
@@ -15,10 +16,11 @@ def print_study(results: dict[str, Any]) -> None:
     out = console()
 
     def say(line: str) -> None:
-        out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+        out.print(one_line(in_language(line)), markup=False, highlight=False, soft_wrap=True)
 
     for line in block(study_verdicts(results)):
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        begin = line[: len(line) - len(line.lstrip())]
+        out.print(begin + in_language(line.lstrip()), markup=False, highlight=False, soft_wrap=True)
     for name, entry in results["tasks"].items():
         accuracy = ", ".join(
             f"{arm} {_percent(sum(v) / len(v))} ({len(v)} seeds)" for arm, v in entry["accuracy"].items()

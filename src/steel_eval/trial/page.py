@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from steel_data.chinese import language
+from steel_data.chinese import language, say
 from steel_data.page.templates import environment
 from steel_data.row.display import one_line, plain_table, print_table
 from steel_eval.mix.page import bar
@@ -19,7 +19,7 @@ _WIDTH = 80
 def print_trial(trial: dict[str, Any], folder: Path) -> None:
     """Print what a trial shows (the content of `trial.json`)."""
     for line in sentences(trial):
-        print("\n".join(textwrap.wrap(one_line(line), _WIDTH, subsequent_indent="  ", break_long_words=False)))
+        print("\n".join(textwrap.wrap(one_line(say(line)), _WIDTH, subsequent_indent="  ", break_long_words=False)))
     table = plain_table("arm", "against", f"gain, {trial['unit']}", "95 % interval", "p (Holm)", "", left=2)
     for t in trial["tests"]:
         interval = f"{t['low']:+.4f} to {t['high']:+.4f}"
