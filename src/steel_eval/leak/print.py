@@ -41,7 +41,7 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
     print_table(table, out)
     lines = [
         f"{about['task']}, form {about['form']}. Controls: {about['controls']}. Excess: the tested items' change from "
-        "base to model less the controls'; p by randomisation within subject, two-sided; AUC and flags inside "
+        "base to model minus the controls'; p by randomisation within subject, two-sided; AUC and flags inside "
         "subjects, flagged at 5 % false discoveries.",
         *_set_words(about["set_test"]),
         f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of the base {about['loss_gap_base']:+.3f}.",

@@ -107,7 +107,7 @@ def _label(x: float, y: float, words: str, anchor: str = "start") -> str:
 def triangle(surface: dict[str, Any]) -> str:
     """Return the ternary plot, cut to the part of the triangle where the search may look.
 
-    Each corner is all of one source. Coloured dots: what the surface foretells; ringed ones are not shown worse.
+    Each corner is all of one source. Coloured dots: what the surface predicts; ringed ones are not shown worse.
     """
     names, lower = surface["vary"], _lower(surface)
     every = [c["shares"] for c in surface["candidates"]]

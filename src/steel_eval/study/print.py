@@ -40,7 +40,7 @@ def print_study(results: dict[str, Any]) -> None:
             )
         if not entry["testable"]:
             say(
-                f"{name}: on unseen items the model is at chance ({_percent(entry['control_accuracy'])}): what it says "
+                f"{name}: on unseen items the model is at chance level ({_percent(entry['control_accuracy'])}): what it says "
                 "of forms and spill-over is not testable here"
             )
     for line in summary(results):
