@@ -24,6 +24,11 @@ def print_json(found: Result | Forecast) -> None:
     print(json.dumps(told, indent=2))
 
 
+def print_data(found: Any) -> None:
+    """Print plain data as JSON; what JSON has no word for (dates, paths) as text."""
+    print(json.dumps(found, indent=2, default=str))
+
+
 def print_build(result: Result) -> None:
     """Print the ledger of a build: one line a source, then why rows fell, then where the mixture lies."""
     out, manifest = console(), result.manifest

@@ -10,7 +10,7 @@ same origin; same text elsewhere in the source; same text in another source (mov
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,6 +126,19 @@ class Diff:
     totals: dict[str, int]
     by: dict[str, dict[str, Books]]  # source, language, kind
     examples: tuple[Example, ...]
+
+    def data(self) -> dict[str, Any]:
+        """Return it as plain data: `rows` and `tokens` of both sides, and all that is printed."""
+        sides = {
+            name: {"path": str(side.path), "rows": side.size, "tokens": side.tokens,
+                   "tokens_by_source": side.tokens_by_source, "tokens_by_language": side.tokens_by_language}
+            for name, side in (("a", self.a), ("b", self.b))
+        }  # fmt: skip
+        by = {column: {name: asdict(books) for name, books in found.items()} for column, found in self.by.items()}
+        return {
+            **sides, "recipe": [asdict(change) for change in self.recipe], "things": list(self.things),
+            "totals": self.totals, "by": by, "examples": [asdict(example) for example in self.examples],
+        }  # fmt: skip
 
 
 def diff(a: Path, b: Path, where: Where | None = None, examples: int = 2) -> Diff:

@@ -39,9 +39,10 @@ def print_study(results: dict[str, Any]) -> None:
                 f"{_percent(entry['control_arm'])}"
             )
         if not entry["testable"]:
+            level = _percent(entry["control_accuracy"])
             say(
-                f"{name}: on unseen items the model is at chance level ({_percent(entry['control_accuracy'])}): what it says "
-                "of forms and spill-over is not testable here"
+                f"{name}: on unseen items the model is at chance level ({level}): what it says of forms and spill-over is "
+                "not testable here"
             )
     for line in summary(results):
         say(line)
