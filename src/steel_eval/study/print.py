@@ -41,8 +41,8 @@ def print_study(results: dict[str, Any]) -> None:
         if not entry["testable"]:
             level = _percent(entry["control_accuracy"])
             say(
-                f"{name}: on unseen items the model is at chance level ({level}): what it says of forms and spill-over is "
-                "not testable here"
+                f"{name}: on unseen items the model is at chance level ({level}): what it says of forms and "
+                "spill-over is not testable here"
             )
     for line in summary(results):
         say(line)
