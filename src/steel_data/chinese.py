@@ -104,9 +104,11 @@ def chinese(text: str) -> str | None:
     if text in catalogue() and "{}" not in text:
         return catalogue()[text]
     known, by_word = _patterns()
-    for pattern, said in (*by_word.get(text.partition(" ")[0], ()), *known):
+    patterns: Patterns = [*by_word.get(text.partition(" ")[0], []), *known]
+    for pattern, said in patterns:
         if found := pattern.fullmatch(text):
-            return said.format(*(chinese(part) or part for part in found.groups()))
+            whole: str = said.format(*(chinese(part) or part for part in found.groups()))
+            return whole
     return _in_parts(text)
 
 

@@ -12,7 +12,7 @@ from steel_eval.score.accounting import in_words
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreTable:
     """What was scored. `rows`: one for each checkpoint and task, as in scores.json, with `checkpoint`, `step`, `task`
     and, in words, `said`. `folder`: where answers and scores lie.
     """
@@ -60,7 +60,7 @@ def score(
     shots: int = 5,
     preset: str = "lm-eval",
     out: Path | None = None,
-) -> Scored:
+) -> ScoreTable:
     """Score a checkpoint, an adapter, a hub id or every checkpoint of a run on benchmarks that lie under `data`.
 
     `out`: as for the command, RUN/scores or scores/<name>. What was finished before is read, not computed again. Raises
@@ -87,7 +87,7 @@ def score(
             for task, row in scores["tasks"].items():
                 about = {"checkpoint": checkpoint.name, "step": checkpoint.step, "task": task}
                 rows.append({**row, **about, "said": in_words(task, row)})
-    return Scored(tuple(rows), folder)
+    return ScoreTable(tuple(rows), folder)
 
 
 def compare(*arms: str, tasks: Sequence[str] = (), metric: str = "accuracy", checkpoint: str = "last") -> Compared:

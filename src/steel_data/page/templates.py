@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +31,8 @@ def environment(*folders: Path) -> Any:
     """
     import jinja2
 
-    Markup, escape = jinja2.utils.markupsafe.Markup, jinja2.utils.markupsafe.escape
+    markupsafe = import_module("markupsafe")  # comes with jinja2
+    Markup, escape = markupsafe.Markup, markupsafe.escape
 
     def t(english: str, *values: Any) -> Any:
         shown = [value if hasattr(value, "__html__") else visible(str(value)) for value in values]
