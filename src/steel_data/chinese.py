@@ -9,8 +9,8 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
 from functools import cache
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,7 @@ def chinese(text: str) -> str | None:
     if text in catalogue() and "{}" not in text:
         return catalogue()[text]
     known, by_word = _patterns()
-    patterns: Patterns = [*by_word.get(text.partition(" ")[0], []), *known]
-    for pattern, said in patterns:
+    for _, pattern, said in merge(by_word.get(text.partition(" ")[0], []), known, key=lambda one: -one[0]):
         if found := pattern.fullmatch(text):
             whole: str = said.format(*(chinese(part) or part for part in found.groups()))
             return whole
@@ -121,15 +120,16 @@ def _in_parts(text: str) -> str | None:
         if len(parts) > 1 and any(found := [chinese(part) for part in parts]):
             return between.join(said or part for said, part in zip(found, parts, strict=True))
     name, colon, rest = text.partition(": ")
-    if colon and (said := chinese(rest)):
-        return f"{chinese(name) or name}：{said}"
+    if colon and (chinese(name) or chinese(rest)):
+        return f"{chinese(name) or name}：{chinese(rest) or rest}"
     first, comma, rest = text.partition(", ")
     if comma and (said := chinese(rest)) and (begun := chinese(first)):
         return f"{begun}，{said}"
     return None
 
 
-Patterns = list[tuple[re.Pattern[str], str]]
+Patterns = list[tuple[int, re.Pattern[str], str]]  # letters that tell, the expression, the Chinese form
+FEW = 12  # letters: a sentence of so few may begin with one word only, and none with another sentence or a name
 
 
 @cache
@@ -137,18 +137,12 @@ def _patterns() -> tuple[Patterns, dict[str, Patterns]]:
     """Return the sentences that hold `{}` as expressions, the longest first; those that begin with a word by it."""
     known: Patterns = []
     by_word: dict[str, Patterns] = {}
-    for english, said in sorted(catalogue().items(), key=lambda pair: -len(pair[0].replace("{}", ""))):
-        if "{}" not in english:
-            continue
-        pattern = re.compile("(.*?)".join(map(re.escape, english.split("{}"))), re.DOTALL)
+    told = {english: len(english.replace("{}", "")) for english in catalogue() if "{}" in english}
+    for english in sorted(told, key=lambda one: -told[one]):
+        pattern = "(.*?)".join(map(re.escape, english.split("{}")))
+        if english.startswith("{}"):
+            pattern = pattern.replace("(.*?)", r"(\S*)" if told[english] < FEW else r"((?:(?![.:] ).)*?)", 1)
         first, blank, _ = english.partition(" ")
-        if blank and "{}" not in first:
-            by_word.setdefault(first, []).append((pattern, said))
-        else:
-            known.append((pattern, said))
+        mine = by_word.setdefault(first, []) if blank and "{}" not in first else known
+        mine.append((told[english], re.compile(pattern, re.DOTALL), catalogue()[english]))
     return known, by_word
-
-
-def missing(sentences: Iterable[str]) -> list[str]:
-    """Return those of some English sentences (`{}` for what changes) that have no Chinese form."""
-    return sorted({text for text in sentences if text not in catalogue()})
