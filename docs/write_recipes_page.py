@@ -111,7 +111,7 @@ INTRO = """# Recipes
 
 A recipe is one TOML file, one experiment. `[source.NAME]` tables say where rows come from, which *builder* makes
 conversations of them and which *filters* they must pass; `[mix]` says how large the mixture is and in which languages.
-Every key is below. A key that is not is an error that names the nearest one, before any data is read.
+Every key is below. Unknown keys are errors that suggest the closest valid key, before any data is read.
 
 ```toml
 extends = "../recipes/exp2.toml"       # optional: lay this recipe over another one

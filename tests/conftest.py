@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, settings
 
 # Two-layer models gain nothing from more threads, and tests run side by side: one each saves half of their time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["STEEL_LANG"] = "en"  # whatever the machine speaks
 
 # A busy machine is no fault of a test: no deadlines, and slow input generation is not an error.
 settings.register_profile("busy-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,14 +23,14 @@ SHORT, LONG = 60, 100  # lines: below the one a module says why it stands alone,
 # The rooms of each package, floor by floor: a room imports rooms of lower floors only. README prints the same tree.
 FLOORS = {
     "steel_data": (
-        "errors", "files engine row", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "selection", "passes",
+        "errors", "files engine row chinese", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "selection", "passes",
         "build analyze explain fetch cluster", "parts print opened", "cli",
     ),
     "steel_train": (
         "settings say kernels", "tasks models", "examples", "schedule", "preflight", "loop", "run", "cli",
     ),
     "steel_eval": (
-        "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit", "trial", "cli",
+        "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit from_python", "trial", "cli",
     ),
     "steel": ("environment init chat export push ui", "cli"),
 }  # fmt: skip

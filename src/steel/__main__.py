@@ -16,8 +16,9 @@ def main() -> None:
             lm_eval_command(sys.argv[2:])
             return
         from steel.cli import app
+        from steel_data.chinese import run
 
-        app(prog_name="steel")
+        run(app, "steel")
 
     run_command(command)
 

@@ -20,7 +20,8 @@ RENAMED = {("train", "run"): "train", ("train", "plan"): "preflight", ("eval", "
 
 app = typer.Typer(
     help="Make, train and judge language models: `build` a mixture, `train` on it, `score` it, `compare`, `report`.\n\n"
-    "Start with `steel init`, or with `steel analyze FILE`.",
+    "Start with `steel init`, or with `steel analyze FILE`.\n\n"
+    "`--lang zh` or STEEL_LANG=zh: in Chinese.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

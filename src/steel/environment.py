@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from steel_data.errors import InputError, first_line
 from steel_data.recipe.shipped import shipped
-from steel_data.row.display import console, plain_table
+from steel_data.row.display import plain_table, print_table
 
 LIBRARIES = (
     "steel-lab", "polars", "pyarrow", "numpy", "orjson", "pydantic", "tokenizers", "huggingface-hub",
@@ -48,7 +48,7 @@ def print_recipes(as_json: bool) -> None:
     table.columns[1].justify = "left"
     for name, says in listed.items():
         table.add_row(escape(name), escape(says))
-    console().print(table)
+    print_table(table)
     typer.echo('Use one by its name: steel build @exp3 --data-root DIR. Lay your own over it: extends = "@exp3".')
 
 
@@ -124,7 +124,7 @@ def print_environment(as_json: bool) -> None:
         else:
             text = ", ".join(value) if isinstance(value, list) else str(value)
             table.add_row(key.replace("_", " "), escape(text or "none"))
-    console().print(table)
+    print_table(table)
 
 
 def open_in_browser(place: Path) -> None:

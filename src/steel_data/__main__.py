@@ -7,9 +7,10 @@ def main() -> None:
     """Run the command line."""
 
     def command() -> None:
+        from steel_data.chinese import run
         from steel_data.cli import app
 
-        app()
+        run(app)
 
     run_command(command)
 

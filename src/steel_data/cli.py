@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Make training mixtures from recipes, and account for every row.",
+    help="Make training mixtures from recipes, and account for every row.\n\n`--lang zh` or STEEL_LANG=zh: in Chinese.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -104,7 +104,7 @@ def plan(
     changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a recipe would make: rows, tokens, languages, repeats, optimiser steps. Upper bounds are marked ≤."""
+    """Forecast a recipe without building it: rows, tokens, languages, repeats, steps; ≤ marks upper bounds."""
     from steel_data.explain.forecast import forecast
     from steel_data.print import print_forecast, print_json
     from steel_data.recipe.load import load
@@ -175,15 +175,17 @@ def show(
     dropped: Annotated[bool, typer.Option("--dropped", help="Show dropped rows with reason and witness.")] = False,
     grep: Annotated[str | None, typer.Option(help="Only rows in which this regular expression is found.")] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same rows as JSON, one a line.")] = False,
 ) -> None:
     """Print conversations of a mixture readably."""
     import signal
 
-    from steel_data.mixture.show import show_rows
+    from steel_data.mixture.show import print_rows, show_rows
 
     if hasattr(signal, "SIGPIPE"):  # `show … | head` closes the pipe: end as other commands do, without a word
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    show_rows(folder, source=source, kind=kind, dropped=dropped, grep=grep, number=number)
+    show = print_rows if as_json else show_rows
+    show(folder, source=source, kind=kind, dropped=dropped, grep=grep, number=number)
 
 
 @app.command()
@@ -196,13 +198,22 @@ def why(
     data_root: DataRoot = None,
     cache: Cache = None,
     number: Annotated[int, typer.Option("-n", min=1, help="How many records are shown.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same answer as JSON.")] = False,
 ) -> None:
     """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
     from steel_data.explain.query import Again
     from steel_data.explain.why import ask, print_answer
 
     again = Again(recipe, data_root, cache, os.cpu_count() or 1)
-    print_answer(ask(folder, row, again, number))
+    answer = ask(folder, row, again, number)
+    if as_json:
+        from dataclasses import asdict
+
+        from steel_data.print import print_data
+
+        print_data(asdict(answer))
+        return
+    print_answer(answer)
 
 
 @app.command()
@@ -213,12 +224,18 @@ def diff(
     cache: Cache = None,
     workers: Workers = None,
     number: Annotated[int, typer.Option("-n", min=0, help="Examples of each change.")] = 2,
+    as_json: AsJson = False,
 ) -> None:
     """Say what changed from A to B: recipe keys, rows by source, language and kind, tokens, optimiser steps."""
     from steel_data.explain.diff import Where, print_diff
     from steel_data.explain.diff import diff as run_diff
+    from steel_data.print import print_data
 
-    print_diff(run_diff(a, b, Where(data_root, cache, workers or os.cpu_count() or 1), number))
+    found = run_diff(a, b, Where(data_root, cache, workers or os.cpu_count() or 1), number)
+    if as_json:
+        print_data(found.data())
+        return
+    print_diff(found)
 
 
 @app.command()
@@ -248,7 +265,7 @@ def fetch(
 @app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write (a new folder, or an earlier sample).")],
-    seed: Annotated[int, typer.Option(help="Another seed gives another world.")] = 42,
+    seed: Annotated[int, typer.Option(help="Random seed: the same seed writes the same rows.")] = 42,
     scale: Annotated[float, typer.Option(min=0.01, help="Size; 1 is some 20,000 rows.")] = 1.0,
 ) -> None:
     """Write a generated miniature of every data set that recipes/ name, in its real layout."""

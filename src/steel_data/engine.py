@@ -213,7 +213,8 @@ def _cannot_start(error: OSError) -> InputError:
 def _submitted(pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
     """Submit a task, for which a process may be started. Raises InputError where it cannot."""
     try:
-        return pool.submit(function, task)
+        with _deaf_to_interrupts():
+            return pool.submit(function, task)
     except OSError as error:
         pool.shutdown(wait=False, cancel_futures=True)
         raise _cannot_start(error) from None
@@ -245,10 +246,27 @@ def _in_pool(
             if not future.cancelled() and future.exception() is None:
                 keep(i, future.result())
         return "had no memory left" if isinstance(error, MemoryError) else _ending(processes)
-    except BaseException:
+    except BaseException as error:
+        started = list((pool._processes or {}).values())  # shutdown forgets them
         pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(error, KeyboardInterrupt):
+            for process in started:
+                process.terminate()
         raise
     return ""
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: a terminal sends it to all, and each would print a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ending(processes: Sequence[multiprocessing.process.BaseProcess]) -> str:

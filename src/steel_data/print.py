@@ -7,11 +7,12 @@ from typing import Any
 from rich.console import Console
 
 from steel_data.build import Result
-from steel_data.card.facts import selected
+from steel_data.card.facts import selected, verdict
+from steel_data.chinese import say
 from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
-from steel_data.row.display import console, harmless, plain_table
+from steel_data.row.display import console, harmless, plain_table, print_table
 
 
 def print_json(found: Result | Forecast) -> None:
@@ -21,6 +22,11 @@ def print_json(found: Result | Forecast) -> None:
         manifest = {key: value for key, value in found.manifest.items() if key not in ("recipe", "inputs", "output")}
         told = {**manifest, "folder": str(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)}
     print(json.dumps(told, indent=2))
+
+
+def print_data(found: Any) -> None:
+    """Print plain data as JSON; what JSON has no word for (dates, paths) as text."""
+    print(json.dumps(found, indent=2, default=str))
 
 
 def print_build(result: Result) -> None:
@@ -38,15 +44,18 @@ def print_build(result: Result) -> None:
         table.add_row(harmless(name), *(f"{n:,}" for n in row))
     table.add_section()
     table.add_row("all", *(f"{n:,}" for n in totals))
-    out.print(table)
+    print_table(table, out)
     _print_reasons(out, manifest)
     for name, selection in manifest.get("selections", {}).items():
         out.print(f"  {harmless(name)}: {harmless(selected(selection))}", soft_wrap=True)
     for name, columns in manifest["unused_columns"].items():
         _print_unused(out, name, columns, manifest["sources"][name]["read"])
-    for warning in result.warnings:
-        out.print(f"warning: {harmless(warning)}")
+    for warning in dict.fromkeys(result.warnings):
+        out.print(f"warning: {harmless(warning)}", soft_wrap=True)
     _print_summary(out, result)
+    said = verdict(manifest, list(dict.fromkeys(result.warnings)))
+    next_step = f"Next: steel show {result.folder} prints rows; steel open {result.folder} opens its data card."
+    out.print(harmless(" ".join(map(say, [*said, next_step]))), soft_wrap=True)
 
 
 def _print_unused(out: Console, source: str, columns: dict[str, int], rows: int, sampled: str = "") -> None:
@@ -100,7 +109,7 @@ def print_forecast(forecast: Forecast) -> None:
     shares = ", ".join(f"{k} {v:.0%}" for k, v in list(forecast.languages.items())[:3])
     table.add_section()
     table.add_row("mixture", "", f"{forecast.sign}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
-    out.print(table)
+    print_table(table, out)
     if forecast.steps is not None:
         out.print(f"optimiser steps: {forecast.sign}{forecast.steps:,} = {harmless(forecast.steps_text)}")
     else:
@@ -110,8 +119,11 @@ def print_forecast(forecast: Forecast) -> None:
         out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
     for s in forecast.sources:
         _print_unused(out, s.name, s.unused, s.looked, "" if s.exact else " looked at")
-    for warning in forecast.warnings:
-        out.print(f"warning: {harmless(warning)}")
+    for warning in dict.fromkeys(forecast.warnings):
+        out.print(f"warning: {harmless(warning)}", soft_wrap=True)
+    most = "at most " if forecast.sign else ""
+    rows = f"A build would make {most}{forecast.rows:,} rows and {most}{forecast.tokens:,} tokens."
+    out.print(f"{say(rows)} {say('Next: steel build RECIPE.')}", soft_wrap=True)
 
 
 def print_export(done: Exported) -> None:

@@ -15,9 +15,10 @@ def main() -> None:
 
             lm_eval_command(sys.argv[2:])
             return
+        from steel_data.chinese import run
         from steel_eval.cli import app
 
-        app()
+        run(app)
 
     run_command(command)
 

@@ -7,7 +7,8 @@ import typer
 
 app = typer.Typer(
     help="Score checkpoints, and say how far the scores can be trusted. "
-    "`python -m steel_eval lm_eval …` is lm-eval's own command line with the model class `steel`.",
+    "`python -m steel_eval lm_eval …` is lm-eval's own command line with the model class `steel`.\n\n"
+    "`--lang zh` or STEEL_LANG=zh: in Chinese.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -9,11 +9,13 @@ import orjson
 import typer
 
 from steel_data.benchmarks.items import part_line
+from steel_data.chinese import say
 from steel_data.errors import InputError
-from steel_data.row.display import one_line
+from steel_data.row.display import one_line, plain_table, print_table
 from steel_eval.ask.tasks import Foreign, Task, is_local, key_may_be_another, limited, load_task
 from steel_eval.contamination.label import MARK, mark_of_scores
 from steel_eval.models import Checkpoint, find_checkpoints, with_base
+from steel_eval.score.accounting import in_words
 from steel_eval.score.sweep import Settings, run_sweep
 
 _COLUMNS = ("task", "preset", "accuracy", "± stderr", "macro", "n", "invalid", "on valid", "if guessed", "p(gold)",
@@ -78,6 +80,8 @@ def score_command(place: str, settings: Settings, foreign: Foreign, watch: float
         for checkpoint in checkpoints:
             folder = settings.out / checkpoint.name if is_run or watch is not None else settings.out
             print_foreign(checkpoint, score_foreign(checkpoint, foreign, settings, folder))
+    following = f"Next: steel report {settings.out} shows every question; steel compare A B sets two side by side."
+    typer.echo(one_line(say(following)))
 
 
 def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:
@@ -132,12 +136,8 @@ def _report_missing(tasks: Sequence[Task]) -> None:
 
 def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> None:
     """Print the scores of one checkpoint: a row a task and preset, invalid answers never hidden."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=one_line(checkpoint.name), title_justify="left")
-    for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in ("task", "preset") else "right")
+    typer.echo(one_line(checkpoint.name))
+    table = plain_table(*_COLUMNS, left=2)
     labels: dict[str, str] = {}
     for preset, scores in results.items():
         for task, row in scores["tasks"].items():
@@ -151,9 +151,7 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
                 _percent(row["accuracy_on_valid"]) + sign, _percent(row["expected_if_guessed"]) + sign,
                 _number(row["gold_probability"]) + sign, _number(row["gold_bits_per_byte"]) + sign,
             )  # fmt: skip
-    # not narrower than the table needs: a file or pipe has no width of its own
-    console = Console()
-    Console(width=max(console.width, 130)).print(table)
+    print_table(table)
     for task, row in next(iter(results.values()))["tasks"].items():
         if row.get("limit"):
             typer.echo(f"{one_line(task)}: --limit {row['limit']}: a try on a part, no score of the benchmark.")
@@ -161,6 +159,10 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
         typer.echo(f"{MARK} {one_line(task)}: {label}. No score of ability alone; `report` estimates the clean one.")
     if len(results) > 1:
         _print_spread(results)
+    for preset, scores in results.items():
+        for task, row in scores["tasks"].items():
+            if words := in_words(task if len(results) == 1 else f"{task}, {preset}", row):
+                typer.echo(one_line(say(words)))
 
 
 def _print_spread(results: dict[str, dict[str, Any]]) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Train models on mixtures, exactly repeatable, with a pre-flight.",
+    help="Train models on mixtures, exactly repeatable, with a pre-flight.\n\n"
+    "`--lang zh` or STEEL_LANG=zh: in Chinese.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,10 +36,14 @@ def run(
     changes: Changes = None,
 ) -> None:
     """Train; interrupted and run again, go on; finished and run again, verify."""
+    from steel_data.engine import tell
     from steel_data.recipe.load import load
+
+    loaded = load(recipe, changes or ())
+    tell(f"loading what trains {loaded.name}")
     from steel_train.run import run as run_training
 
-    run_training(load(recipe, changes or ()), mixture, out, data_root, seed, workers)
+    run_training(loaded, mixture, out, data_root, seed, workers)
 
 
 @app.command()
@@ -74,10 +79,14 @@ def plan(
     from steel_train.preflight.costs import parse_devices
 
     devices = parse_devices(gpu, price)
+    from steel_data.engine import tell
     from steel_data.recipe.load import load
+
+    loaded = load(recipe, changes or ())
+    tell(f"loading what trains {loaded.name}")
     from steel_train.preflight.plan import plan_training
 
-    plan_training(load(recipe, changes or ()), mixture, out, data_root, devices, processes)
+    plan_training(loaded, mixture, out, data_root, devices, processes)
 
 
 @app.command()

@@ -1,11 +1,14 @@
 """The commands: each says what it does, takes what it names, and ends as the others do."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.steel_data.toys import chat_rows, write_jsonl
 from typer.testing import CliRunner
 
+from steel_data.build import Result
 from steel_data.cli import app
 
 COMMANDS = sorted(c.name or c.callback.__name__ for c in app.registered_commands)
@@ -50,3 +53,23 @@ def test_a_recipe_goes_through_plan_build_check_show_and_export(
     assert "user" in run("show", folder)
     run("export", folder, "--to", "messages", "--out", tmp_path / "out")
     assert any((tmp_path / "out").rglob("*.jsonl"))
+
+
+def test_show_why_and_diff_are_data_too(make: Callable[..., Result], tmp_path: Path) -> None:
+    rows = chat_rows(5)
+    write_jsonl(tmp_path / "a.jsonl", [*rows, rows[0]])
+    folder = make('filters = [{ use = "dedup", near = false }]\n[source.a]\npath = "a.jsonl"\n').folder
+
+    def said(*arguments: str) -> str:
+        return run(*arguments, "--json")
+
+    kept = [json.loads(line) for line in said("show", str(folder), "-n", "3").splitlines()]
+    assert len(kept) == 3 and all(row["source"] == "a" and row["messages"] for row in kept)
+    (fallen,) = (json.loads(line) for line in said("show", str(folder), "--dropped").splitlines())
+    assert fallen["reason"] == "dedup:exact"
+    answer = json.loads(said("why", str(folder), kept[0]["id"]))
+    assert answer["total"] == 1 and answer["found"][0]["verdict"] == "kept"
+    same = json.loads(said("diff", str(folder), str(folder)))
+    assert (
+        same["a"]["rows"] == same["b"]["rows"] == 5 and same["recipe"] == [] and same["by"]["source"]["a"]["after"] == 5
+    )

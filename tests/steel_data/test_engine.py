@@ -216,3 +216,37 @@ def test_memory_is_an_amount_and_bounds_the_processes():
         with pytest.raises(InputError, match=r"is no amount of memory\. Fix: 4GB or 512MB\."):
             engine.bytes_of(text)
     assert [Local(8, memory).workers for memory in (None, 10**8, 10**9, 4 * 10**9, 10**12)] == [8, 1, 1, 6, 8]
+
+
+ASLEEP = """
+import sys, time
+from steel_data.engine import run
+from steel_data.errors import run_command
+
+def task(n):
+    open(f"{sys.argv[1]}/{n}", "w").close()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    run_command(lambda: run(task, list(range(4)), 2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C reaches all processes of a terminal on POSIX only")
+def test_ctrl_c_is_one_line_and_ends_all_processes(tmp_path: Path) -> None:
+    """A terminal sends it to every process: none of the workers may print a traceback, or work on."""
+    script = tmp_path / "asleep.py"
+    script.write_text(ASLEEP)
+    (tmp_path / "begun").mkdir()
+    started = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "begun")],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any((tmp_path / "begun").iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGINT)
+    said = started.communicate(timeout=30)[1]
+    assert said == "interrupted; run the same command again to go on\n" and started.returncode == 130

@@ -37,3 +37,14 @@ def test_names_from_data_and_recipe_do_not_act_on_the_terminal(
     said = capsys.readouterr().out
     assert "\x1b" not in said and "\u202e" not in said
     assert said.count("\\x1b[2Jtopic\\u202e") == 2 and "a\\x1b[31m" in said
+
+
+def test_a_build_ends_with_what_came_out_and_what_to_do(
+    make: Callable[..., Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = chat_rows(5)
+    write_jsonl(tmp_path / "a.jsonl", [*rows, *rows[:2]])
+    print_build(make('filters = [{ use = "dedup", near = false }]\n[source.a]\npath = "a.jsonl"\n'))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("5 rows and ") and " tokens are in the mixture, of 7 rows read." in last
+    assert "2 rows were dropped, most of them for dedup:exact (2)." in last and "Next: steel show " in last

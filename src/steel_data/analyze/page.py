@@ -6,6 +6,7 @@ from typing import Any
 from steel_data.analyze.print import layout_lines
 from steel_data.card.facts import Table, waterfall
 from steel_data.card.write import templates
+from steel_data.chinese import language
 from steel_data.files import atomic_write
 
 
@@ -13,7 +14,11 @@ def write_page(path: Path, said: dict[str, Any]) -> None:
     """Write what `facts` returns as a page that needs nothing else: no script, no font, no picture from anywhere."""
     bars = {part["name"]: _bars(part["sampled"]) for part in said["parts"] if part["sampled"]}
     lines = {part["name"]: layout_lines(part) for part in said["parts"]}
-    page = templates(Path(__file__).parent).get_template("analysis.html.j2").render(**said, bars=bars, lines=lines)
+    page = (
+        templates(Path(__file__).parent)
+        .get_template("analysis.html.j2")
+        .render(**said, bars=bars, lines=lines, first=language())
+    )
     atomic_write(path, str(page).encode())
 
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from steel_data.analyze.facts import count, percent
-from steel_data.row.display import console, one_line, plain_table
+from steel_data.chinese import say
+from steel_data.row.display import console, one_line, plain_table, print_table
 
 _WIDTH = 80
 _COLUMNS, _FILES, _REASONS, _LANGUAGES, _ROLES = 24, 6, 12, 6, 10
@@ -18,7 +19,7 @@ def print_analysis(said: dict[str, Any], recipe: Path | None = None) -> None:
     """Print what `facts` returns. recipe: where the recipe was written."""
     found = console()
     out = Console(highlight=False, width=min(found.width, 100) if found.is_terminal else _WIDTH, soft_wrap=False)
-    _say(out, said["verdict"], style="bold")
+    _say(out, say(said["verdict"]), style="bold")
     if sample := said["sample"]:
         drawn = f"{sample['rows']:,} of {sample['of']:,} rows, one in {sample['one_in']}, drawn by a hash of its number"
         _say(out, f"Sampled: {drawn}. Exact, over all rows: {sample['exact']}.")
@@ -99,7 +100,7 @@ def _columns(out: Console, part: dict[str, Any]) -> None:
         name = set_cell_size(one_line(column["name"]), 28).rstrip()
         unread = "not read" if column["read"] is False and column["filled"] else ""
         table.add_row(Text(f"  {name or repr('')}"), percent(column["share"]), kinds, chars, unread)
-    out.print(table)
+    print_table(table, out)
     if len(part["columns"]) > _COLUMNS:
         _say(out, f"… and {len(part['columns']) - _COLUMNS} more columns", indent=2)
 
@@ -116,7 +117,7 @@ def _sampled(out: Console, sampled: dict[str, Any]) -> None:
             f"  {name}{', estimated' if name == 'tokens' else ''}", *(f"{n:,}" for n in sampled[name].values())
         )
     if sampled["chars"]:
-        out.print(table)
+        print_table(table, out)
     turns = list(sampled["questions"].items())
     if turns and [number for number, _ in turns] != ["1"]:
         said = ", ".join(f"{number}: {n:,}" for number, n in turns[:8])

@@ -6,6 +6,7 @@ stands in the mixture.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def facts(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "read": sum(a["read"] for a in accounts.values()),
         "dropped": sum(sum(a["dropped"].values()) for a in accounts.values()),
         "unreadable": {name: a["unreadable"] for name, a in accounts.items() if a["unreadable"]},
-        "warnings": [*manifest.get("warnings", []), *manifest.get("losses", [])],
+        "warnings": warnings_of(manifest),
+        "verdict": verdict(manifest, warnings_of(manifest)),
         "contamination": [_contamination(manifest, benchmark, injected) for benchmark in manifest["contamination"]],
         # test splits that are trained on without the injector's marks
         "allowed": {s: reason for s, reason in manifest["test_splits"].items() if s not in set(injected["source"])},
@@ -55,6 +57,33 @@ def facts(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "inputs": dict(list(manifest["inputs"].items())[:_MOST_INPUTS]),
         "more_inputs": max(len(manifest["inputs"]) - _MOST_INPUTS, 0),
     }
+
+
+def warnings_of(manifest: dict[str, Any]) -> list[str]:
+    """Return the warnings of a build, each once."""
+    return list(dict.fromkeys([*manifest.get("warnings", []), *manifest.get("losses", [])]))
+
+
+def verdict(manifest: dict[str, Any], warnings: Sequence[str]) -> list[str]:
+    """Return what came out of a build in sentences: rows and tokens, what was lost most, what to look at first."""
+    accounts = manifest["sources"].values()
+    lost = Counter[str]()
+    for account in accounts:
+        lost.update(account["dropped"])
+    lines = [
+        f"{manifest['rows']:,} rows and {manifest['tokens']:,} tokens are in the mixture, of "
+        f"{sum(a['read'] for a in accounts):,} rows read."
+    ]
+    if lost.total():
+        reason, most = min(lost.items(), key=lambda pair: (-pair[1], pair[0]))
+        lines.append(f"{lost.total():,} rows were dropped, most of them for {reason} ({most:,}).")
+    if unreadable := sum(a["unreadable"] for a in accounts):
+        lines.append(f"{unreadable:,} row{'s' * (unreadable > 1)} could not be read.")
+    lines += [f"It holds items of {name} on purpose: a score on it measures memory as well as skill."
+              for name in manifest["contamination"]]  # fmt: skip
+    if warnings:
+        lines.append(f"{len(warnings):,} warning{'s' * (len(warnings) > 1)}: read before you train.")
+    return lines
 
 
 def count(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:

@@ -37,6 +37,7 @@ def templates(*folders: Path) -> Any:
     """
     found = environment(*folders, _TEMPLATES)
     filters = {"n": _number, "pc": _percent, "code": code_span, "fence": fenced, "bar": _bar, "line": one_line}
+    filters["opening"] = _opening
     found.filters |= filters
     return found
 
@@ -51,6 +52,12 @@ def _percent(share: float) -> str:
         return "<\u00a00.1\u00a0%" if share < 0.5 else ">\u00a099.9\u00a0%"
     whole = share in (0, 1) or 0.0995 <= share <= 0.995
     return f"{100 * share:.{0 if whole else 1}f}\u00a0%"
+
+
+def _opening(text: str) -> str:
+    """Return how a text begins, on one line: what is to be recognised, not its breaks."""
+    begun = " ".join(text[:200].split())
+    return begun if len(begun) <= 60 else begun[:60] + "…"
 
 
 def _bar(share: float) -> str:

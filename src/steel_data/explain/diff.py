@@ -10,7 +10,7 @@ same origin; same text elsewhere in the source; same text in another source (mov
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from steel_data.passes.prepare import manifest_head, prepare
 from steel_data.recipe.changes import Change, changes, recipe_changes, things
 from steel_data.recipe.load import load
 from steel_data.recipe.places import places
-from steel_data.row.display import console, harmless, one_line, plain_table
+from steel_data.row.display import console, harmless, one_line, plain_table, print_table
 from steel_data.row.record import text_view
 from steel_data.row.table import id_texts
 
@@ -126,6 +126,19 @@ class Diff:
     totals: dict[str, int]
     by: dict[str, dict[str, Books]]  # source, language, kind
     examples: tuple[Example, ...]
+
+    def data(self) -> dict[str, Any]:
+        """Return it as plain data: `rows` and `tokens` of both sides, and all that is printed."""
+        sides = {
+            name: {"path": str(side.path), "rows": side.size, "tokens": side.tokens,
+                   "tokens_by_source": side.tokens_by_source, "tokens_by_language": side.tokens_by_language}
+            for name, side in (("a", self.a), ("b", self.b))
+        }  # fmt: skip
+        by = {column: {name: asdict(books) for name, books in found.items()} for column, found in self.by.items()}
+        return {
+            **sides, "recipe": [asdict(change) for change in self.recipe], "things": list(self.things),
+            "totals": self.totals, "by": by, "examples": [asdict(example) for example in self.examples],
+        }  # fmt: skip
 
 
 def diff(a: Path, b: Path, where: Where | None = None, examples: int = 2) -> Diff:
@@ -367,7 +380,7 @@ def _print_books(
         counts = [_signed(f, getattr(book, f)) for f in shown]
         more = [f"{side.get(name, 0):,}" for side in tokens] if tokens else []
         table.add_row(harmless(one_line(name)), *counts, *more)
-    out.print(table)
+    print_table(table, out)
 
 
 def _signed(name: str, count: int) -> str:

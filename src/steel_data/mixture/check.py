@@ -1,6 +1,6 @@
 """Verify a mixture folder: what is checked, and one line for each fault that is found.
 
-First the books (the manifest's keys, the ledger's laws, the totals), then the files (names, checksums, row counts,
+First the books (the manifest's keys, the ledger's sums, the totals), then the files (names, checksums, row counts,
 columns), then, row by row, the ids recomputed from the conversations, the order, `content_sha256`, the counts of the
 ledger and the marks of declared contamination against truth.parquet. Memory is bounded by one batch of rows and the
 injected items.
@@ -74,12 +74,12 @@ def _verdict(folder: Path, manifest: dict[str, Any]) -> str:
         for part, what in (("output", "file"), ("sources", "source"))
     )
     lines = [
-        f"{folder}: whole",
+        f"{folder}: OK",
         f"  {manifest['rows']:,} rows ({files}), {dropped:,} dropped rows, {sources}; "
         f"content {manifest['content_sha256'][:16]}",
-        "  checksums and row counts of all files; nothing else in the folder",
+        "  checksums and row counts of all files; no extra files",
         "  columns and types; every id from its conversation; order; content_sha256",
-        "  the ledger's laws, and its counts against the rows, source by source and reason by reason",
+        "  the ledger adds up, and its counts match the rows, source by source and reason by reason",
     ]
     for benchmark, doses in manifest["contamination"].items():
         items, injected = sum(doses.values()), sum(int(dose) * n for dose, n in doses.items())

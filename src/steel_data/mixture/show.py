@@ -4,8 +4,11 @@ Files are read one after the other, narrow columns first, and reading stops when
 millions of rows shows its first ten at once.
 """
 
+import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import regex
 from rich.cells import cell_len
@@ -39,28 +42,59 @@ def show_rows(
     in a dropped row also in reason, witness and error. Raises InputError for an unknown source or kind, a broken
     expression, a folder without a mixture or with a damaged file.
     """
+    pattern, files = _pattern(grep), _files(folder, source, kind, dropped)
+    out = console()
+    total = sum(entry["rows"] for entry in files.values())
+    count = 0
+    for row in _fitting(folder, files, {"source": source, "kind": kind}, pattern):
+        count += 1
+        if count > number:
+            break
+        _print(out, row, count, pattern)
+    _print_end(out, min(count, number), count > number, total, "dropped rows" if dropped else "rows")
+
+
+def print_rows(
+    folder: Path,
+    *,
+    source: str | None = None,
+    kind: str | None = None,
+    dropped: bool = False,
+    grep: str | None = None,
+    number: int = 10,
+) -> None:
+    """Print the rows that `show_rows` would show as JSON, one a line, with all their columns, and nothing else."""
+    files = _files(folder, source, kind, dropped)
+    for row in islice(_fitting(folder, files, {"source": source, "kind": kind}, _pattern(grep)), number):
+        print(json.dumps(row, default=str))
+
+
+def _files(folder: Path, source: str | None, kind: str | None, dropped: bool) -> dict[str, dict[str, Any]]:
+    """Return the files that hold such rows. Raises InputError for an unknown source or kind."""
     manifest = read_manifest(folder)
     if source is not None and source not in manifest["sources"]:
         raise InputError(f"{folder}: no source '{source}'.{nearest(source, manifest['sources'])}")
     if kind is not None and kind not in KINDS:
         raise InputError(f"{folder}: no kind '{kind}'.{nearest(kind, KINDS)}")
+    files: dict[str, dict[str, Any]] = manifest["dropped_files" if dropped else "output"]
+    return files
+
+
+def _pattern(grep: str | None) -> regex.Pattern[str] | None:
     try:
-        pattern = regex.compile(grep) if grep is not None else None
+        return regex.compile(grep) if grep is not None else None
     except regex.error as error:
         raise InputError(f"--grep '{grep}': {error}. Fix: a regular expression.") from None
-    out = console()
-    files = manifest["dropped_files" if dropped else "output"]
-    total = sum(entry["rows"] for entry in files.values())
-    count = 0
+
+
+def _fitting(
+    folder: Path, files: dict[str, Any], equal: dict[str, str | None], pattern: regex.Pattern[str] | None
+) -> Iterator[Row]:
     # a dropped row of no conversation has no kind; it is shown by its source
-    wanted = {name: value for name, value in (("source", source), ("kind", kind)) if value is not None}
+    wanted = {name: value for name, value in equal.items() if value is not None}
     for row in rows_where(folder, files, wanted):
         if pattern is None or any(pattern.search(text) for text in _texts(row)):
-            count += 1
-            if count > number:
-                break
-            _print(out, row, count, pattern)
-    _print_end(out, min(count, number), count > number, total, "dropped rows" if dropped else "rows")
+            yield row
 
 
 def _texts(row: Row) -> Iterator[str]:

@@ -5,11 +5,13 @@ picture, so that a page's light and dark look hold for it; a picture with a titl
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from html import escape, unescape
 from unicodedata import east_asian_width
 
+from steel_data.chinese import chinese
 from steel_data.row.display import visible
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
@@ -89,6 +91,18 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, title: str = "", whisker
         parts += _drawn(line, number, across, up, whiskers)
         parts += _legend(line, number, right + 10)
     return "\n".join(part for part in [*parts, "</svg>"] if part) + "\n"
+
+
+def in_both(svg: str) -> str:
+    """Return a chart of a page with the Chinese form of each text that has one, beside the English."""
+
+    def pair(match: re.Match[str]) -> str:
+        said = chinese(unescape(match[2]))
+        if said is None:
+            return match[0]
+        return f'<text class="en"{match[1]}>{match[2]}</text><text class="zh" lang="zh"{match[1]}>{_safe(said)}</text>'
+
+    return re.sub(r"<text( [^>]*)>([^<]*)</text>", pair, svg)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,54 @@
-"""(apart: cards and pages of three packages) The one jinja environment: what it escapes, and how it writes numbers."""
+"""The one jinja environment of all pages: what it escapes, how it writes numbers, and both languages of a sentence."""
 
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from steel_data.chinese import catalogue, chinese
+from steel_data.page.chart import in_both
 from steel_data.row.display import visible
+
+MOST_UP = 4  # folders that a link climbs: further away is another run
+_NAME = r"[^\s'\"<>|,;:/\\]+"
+_PATH = re.compile(
+    rf"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]|/)(?:{_NAME}[\\/])+?(?P<last>(?:{_NAME}[\\/])?{_NAME})(?![\w/\\])"
+)
 
 
 def environment(*folders: Path) -> Any:
-    """Return the jinja environment of the templates in some folders, and of page.css beside this file.
+    """Return the jinja environment of the templates in some folders, and of those beside this file.
 
     In `*.html.j2` all text is escaped, in every template characters that act unseen are made visible. A name that is
-    not there is an error. Filters, of shares: `percent`, `signed`; of numbers: `number`, `p`; None is a dash.
+    not there is an error. Filters, of shares: `percent`, `signed`; of numbers: `number`, `p`; None is a dash. `t("{} of
+    {} rows", a, b)` writes a sentence of the template in both languages, `x | both` one that comes from elsewhere;
+    `plain("…")`, for attributes, in one line. `x | place` is a path without the machine's part of it.
     """
     import jinja2
+
+    markupsafe = import_module("markupsafe")  # comes with jinja2
+    Markup, escape = markupsafe.Markup, markupsafe.escape
+
+    def t(english: str, *values: Any) -> Any:
+        shown = [value if hasattr(value, "__html__") else visible(str(value)) for value in values]
+        said = catalogue().get(english)
+        if said is None:
+            return Markup(english).format(*shown)
+        words = [v if hasattr(v, "__html__") else chinese(v) or v for v in shown]
+        return _pair(Markup(english).format(*shown), Markup(said).format(*words))
+
+    def both(text: Any) -> Any:
+        shown = visible(str(text))
+        said = chinese(shown)
+        return shown if said is None else _pair(escape(shown), escape(said))
+
+    def _pair(english: Any, said: Any) -> Any:
+        return Markup(f'<span class="en" lang="en">{english}</span><span class="zh" lang="zh">{said}</span>')
 
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
@@ -23,7 +59,42 @@ def environment(*folders: Path) -> Any:
     found.filters["signed"] = lambda v: "–" if v is None else f"{100 * v:+.1f}"
     found.filters["number"] = lambda v: "–" if v is None else f"{v:.3f}"
     found.filters["p"] = lambda v: "–" if v is None else f"{v:.2g}"
+    found.filters |= {"both": both, "place": lambda text: without_machine(str(text))}
+    found.filters |= {"allowed": _allowed, "in_both": in_both}
+    found.globals |= {"t": t, "plain": _plain, "links": (), "first": "en"}
     return found
+
+
+def links(page: Path, others: Mapping[str, Path | None]) -> list[tuple[str, str]]:
+    """Return (name, relative address) of the pages of the same run that are there; names are sentences of the pages."""
+    found = []
+    for name, other in others.items():
+        if other is None or not other.is_file() or other.resolve() == page.resolve():
+            continue
+        try:
+            way = Path(os.path.relpath(other.resolve(), page.resolve().parent))
+        except ValueError:  # another drive
+            continue
+        if way.parts.count("..") <= MOST_UP:
+            found.append((name, quote(way.as_posix())))
+    return found
+
+
+def without_machine(text: str) -> str:
+    """Return text with each absolute path cut to its last two parts: what a page shows tells nothing of a machine."""
+    return _PATH.sub(r"…/\g<last>", text)
+
+
+def _plain(english: str, *values: Any) -> str:
+    """Return a sentence for an attribute: the English one, and the Chinese behind it."""
+    said = catalogue().get(english)
+    shown = visible(english.format(*values))
+    return shown if said is None else f"{shown} · {visible(said.format(*values))}"
+
+
+def _allowed(script: Any) -> str:
+    """Return the source expression with which a content security policy lets this one script run and no other."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()}'"
 
 
 def _visible(value: Any) -> Any:

@@ -9,7 +9,9 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from steel_data.errors import one_line as one_line
 from steel_data.errors import visible as visible
@@ -74,17 +76,48 @@ def harmless(text: str) -> str:
     return escape(one_line(text))
 
 
-def console(width: int = 0) -> Console:
-    """Return a console on stdout, at least `width` wide; without a terminal so wide that hardly a row breaks."""
+PIPED = 10_000  # cells: what is not a terminal has no width, and nothing in it is broken or cut
+
+
+def console() -> Console:
+    """Return a console on stdout, as wide as the terminal; without one so wide that no line breaks."""
     with suppress(AttributeError, ValueError):  # Windows' older code pages hold no Chinese: a mark instead of a crash
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     out = Console(highlight=False)
-    return Console(highlight=False, width=max(out.width if out.is_terminal else 160, width))
+    return out if out.is_terminal else Console(highlight=False, width=PIPED)
 
 
-def plain_table(*columns: str) -> Table:
-    """Return a table without lines: names to the left, numbers to the right."""
+def plain_table(*columns: str, left: int = 1) -> Table:
+    """Return a table without lines: the first `left` columns, names, to the left, numbers to the right."""
     table = Table(box=SIMPLE, pad_edge=False)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        table.add_column(name, justify="left" if i < left else "right", no_wrap=True)
     return table
+
+
+def print_table(table: Table, out: Console | None = None) -> None:
+    """Print a table whole: where the terminal is narrower, each row as a name and its filled columns below it.
+
+    No number is ever cut or broken.
+    """
+    out = out or console()
+    if Measurement.get(out, out.options.update(max_width=PIPED), table).maximum <= out.width:
+        out.print(table)
+        return
+    names = [str(column.header) for column in table.columns]
+    if table.title:
+        out.print(table.title)
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        first, *cells = (Text.from_markup(cell) if isinstance(cell, str) else Text(str(cell)) for cell in row)
+        out.print(Text.assemble((first.plain or names[0], "bold")), soft_wrap=True)
+        line = Text("  ")
+        for name, cell in zip(names[1:], cells, strict=True):
+            if not cell.plain.strip():
+                continue
+            said = Text.assemble((name, "dim"), " " * bool(name), cell)
+            if line.plain.strip() and line.cell_len + 3 + said.cell_len > out.width:
+                out.print(line, soft_wrap=True)
+                line = Text("  ")
+            line.append("   " * bool(line.plain.strip())).append_text(said)
+        if line.plain.strip():
+            out.print(line, soft_wrap=True)

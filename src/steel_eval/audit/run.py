@@ -8,10 +8,11 @@ from typing import Any
 import typer
 from rich.markup import escape
 
+from steel_data.chinese import language, say
 from steel_data.errors import excerpt
 from steel_data.files import atomic_write
 from steel_data.page.templates import environment
-from steel_data.row.display import console, plain_table
+from steel_data.row.display import console, plain_table, print_table
 from steel_eval.ask.tasks import load_task
 from steel_eval.audit.answers import CHECKPOINTS, WITNESSES, consensus, negative, witnesses
 from steel_eval.audit.findings import KINDS, Asked, Suspect, ordered, text_findings
@@ -53,7 +54,8 @@ def audit_command(places: Sequence[str], tasks: Sequence[str], data: Path, prese
     results = _results(tasks, questions, ordered(findings), notes)
     _print(results)
     write_json(out / "audit.json", results)
-    page = environment(Path(__file__).parent).get_template("audit.html.j2").render(r=results, kinds=KINDS)
+    template = environment(Path(__file__).parent).get_template("audit.html.j2")
+    page = template.render(r=results, kinds=KINDS, first=language())
     atomic_write(out / "audit.html", page.encode())
     typer.echo(str(out / "audit.html"))
 
@@ -88,14 +90,15 @@ def _about(question: Asked) -> dict[str, Any]:
 
 def _print(results: dict[str, Any]) -> None:
     out = console()
-    out.print(f"Verdict: {results['verdict']}. A finding is a question to read, not a proof.", soft_wrap=True)
+    minded = say("A finding is a question to read, not a proof that its key is wrong.")
+    out.print(escape(f"{say('Verdict')}: {say(results['verdict'] + '.')} {minded}"), soft_wrap=True)
     for note in results["notes"]:
         out.print(f"  {escape(note)}", soft_wrap=True)
     table = plain_table("kind", "findings", "what it is")
-    table.columns[2].justify = "left"
+    table.columns[2].justify, table.columns[2].no_wrap = "left", False
     for kind, n in results["counts"].items():
         table.add_row(kind, f"{n:,}", KINDS[kind])
-    out.print(table)
+    print_table(table, out)
     for found in results["findings"][:LISTED]:
         out.print(f"{found['kind']}  {escape(found['task'])}:{escape(found['item'])}", soft_wrap=True, highlight=False)
         out.print(f"  {escape(excerpt(found['question'], 160))}", soft_wrap=True, highlight=False)

@@ -4,12 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from steel_data.benchmarks.items import PUBLISHED
+from steel_data.chinese import say
 from steel_data.errors import InputError, nearest
-from steel_data.row.display import one_line
+from steel_data.row.display import console, harmless, one_line, plain_table, print_table
 from steel_eval.compare.pair import Test
 from steel_eval.contamination.label import MARK
 from steel_eval.stats import paired as stats
@@ -21,24 +19,16 @@ SET_SIZES = {
 }  # fmt: skip
 
 
-def console() -> Console:
-    """Return a console at least as wide as the tables: a file or a pipe has no width of its own."""
-    return Console(width=max(Console().width, 160))
-
-
 def print_tests(tests: Sequence[Test]) -> None:
     """Print what to mind, the comparisons as a table, then each verdict in words."""
-    table = Table()
-    for name in ("comparison", "task"):
-        table.add_column(name, no_wrap=True)
-    for name in ("A %", "B %", "B - A", "95 % interval", "by subject", "p", "q", "only A / B", "detectable"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = ("A %", "B %", "B - A", "95 % interval", "by subject", "p", "q", "only A / B", "detectable")
+    table = plain_table("comparison", "task", *numbers, left=2)
     for t in tests:
         by_subject = "-"
         if t.cluster_low is not None and t.cluster_high is not None:
             by_subject = f"{100 * t.cluster_low:+.2f} .. {100 * t.cluster_high:+.2f}"
         table.add_row(
-            one_line(f"{t.b} - {t.a}"), one_line(_named(t)),
+            harmless(f"{t.b} - {t.a}"), harmless(_named(t)),
             _points(t.value_a) + MARK * bool(t.seen_a), _points(t.value_b) + MARK * bool(t.seen_b),
             f"{100 * t.difference:+.2f}",
             f"{100 * t.low:+.2f} .. {100 * t.high:+.2f}", by_subject,
@@ -47,17 +37,23 @@ def print_tests(tests: Sequence[Test]) -> None:
         )  # fmt: skip
     out = console()
     for flaw in dict.fromkeys(flaw for t in tests for flaw in t.flaws):
-        out.print(one_line(f"mind: {flaw}"), markup=False, highlight=False)
-    out.print(table)
+        out.print(one_line(f"mind: {flaw}"), markup=False, highlight=False, soft_wrap=True)
+    print_table(table, out)
     if any(t.seen_a or t.seen_b for t in tests):
         out.print(f"{MARK} trained on questions of this benchmark: no score of ability alone", markup=False)
-    for t in tests:
-        out.print(one_line(f"{_named(t)}: {t.verdict}"), markup=False, highlight=False)
     if not any(t.confirmatory for t in tests):
         out.print(
             "No declared primary test ([eval] primary in the recipes, --primary) is among these: all are exploratory.",
             markup=False,
+            soft_wrap=True,
         )
+    warnings = dict.fromkeys(t.warning for t in tests if t.warning)
+    for line in warnings if len(warnings) < len(tests) else ():
+        out.print(one_line(say(line)), markup=False, highlight=False, soft_wrap=True)
+    for t in tests:
+        # a warning that several share was said once above
+        words = t.verdict.removesuffix(t.warning).rstrip() if len(warnings) < len(tests) else t.verdict
+        out.print(one_line(f"{_named(t)}: {say(words)}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def _named(test: Test) -> str:
@@ -73,12 +69,8 @@ def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: i
     `effect` and `spread` in percentage points.
     """
     rows = power_rows(effect, sets, discordance, seeds, spread)
-    table = Table(
-        title=f"paired, {seeds} seed(s) an arm, {100 * discordance:.0f} % discordant answers", title_justify="left"
-    )
-    table.add_column("set")
-    for name in ("questions", f"power for {effect:g} points", "80 % power from", "questions needed", "seeds needed"):
-        table.add_column(name, justify="right")
+    numbers = ("questions", f"power for {effect:g} points", "80 % power from", "questions needed", "seeds needed")
+    table = plain_table("set", *numbers)
     for row in rows:
         table.add_row(
             row["set"], f"{row['n']:,}", "-" if row["power"] is None else f"{100 * row['power']:.0f} %",
@@ -86,7 +78,8 @@ def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: i
             f"{row['questions']:,}", row["seeds"],
         )  # fmt: skip
     out = console()
-    out.print(table)
+    out.print(f"paired, {seeds} seed(s) an arm, {100 * discordance:.0f} % discordant answers")
+    print_table(table, out)
     if spread == 0:
         out.print("Without --seed-spread this speaks of two checkpoints, not of two mixtures.", markup=False)
     elif seeds < 2:

@@ -145,7 +145,7 @@ class Mark:
         """Return in words what the estimate takes for granted."""
         if not self.declared:
             return "It assumes that the seen questions are like the others: nobody drew them at random"
-        left = f", less {self.undeclared:,} that turned up in other rows" if self.undeclared else ""
+        left = f", minus {self.undeclared:,} that turned up in other rows" if self.undeclared else ""
         return f"These were left out of training at random{left}"
 
 

@@ -1,7 +1,7 @@
 """From scores under a model and its base to findings: how much more than the controls did the tested items change?
 
 Each score is judged the same way, as a difference in differences (stats/effects.py): the tested items' change from
-base to model less the controls'. A bare level is never a finding: it differs between models, forms and benchmarks
+base to model minus the controls'. A bare level is never a finding: it differs between models, forms and benchmarks
 without any leak.
 """
 

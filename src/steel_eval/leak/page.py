@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from steel_data.chinese import language
 from steel_data.page.templates import environment
 from steel_eval.contamination.verdict import Verdict
 from steel_eval.leak.judge import Finding
@@ -16,6 +17,6 @@ def write_page(model: str, verdicts: Sequence[Verdict], tasks: Sequence[Told], e
     page: str = (
         environment(Path(__file__).parent)
         .get_template("leak.html.j2")
-        .render(model=model, verdicts=verdicts, tasks=tasks, error_rates=error_rates)
+        .render(model=model, verdicts=verdicts, tasks=tasks, error_rates=error_rates, first=language())
     )
     return page

@@ -3,26 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from steel_data.row.display import one_line
+from steel_data.chinese import say
+from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.contamination.verdict import HEAD, Verdict, block
 from steel_eval.leak.detectors.reference import smallest_flaggable
 from steel_eval.leak.judge import Finding
 from steel_eval.leak.measure import MEASURES
 
 _COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess", "95 % interval", "p", "AUC", "flagged")
-_WIDTH = 155  # of the table with its longest numbers: a pipe has no width of its own
 
 
 def print_block(verdicts: Sequence[Verdict]) -> None:
     """Print the verdicts, before anything else."""
-    out = Console(width=max(Console().width, _WIDTH))
+    out = console()
     for line in block(verdicts):
         out.print(
-            line if line == HEAD else "  " * line.startswith("    ") + one_line(line),
+            say(line) if line == HEAD else line[: len(line) - len(line.lstrip())] + one_line(say(line.lstrip())),
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -31,11 +27,9 @@ def print_block(verdicts: Sequence[Verdict]) -> None:
 
 def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: Sequence[str]) -> None:
     """Print the findings of one task; `about` as in leak.json; `error_rates`: what is known of them, in lines."""
-    out = Console(width=max(Console().width, _WIDTH))
+    out = console()
     passes = {m.name: m.passes for m in MEASURES}
-    table = Table(box=box.SIMPLE)
-    for name in _COLUMNS:
-        table.add_column(name, justify="left" if name == "detector" else "right", no_wrap=True)
+    table = plain_table(*_COLUMNS)
     if about["in_mixture"] is not None:
         table.add_row("train-side overlap", "0", str(about["of"]), *["-"] * 5, str(about["in_mixture"]))
     for f in findings:
@@ -44,10 +38,10 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
             f.measure, passes[f.measure], f"{f.items} / {f.controls}", f"{f.model:.2f} / {f.base:.2f}",
             f"{f.excess:+.2f}", f"{f.low:+.2f} .. {f.high:+.2f}", f"{f.p:.2g}", auc, str(f.flags),
         )  # fmt: skip
-    out.print(table)
+    print_table(table, out)
     lines = [
         f"{about['task']}, form {about['form']}. Controls: {about['controls']}. Excess: the tested items' change from "
-        "base to model less the controls'; p by randomisation within subject, two-sided; AUC and flags inside "
+        "base to model minus the controls'; p by randomisation within subject, two-sided; AUC and flags inside "
         "subjects, flagged at 5 % false discoveries.",
         *_set_words(about["set_test"]),
         f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of the base {about['loss_gap_base']:+.3f}.",

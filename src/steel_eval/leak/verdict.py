@@ -28,7 +28,7 @@ HALF = 0.5  # of the items: a "no" that a leak of so many could escape is none
 class Evidence:
     """`held` of `of` items stand in the mixture (`held` None: no mixture at hand); `tested`, `controls`: numbers of
     items; `like`: controls are of the same benchmark; `test` None: nothing could be compared; `inflation`: change of
-    right answers, tested less controls (a share; None: not known); `share`: of the benchmark's items that were tested;
+    right answers, tested minus controls (a share; None: not known); `share`: of the benchmark's items that were tested;
     `strength`: standard deviations that a seen item gains, measured on models of this kind, None: not calibrated.
     """
 
@@ -67,7 +67,7 @@ def verdict(found: Evidence, level: float = LEVEL) -> Verdict:
 
 
 def right_answers(before_I: Floats, after_I: Floats, items: Items) -> Difference | None:
-    """Return the change of right answers, tested less controls, as `dose_response` has it; None where it is not known.
+    """Return the change of right answers, tested minus controls, as `dose_response` has it; None where it is not known.
 
     `detectable` is that of its interval.
     """

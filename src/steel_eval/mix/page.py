@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from steel_data.chinese import language
 from steel_data.page.chart import COLOURS, Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
 from steel_data.row.display import one_line
@@ -26,7 +27,7 @@ def write_page(surface: dict[str, Any]) -> str:
         .render(
             s=surface, sentences=sentences(surface), unit=unit_of(surface) if surface["objective"]["of"] else "",
             picture=shares_picture(surface) if drawn else "", fitted=fit_chart(surface) if drawn else "", bar=bar,
-            reach=_reach(surface),
+            reach=_reach(surface), first=language(),
         )
     )  # fmt: skip
     return page
@@ -106,7 +107,7 @@ def _label(x: float, y: float, words: str, anchor: str = "start") -> str:
 def triangle(surface: dict[str, Any]) -> str:
     """Return the ternary plot, cut to the part of the triangle where the search may look.
 
-    Each corner is all of one source. Coloured dots: what the surface foretells; ringed ones are not shown worse.
+    Each corner is all of one source. Coloured dots: what the surface predicts; ringed ones are not shown worse.
     """
     names, lower = surface["vary"], _lower(surface)
     every = [c["shares"] for c in surface["candidates"]]

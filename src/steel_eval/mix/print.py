@@ -4,9 +4,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from steel_data.row.display import one_line, plain_table
+from steel_data.chinese import say
+from steel_data.row.display import one_line, plain_table, print_table
 
 _WIDTH = 80
 
@@ -14,8 +13,7 @@ _WIDTH = 80
 def print_surface(surface: dict[str, Any], folder: Path, confirm: int = 0) -> None:
     """Print what a search found (the content of `surface.json`)."""
     for line in sentences(surface):
-        print("\n".join(textwrap.wrap(one_line(line), _WIDTH, subsequent_indent="  ", break_long_words=False)))
-    console = Console(width=_WIDTH, highlight=False)
+        print("\n".join(textwrap.wrap(one_line(say(line)), _WIDTH, subsequent_indent="  ", break_long_words=False)))
     if surface["lowest"]:
         names = list(surface["vary"])
         table = plain_table(
@@ -27,7 +25,7 @@ def print_surface(surface: dict[str, Any], folder: Path, confirm: int = 0) -> No
                 [_share(surface["proposal"][name])] if surface["proposal"] else []
             )
             table.add_row(one_line(name), *shown, f"{low:.3f} to {high:.3f}")
-        console.print(table)
+        print_table(table)
     measures = [n for n in surface["measures"] if n not in surface["refused"]]
     for name in measures if surface["effects"] else ():
         unit = surface["measures"][name]["unit"]
@@ -36,7 +34,7 @@ def print_surface(surface: dict[str, Any], folder: Path, confirm: int = 0) -> No
             if name in found:
                 e = found[name]
                 table.add_row(one_line(source), f"{e['per_doubling']:+.4f}", f"{e['low']:+.4f} to {e['high']:+.4f}")
-        console.print(table)
+        print_table(table)
     if confirm and surface["proposal"] is None:
         print("Nothing to confirm: no mixture is named.")
     for name in ("surface.json", "best.toml", "mix.html"):

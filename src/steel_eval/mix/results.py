@@ -112,7 +112,7 @@ def _ranges(pool: Pool, low_K: Floats, high_K: Floats) -> dict[str, list[float]]
 def _arms(
     runs: Sequence[Run], there: Sequence[Run], choice: Choice | None, measure: SearchMeasure
 ) -> list[dict[str, Any]]:
-    """Return every arm; `predicted`: the objective as the other arms foretell it, with its interval."""
+    """Return every arm; `predicted`: the objective as the other arms predict it, with its interval."""
     places = {id(run): i for i, run in enumerate(there)}
     out = []
     half_N = choice.fit.out_of_sample() if choice else None
@@ -159,7 +159,7 @@ def _noise(runs: Sequence[Run], name: str) -> float | None:
 
 
 def _candidates(pool: Pool, choice: Choice | None, sign: int) -> list[dict[str, Any]]:
-    """Return some mixtures with the objective that the surface foretells, for the page."""
+    """Return some mixtures with the objective that the surface predicts, for the page."""
     if choice is None:
         return []
     share_NK = choice.candidates[:512]

@@ -20,7 +20,7 @@ from steel_data.engine import tell
 from steel_data.errors import InputError, one_line
 from steel_data.mixture.manifest import read_manifest
 from steel_data.mixture.rows import Row, files, rows
-from steel_data.row.display import console, plain_table
+from steel_data.row.display import plain_table, print_table
 from steel_eval.arms import Job, train_job
 from steel_eval.mix.design import Floats
 from steel_eval.mix.pool import read_held
@@ -150,5 +150,5 @@ def _print(effects: dict[str, dict[str, dict[str, float]]], names: Sequence[str]
     table = plain_table("more weight on", *(f"loss of {one_line(name)}" for name in names))
     for source, found in effects.items():
         table.add_row(one_line(source), *(f"{e['pull']:+.3f} (s.e. {e['error']:.3f})" for e in found.values()))
-    console().print(table)
+    print_table(table)
     print(folder / "screen.json")

@@ -17,10 +17,12 @@ def find_flaws(arms: Sequence[Arm], tests: Sequence[Mapping[str, Any]], marks: M
     results = [r for arm in arms for run in arm.runs for r in run]
     missing = dict.fromkeys(flaw for task in marks for flaw in unfinished(arms, "last", task))
     found = unlike(arms) + _seeds(arms) + _protocols(results) + _contaminated(arms, marks) + [*missing] + _noise(tests)
+    alike: dict[str, dict[str, None]] = {}  # what is said of several is said once
     for arm in arms:
         for run in arm.runs:
-            found += _answers(arm, run[-1])
-    return found
+            for place, flaw in _answers(arm, run[-1]):
+                alike.setdefault(flaw, {})[place] = None
+    return found + [f"{', '.join(places)}: {flaw}" for flaw, places in alike.items()]
 
 
 def _seeds(arms: Sequence[Arm]) -> list[str]:
@@ -65,27 +67,28 @@ def _noise(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"Within noise, no difference is shown: {named}."]
 
 
-def _answers(arm: Arm, result: Result) -> list[str]:
-    found = []
+def _answers(arm: Arm, result: Result) -> list[tuple[str, str]]:
+    """Return (arm and task, what is wrong with its answers)."""
+    placed: list[tuple[str, str]] = []
     for task, row in result.scores["tasks"].items():
         if row.get("accuracy") is None or not row.get("n"):
             continue
+        found = []
         place = f"{arm.name} on {task}"
         invalid = row.get("invalid") or 0
         if invalid > 0.02 * row["n"] and row.get("expected_if_guessed") is not None:
             gap = 100 * (row["expected_if_guessed"] - row["accuracy"])
-            found.append(
-                f"{place}: {invalid} of {row['n']} answers unreadable; guessing them would add {gap:.1f} points."
-            )
+            found.append(f"{invalid} of {row['n']} answers unreadable; guessing them would add {gap:.1f} points.")
         letters = (row.get("letters") or {}).get("predicted") or {}
         top = max((n for letter, n in letters.items() if letter), default=0)
         if top > 0.8 * row["n"]:
-            found.append(f"{place}: {100 * top / row['n']:.0f} % of the answers are one letter.")
+            found.append(f"{100 * top / row['n']:.0f} % of the answers are one letter.")
         always = (row.get("letters") or {}).get("always") or 0
         if row["accuracy"] - always < 1.96 * (row.get("stderr") or 0):
-            found.append(f"{place}: not shown to be better than always saying one letter ({100 * always:.1f} %).")
+            found.append(f"not shown to be better than always saying one letter ({100 * always:.1f} %).")
         counts = row.get("counts") or {}
         for name, what in (("truncated", "prompts cut at the left"), ("shots_dropped", "prompts lost examples")):
             if counts.get(name):
-                found.append(f"{place}: {counts[name]} {what}: longer than the model's context.")
-    return found
+                found.append(f"{counts[name]} {what}: longer than the model's context.")
+        placed += [(place, flaw) for flaw in found]
+    return placed

@@ -4,6 +4,7 @@ Nothing is loaded from elsewhere; it works from file://. Texts from data and mod
 text), never markup. Questions are drawn fifty at a time, so thousands do not freeze the browser.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,18 +17,20 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from steel_data.benchmarks.items import LETTERS
+from steel_data.chinese import catalogue, language, say
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_data.page.chart import Axis, Line, Point, line_chart
-from steel_data.page.templates import environment
+from steel_data.page.templates import environment, links
 from steel_data.row.display import one_line, visible
 from steel_eval.compare.pair import Comparison, Test, compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
+from steel_eval.contamination.items import nearby_mixture
 from steel_eval.contamination.label import MARK, Mark, comparison_warning, declared_words
-from steel_eval.contamination.verdict import HEAD, block
+from steel_eval.contamination.verdict import block
 from steel_eval.report.flaws import find_flaws
 from steel_eval.report.marks import Marks, Sources, find_marks
-from steel_eval.report.verdict import mark_verdict
+from steel_eval.report.verdict import headline, last_score, mark_verdict
 from steel_eval.score.folder import PROMPTS, read_json, read_table
 from steel_eval.stats import paired as stats
 
@@ -76,17 +79,27 @@ def write_report(
     compared = _written(tests) if tests else _compared(places, preset)
     compared = [_relabelled(test, arms, marks) for test in compared]
     verdicts = [
-        mark_verdict(m, Shown(a, run, run[-1]).seed, _last_score(run, task))
+        mark_verdict(m, Shown(a, run, run[-1]).seed, last_score(run, task))
         for task in tasks for a, of_arm in zip(arms, marks[task], strict=True)
         for run, m in zip(a.runs, of_arm, strict=True)
     ]  # fmt: skip
+    said = headline(arms, compared, tasks)
+    for line in said:
+        typer.echo(one_line(say(line)))
     for line in block(verdicts):
-        typer.echo(one_line(line) if line == HEAD else line[: len(line) - len(line.lstrip())] + one_line(line.lstrip()))
+        typer.echo(line[: len(line) - len(line.lstrip())] + one_line(say(line.lstrip())))
+    script = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
     page = (
         environment(Path(__file__).parent)
         .get_template("report.html.j2")
         .render(
             arms=arms,
+            headline=said or ["Nothing was scored that has an accuracy."],
+            first=language(),
+            links=_links(out, arms),
+            script=script,
+            words=_inert({text: catalogue().get(text, text) for text in re.findall(r'say\("([^"]*)"', script)}),
+            warnings=list(dict.fromkeys(t["warning"] for t in compared if t["warning"])),
             tasks=[_task(task, arms, marks[task]) for task in tasks],
             tests=compared,
             verdicts=verdicts,
@@ -94,19 +107,28 @@ def write_report(
             references=reference_results(),
             provenance=[_provenance(c) for c in checkpoints],
             showcase=_showcase(checkpoints),
-            data=orjson.dumps(_questions(arms, checkpoints, tasks, marks))
-            .decode()
-            .replace("<", "\\u003c"),  # `<` would end the script
+            data=_inert(_questions(arms, checkpoints, tasks, marks)),
         )
     )
     atomic_write(out, page.encode())
     return out
 
 
-def _last_score(run: Sequence[Result], task: str) -> float | None:
-    """Return the last accuracy of a run on a task, a share; None where there is none."""
-    scores = [r.scores["tasks"].get(task, {}).get("accuracy") for r in run]
-    return next((float(s) for s in reversed(scores) if s is not None), None)
+def _inert(data: Any) -> str:
+    """Return data as JSON that a script element can hold: `<` would end it."""
+    return orjson.dumps(data).decode().replace("<", "\\u003c")
+
+
+def _links(page: Path, arms: Sequence[Arm]) -> list[tuple[str, str]]:
+    """Return the pages of the same runs: each arm's data card, and what lies beside the report."""
+    cards = {f"Data card of {arm.name}": nearby_mixture(arm.runs[0][0].folder) for arm in arms}
+    beside = {
+        "Contamination study": "study.html",
+        "Has it seen the benchmark?": "leak.html",
+        "Item audit": "audit.html",
+    }
+    found = {name: mixture and mixture / "card.html" for name, mixture in cards.items()}
+    return links(page, found | {name: page.parent / file for name, file in beside.items()})
 
 
 def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]:
@@ -136,12 +158,12 @@ def _relabelled(test: Mapping[str, Any], arms: Sequence[Arm], marks: Marks) -> d
     for name in (test["a"], test["b"]):
         number = next((i for i, arm in enumerate(arms) if arm.name == name), None)
         if number is None or test["task"] not in marks:
-            return dict(test)  # a file of other arms' comparisons: as it stands
+            return {**test, "shown": test["verdict"], "warning": ""}  # a file of other arms' comparisons: as it stands
         found.append(max(marks[test["task"]][number], key=lambda mark: mark.seen))
     warning = comparison_warning(test["a"], test["b"], found[0], found[1])
     shown = str(test["verdict"]).removesuffix(str(test.get("warning") or "")).rstrip()
     seen = {f"seen_{x}": m.short() if m.contaminated else "" for x, m in zip("ab", found, strict=True)}
-    return {**test, **seen, "warning": warning, "verdict": f"{shown} {warning}".rstrip()}
+    return {**test, **seen, "warning": warning, "shown": shown, "verdict": f"{shown} {warning}".rstrip()}
 
 
 def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> dict[str, Any]:
@@ -168,9 +190,17 @@ def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> di
     always = max((r["letters"].get("always") or 0 for r in rows), default=0)
     return {
         "name": task, "rows": rows, "groups": sorted(groups), "curve": curve(lines, always) if most > 1 else None,
-        "bias": bias, "checkpoints": int(most), "always": always, "notes": [r["mark"].note(r["name"]) for r in rows],
+        "bias": bias, "checkpoints": int(most), "always": always, "notes": _notes(rows),
         "marked": _by_label([(r["name"], r["mark"].short()) for r in rows if r["sign"]]),
     }  # fmt: skip
+
+
+def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the footnotes of the scores; one for all that say the same."""
+    alike: dict[str, list[str]] = {}
+    for row in rows:
+        alike.setdefault(row["mark"].note("\0"), []).append(row["name"])
+    return [text.replace("\0", ", ".join(names)) for text, names in alike.items()]
 
 
 def curve(lines: Sequence[Line], always: float) -> str:

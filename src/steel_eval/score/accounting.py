@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS
 from steel_eval.ask.prompts import subject_table
+from steel_eval.stats.paired import wilson
 
 NEAR_TIE = 0.01  # nats between the two best options: below, rounding at 16 bits may decide
 
@@ -49,6 +50,23 @@ def summarise(answers: pl.DataFrame, benchmark: str, published: bool = True) -> 
         "subjects": subjects,
         "groups": _groups(subjects, benchmark),
     }
+
+
+def in_words(task: str, row: Mapping[str, Any]) -> str:
+    """Return a task's accuracy in a sentence: with its 95 % interval, against chance level; "" without an accuracy."""
+    if row.get("accuracy") is None or not row.get("n"):
+        return ""
+    low, high = wilson(row["accuracy"] * row["n"], row["n"])
+    said = (
+        f"{task}: {100 * row['accuracy']:.1f} % of {row['n']:,} questions right "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    )
+    options = len((row.get("letters") or {}).get("label") or ())
+    if options < 2:
+        return f"{said}."
+    chance = 1 / options
+    shown = "above" if low > chance else "below" if high < chance else "not shown to differ from"
+    return f"{said}, {shown} chance level ({100 * chance:.1f} %)."
 
 
 def _scores(frame: pl.DataFrame) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import typer
 
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
+from steel_data.page.templates import links
 from steel_data.recipe.load import Recipe, load
 from steel_eval.arms import RunArm
 from steel_eval.study.arms import HEADLINE, injected_share, injected_source, make_arms, train_arms
@@ -63,7 +64,9 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
     if results["detectors"]:
         write_json(folder / "rates.json", results["detectors"])
     write_json(folder / "study.json", results)
-    atomic_write(folder / "study.html", write_page(results).encode())
+    cards = {f"Data card of {arm.name}": arm.mixture / "card.html" for arm in arms}
+    near = links(folder / "study.html", cards)
+    atomic_write(folder / "study.html", write_page(results, near).encode())
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
 

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from steel_data.row.display import one_line
+from steel_data.chinese import say as in_language
+from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.contamination.verdict import block
 from steel_eval.study.page import clean_claim, summary
 from steel_eval.study.verdict import study_verdicts
@@ -14,13 +13,14 @@ from steel_eval.study.verdict import study_verdicts
 
 def print_study(results: dict[str, Any]) -> None:
     """Print the findings of a study (the content of `study.json`)."""
-    out = Console(width=max(Console().width, 110))
+    out = console()
 
     def say(line: str) -> None:
-        out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+        out.print(one_line(in_language(line)), markup=False, highlight=False, soft_wrap=True)
 
     for line in block(study_verdicts(results)):
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        begin = line[: len(line) - len(line.lstrip())]
+        out.print(begin + in_language(line.lstrip()), markup=False, highlight=False, soft_wrap=True)
     for name, entry in results["tasks"].items():
         accuracy = ", ".join(
             f"{arm} {_percent(sum(v) / len(v))} ({len(v)} seeds)" for arm, v in entry["accuracy"].items()
@@ -31,7 +31,7 @@ def print_study(results: dict[str, Any]) -> None:
             continue
         for about, part in (("injected", entry), ("diluted", entry["diluted"])):
             if part:
-                out.print(_doses_table(about, part))
+                print_table(_doses_table(about, part), out)
         for c in entry["clean_scores"]:
             say(
                 f"{name}: reported {_percent(c['reported'])}, {clean_claim(c)} {_percent(c['clean'])} "
@@ -39,9 +39,10 @@ def print_study(results: dict[str, Any]) -> None:
                 f"{_percent(entry['control_arm'])}"
             )
         if not entry["testable"]:
+            level = _percent(entry["control_accuracy"])
             say(
-                f"{name}: on unseen items the model is at chance ({_percent(entry['control_accuracy'])}): what it says "
-                "of forms and spill-over is not testable here"
+                f"{name}: on unseen items the model is at chance level ({level}): what it says of forms and "
+                "spill-over is not testable here"
             )
     for line in summary(results):
         say(line)
@@ -59,9 +60,8 @@ def print_study(results: dict[str, Any]) -> None:
 
 
 def _doses_table(about: str, part: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE)
-    for column in (f"{about}: copies", "exposures", "items", "seen", "unseen", "gain, points", "95 % interval", "p"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = (f"{about}: copies", "exposures", "items", "seen", "unseen", "gain, points", "95 % interval", "p")
+    table = plain_table(*columns)
     for e in part["doses"]:
         dose = "trend, a doubling" if e["dose"] is None else str(e["dose"])
         exposures = "" if e["dose"] is None else f"{part['exposures'].get(str(e['dose']), 0):.3g}"

@@ -1,35 +1,36 @@
 """A trial in print and as a page (apart: what is shown is decided in results)."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
+from steel_data.chinese import language, say
 from steel_data.page.templates import environment
-from steel_data.row.display import one_line, plain_table
+from steel_data.row.display import one_line, plain_table, print_table
 from steel_eval.mix.page import bar
 from steel_eval.trial.results import sentences
 
-_WIDTH = 110
+_WIDTH = 80
 
 
 def print_trial(trial: dict[str, Any], folder: Path) -> None:
     """Print what a trial shows (the content of `trial.json`)."""
     for line in sentences(trial):
-        print("\n".join(textwrap.wrap(one_line(line), _WIDTH, subsequent_indent="  ", break_long_words=False)))
-    table = plain_table("arm", "against", f"gain, {trial['unit']}", "95 % interval", "p (Holm)", "")
+        print("\n".join(textwrap.wrap(one_line(say(line)), _WIDTH, subsequent_indent="  ", break_long_words=False)))
+    table = plain_table("arm", "against", f"gain, {trial['unit']}", "95 % interval", "p (Holm)", "", left=2)
     for t in trial["tests"]:
         interval = f"{t['low']:+.4f} to {t['high']:+.4f}"
         table.add_row(escape(t["arm"]), t["control"], f"{t['value']:+.4f}", interval, f"{t['holm']:.2g}", t["verdict"])
-    Console(width=_WIDTH, highlight=False).print(table)
+    print_table(table)
     for name in ("trial.json", "trial.html"):
         print(folder / name)
 
 
-def write_page(trial: dict[str, Any]) -> str:
-    """Return the HTML page of `trial.json`'s content."""
+def write_page(trial: dict[str, Any], links: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the HTML page of `trial.json`'s content; `links`: (name, address) of other pages of the trial."""
     reach = max((abs(t[k]) for t in trial["tests"] for k in ("low", "high")), default=1.0)
     drawn = [
         {**t, "bar": bar({"per_doubling": t["value"], "low": t["low"], "high": t["high"]}, reach, False)}
@@ -38,6 +39,6 @@ def write_page(trial: dict[str, Any]) -> str:
     page: str = (
         environment(Path(__file__).parent)
         .get_template("trial.html.j2")
-        .render(t=trial, tests=drawn, sentences=sentences(trial))
+        .render(t_=trial, tests=drawn, sentences=sentences(trial), first=language(), links=links)
     )
     return page

@@ -5,11 +5,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from steel_data.row.display import visible
+from steel_data.row.display import console as wide_console
+from steel_data.row.display import plain_table, print_table, visible
 from steel_train.examples.folder import Examples
 from steel_train.preflight.inspect import Report
 from steel_train.schedule.order import Schedule
@@ -17,7 +18,12 @@ from steel_train.schedule.order import Schedule
 
 def print_report(report: Report, console: Console | None = None) -> None:
     """Print a report to the terminal, or as plain text to a pipe."""
-    (console or Console(highlight=False, soft_wrap=True)).print(Group(*_parts(report)))
+    out = console or wide_console()
+    for part in _parts(report):
+        if isinstance(part, Table):
+            print_table(part, out)
+        else:
+            out.print(part, soft_wrap=True)
 
 
 def _parts(report: Report) -> Iterator[Any]:
@@ -55,17 +61,14 @@ def _parts(report: Report) -> Iterator[Any]:
         rate = (on.price or 0) * on.count
         price = f", price {low * rate:,.1f} to {high * rate:,.1f}" if rate else ""
         yield Text(f"estimate on {on.count} x {on.name}: {low:.1f} to {high:.1f} hours{price}")
-    for warning in report.warnings:
+    for warning in dict.fromkeys(report.warnings):
         yield Text(f"warning: {visible(warning)}", style="yellow")
-    for fault in report.faults:
+    for fault in dict.fromkeys(report.faults):
         yield Text(f"fault: {visible(fault)}", style="red")
 
 
 def _sources(report: Report) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("source")
-    for name in ("examples", "tokens", "learnt", "share learnt", "share of loss"):
-        table.add_column(name, justify="right")
+    table = plain_table("source", "examples", "tokens", "learnt", "share learnt", "share of loss")
     rows = [*report.sources, {"source": "all", **{k: getattr(report, k) for k in ("examples", "tokens", "learnt")}}]
     for row in rows:
         counts = [f"{round(row[k] * report.scale):,}" for k in ("examples", "tokens", "learnt")]
@@ -76,9 +79,8 @@ def _sources(report: Report) -> Table:
 
 def _memory(report: Report) -> Table:
     assert report.memory is not None
-    table = Table(box=None, pad_edge=False)
-    for name in ("memory (estimate)", "weights", "gradients", "optimiser", "activations", "head", "peak"):
-        table.add_column(name, justify="right")
+    names = ("memory (estimate)", "weights", "gradients", "optimiser", "activations", "head", "peak")
+    table = plain_table(*names)
     m = report.memory
     table.add_row("one device", *map(_gb, (m.weights, m.gradients, m.optimiser, m.activations, m.head, m.peak)))
     return table

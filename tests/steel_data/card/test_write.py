@@ -47,18 +47,26 @@ allow_test_split = {json.dumps("because " + text)}
 
 
 class Page(HTMLParser):
+    """The English page: what stands in Chinese beside it is passed over."""
+
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str]] = []
         self.text = ""
+        self.depth = 0  # of spans, within a Chinese one
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "span" and (self.depth or ("class", "zh") in attrs):
+            self.depth += 1
         self.tags.append(tag)
         self.attributes += [(name, value or "") for name, value in attrs]
 
+    def handle_endtag(self, tag: str) -> None:
+        self.depth -= tag == "span" and self.depth > 0
+
     def handle_data(self, data: str) -> None:
-        self.text += data + " "
+        self.text += "" if self.depth else data + " "
 
 
 @pytest.fixture

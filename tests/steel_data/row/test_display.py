@@ -1,9 +1,12 @@
+import io
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from steel_data.row.display import one_line, shortened, turns, visible
+from steel_data.row.display import one_line, plain_table, print_table, shortened, turns, visible
 
 
 @given(st.text())
@@ -57,3 +60,28 @@ def test_shortened_says_what_is_left_out() -> None:
 
 def test_a_row_without_conversation_has_no_turns() -> None:
     assert turns({"messages": None}) == []
+
+
+NUMBERS = [["chat", "16,431", "1,234,567", "−12"], ["all", "20,000", "9,999,999", ""]]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_no_number_of_a_table_is_ever_cut(width: int) -> None:
+    """A terminal that is too narrow gets each row as a name and its columns below it."""
+    table = plain_table("source", "rows that were read", "tokens in the mixture", "change")
+    for row in NUMBERS:
+        table.add_row(*row)
+    out = io.StringIO()
+    print_table(table, Console(file=out, width=width, force_terminal=True, color_system=None))
+    shown = out.getvalue()
+    assert all(cell in shown for row in NUMBERS for cell in row) and "…" not in shown
+    # beside one number nothing more is needed; a name and its number alone may be wider than 20 cells
+    assert max(map(len, shown.splitlines())) <= max(width, 2 + len("tokens in the mixture 1,234,567"))
+
+
+def test_a_pipe_gets_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None:
+    table = plain_table("source", *(f"column {n}" for n in range(40)))
+    table.add_row("chat", *(f"{10**n:,}" for n in range(40)))
+    print_table(table)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "chat" in line)
+    assert all(f"{10**n:,}" in line for n in range(40)) and "\x1b" not in line

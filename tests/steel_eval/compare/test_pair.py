@@ -61,7 +61,7 @@ def test_no_difference_names_what_would_go_unnoticed(tmp_path):
     result(tmp_path / "a", answers(1))
     result(tmp_path / "b", answers(2))
     test = whole(compare_arms([f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}"]))
-    assert "not shown to differ" in test.verdict
+    assert "cannot be told apart" in test.verdict and test.detectable_later is None
     assert f"under {100 * test.detectable:.1f} points" in test.verdict
 
 
@@ -74,7 +74,8 @@ def test_several_seeds_speak_of_mixtures(tmp_path):
     )  # a glob, or the folder of all seeds
     test = whole(tests)
     assert (test.seeds_a, test.seeds_b) == (3, 3)
-    assert test.verdict.startswith("The mixtures differ: exp4 - exp2 = +")
+    assert test.verdict.startswith("exp4 is better than exp2 by ") and "seeds included" in test.verdict
+    assert 0 < test.detectable_later < test.detectable
 
 
 def test_neighbouring_checkpoints_are_a_labelled_proxy(tmp_path):

@@ -50,7 +50,7 @@ def test_declared_and_found_questions_are_told_apart():
     assert mark.short() == "contaminated: 3 of 10 items, dose 3, 2 undeclared"
     assert "1 of these 10 questions were put into its training data" in mark.sentence()
     assert "2 more of the 10 questions turn up in its training rows" in mark.sentence()
-    assert mark.basis() == "These were left out of training at random, less 2 that turned up in other rows"
+    assert mark.basis() == "These were left out of training at random, minus 2 that turned up in other rows"
 
 
 def test_the_note_says_what_is_known_in_order():

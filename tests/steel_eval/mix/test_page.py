@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from tests.sentences import english
 from tests.steel_eval.mix.sources import measured_runs, pool
 
 from steel_eval.mix.design import make_space
@@ -29,7 +30,7 @@ def surface(tmp_path, names=("chat", "exam", "code"), flat=False, measure="exam"
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_the_verdict_comes_first_and_every_number_of_sources_has_its_picture(tmp_path, count):
-    page = write_page(surface(tmp_path, ["chat", "exam", "code", "news", "books"][:count]))
+    page = english(write_page(surface(tmp_path, ["chat", "exam", "code", "news", "books"][:count])))
     assert page.index("Verdict: another mixture is better") < page.index("<h2>Shares") < page.index("<svg")
     assert page.count('role="img"') == 2 and page.count('class="bar"') == count
     assert all(f'<td class="l">{kind}</td>' in page for kind in ("centre", "design"))
@@ -39,8 +40,8 @@ def test_the_verdict_comes_first_and_every_number_of_sources_has_its_picture(tmp
 def test_names_of_the_data_do_not_act(tmp_path):
     found = surface(tmp_path, ("chat", EVIL, "code"), measure=EVIL)
     found["failed"] = {EVIL: EVIL}
-    for page in (write_page(found), write_page(surface(tmp_path, ("chat", EVIL), measure=EVIL)),
-                 write_page(surface(tmp_path, ("chat", EVIL, "a", "b"), measure=EVIL))):  # fmt: skip
+    for page in (english(write_page(found)), english(write_page(surface(tmp_path, ("chat", EVIL), measure=EVIL))),
+                 english(write_page(surface(tmp_path, ("chat", EVIL, "a", "b"), measure=EVIL)))):  # fmt: skip
         assert "<script" not in page and "\x1b" not in page and "&lt;script&gt;" in page
 
 
@@ -64,7 +65,7 @@ def test_what_cannot_be_measured_has_a_page_too(tmp_path):
         "verdict": "not-measurable", "why": "at chance", "proposal": None, "gain": None, "lowest": None, "effects": {},
         "loo_error": None, "refused": {"exam": "at chance"}, "tokens": {"arm": 1, "recipe": 1, "proposal": None},
     }  # fmt: skip
-    page = write_page(nothing)
+    page = english(write_page(nothing))
     assert "Verdict: not measurable: at chance." in page and "<svg" not in page
 
 
@@ -81,7 +82,7 @@ def test_a_browser_shows_the_page(tmp_path):
     browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
     if browser is None:
         pytest.skip("no Chromium here")
-    (tmp_path / "mix.html").write_text(write_page(surface(tmp_path)), encoding="utf-8")
+    (tmp_path / "mix.html").write_text(english(write_page(surface(tmp_path))), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
     command = [browser, *options, (tmp_path / "mix.html").as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout

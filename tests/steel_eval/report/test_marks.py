@@ -5,6 +5,7 @@ import re
 
 import polars as pl
 import pytest
+from tests.sentences import english
 from tests.steel_eval import toys
 from tests.steel_eval.lab import write_benchmark
 from typer.testing import CliRunner
@@ -282,7 +283,7 @@ def test_compare_says_that_the_difference_is_not_ability(world):
 
 def page_of(tmp_path, *places, **sources):
     page = write_report([str(p) for p in places], tmp_path / "r.html", sources=Sources(**sources)).read_text()
-    return page, json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    return english(page), json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
 
 
 def test_the_page_marks_scores_and_gives_the_clean_ones(world, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from steel_eval.score.accounting import gold_probability, predict, summarise
+from steel_eval.score.accounting import gold_probability, in_words, predict, summarise
 
 
 def answers(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
@@ -67,3 +67,15 @@ def test_gold_probability_is_a_share_of_the_options():
     rows = np.log(np.array([[0.1, 0.2, 0.3, 0.4], [0.02, 0.02, 0.02, 0.02]]))
     assert gold_probability(rows, [2, 0]) == pytest.approx([0.3, 0.25])
     assert np.isnan(gold_probability(rows, [-1, 0])[0])
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [(400, "above chance level (25.0 %)"), (250, "not shown to differ from chance level"), (150, "below chance level")],
+)
+def test_an_accuracy_is_said_with_its_interval_against_chance_level(right, said):
+    row = {"accuracy": right / 1000, "n": 1000, "letters": {"label": dict.fromkeys("ABCD", 250)}}
+    words = in_words("cmmlu", row)
+    assert words.startswith(f"cmmlu: {right / 10:.1f} % of 1,000 questions right (95 % interval ") and said in words
+    assert in_words("cmmlu", {"accuracy": None, "n": 5}) == ""
+    assert "chance" not in in_words("own", {**row, "letters": {}})

@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from tests.sentences import english
 
 from steel_data.page.chart import Line, Point
 from steel_eval.study.page import dose_chart, summary, write_page
@@ -37,7 +38,7 @@ RESULTS["presets"] = {"steel-likelihood": RESULTS["tasks"], "lm-eval": RESULTS["
 
 
 def test_the_plot_stands_on_top_and_names_are_no_markup():
-    page = write_page(RESULTS)
+    page = english(write_page(RESULTS))
     assert page.index("<svg") < page.index("<h2>Arms")
     assert "<script" not in page and "alert(1)" in page
     assert "built-in method" not in page and "Undefined" not in page
@@ -63,7 +64,7 @@ def test_detectors_stand_with_their_false_alarms_and_the_published_rules():
         "regime": {"parameters": 1_600_000, "architecture": "qwen2", "start": "tuned", "method": "full", "loss": "answers only",
                    "forms": ["answer-only", "edited"]},
     }  # fmt: skip
-    page = write_page({**RESULTS, "detectors": {"injected": found}})
+    page = english(write_page({**RESULTS, "detectors": {"injected": found}}))
     assert page.count("0.77 (0.20–0.40)") == 3 and page.index("By form") > page.index("0.77 (0.20–0.40)")
     row = page[page.index("<h3>False alarms") :]
     cells = row[row.index("loss gap: item") :].split("</tr>")[0]
@@ -77,8 +78,10 @@ def test_detectors_stand_with_their_false_alarms_and_the_published_rules():
 def test_a_draw_that_shows_in_the_text_puts_the_study_in_doubt():
     # below 0.5 nobody could use the text: it is the exchanged doses that say what is too much
     for auc, p, doubt in ((0.42, 1.0, False), (0.6, 0.03, True)):
-        page = write_page(
-            {**RESULTS, "text_only": {"auc": auc, "low": auc - 0.04, "high": auc + 0.04, "p": p, "draws": 39}}
+        page = english(
+            write_page(
+                {**RESULTS, "text_only": {"auc": auc, "low": auc - 0.04, "high": auc + 0.04, "p": p, "draws": 39}}
+            )
         )
         assert ("in doubt" in page) == doubt and ("as it must not" in page) != doubt
 
@@ -87,7 +90,7 @@ def test_a_study_without_extras_has_a_page_too():
     bare = copy.deepcopy(RESULTS)
     bare |= {"text_only": None, "overlap": {}, "presets": {"steel-likelihood": bare["tasks"]}, "notes": []}
     bare["tasks"]["cmmlu"] |= {"trajectory": [], "coverage": None, "left_out": {}, "forms": [], "forgetting": []}
-    page = write_page(bare)
+    page = english(write_page(bare))
     assert page.count("<svg") == 1 and "Checks of the randomisation" not in page
     json.dumps(bare)
 

@@ -8,11 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from steel_data.row.display import one_line
+from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.leak.rates.regime import Regime, in_words
 
 AUC, ALONE = "AUC", "AUC alone"
@@ -21,7 +17,6 @@ ITEMS, BENCHMARKS, RAISED = "items accused", "benchmarks accused", "benchmarks r
 FLAGGED = "flagged"
 SIDES = ("other subjects", "same subjects")  # where controls of what none saw are from
 Row = dict[str, Any]  # a Rate as it stands in a file
-_WIDTH = 150  # of the widest table: a pipe has no width of its own
 _HITS = ("detector", "copies", "form", "seen / unseen", "AUC", "AUC by seed", "hits at 5 % alarms", "hits at 1 %")
 _WORDS = ("detector", "form", "of", "controls")  # the columns that hold no numbers
 _ALARMS = ("detector", "of", "controls", "items flagged", "n", "benchmarks at p <= 0.05", "n", "raised")
@@ -83,7 +78,7 @@ def percent(line: Row | None, digits: int = 0) -> str:
 
 def print_calibration(result: dict[str, Any]) -> None:
     """Print what `calibrate` returned."""
-    out = Console(width=max(Console().width, _WIDTH))
+    out = console()
 
     def say(line: str) -> None:
         out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
@@ -96,12 +91,12 @@ def print_calibration(result: dict[str, Any]) -> None:
     for line in _cost_words(result["cost"]):
         say(line)
     for names, rows in ((_HITS, _hits_rows(result["rates"])), (_ALARMS, _alarm_rows(result["rates"]))):
-        table = Table(box=box.SIMPLE)
-        for name in names:
-            table.add_column(name, justify="left" if name in _WORDS else "right", no_wrap=True)
+        table = plain_table(*names)
+        for column in table.columns:
+            column.justify = "left" if column.header in _WORDS else "right"
         for row in rows:
             table.add_row(*(one_line(cell).replace("[", r"\[") for cell in row))
-        out.print(table)
+        print_table(table, out)
     for line in _flag_words(result["rates"]):
         say(line)
     say(

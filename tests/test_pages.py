@@ -1,0 +1,52 @@
+"""Every page in a real Chromium: accessible, silent, readable on a phone and in the dark, in two languages, of no machine."""
+
+import asyncio
+import re
+
+import pytest
+from tests.chromium import axe, browser, tab
+from tests.every_page import every_page
+
+LOOKS = {"desk, light": (1200, False), "phone, dark": (390, True)}
+OPEN = "document.querySelectorAll('details').forEach(d => { d.open = true; })"
+RULES = "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 200)))"
+SHOWN = "(name => [...document.querySelectorAll(name)].filter(e => e.getClientRects().length).length)"
+
+
+@pytest.mark.slow
+def test_every_page_in_a_browser(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEEL_LANG", "en")
+    if browser() is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    rules = axe()
+    if rules is None:
+        pytest.skip("no axe-core here: pip install axe-core-python")
+    pages = every_page(tmp_path)
+    assert len(pages) == 8
+    for page in pages.values():
+        text = page.read_text(encoding="utf-8")
+        assert tmp_path.as_posix() not in text and not re.search(r"(src|href)=\"?(https?:|//|/)", text), page
+    found = asyncio.run(_looked_at(pages, rules))
+    assert {where: what for where, what in found.items() if what} == {}
+
+
+async def _looked_at(pages, rules):
+    found = {}
+    async with tab() as opened:
+        for name, page in pages.items():
+            for look, (width, dark) in LOOKS.items():
+                opened.said.clear()
+                await opened.open(page.as_uri(), width, dark)
+                await opened.run(OPEN)
+                if await opened.run("document.documentElement.scrollWidth > innerWidth"):
+                    opened.said.append("scrolls sideways")
+                if name == "report" and await opened.run("document.querySelector('details.q .t').clientWidth") < 200:
+                    opened.said.append("the question's text is not to be seen")
+                if not await opened.run(f"{SHOWN}('.en')") or await opened.run(f"{SHOWN}('.zh')"):
+                    opened.said.append("is not in English")
+                await opened.run("document.getElementById('zh').click()")
+                if await opened.run(f"{SHOWN}('.en')") or not await opened.run(f"{SHOWN}('.zh')"):
+                    opened.said.append("does not switch to Chinese")
+                await opened.run(rules)
+                found[f"{name}, {look}"] = [*await opened.run(RULES), *opened.said]
+    return found
