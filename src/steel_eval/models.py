@@ -269,7 +269,7 @@ def scoring_dtype(folder: Path, device: str, dtype: str = "auto", base: str | No
 def _multiplies_bf16() -> bool:
     import torch
 
-    told = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not say it
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not say it
     return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
 
 

@@ -58,7 +58,7 @@ def twins_command(model: str, folder: Path, how: How, out: Path) -> None:
     checkpoint = find_checkpoints(model, how.opening.revision)[0][-1].folder
     loaded = load(checkpoint, how.device or default_device(), how.dtype, how.opening)
     form = choose_form(how.form, loaded.tokenizer)
-    fits = [fitting(t.variants, form, loaded.tokenizer, loaded.max_length).all() for t in twins]
+    fits = [bool(fitting(t.variants, form, loaded.tokenizer, loaded.max_length).all()) for t in twins]
     if not all(fits):
         tell(f"{name}: {fits.count(False):,} items longer than {loaded.max_length} tokens are left out")
     twins = [t for t, fit in zip(twins, fits, strict=True) if fit]
