@@ -149,7 +149,7 @@ def text_view(record: Record) -> str:
 def conversation_fault(messages: list[Message]) -> str | None:
     """Return why `messages` cannot be trained on (`empty`, or `roles: ` and where), or None.
 
-    Fix: at most one system message, first; then user; user is answered by assistant; assistant is followed by user or
+    A conversation has at most one system message, first; then user; user is answered by assistant; assistant is followed by user or
     tool; tool by tool, assistant or user; the last turn is the assistant's. A turn without text is `empty`, unless it
     is an assistant's with tool calls, a tool's, or a system message's.
     """

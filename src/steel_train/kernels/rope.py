@@ -186,7 +186,8 @@ class _Rope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (positions_BT,) = ctx.saved_tensors
-        return *_rotate(*upstream, positions_BT, ctx.frequencies, -1), None, None
+        dq, dk = upstream
+        return *_rotate(dq, dk, positions_BT, ctx.frequencies, -1), None, None
 
 
 def _rotate(

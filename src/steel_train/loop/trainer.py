@@ -137,7 +137,7 @@ class SteelTrainer(SFTTrainer):
             raise InputError(
                 '[train]: optimizer = "muon" needs whole matrices, and here they are divided. Fix: "lion".'
             )
-        net = self.model if model is None else model
+        net: Any = self.model if model is None else model
         decayed = self.get_decay_parameter_names(net)
         self.optimizer = make_optimiser(net, name, self.args.learning_rate, self.args.weight_decay, decayed)
         if isinstance(self.optimizer, MuonAdamW):

@@ -167,7 +167,7 @@ def _disk(model: Any, checkpoints: int, question: Question) -> int:
     if settings.uses_lora:
         return 0  # an adapter is small beside anything else
     width = saved_dtype(settings.dtype, question.own or torch.float32).itemsize
-    state, parameters = state_bytes(model, settings.optimizer), model.num_parameters()
+    state, parameters = state_bytes(model, settings.optimizer), int(model.num_parameters())
     if settings.dtype == "bfloat16" and settings.optimizer != "adamw_8bit":
         state //= 2
     wide = 4 * parameters if width < 4 and settings.dtype == "auto" else 0
