@@ -149,9 +149,9 @@ def text_view(record: Record) -> str:
 def conversation_fault(messages: list[Message]) -> str | None:
     """Return why `messages` cannot be trained on (`empty`, or `roles: ` and where), or None.
 
-    A conversation has at most one system message, first; then user; user is answered by assistant; assistant is followed by user or
-    tool; tool by tool, assistant or user; the last turn is the assistant's. A turn without text is `empty`, unless it
-    is an assistant's with tool calls, a tool's, or a system message's.
+    A conversation has at most one system message, first; then user; user is answered by assistant; assistant is
+    followed by user or tool; tool by tool, assistant or user; the last turn is the assistant's. A turn without text is
+    `empty`, unless it is an assistant's with tool calls, a tool's, or a system message's.
     """
     if not messages:
         return "empty"
