@@ -171,7 +171,7 @@ def _disk(model: Any, checkpoints: int, question: Question) -> int:
     if settings.dtype == "bfloat16" and settings.optimizer != "adamw_8bit":
         state //= 2
     wide = 4 * parameters if width < 4 and settings.dtype == "auto" else 0
-    return parameters * width * (kept + 1) + 3 * (state + wide)
+    return int(parameters * width * (kept + 1) + 3 * (state + wide))
 
 
 def _free(folder: Path) -> int:
