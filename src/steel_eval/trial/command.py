@@ -79,7 +79,7 @@ def _prepared(recipe: Recipe, data: Path | None, out: Path | None) -> Trial:
     measure = settings.measure
     if measure.tasks is not None:
         check_tasks(where, measure, root)
-    carry_steps(recipe, folder)
+    carry_steps(recipe, folder / "recipes")
     tables = with_source(arms_tables(recipe, settings.proxy, where), source, {})
     tables["source"][source].pop("select", None)
     free = {s.name for s in recipe.sources if not s.builder.injects and s.table.allow_test_split is None}
