@@ -28,9 +28,9 @@ Form = Literal["log-linear", "second-order", "quadratic"]
 LEVEL = 0.9  # of intervals
 FREE = 3  # degrees of freedom that must be left, for a variance that says anything
 REST = 0.1  # of a source's own share
-_BENT = (0.5, 1.0, 2.0, 4.0)  # standard deviations of a product's coefficient that are thought of, in those of one run
+_BENT = (0.5, 1.0, 2.0, 4.0, 8.0)  # standard deviations of a product's coefficient, in those of one run
 _STRAIGHT = 0.7  # the chance, before any arm is seen, that there are no products: bench/mix_worlds.py
-_ALIKE = (0.0, 1.0, 2.0)  # standard deviations of a seed's effect that are thought of, in those of one run
+_ALIKE = (0.0, 1.0, 2.0, 3.0)  # the same of a seed's effect
 
 
 def features(form: Form, own_K: Floats, share_NK: Floats) -> Floats:
@@ -184,7 +184,8 @@ def _seeds(seed_N: Ints | None, arms: int) -> Floats:
     if seed_N is None:
         return np.zeros((arms, 0))
     seed_Z, count_Z = np.unique(seed_N, return_counts=True)
-    return (seed_N[:, None] == seed_Z[count_Z > 1]).astype(np.float64)
+    has_NZ: Floats = np.asarray(seed_N[:, None] == seed_Z[count_Z > 1], np.float64)
+    return has_NZ
 
 
 def root_mean_square(error_N: Floats) -> float:
