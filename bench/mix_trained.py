@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from steel_data.errors import InputError
+from steel_data.files import address
 from steel_eval.arms import Job
 from steel_eval.mix.choose import Observed, choose
 from steel_eval.mix.design import Floats, scatter
@@ -98,6 +99,7 @@ class Grid:
 
     def regret(self, name: str, share_K: Floats) -> float:
         """Return how much worse a mixture is than the grid's lowest, over the four seeds."""
+        name = f"{name}-{address(share_K.tolist())[:8]}"
         return float((values(trained(self.search, name, share_K[None], [SEEDS])) - self.low_S).mean())
 
 
