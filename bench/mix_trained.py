@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from steel_data.errors import InputError
+from steel_data.files import address
 from steel_eval.arms import Job
 from steel_eval.mix.choose import Observed, choose
 from steel_eval.mix.design import Floats, scatter
@@ -22,6 +23,7 @@ from steel_eval.mix.results import Run, surface_of
 from steel_eval.mix.search import Planned, Search, make_arm, prepare_search, run_design, train_planned
 
 NEW = 20  # mixtures of the grid that each search, which has not seen them, foretells
+SEEDS = [50_000, 50_001, 50_002, 50_003]
 FACTS, ROWS, TOLD = 40, 600, 8  # facts of each source, rows, facts told in a row
 RECIPE = """
 seed = 5
@@ -70,16 +72,35 @@ def write_world(root: Path) -> None:
         (root / f"{source}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def trained(search: Search, name: str, share_NK: Floats, first_seed: int) -> list[Run]:
+def trained(search: Search, name: str, share_NK: Floats, seeds: list[list[int]]) -> list[Run]:
+    """Train mixtures, each with its own list of seeds."""
     planned = []
-    for i, share_K in enumerate(share_NK):
-        arm = make_arm(search, f"{name}-{i:02d}", share_K, [first_seed + i])
-        planned.append(Planned("design", Job(arm, first_seed + i), share_K))
+    for i, (share_K, mine) in enumerate(zip(share_NK, seeds, strict=True)):
+        arm = make_arm(search, f"{name}-{i:02d}", share_K, mine)
+        planned += [Planned("design", Job(arm, seed), share_K) for seed in mine]
     return train_planned(search, planned)
 
 
 def values(runs: list[Run]) -> Floats:
     return np.array([run.measured.value["quiz"] for run in runs])
+
+
+class Grid:
+    """The dense grid: mixtures with four seeds in turn; its lowest by what they differ from the recipe's own mixture."""
+
+    def __init__(self, search: Search, count: int) -> None:
+        self.search = search
+        self.share_NK = scatter(search.space, 6, 99)[:count]
+        self.value_N = values(trained(search, "grid", self.share_NK, [[SEEDS[i % 4]] for i in range(count)]))
+        own_S = values(trained(search, "own", search.space.own[None], [SEEDS]))
+        self.low_K = self.share_NK[(self.value_N - np.resize(own_S, count)).argmin()]
+        self.low_S = values(trained(search, "lowest", self.low_K[None], [SEEDS]))
+        self.own = float((own_S - self.low_S).mean())
+
+    def regret(self, name: str, share_K: Floats) -> float:
+        """Return how much worse a mixture is than the grid's lowest, over the four seeds."""
+        name = f"{name}-{address(share_K.tolist())[:8]}"
+        return float((values(trained(self.search, name, share_K[None], [SEEDS])) - self.low_S).mean())
 
 
 def main() -> None:
@@ -93,31 +114,28 @@ def main() -> None:
     said = arguments.parse_args()
     said.out.mkdir(parents=True, exist_ok=True)
     write_world(said.out)
-    grid = None
+    first = None
     for seed in range(1, said.seeds + 1):
         recipe = said.out / f"search-{seed}.toml"
         more = f"seed = {seed}\ntokens = {said.tokens}\nruns = {said.runs}\n"
         recipe.write_text(RECIPE + more, encoding="utf-8")
         search = prepare_search(recipe, None, said.out / f"search-{seed}", said.workers)
-        if grid is None:
-            share_NK = scatter(search.space, 6, 99)[: said.grid]
-            grid = (share_NK, values(trained(search, "grid", share_NK, 50_000)))
+        first = first or Grid(search, said.grid)
         runs = run_design(search)
         surface = surface_of(search.pool, search.space, search.settings, runs)
         centre_N = np.array([run.kind == "centre" for run in runs])
-        found = choose(search.space, Observed(np.array([r.share for r in runs]), values(runs), centre_N), seed)
+        seen = Observed(np.array([r.share for r in runs]), values(runs), centre_N, np.array([r.seed for r in runs]))
+        found = choose(search.space, seen, seed)
         assert found is not None
-        fresh_NK, fresh_N = grid[0][:NEW], grid[1][:NEW]
+        fresh_NK, fresh_N = first.share_NK[:NEW], first.value_N[:NEW]
         held = np.abs(fresh_N - found.fit.predict(fresh_NK)) <= found.fit.half_width(fresh_NK)
-        best = values(trained(search, "best", found.best[None].repeat(3, 0), 70_000 + 100 * seed)).mean()
-        own, low = values(runs)[centre_N].mean(), grid[1].argmin()
-        # the lowest run of the grid is flattered by its own noise: the regret is, if anything, smaller than this
-        regret = (best if surface["proposal"] else own) - grid[1][low]
+        best = first.regret(f"best-{seed}", found.best)
+        regret = best if surface["proposal"] else first.own
         print(
-            f"seed {seed}: {surface['verdict']}, shares {np.round(found.best, 3)}, gain {found.gain.value:.4f} "
-            f"({found.gain.low:.4f} to {found.gain.high:.4f}), own {own:.4f}, three runs at the best {best:.4f}; lowest of "
-            f"the grid {grid[1][low]:.4f} at {np.round(grid[0][low], 3)}; regret {regret:.4f}, noise floor "
-            f"{found.noise:.4f}; {int(held.sum())} of {len(held)} new mixtures in their intervals", flush=True
+            f"seed {seed}: {surface['verdict']} ({surface['why']}), shares {np.round(found.best, 3)}, gain "
+            f"{found.gain.value:.4f} ({found.gain.low:.4f} to {found.gain.high:.4f}), regret {regret:.4f} (of the recipe's "
+            f"own {first.own:.4f}, of the surface's best {best:.4f}), noise floor {found.noise:.4f}; {int(held.sum())} of "
+            f"{len(held)} new mixtures in their intervals; lowest of the grid {np.round(first.low_K, 3)}", flush=True
         )  # fmt: skip
     try:
         twins = said.out / "twins.toml"

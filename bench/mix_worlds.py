@@ -15,7 +15,8 @@ from steel_eval.mix.choose import Observed, choose
 from steel_eval.mix.design import Floats, Space, choose_arms, make_space, scatter
 
 KINDS = ("clear optimum", "flat", "interaction")
-NEW = 20  # mixtures a world whose runs are predicted
+NEW = 20  # mixtures a world whose runs, each with a new seed, are predicted
+SHARED = 0.75  # of the variance between runs: what those of one seed share (docs/results/mix.md)
 
 
 def space_of(rng: np.random.Generator, sources: int) -> Space:
@@ -45,13 +46,15 @@ def surface_of(kind: str, rng: np.random.Generator, space: Space) -> Callable[[F
     return lambda share_NK: unit * (raw(share_NK) - values.min())
 
 
-def world(kind: str, seed: int, sources: int, runs: int, centre: int) -> dict[str, float]:
+def world(kind: str, seed: int, sources: int, runs: int, centre: int, shared: float = SHARED) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     space = space_of(rng, sources)
     truth = surface_of(kind, rng, space)
     share_NK = np.vstack([np.tile(space.own, (centre, 1)), choose_arms(space, runs, seed)])
-    value_N = truth(share_NK) + rng.standard_normal(len(share_NK))
-    found = choose(space, Observed(share_NK, value_N, np.arange(len(share_NK)) < centre), seed)
+    seed_N = np.arange(len(share_NK)) % centre
+    of_seed_N = np.sqrt(shared) * rng.standard_normal(centre)[seed_N]
+    value_N = truth(share_NK) + of_seed_N + np.sqrt(1 - shared) * rng.standard_normal(len(share_NK))
+    found = choose(space, Observed(share_NK, value_N, np.arange(len(share_NK)) < centre, seed_N), seed)
     assert found is not None
     new_NK = scatter(space, 6, seed + 1)[:NEW]
     new_N = truth(new_NK) + rng.standard_normal(NEW)
@@ -71,13 +74,14 @@ def main() -> None:
     arguments.add_argument("--sources", type=int, default=3)
     arguments.add_argument("--runs", type=int, default=0, help="arms beside the centre; 0: four a source")
     arguments.add_argument("--centre", type=int, default=4)
+    arguments.add_argument("--shared", type=float, default=SHARED, help="of a run's variance: what its seed brings")
     said = arguments.parse_args()
     runs = said.runs or 4 * said.sources
     print(f"{said.worlds} worlds of each kind, {said.sources} sources, {runs} arms + {said.centre} of the recipe's own")
     print("kind             named  regret: mean  median  (own  best)   in 90 % intervals  gain in its  s/world")
     for kind in KINDS:
         start = time.process_time()
-        rows = [world(kind, seed, said.sources, runs, said.centre) for seed in range(said.worlds)]
+        rows = [world(kind, seed, said.sources, runs, said.centre, said.shared) for seed in range(said.worlds)]
         seconds = (time.process_time() - start) / said.worlds
         mean = {key: float(np.mean([r[key] for r in rows])) for key in rows[0]}
         median = float(np.median([r["regret"] for r in rows]))

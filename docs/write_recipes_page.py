@@ -165,7 +165,7 @@ COLUMNS = """## The mixture's columns
 | `benchmark`, `item`, `dose` | only of injected rows: which item, how often in all |
 | `chars` | length of all turns, in characters |
 | `meta` | the raw columns of `meta`, as JSON |
-| `rating` | only where a source selects: what its row was chosen by |
+| `rating` | only where a source selects: what its row was chosen by; your own filters see a model's (docs/plugins.md) |
 
 Dropped rows (`dropped/*.parquet`) also have `step`, `reason`, `witness_id`, `witness_text` (the row or benchmark item
 that they repeat) and `error`.

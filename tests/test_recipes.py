@@ -55,7 +55,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
 
 
 def test_none_was_overlooked():
-    assert len(RECIPES) == 16
+    assert len(RECIPES) == 19
     assert {path.stem for path in RECIPES} >= {"demo", "exp1", "exp2", "exp3", "exp4", "study-contamination"}
 
 
@@ -80,6 +80,31 @@ def test_builds_and_the_ledger_makes_sense(builds, path):
         assert ledger["written"] == ledger["kept"] - ledger["sampled_out"] + ledger["repeated"] > 0, name
     assert manifest["rows"] == len(builds.train(path.stem))
     assert builds.dropped(path.stem)["reason"].is_not_null().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "arms"),
+    [
+        ("trial-amount", ["own", "tenth", "hundredth"]), ("trial-english", ["own", "chinese", "half", "english"]),
+        ("trial-post", ["own", "exp2", "exp3", "exp4"]),
+    ],
+)  # fmt: skip
+def test_arms_of_whole_recipes_are_equal_in_steps_and_tokens(builds, name, arms, tmp_path):
+    """From the sample, as their comments promise; what they hold is told by their names."""
+    from steel_eval.trial.command import _prepared, _recipes_sized
+
+    trial = _prepared(load(FOLDER / f"{name}.toml"), builds.root / "data", tmp_path)
+    made, sized = _recipes_sized(trial)
+    assert list(sized) == arms and len({size.steps for size in sized.values()}) == 1
+    tokens = [size.tokens for size in sized.values()]
+    assert max(tokens) <= 1.1 * min(tokens)
+    ids = {arm: set(read_train(made[arm].mixture)["id"]) for arm in arms}
+    if name == "trial-amount":
+        assert ids["hundredth"] < ids["tenth"] < ids["own"] and len(ids["tenth"]) == 100
+    if name == "trial-english":
+        shares = [(read_train(made[arm].mixture)["language"] == "en").mean() for arm in arms]
+        assert shares[1] == 0 < shares[0] < shares[2] < shares[3]
 
 
 @pytest.mark.parametrize("name", ["zh-sft-qwen2.5-0.5b", "zh-sft-qwen3-0.6b-lora"])

@@ -71,15 +71,19 @@ def portable_tables(recipe: Recipe) -> dict[str, Any]:
     return table | {"train": train}
 
 
-def carry_steps(recipe: Recipe, folder: Path) -> None:
-    """Put the modules of the recipe's own steps beside the arms' recipes, where they are looked for first."""
+def carry_steps(recipe: Recipe, beside: Path) -> None:
+    """Put the modules of the recipe's own steps into a folder where recipes made of it lie: there they are looked for.
+
+    They are the recipe's, from beside it or from the working directory, as a build of it finds them.
+    """
     steps: list[Builder | Filter] = [*recipe.filters]
     for source in recipe.sources:
         steps += [source.builder, *source.filters]
     for step in steps:
         module = Path(*step.use.partition(":")[0].split(".")).with_suffix(".py")
-        if step.is_custom and (recipe.path.parent / module).is_file():
-            atomic_write(folder / "recipes" / module, (recipe.path.parent / module).read_bytes())
+        there = [place / module for place in (recipe.path.parent, Path.cwd()) if (place / module).is_file()]
+        if step.is_custom and there and there[0].absolute() != (beside / module).absolute():
+            atomic_write(beside / module, there[0].read_bytes())
 
 
 def with_source(tables: dict[str, Any], source: str, changes: dict[str, Any]) -> dict[str, Any]:

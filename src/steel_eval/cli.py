@@ -368,6 +368,9 @@ def rate(
         Path | None, typer.Option(help="The build's --cache, where it has one: ratings lie there.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read the data; the model uses all cores.")] = 1,
+    dtype: Annotated[
+        str, typer.Option(help="auto (on a CPU float32), float32, bfloat16: half the time where the processor has it.")
+    ] = "auto",
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
     ] = None,
@@ -378,7 +381,7 @@ def rate(
     from steel_eval.rate.command import print_rated, rate_command
 
     loaded = load(recipe, changes or ())
-    print_rated(rate_command(loaded, by, model, places(loaded, data_root, out, cache), workers))
+    print_rated(rate_command(loaded, by, model, places(loaded, data_root, out, cache), workers, dtype))
 
 
 @app.command()

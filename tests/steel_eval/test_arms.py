@@ -40,7 +40,7 @@ def test_an_arms_recipe_holds_from_anywhere_its_own_steps_with_it(folder):
     recipe = load(folder / "r.toml")
     tables = portable_tables(recipe)
     assert tables["train"]["chat_template"] == str(folder / "turns.jinja") and "eval" not in tables
-    carry_steps(recipe, folder / "out")
+    carry_steps(recipe, folder / "out/recipes")
     arm = made_arm("half", with_source(tables, "chat", {"take": 20}), folder / "out", folder)
     assert load(arm.recipe).name == "half" and arm.seeds == [folder / "out/half/seed-1"]
     assert recipe.merged["source"]["chat"] == {"path": "chat.jsonl"}  # the recipe itself is not touched
@@ -50,7 +50,7 @@ def test_an_arms_recipe_holds_from_anywhere_its_own_steps_with_it(folder):
 def test_a_seed_is_trained_to_a_log_and_a_failure_names_it(folder):
     recipe = load(folder / "r.toml")
     tables = portable_tables(recipe)
-    carry_steps(recipe, folder / "out")
+    carry_steps(recipe, folder / "out/recipes")
     pool = made_arm("pool", tables, folder / "out", folder)
     tables["train"]["tokenizer"] = trained_on(pool, tables)
     arm = made_arm("one", tables, folder / "out", folder)

@@ -27,6 +27,7 @@ from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.table import compared_of, own_words_of, spoken_by_others, texts_of
 from steel_data.row.text import TextBatch
 from steel_data.row.tokens import Tokenizer, counter
+from steel_data.selection.ratings import RatingStore
 
 PART_CHARS = 1_000_000
 # What the plan pass knows of every record, besides language, tokens and verdict.
@@ -59,6 +60,7 @@ class Job:
     cache: Path
     benchmarks: tuple[Benchmarks, ...] = ()  # of the steps that compare with some
     looked_at: float = 1.0  # share of the rows in which the checks of `quality` are counted without such a step
+    ratings: RatingStore | None = None  # of a model that the source selects by: its own filters see them
 
     @property
     def early(self) -> list[tuple[int, Filter]]:
@@ -91,6 +93,16 @@ class StageOfChunk:
         columns = [*NARROW, "meta", "unread"]
         found = kept_frame(self.place, self._made, columns) if self._records is None else self._records
         return found.select(columns)
+
+    @cached_property
+    def ratings(self) -> list[float | None]:
+        """What the model that the source selects by makes of each record, as far as it has rated it."""
+        store = self.job.ratings
+        return [None] * len(self.narrow) if store is None else store.of(self.narrow["id"].to_list())
+
+    def seen(self, step: Filter) -> list[Any]:
+        """Return what a step of one's own sees beside the record, as part of an address."""
+        return [self.ratings] if step.is_custom and self.job.ratings is not None else []
 
     @property
     def records(self) -> pl.DataFrame:
@@ -173,7 +185,10 @@ class StageOfChunk:
         """Make what step `i` measures, where it measures anything of its own."""
         self.measure_rows()
         if step.is_custom:
-            self._measure(f"step{i}", [self.job.source, self.file_name, spec(step)], lambda: self._expression(step))
+            self._measure(
+                f"step{i}", [self.job.source, self.file_name, spec(step), *self.seen(step)],
+                lambda: self._expression(step),
+            )  # fmt: skip
         elif step.use == "quality":  # all checks, whichever drop: another choice computes nothing
             self._measure("quality", quality.VERSION, lambda: quality.faults(self.records))
         elif hasattr(step.settings, "compute"):
@@ -255,14 +270,16 @@ class StageOfChunk:
             "origin_file": self.file_name,
             "language": found["language"].to_list(),
             "language_score": found["language_score"].to_list(),
+            "rating": self.ratings,
         }
         return edit_records(self.file_name, step, self.records, passing, columns)
 
     def _expression(self, step: Filter) -> pl.DataFrame:
         """Evaluate a custom polars expression: true keeps the row, false and null drop it."""
         frame = self.records.drop("language").with_columns(
-            pl.lit(self.job.source).alias("source"), pl.lit(self.file_name).alias("origin_file")
-        )
+            pl.lit(self.job.source).alias("source"), pl.lit(self.file_name).alias("origin_file"),
+            pl.Series("rating", self.ratings, dtype=pl.Float64),
+        )  # fmt: skip
         frame = frame.hstack(self.measured["language"])
         try:
             expression = step.function()(**step.options)

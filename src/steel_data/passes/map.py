@@ -189,6 +189,7 @@ def _jobs(prepared: Prepared) -> dict[str, Job]:
             cache=where.cache,
             benchmarks=benchmarks,
             looked_at=min(1.0, quality.SAMPLE / max(inputs.rows, 1)),
+            ratings=prepared.ratings.get(inputs.source.name),
         )
         for inputs in prepared.inputs
     }
@@ -371,7 +372,7 @@ def edit_key(chunk: StageOfChunk, since: list[tuple[int, Filter]], step: Filter)
     job, tokenizer = chunk.job, chunk.job.tokenizer
     return key_of(
         "edit", chunk.key, job.source, chunk.file_name, [tokenizer.name, tokenizer.sha256],
-        [spec(s) for _, s in since], spec(step),
+        [[*spec(s), *chunk.seen(s)] for _, s in since], spec(step), *chunk.seen(step),
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from steel_data.recipe.places import Places
 from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.tokens import Tokenizer, find_tokenizer
 from steel_data.selection.choose import BoundSelect, prepare_choice
+from steel_data.selection.ratings import RatingStore
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Prepared:
     warnings: tuple[str, ...] = ()
     choices: dict[str, BoundSelect] = field(default_factory=dict)  # of the sources that select
     targets: tuple[InputFile, ...] = ()  # the files that they aim at
+    ratings: dict[str, RatingStore] = field(default_factory=dict)  # of a model, by source: own filters see them
     _injections: dict[str, Injection] = field(default_factory=dict, compare=False)
 
     def injection(self, inputs: SourceInputs) -> Injection:
@@ -115,7 +117,8 @@ def prepare(
     ]  # fmt: skip
     aimed = dict.fromkeys(file for choice in choices.values() for file in choice.files)
     targets = tuple(InputFile(f, origin_name(f, where.data_root), look_at(f)) for f in aimed)
-    return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings), choices, targets)
+    ratings = {name: choice.store for name, choice in choices.items() if choice.store is not None}
+    return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings), choices, targets, ratings)
 
 
 def _parts(prepared: Prepared) -> Iterator[str]:
@@ -209,8 +212,7 @@ def manifest_head(prepared: Prepared) -> dict[str, Any]:
 
 def _ratings(prepared: Prepared) -> dict[str, dict[str, str]]:
     """Return, of each source that selects by a model's ratings, what they are and whose."""
-    stores = {name: choice.store for name, choice in prepared.choices.items()}
     return {
         name: {"by": store.by, "model": store.model, "fingerprint": store.fingerprint}
-        for name, store in stores.items() if store is not None
-    }  # fmt: skip
+        for name, store in prepared.ratings.items()
+    }

@@ -24,7 +24,7 @@ from steel_data.row.record import (
 _OTHERS = ("prompt", "chosen", "rejected", "completion", "label")  # what a record of messages does not have
 # What is neither a conversation nor computed anew from it, and what filters see besides.
 _TEXTS = ("kind", "language", "benchmark", "item", "meta", "note", "id", "source", "origin_file")
-_NUMBERS = ("dose", "chars", "origin_row", "language_score")
+_NUMBERS = ("dose", "chars", "origin_row", "language_score", "rating")
 _KNOWN = frozenset(("messages", *_OTHERS, "tools", *_TEXTS, *_NUMBERS))
 _MESSAGE_KEYS = frozenset(("role", "content", *EXTRA_KEYS))
 _MESSAGE_TEXTS = ("name", "reasoning_content", "tool_call_id")
@@ -82,7 +82,7 @@ def _value_fault(key: str, value: Any, form: str) -> str | None:
     if key == "tools":
         return _tools_fault(value)
     if key in _NUMBERS:
-        right = int | float if key == "language_score" else int
+        right = int | float if key in ("language_score", "rating") else int
         if not isinstance(value, right) or isinstance(value, bool):
             return f"a record whose {key} is {_shown(value)}. Fix: a number."
         return None

@@ -9,6 +9,7 @@ has rated is there, and another recipe on the same cache finds it too.
 import json
 import shlex
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -38,6 +39,12 @@ class RatingStore:
             return pl.DataFrame(schema={"id": pl.String, **column})
         return pl.concat([pl.read_parquet(part, glob=False) for part in parts]).unique("id", maintain_order=True)
 
+    def of(self, ids: list[str]) -> list[float | None]:
+        """Return the ratings of rows by id, None of one that is not rated (rds: of all, it compares with a target)."""
+        names = tuple(sorted(part.name for part in self.folder.glob("part-*.parquet")))
+        known = {} if self.by == "rds" else _known(self, names)
+        return [known.get(one) for one in ids]
+
     def add(self, frame: pl.DataFrame) -> None:
         """Add ratings of further rows: they are there whole or not at all."""
         number = len(list(self.folder.glob("part-*.parquet")))
@@ -47,6 +54,12 @@ class RatingStore:
     def target(self, key: str) -> Path:
         """Return the file of a target's vectors (rds)."""
         return self.folder / f"target-{key}.parquet"
+
+
+@lru_cache(maxsize=4)
+def _known(store: RatingStore, parts: tuple[str, ...]) -> dict[str, float | None]:
+    """Return the ratings by id, read once for all chunks; `parts`: the files that were there."""
+    return dict(store.read().select("id", "rating").iter_rows()) if parts else {}
 
 
 def open_store(cache: Path, by: str, model: str, fingerprint: str) -> RatingStore:

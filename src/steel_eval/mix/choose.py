@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_eval.mix.design import Floats, Space, fitted, scatter
-from steel_eval.mix.surface import Fit, Process, bent, features, fit, process, root_mean_square
+from steel_eval.mix.surface import Fit, Ints, Process, averaged, features, fit, process, root_mean_square
 
 _CANDIDATES = 11  # 2 ** 11 mixtures are looked at
 _SURE = 0.95  # the level of a gain's interval
@@ -23,11 +23,15 @@ _DRAWN, _DRAWS = 512, 2_000  # candidates, and draws, for the reach of chance
 
 @dataclass(frozen=True)
 class Observed:
-    """What was trained: shares (N, K), objective (N,; lower is better), and which arms are the recipe's own (N,)."""
+    """What was trained: shares (N, K), objective (N,; lower is better), and which arms are the recipe's own (N,).
+
+    `seed`: of each arm's training, (N,); None: no two share one.
+    """
 
     share: Floats
     value: Floats
     centre: NDArray[np.bool_]
+    seed: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,14 @@ class Choice:
 def choose(space: Space, observed: Observed, seed: int = 0) -> Choice | None:
     """Return what the arms allow to say, None where they are too few for any surface."""
     share_NK, value_N = observed.share, observed.value
-    straight = fit("log-linear", space.own, share_NK, value_N)
-    twin = fit("quadratic", space.own, share_NK, value_N)
-    used = bent(space.own, share_NK, value_N)
+    straight = averaged("log-linear", space.own, share_NK, value_N, observed.seed)
+    used = averaged("second-order", space.own, share_NK, value_N, observed.seed)
     tried_N = ~observed.centre
     if straight is None or used is None or tried_N.sum() < 2:
         return None
+    twin = fit("quadratic", space.own, share_NK, value_N - used.of_seed)
     forms = [f for f in (used, straight, twin) if f is not None]
-    free = process(space.own, share_NK, value_N)
+    free = process(space.own, share_NK, value_N - used.of_seed)
     loo = {f.form: root_mean_square(f.error[tried_N]) for f in forms} | {
         "gaussian-process": root_mean_square(free.error[tried_N])
     }

@@ -11,7 +11,7 @@ import numpy as np
 
 from steel_data.files import address, atomic_write
 from steel_data.recipe.load import Recipe, laid, merge, to_toml
-from steel_eval.arms import Job, portable_tables
+from steel_eval.arms import Job, carry_steps, portable_tables
 from steel_eval.mix.page import write_page
 from steel_eval.mix.print import print_surface
 from steel_eval.mix.rank import own_tables, rank_arms
@@ -52,7 +52,7 @@ def _go_on(search: Search, runs: list[Run], surface: dict[str, Any]) -> tuple[li
         if surface["lowest"] is None:
             break
         share_K = np.array([surface["lowest"][n] / search.pool.varied for n in search.pool.vary])
-        seed = search.seed(500 + number)
+        seed = search.in_turn(number)
         name = f"next-{number}-{address(surface['lowest'])[:8]}"
         arm = make_arm(search, name, share_K, [seed])
         runs = [*runs, *train_planned(search, [Planned("next", Job(arm, seed), share_K)])]
@@ -83,7 +83,10 @@ def _confirm(search: Search, surface: dict[str, Any], seeds: int) -> dict[str, A
 
 
 def _write_best(search: Search, surface: dict[str, Any]) -> None:
-    """Write `best.toml`, which extends the recipe; where no mixture is named, take away one of an earlier search."""
+    """Write `best.toml`, which extends the recipe, and modules of its own steps beside it.
+
+    Where no mixture is named, take away one of an earlier search.
+    """
     place = search.folder / "best.toml"
     if surface["proposal"] is None:
         place.unlink(missing_ok=True)
@@ -95,6 +98,7 @@ def _write_best(search: Search, surface: dict[str, Any]) -> None:
         parent = recipe.as_posix()
     shares = search.pool.mix(surface["proposal"], int(surface["tokens"]["proposal"]))
     said = {"extends": parent, **merge(merge(laid(search.changes), _elsewhere(search.recipe)), shares)}
+    carry_steps(search.recipe, search.folder)
     atomic_write(place, to_toml(said | {"name": f"{search.recipe.name}-best"}).encode())
 
 

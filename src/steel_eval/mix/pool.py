@@ -98,7 +98,7 @@ def make_pool(recipe: Recipe, settings: SearchSettings, folder: Path, data: Path
     """Build the pool in `folder/pool` and look at it. Raises InputError for what no arm could be made of."""
     where = f"{recipe.path} [search]"
     kind, vary = _what_varies(recipe, settings, where)
-    carry_steps(recipe, folder)
+    carry_steps(recipe, folder / "recipes")
     tables = arms_tables(recipe, settings.proxy, where)
     every = {k: v for k, v in tables.items() if k != "mix"} | {"allow_empty": True}
     every["source"] = {n: {k: v for k, v in t.items() if k != "repeat"} for n, t in tables["source"].items()}

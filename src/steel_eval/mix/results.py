@@ -15,7 +15,7 @@ from steel_eval.mix.design import Floats, Space
 from steel_eval.mix.measure import ArmResult
 from steel_eval.mix.pool import Pool
 from steel_eval.mix.settings import SearchMeasure, SearchSettings
-from steel_eval.mix.surface import LEVEL, doubling, fit
+from steel_eval.mix.surface import LEVEL, averaged, doubling
 from steel_eval.stats.paired import seeds_and_questions
 
 _CHANCE = 1.645  # standard errors above chance that a measure must be, averaged over all arms
@@ -44,7 +44,10 @@ def surface_of(pool: Pool, space: Space, settings: SearchSettings, runs: Sequenc
     if used and there:
         value_N = np.mean([[run.measured.value[n] for n in used] for run in there], axis=1) * measure.sign
         observed = Observed(
-            np.array([r.share for r in there]), value_N, np.array([run.kind == "centre" for run in there])
+            np.array([r.share for r in there]),
+            value_N,
+            np.array([run.kind == "centre" for run in there]),
+            np.array([r.seed for r in there]),
         )
         choice = choose(space, observed, settings.seed)
     verdict, why = _verdict(choice, used, refused, len(there))
@@ -139,9 +142,9 @@ def _effects(
 
     out: dict[str, dict[str, dict[str, float]]] = {name: {} for name in pool.vary}
     for measure in used if runs else ():
-        found = fit(
+        found = averaged(
             "log-linear", space.own, np.array([r.share for r in runs]),
-            np.array([r.measured.value[measure] for r in runs]),
+            np.array([r.measured.value[measure] for r in runs]), np.array([r.seed for r in runs]),
         )  # fmt: skip
         if found is None:
             continue

@@ -36,8 +36,12 @@ class Search:
     changes: tuple[str, ...] = ()
 
     def seed(self, number: int) -> int:
-        """Return the training seed of a run: no two of a search are equal."""
+        """Return a training seed: those of different numbers, or of two searches, are not equal."""
         return 1000 * self.settings.seed + number
+
+    def in_turn(self, number: int) -> int:
+        """Return the training seed of an arm with other shares: those of the recipe's own runs take turns."""
+        return self.seed(1 + (number - 1) % self.settings.centre)
 
 
 def prepare_search(
@@ -100,14 +104,18 @@ class Planned:
 
 
 def run_design(search: Search) -> list[Run]:
-    """Build and train the recipe's own mixture with every seed, and each arm once; return all runs, failed ones too."""
+    """Build and train the recipe's own mixture with every seed, and each arm once; return all runs, failed ones too.
+
+    The arms take the seeds of the recipe's own runs in turn: much of what two runs differ by is their seed, and what
+    runs of one seed share is no noise between their mixtures.
+    """
     settings = search.settings
     own_K = search.space.own
     centre = make_arm(search, "centre", own_K, [search.seed(i) for i in range(1, settings.centre + 1)])
     share_NK = choose_arms(search.space, settings.runs or 4 * len(own_K), settings.seed)
     planned = [Planned("centre", Job(centre, search.seed(i)), own_K) for i in range(1, settings.centre + 1)]
     for number, share_K in enumerate(share_NK, start=1):
-        seed = search.seed(100 + number)
+        seed = search.in_turn(number)
         planned.append(Planned("design", Job(make_arm(search, f"arm-{number:02d}", share_K, [seed]), seed), share_K))
     tell(f"{len(planned)} arms of {search.tokens:,} tokens are built: {settings.centre} of the recipe's own shares")
     return train_planned(search, planned)

@@ -8,23 +8,29 @@ of two such logarithms, whose coefficients are shrunk; how far is averaged over,
 averaging), so that the intervals hold what the arms cannot exclude. This surface decides. The others are checks:
 *quadratic*, Scheffé's mixture polynomial, sum of b_k w_k + sum of b_jk w_j w_k; *Gaussian process*, no form at all.
 
-Legend: K sources, N arms, P coefficients, C contrasts.
+Runs of one seed begin with the same weights and differ less than others (docs/results/mix.md). So a seed has an effect
+of its own, shrunk and averaged over like the products: it is no noise between mixtures, and is some in a run of a new
+seed.
+
+Legend: K sources, N arms, P coefficients, C contrasts, Z seeds.
 """
 
 from dataclasses import dataclass
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, product
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Form = Literal["log-linear", "second-order", "quadratic"]
 LEVEL = 0.9  # of intervals
 FREE = 3  # degrees of freedom that must be left, for a variance that says anything
 REST = 0.1  # of a source's own share
-_BENT = (0.5, 1.0, 2.0, 4.0)  # standard deviations of a product's coefficient that are thought of, in those of one run
+_BENT = (0.5, 1.0, 2.0, 4.0, 8.0)  # standard deviations of a product's coefficient, in those of one run
 _STRAIGHT = 0.7  # the chance, before any arm is seen, that there are no products: bench/mix_worlds.py
+_ALIKE = (0.0, 1.0, 2.0, 3.0)  # the same of a seed's effect
 
 
 def features(form: Form, own_K: Floats, share_NK: Floats) -> Floats:
@@ -44,7 +50,10 @@ def features(form: Form, own_K: Floats, share_NK: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Fit:
-    """A least-squares fit. `error`: observed less predicted by the other arms, (N,); `spread`: of the residuals."""
+    """A least-squares fit. `error`: observed less predicted by the other arms, (N,); `spread`: of the residuals.
+
+    `of_seed`: the effect of each arm's seed, (N,); `seeds`: the variance of these effects, over spread squared.
+    """
 
     form: Form
     own: Floats
@@ -54,6 +63,8 @@ class Fit:
     freedom: int
     error: Floats
     leverage: Floats
+    of_seed: Floats
+    seeds: float = 0.0
 
     def predict(self, share_NK: Floats) -> Floats:
         """Return what the surface says of mixtures, (N,)."""
@@ -61,11 +72,11 @@ class Fit:
         return found
 
     def half_width(self, share_NK: Floats, level: float = LEVEL) -> Floats:
-        """Return half the prediction interval of one more training run of each mixture, (N,)."""
+        """Return half the prediction interval of one more training run of each mixture with a new seed, (N,)."""
         from scipy.stats import t
 
         x_NP = features(self.form, self.own, share_NK)
-        variance_N = 1 + np.einsum("np,pq,nq->n", x_NP, self.covariance, x_NP)
+        variance_N = 1 + self.seeds + np.einsum("np,pq,nq->n", x_NP, self.covariance, x_NP)
         half: Floats = t.ppf((1 + level) / 2, self.freedom) * self.spread * np.sqrt(variance_N)
         return half
 
@@ -103,27 +114,34 @@ def fit(form: Form, own_K: Floats, share_NK: Floats, value_N: Floats) -> Fit | N
     leverage_N = np.minimum(np.einsum("np,pq,nq->n", x_NP, covariance_PP, x_NP), 1 - 1e-9)
     spread = float(np.sqrt(residual_N @ residual_N / freedom))
     return Fit(
-        form, own_K, coefficient_P, covariance_PP, spread, freedom, residual_N / (1 - leverage_N), leverage_N
+        form, own_K, coefficient_P, covariance_PP, spread, freedom, residual_N / (1 - leverage_N), leverage_N,
+        np.zeros(len(x_NP)),
     )  # fmt: skip
 
 
-def bent(own_K: Floats, share_NK: Floats, value_N: Floats) -> Fit | None:
-    """Return the log-linear surface with shrunken products, None where the arms are too few, or too alike.
+def averaged(
+    form: Literal["log-linear", "second-order"], own_K: Floats, share_NK: Floats, value_N: Floats, seed_N: Ints | None
+) -> Fit | None:
+    """Return a surface with shrunken effects of seeds and, second-order, products; None where the arms are too few, or
+    too alike. `seed_N`: the seed of each arm; None: no two share one.
 
     Ridge regressions of several strengths, weighted by prior and restricted likelihood; mean and covariance of the
     coefficients are those of the mixture, so that it widens where the strengths disagree. The spread is that of the
-    residuals, or that of the standardised leave-one-out errors where these are larger.
+    residuals, or with products that of the standardised leave-one-out errors where these are larger.
     """
     if fit("log-linear", own_K, share_NK, value_N) is None:
         return None
-    x_NP = features("second-order", own_K, share_NK)
-    straight, products = 1 + len(own_K), x_NP.shape[1] - 1 - len(own_K)
+    seed_NZ = _seeds(seed_N, len(value_N))
+    x_NP = features(form, own_K, share_NK)
+    straight, used = 1 + len(own_K), x_NP.shape[1]
+    both_NP = np.hstack([x_NP, seed_NZ])
     freedom = len(x_NP) - straight
     parts = []
-    for size in (0.0, *_BENT):
-        used = straight + (products if size else 0)
-        ridge_P = np.concatenate([np.zeros(straight), np.full(used - straight, size**-2.0 if size else 0.0)])
-        here_NP = x_NP[:, :used]
+    for size, alike in product((0.0, *(_BENT if used > straight else ())), _ALIKE if seed_NZ.size else (0.0,)):
+        deviation_P = np.concatenate([np.full(used - straight, size), np.full(seed_NZ.shape[1], alike)])
+        there_P = np.concatenate([np.ones(straight, bool), deviation_P > 0])
+        ridge_P = np.concatenate([np.zeros(straight), deviation_P[deviation_P > 0] ** -2.0])
+        here_NP = both_NP[:, there_P]
         inner_PP = here_NP.T @ here_NP + np.diag(ridge_P)
         covariance_PP = np.linalg.inv(inner_PP)
         coefficient_P = covariance_PP @ here_NP.T @ value_N
@@ -132,12 +150,14 @@ def bent(own_K: Floats, share_NK: Floats, value_N: Floats) -> Fit | None:
         likelihood = -freedom * np.log(rest) - np.linalg.slogdet(inner_PP)[1] + np.log(ridge_P[straight:]).sum()
         prior = (1 - _STRAIGHT) / len(_BENT) if size else _STRAIGHT
         lever_N = np.minimum(np.einsum("np,pq,nq->n", here_NP, covariance_PP, here_NP), 1 - 1e-9)
-        room = (0, x_NP.shape[1] - used)
+        shares = slice(0, used if size else straight)  # the columns that are no seeds
+        all_P, all_PP = np.zeros(len(there_P)), np.zeros((len(there_P), len(there_P)))
+        all_P[there_P], all_PP[np.ix_(there_P, there_P)] = coefficient_P, covariance_PP
         parts.append((
-            np.log(prior) + likelihood / 2, np.pad(coefficient_P, room), np.pad(covariance_PP, (room, room)),
-            rest / freedom, residual_N / (1 - lever_N), lever_N,
+            np.log(prior) + likelihood / 2, all_P, all_PP, rest / freedom, residual_N / (1 - lever_N), lever_N,
+            float((here_NP @ covariance_PP[:, shares] * here_NP[:, shares]).sum()), alike**2,
         ))  # fmt: skip
-    log_S, coefficient_SP, covariance_SPP, variance_S, error_SN, lever_SN = (
+    log_S, coefficient_SP, covariance_SPP, variance_S, error_SN, lever_SN, taken_S, alike_S = (
         np.array(p) for p in zip(*parts, strict=True)
     )
     weight_S = np.exp(log_S - log_S.max())
@@ -148,9 +168,24 @@ def bent(own_K: Floats, share_NK: Floats, value_N: Floats) -> Fit | None:
         np.einsum("s,spq->pq", weight_S * variance_S, covariance_SPP) + (weight_S[:, None] * apart_SP).T @ apart_SP
     )
     variance = float(weight_S @ variance_S)
-    left = max(1, int(len(x_NP) - lever_N.sum()))  # what the products take of the arms, as far as they are believed
-    widened = max(variance, float(np.mean(error_N**2 * (1 - lever_N)))) * freedom / left
-    return Fit("second-order", own_K, mean_P, total_PP / variance, float(np.sqrt(widened)), left, error_N, lever_N)
+    left = max(1, int(len(x_NP) - lever_N.sum() + 1e-6))  # less what products and seeds take, as far as believed
+    widened = variance
+    if used > straight:
+        products = freedom / max(1.0, len(x_NP) - float(weight_S @ taken_S))
+        widened = max(variance, float(np.mean(error_N**2 * (1 - lever_N)))) * products
+    return Fit(
+        form, own_K, mean_P[:used], total_PP[:used, :used] / variance, float(np.sqrt(widened)), left, error_N, lever_N,
+        of_seed=seed_NZ @ mean_P[used:], seeds=float(weight_S @ (variance_S * alike_S)) / variance,
+    )  # fmt: skip
+
+
+def _seeds(seed_N: Ints | None, arms: int) -> Floats:
+    """Return which arm has which of the seeds that two arms or more have, (N, Z)."""
+    if seed_N is None:
+        return np.zeros((arms, 0))
+    seed_Z, count_Z = np.unique(seed_N, return_counts=True)
+    has_NZ: Floats = np.asarray(seed_N[:, None] == seed_Z[count_Z > 1], np.float64)
+    return has_NZ
 
 
 def root_mean_square(error_N: Floats) -> float:

@@ -47,21 +47,25 @@ class Rated:
     forwarded: int
 
 
-def rate_command(recipe: Recipe, by: str, model: str, where: Places, workers: int = 1) -> Rated:
-    """Rate all rows that the recipe may select from, but for those that are rated. Raises InputError."""
+def rate_command(recipe: Recipe, by: str, model: str, where: Places, workers: int = 1, dtype: str = "auto") -> Rated:
+    """Rate all rows that the recipe may select from, but for those that are rated. Raises InputError.
+
+    `dtype`: of the model's weights; another than `auto` is another rater, for its ratings differ in the third digit.
+    """
     if by not in RATED:
         raise InputError(f"--by {by}: is no rating by a model.{nearest(by, RATED)}")
     targets = _targets(recipe, where) if by == "rds" else []
     checkpoint = find_checkpoints(model)[0][-1]
     plan = _pool(recipe, where, workers)
-    loaded = load(checkpoint.folder, default_device())
-    fingerprint = address(loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer), loaded.max_length)[:32]
+    loaded = load(checkpoint.folder, default_device(), dtype)
+    asked = [] if dtype == "auto" else [dtype]
+    fingerprint = address(loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer), loaded.max_length, *asked)[:32]
     name = model if not Path(model).exists() else Path(model).resolve().name
     store = open_store(where.cache, by, name, fingerprint)
     with locked(store.folder):
         if by == "rds":
             _rate_targets(store, loaded, targets)
-            return _rate_all(store, plan, lambda rows: _as_bytes(loaded, rows), "vector", lambda: 0)
+            return _rate_all(store, plan, lambda rows: _as_bytes(loaded, rows), "vector")
         from steel_eval.rate.answers import AnswerRater
         from steel_eval.score.likelihood import prefix_sharing
 
@@ -69,7 +73,13 @@ def rate_command(recipe: Recipe, by: str, model: str, where: Places, workers: in
         if not sharing.ok:
             tell(f"{name}: rows are rated one by one: {sharing.reason}")
         rater = AnswerRater(loaded, by, sharing)
-        return _rate_all(store, plan, rater.rate, "rating", lambda: rater.forwarded)
+        done = _rate_all(store, plan, rater.rate, "rating")
+        last = done
+        while last.fresh and _takes_by_ratings(recipe, by):
+            # own filters drop rows by what was rated, and `take` others in their place
+            last = _rate_all(store, _pool(recipe, where, workers, store), rater.rate, "rating")
+            done = replace(done, fresh=done.fresh + last.fresh, unrated=done.unrated + last.unrated)
+        return replace(done, forwarded=rater.forwarded)
 
 
 def _targets(recipe: Recipe, where: Places) -> list[list[Row]]:
@@ -89,10 +99,23 @@ def _targets(recipe: Recipe, where: Places) -> list[list[Row]]:
     return found
 
 
-def _pool(recipe: Recipe, where: Places, workers: int) -> Plan:
+def _takes_by_ratings(recipe: Recipe, by: str) -> bool:
+    """Return whether a source takes some of the rows that filters of the user's own leave, which see these ratings."""
+    return any(
+        table.select is not None
+        and table.select.by == by
+        and bool(table.take or table.take_tokens or table.hold_out)
+        and any(step.is_custom for step in (*source.filters, *recipe.filters))
+        for source in recipe.sources
+        for table in [source.table]
+    )
+
+
+def _pool(recipe: Recipe, where: Places, workers: int, store: RatingStore | None = None) -> Plan:
     """Return the plan of the recipe without selection, budgets and repeats: the rows that may be selected.
 
-    Of a recipe in which sources select, only those are read; else all but the injected ones are.
+    Of a recipe in which sources select, only those are read; else all but the injected ones are. `store`: ratings that
+    filters of the user's own see.
     """
     selecting = [s for s in recipe.sources if s.table.select is not None]
     if not selecting:
@@ -104,12 +127,16 @@ def _pool(recipe: Recipe, where: Places, workers: int) -> Plan:
     )
     # all sources are planned: a row of one may be a duplicate of another's
     bare = replace(recipe, sources=every, mix=Mix())
-    plan = decide(bare, map_sources(prepare(bare, where, Local(workers)), Local(workers)))
-    mine = [i for i, source in enumerate(recipe.sources) if source.name in names]
-    return replace(plan, frame=plan.frame.with_columns(written=pl.col("written") * pl.col("source").is_in(mine)))
+    prepared = prepare(bare, where, Local(workers))
+    if store is not None:
+        mine = [s.name for s in selecting if s.table.select is not None and s.table.select.by == store.by]
+        prepared = replace(prepared, ratings=dict.fromkeys(mine, store))
+    plan = decide(bare, map_sources(prepared, Local(workers)))
+    places = [i for i, source in enumerate(recipe.sources) if source.name in names]
+    return replace(plan, frame=plan.frame.with_columns(written=pl.col("written") * pl.col("source").is_in(places)))
 
 
-def _rate_all(store: RatingStore, plan: Plan, rate: Rate, column: str, forwarded: Callable[[], int]) -> Rated:
+def _rate_all(store: RatingStore, plan: Plan, rate: Rate, column: str) -> Rated:
     known = set(store.read()["id"].to_list())
     frame = plan.frame.with_row_index("at").filter(pl.col("written") > 0).unique("id", maintain_order=True)
     frame = frame.with_columns(id=pl.Series(id_texts(frame["id"]), dtype=pl.String))
@@ -135,7 +162,7 @@ def _rate_all(store: RatingStore, plan: Plan, rate: Rate, column: str, forwarded
                     unrated += sum(value is None for value in values.values())
                     store.add(pl.DataFrame({"id": list(values), column: pl.Series(list(values.values()), dtype=kind)}))
                     values, saved = {}, monotonic()
-    return Rated(store, len(open_rows), len(frame) - len(open_rows), unrated, forwarded())
+    return Rated(store, len(open_rows), len(frame) - len(open_rows), unrated, 0)
 
 
 def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:

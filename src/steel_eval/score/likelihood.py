@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 CPU_BUDGET, GPU_BUDGET = 512, 4096
 LOGIT_ELEMENTS = 32_000_000  # R x V of one pass: 128 MB in float32
 HEAD_ELEMENTS = 1 << 22  # of the head, brought to float32 at a time: 16 MB, which a cache can hold
+_CACHED = 8  # rows of logits whose softmax is made together
 
 
 @dataclass
@@ -168,12 +169,13 @@ def _forward(model: "PreTrainedModel", plan: Plan, batch: Batch, cache: Any) -> 
 
 def _collect(logits_RV: torch.Tensor, batch: Batch, logprob: NDArray[np.float64], greedy: NDArray[np.bool_]) -> None:
     """Add a pass's log-probabilities (softmax in float32) to the requests they belong to."""
-    logits_RV = logits_RV.float()
-    normaliser_R = torch.logsumexp(logits_RV, dim=-1)
-    best_R = logits_RV.argmax(dim=-1)
+    # some rows at a time: what they need in between then stays in the processor's cache
+    parts = logits_RV.split(_CACHED if logits_RV.device.type == "cpu" else max(1, len(logits_RV)))
+    normaliser_R = torch.cat([torch.logsumexp(part.float(), dim=-1) for part in parts])
+    best_R = torch.cat([part.argmax(dim=-1) for part in parts])
     row_E = torch.from_numpy(batch.pair_row_E).to(logits_RV.device)
     token_E = torch.from_numpy(batch.pair_token_E).to(logits_RV.device)
-    value_E = (logits_RV[row_E, token_E] - normaliser_R[row_E]).double().cpu().numpy()
+    value_E = (logits_RV[row_E, token_E].float() - normaliser_R[row_E]).double().cpu().numpy()
     np.add.at(logprob, batch.pair_request_E, value_E)
     hit_E = (best_R[row_E] == token_E).cpu().numpy()
     greedy[batch.pair_request_E[~hit_E]] = False

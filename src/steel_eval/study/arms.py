@@ -39,7 +39,7 @@ def make_arms(recipe: Recipe, settings: StudySettings, folder: Path, data: Path)
     """Write each arm's recipe to `folder/recipes`, build its mixture, and return the arms, clean first."""
     source = injected_source(recipe)
     common = portable_tables(recipe)
-    carry_steps(recipe, folder)
+    carry_steps(recipe, folder / "recipes")
     if isinstance(recipe.train.get("model"), dict) and not recipe.train.get("tokenizer"):
         common["train"]["tokenizer"] = _shared_tokenizer(common, source, folder, data)
     clean = made_arm("clean", with_source(common, source, {"take": 0}), folder, data)

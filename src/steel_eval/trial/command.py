@@ -1,6 +1,6 @@
-"""`trial`: selections of one source as arms, trained and compared with random draws.
+"""`trial`: selections of one source as arms, compared with random draws, or whole recipes, compared with the own one.
 
-The random arm is trained first: how much its seeds differ says, before the others are trained, what the trial can see.
+The control is trained first: how much its seeds differ says, before the others are trained, what the trial can see.
 Arms are ordinary run folders; a killed trial goes on where it was.
 """
 
@@ -24,8 +24,9 @@ from steel_eval.arms import Job, RunArm, build_arm, carry_steps, trained_on, wit
 from steel_eval.mix.measure import ArmResult, Measuring, check_tasks, measure_all
 from steel_eval.mix.pool import arms_tables, built_pool, held_order, row_keys, rows_to_hold, write_held
 from steel_eval.trial.arms import Sized, batches, equal_arms
+from steel_eval.trial.recipes import arms_recipes, arms_tables_of, recipe_arms
 from steel_eval.trial.results import compared, gains, smallest_seen
-from steel_eval.trial.settings import RANDOM, TrialSettings, read_trial
+from steel_eval.trial.settings import TrialSettings, read_trial
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Trial:
     folder: Path
     how: Measuring
     notes: tuple[str, ...]
+    held: dict[str, int]  # source -> rows held out of all arms
 
 
 def trial_command(recipe_path: Path, data: Path | None, out: Path | None, workers: int, changes: Sequence[str]) -> None:
@@ -49,13 +51,13 @@ def trial_command(recipe_path: Path, data: Path | None, out: Path | None, worker
 
     recipe = load(recipe_path, changes)
     trial = _prepared(recipe, data, out)
-    arms, sized = _sized(trial)
-    found = {RANDOM: _trained(trial, arms[RANDOM], workers)}
-    tests = 2 * (len(arms) - 2) + 1
-    power = _power(trial, found[RANDOM], tests)
+    arms, sized = _recipes_sized(trial) if trial.settings.recipes else _sized(trial)
+    control = trial.settings.controls[0]
+    found = {control: _trained(trial, arms[control], workers)}
+    power = _power(trial, found[control], len(trial.settings.pairs))
     tell(power["words"])
     for name in arms:
-        if name != RANDOM:
+        if name != control:
             found[name] = _trained(trial, arms[name], workers)
     result = {
         "name": recipe.name, "source": trial.source, "measure": trial.settings.measure.names,
@@ -79,24 +81,28 @@ def _prepared(recipe: Recipe, data: Path | None, out: Path | None) -> Trial:
     measure = settings.measure
     if measure.tasks is not None:
         check_tasks(where, measure, root)
-    carry_steps(recipe, folder)
-    tables = with_source(arms_tables(recipe, settings.proxy, where), source, {})
-    tables["source"][source].pop("select", None)
+    carry_steps(recipe, folder / "recipes")
+    tables = arms_tables(recipe, settings.proxy, where)
+    if source:
+        tables = with_source(tables, source, {})
+        tables["source"][source].pop("select", None)
     free = {s.name for s in recipe.sources if not s.builder.injects and s.table.allow_test_split is None}
     for name in measure.held_out or ():
         if name not in free or (name != source and "select" in tables["source"][name]):
             raise InputError(f"{where}: measure: rows of '{name}' cannot be held out. Fix: a source of plain rows.")
     if isinstance(tables["train"]["model"], dict) and not tables["train"].get("tokenizer"):
         tables["train"]["tokenizer"] = trained_on(built_pool("tokenizer", tables, folder, root), tables)
-    pool = built_pool("pool", tables, folder, root)
+    # without shares and budgets, which would leave out rows that other arms have
+    pool = built_pool("pool", {k: v for k, v in tables.items() if k != "mix"}, folder, root)
     manifest, keys = read_manifest(pool.mixture), row_keys(pool.mixture)
     held = {name: rows_to_hold(where, name, manifest) for name in measure.held_out or ()}
     notes = write_held(where, held_order(recipe.seed, held, keys), keys, pool, folder / "held-out")
-    for name, rows in held.items():
-        tables["source"][name]["hold_out"] = rows
-    there = int(manifest["sources"][source]["written"]) - held.get(source, 0)
+    if not settings.recipes:
+        for name, rows in held.items():
+            tables["source"][name]["hold_out"] = rows
+    there = int(manifest["sources"][source]["written"]) - held.get(source, 0) if source else 0
     how = Measuring(measure, root, folder / "held-out", folder / "store.jsonl")
-    return Trial(recipe, settings, source, selects, tables, there, folder, how, notes)
+    return Trial(recipe, settings, source, selects, tables, there, folder, how, notes, held)
 
 
 def _sized(trial: Trial) -> tuple[dict[str, RunArm], dict[str, Sized]]:
@@ -133,6 +139,26 @@ def _sized(trial: Trial) -> tuple[dict[str, RunArm], dict[str, Sized]]:
         tell(
             f"arm {name}: {size.selected:,} rows of {trial.source}, {size.steps:,} steps of {size.per_step}, "
             f"{size.tokens:,} trainable tokens"
+        )
+    return arms, sized
+
+
+def _recipes_sized(trial: Trial) -> tuple[dict[str, RunArm], dict[str, Sized]]:
+    """Build the recipes of a trial, equal in steps and trainable tokens. Raises InputError."""
+    from steel_train.examples.encode import Encoder
+
+    train = {**trial.tables["train"], "seeds": trial.settings.seeds}
+    encoder = Encoder(_tokenizer(train), int(train.get("max_length", 2048)))
+    recipes = arms_recipes(trial.recipe, trial.settings.recipes)
+    tables = arms_tables_of(recipes, {"train": train}, trial.held)
+    arms, sized = recipe_arms(
+        recipes, tables, trial.settings.tokens, trial.folder, trial.how.data, lambda mixture: _learnt(mixture, encoder)
+    )
+    for name, size in sized.items():
+        build_arm(arms[name], trial.folder, trial.how.data)
+        tell(
+            f"arm {name}: {size.selected:,} rows, {size.steps:,} steps of {size.per_step}, {size.tokens:,} trainable "
+            f"tokens: {size.steps * size.per_step / size.rows:.1f} epochs"
         )
     return arms, sized
 
@@ -176,19 +202,21 @@ def _power(trial: Trial, runs: Sequence[ArmResult], tests: int) -> dict[str, Any
     whole = [run for run in runs if not run.failed]
     if len(whole) < 2:
         why = "; ".join(run.failed for run in runs if run.failed)
-        raise InputError(f"{trial.recipe.path} [trial]: the random arm has too few values: {one_line(why)}")
+        control = trial.settings.controls[0]
+        raise InputError(f"{trial.recipe.path} [trial]: the {control} arm has too few values: {one_line(why)}")
     value_SQ, which_Q = gains(whole, trial.settings.measure)
     smallest = smallest_seen(value_SQ, which_Q, tests)
     return {
         "smallest": smallest, "tests": tests, "seeds": len(whole),
         "words": f"With {len(whole)} seeds an arm and {tests} tests, differences under {smallest:.4f} "
-        f"({trial.settings.measure.unit}) will not be seen: so much the seeds of the random arm differ.",
+        f"({trial.settings.measure.unit}) will not be seen: so much the seeds of the {trial.settings.controls[0]} "
+        "arm differ.",
     }  # fmt: skip
 
 
 def _arm(trial: Trial, name: str, size: Sized, runs: Sequence[ArmResult]) -> dict[str, Any]:
     return {
-        "select": trial.selects[name], **asdict(size),
+        "select": trial.selects.get(name) or trial.settings.recipes.get(name, {}), **asdict(size),
         "values": {measure: [run.value.get(measure) for run in runs] for measure in trial.settings.measure.names},
         "seeds": [run.job.seed for run in runs],
     }  # fmt: skip

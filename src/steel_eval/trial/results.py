@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from steel_eval.mix.measure import ArmResult
 from steel_eval.mix.settings import SearchMeasure
 from steel_eval.stats.paired import Difference, holm, seeds_and_questions, seeds_variance
-from steel_eval.trial.settings import BALANCED, RANDOM, TrialSettings
+from steel_eval.trial.settings import BALANCED, OWN, TrialSettings
 
 Floats = NDArray[np.float64]
 ALPHA, POWER = 0.05, 0.8
@@ -40,15 +40,14 @@ def gains(runs: Sequence[ArmResult], measure: SearchMeasure) -> tuple[Floats, ND
 
 
 def compared(found: Mapping[str, Sequence[ArmResult]], settings: TrialSettings) -> list[dict[str, Any]]:
-    """Return a test of each arm against `random` and `balanced-random`, and of these two.
+    """Return a test of each arm against each control: both random draws (and of these two), or the recipe's own data.
 
     `value`: mean gain over the control, positive is better; 95 % interval; `p`, and `holm`: p of all tests together.
     """
     whole = {name: [run for run in runs if not run.failed] for name, runs in found.items()}
     whole = {name: runs for name, runs in whole.items() if len(runs) > 1}
-    pairs = [(BALANCED, RANDOM)] + [(n, c) for n in found if n not in (RANDOM, BALANCED) for c in (RANDOM, BALANCED)]
     tests = []
-    for name, control in pairs:
+    for name, control in settings.pairs:
         if name not in whole or control not in whole:
             continue
         (a_SQ, which_Q), (b_SQ, _) = (gains(whole[side], settings.measure) for side in (control, name))
@@ -68,23 +67,25 @@ def _test(name: str, control: str, d: Difference, adjusted: float) -> dict[str, 
 def sentences(trial: dict[str, Any]) -> list[str]:
     """Return verdict and findings, the verdict first."""
     tests = trial["tests"]
+    control, kind = ("the recipe's own data", "recipe") if OWN in trial["arms"] else ("both random draws", "selection")
     best = [n for n in trial["arms"] if _both(tests, n, "better")]
     if not tests:
         first = "Verdict: nothing to compare: too few of the runs have values."
     elif best:
-        first = f"Verdict: {', '.join(best)}: better than both random draws."
+        first = f"Verdict: {', '.join(best)}: better than {control}."
     else:
-        first = "Verdict: no selection is shown to be better than both random draws."
+        first = f"Verdict: no {kind} is shown to be better than {control}."
     out = [first, trial["power"]["words"]]
     worse = [n for n in trial["arms"] if _both(tests, n, "worse")]
-    out += [f"Worse than both random draws: {', '.join(worse)}."] if worse else []
+    out += [f"Worse than {control}: {', '.join(worse)}."] if worse else []
     out += [f"Failed: {name}, seed {seed}: {why}" for name, seed, why in trial["failed"]]
     return out
 
 
 def _both(tests: Sequence[dict[str, Any]], name: str, verdict: str) -> bool:
     mine = [test["verdict"] for test in tests if test["arm"] == name and name != BALANCED]
-    return len(mine) == 2 and set(mine) == {verdict}
+    controls = {test["control"] for test in tests}
+    return len(mine) == len(controls) and set(mine) == {verdict}
 
 
 def _weights(which_Q: NDArray[np.int64]) -> Floats:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from steel_data.errors import InputError, nearest
 from steel_data.recipe.first_fault import first_fault
@@ -13,6 +13,8 @@ from steel_eval.mix.settings import SearchMeasure
 
 Positive = Annotated[int, Field(gt=0)]
 RANDOM, BALANCED = "random", "balanced-random"
+_FOLDERS = ("pool", "tokenizer", "recipes", "held-out", ".", "..", "")
+OWN = "own"  # of a trial of recipes: the recipe that it stands in
 
 
 class TrialSettings(BaseModel):
@@ -21,8 +23,12 @@ class TrialSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     arms: dict[str, dict[str, Any]] = Field(
-        min_length=1, description='Name -> a `select` without rows or tokens: `{ longest = { by = "longest" } }`. '
-        "`random` and `balanced-random` are always there."
+        default_factory=dict, description='Name -> a `select` without rows or tokens: `{ longest = { by = "longest" } '
+        "}`. `random` and `balanced-random` are always there."
+    )  # fmt: skip
+    recipes: dict[str, str | dict[str, Any]] = Field(
+        default_factory=dict, description="Instead of `arms`: name -> a recipe, or tables to lay over this one. `own`, "
+        "this recipe as it is, is always there."
     )  # fmt: skip
     tokens: Positive = Field(description="Trainable tokens of each arm: those of answers, in all rows of its mixture.")
     measure: SearchMeasure = Field(description="What decides: as in `[search]`; a test split is refused.")
@@ -37,6 +43,26 @@ class TrialSettings(BaseModel):
         default=None, description="A smaller model for the arms, as `[train] model`; by default that model itself."
     )
 
+    @model_validator(mode="after")
+    def _one_kind(self) -> "TrialSettings":
+        if bool(self.arms) == bool(self.recipes):
+            raise ValueError(
+                'one of arms and recipes is needed. Fix: arms = { longest = { by = "longest" } }, or recipes = { few = '
+                "{ source = { chat = { take = 1000 } } } }"
+            )
+        return self
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Return the arms that all others are compared with, the one to be trained first first."""
+        return (OWN,) if self.recipes else (RANDOM, BALANCED)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return which arm is tested against which."""
+        between = list(zip(self.controls[1:], self.controls, strict=False))
+        return between + [(name, control) for name in (*self.arms, *self.recipes) for control in self.controls]
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: list[int]) -> list[int]:
@@ -48,6 +74,8 @@ class TrialSettings(BaseModel):
 def read_trial(recipe: Recipe) -> tuple[TrialSettings, str, dict[str, dict[str, Any]]]:
     """Return the settings, the source that is selected from, and each arm's `select` without its size.
 
+    Where recipes are compared, these are "" and none.
+
     Raises InputError that names the key and the nearest known word.
     """
     where = f"{recipe.path} [trial]"
@@ -57,6 +85,11 @@ def read_trial(recipe: Recipe) -> tuple[TrialSettings, str, dict[str, dict[str, 
         settings = TrialSettings.model_validate(recipe.trial)
     except ValidationError as error:
         raise InputError(_fault(where, error, TrialSettings)) from None
+    for name in (*settings.arms, *settings.recipes):
+        if name in (*settings.controls, *_FOLDERS) or "/" in name or "\\" in name:
+            raise InputError(f"{where}: arms: '{name}' is always there, or another folder's name. Fix: another name.")
+    if settings.recipes:
+        return settings, "", {}
     return settings, _source(recipe, settings, where), _arms(settings, recipe.path, where)
 
 
@@ -84,8 +117,6 @@ def _arms(settings: TrialSettings, recipe: Path, where: str) -> dict[str, dict[s
         RANDOM: {"by": "random"}, BALANCED: {"by": "random", "within": settings.balance},
     }  # fmt: skip
     for name, select in settings.arms.items():
-        if name in arms or "/" in name or name in ("pool", "tokenizer", "recipes", "held-out", ".", ".."):
-            raise InputError(f"{where}: arms: '{name}' is always there, or another folder's name. Fix: another name.")
         if {"rows", "tokens"} & select.keys():
             raise InputError(f"{where}: arms.{name}: rows and tokens are the trial's. Fix: all arms are equal in them.")
         try:

@@ -101,6 +101,41 @@ def test_a_mixture_by_ratings_names_the_model_and_is_made_anew_for_another(make:
     assert set(read_train(again.folder)["id"]) == set(ids[-10:])
 
 
+OWN = """
+import polars as pl
+
+def hard(record, *, least):
+    rating = record["rating"]
+    return record if rating is None or rating >= least else "too-easy"
+
+def not_absurd(*, most):
+    return pl.col("rating").is_null() | (pl.col("rating") <= most)
+"""
+
+
+def test_filters_of_ones_own_see_the_ratings(make: Make, data: Path) -> None:
+    """As a function and as an expression; ratings that changed since are looked at anew."""
+    (data / "own.py").write_text(OWN, encoding="utf-8")
+    ids = read_train(make('[source.a]\npath = "*.jsonl"\n', name="all").folder)["id"].to_list()
+    filters = 'filters = [{ use = "own:hard", least = 30.0 }, { use = "own:not_absurd", most = 99.0 }]'
+    table = recipe('by = "perplexity", rows = 5', filters)
+    store = open_store(data / "cache", "perplexity", "base", "a" * 32)
+    store.add(pl.DataFrame({"id": ids[:110], "rating": [float(i) for i in range(110)]}))
+    with pytest.raises(InputError, match="10 of 80 rows have no perplexity rating"):
+        make(table)  # what is not rated is judged by nobody
+    store.add(pl.DataFrame({"id": ids[110:], "rating": [float(i) for i in range(110, 120)]}))
+    result = make(table, workers=2)
+    assert set(read_train(result.folder)["id"]) == set(ids[30:35])
+    reasons = result.manifest["sources"]["a"]["dropped"]
+    assert (reasons["too-easy"], reasons["own:not_absurd"]) == (30, 20)
+
+
+def test_without_a_model_that_selects_a_filter_sees_no_rating(make: Make, data: Path) -> None:
+    (data / "own.py").write_text(OWN, encoding="utf-8")
+    filters = 'filters = [{ use = "own:hard", least = 30.0 }, { use = "own:not_absurd", most = 9.0 }]'
+    assert make(recipe('by = "longest", rows = 5', filters)).manifest["sources"]["a"]["kept"] == 120
+
+
 def test_a_target_that_changes_makes_the_mixture_anew(make: Make, data: Path) -> None:
     table = recipe('by = "dsir", rows = 10, target = "bench/val"')
     first = make(table)

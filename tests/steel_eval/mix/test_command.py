@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.steel_eval.mix.sources import SEARCH, world, write
+from tests.steel_eval.mix.sources import RECIPE, SEARCH, world, write
 from typer.testing import CliRunner
 
 from steel_data.build import build
@@ -34,12 +34,12 @@ def searched(tmp_path_factory):
 @pytest.mark.slow
 def test_a_search_leaves_run_folders_a_surface_and_a_page(searched):
     root, text, s = searched
-    assert "Verdict: " in text and "8 of 8: arm-06, seed 1106: chat " in text
+    assert "Verdict: " in text and "8 of 8: arm-06, seed 1002: chat " in text
     assert len(s["arms"]) == 8 and s["failed"] == {} and s["tokens"]["arm"] == 3000
-    assert [a["seed"] for a in s["arms"]] == [1001, 1002, 1101, 1102, 1103, 1104, 1105, 1106]
+    assert [a["seed"] for a in s["arms"]] == [1001, 1002] * 4
     values = np.array([[a["measures"][m] for m in ("chat", "exam")] for a in s["arms"]])
     assert np.isfinite(values).all() and (values < 6).all()
-    for name in ("centre/seed-1001", "centre/seed-1002", "arm-03/seed-1103"):
+    for name in ("centre/seed-1001", "centre/seed-1002", "arm-03/seed-1001"):
         assert (root / "out" / name / "result.json").is_file()
     assert (root / "out/mix.html").is_file() and (root / "out/best.toml").is_file() == (s["proposal"] is not None)
     assert s["verdict"] in ("better", "nothing-to-choose") and (s["verdict"] == "better") == (s["proposal"] is not None)
@@ -49,15 +49,15 @@ def test_a_search_leaves_run_folders_a_surface_and_a_page(searched):
 def test_a_killed_search_goes_on_and_a_failed_arm_leaves_the_others(searched):
     root, _, before = searched
     weights = {p: p.stat().st_mtime_ns for p in (root / "out").rglob("model.safetensors")}
-    lost = root / "out/arm-02/seed-1102/result.json"
+    lost = root / "out/arm-02/seed-1002/result.json"
     lost.unlink()  # as if killed before the end
-    run = root / "out/arm-04/seed-1104/run.json"
+    run = root / "out/arm-04/seed-1002/run.json"
     said = json.loads(run.read_text(encoding="utf-8"))
     run.write_text(json.dumps({**said, "identity": {**said["identity"], "seed": 5}}), encoding="utf-8")
     text, s = mix(root)
     assert lost.is_file() and {p: p.stat().st_mtime_ns for p in weights} == weights
     assert (
-        list(s["failed"]) == ["arm-04, seed 1104"] and "was started with seed = 5" in s["failed"]["arm-04, seed 1104"]
+        list(s["failed"]) == ["arm-04, seed 1002"] and "was started with seed = 5" in s["failed"]["arm-04, seed 1002"]
     )
     assert "The surface stands on the other 7 runs" in text
     kept = [i for i, a in enumerate(s["arms"]) if not a["failed"]]
@@ -106,6 +106,15 @@ def test_a_named_recipe_carries_the_changes_it_was_found_with(tmp_path):
     best = load(tmp_path / "out/best.toml")
     assert (best.name, best.train["learning_rate"], best.source("noise").table.take) == ("r-best", 0.004, 200)
     assert best.train["chat_template"] == str(tmp_path / "mine.jinja") and best.mix.sources["exam"] == 0.5
+
+
+def test_a_named_recipe_finds_the_modules_of_its_own_steps(tmp_path):
+    """They are looked for beside a recipe, and it lies in another folder than the one it extends."""
+    (tmp_path / "own_steps.py").write_text("def all_of_it(record):\n    return record\n", encoding="utf-8")
+    path = world(tmp_path, recipe='filters = [{ use = "own_steps:all_of_it" }]\n' + RECIPE)
+    search = prepare_search(path, None, tmp_path / "out", 1)
+    _write_best(search, {"proposal": search.pool.shares([0.2, 0.5, 0.3]), "tokens": {"proposal": 3000}})
+    assert load(tmp_path / "out/best.toml").filters[0].use == "own_steps:all_of_it"
 
 
 def test_one_seed_confirms_nothing(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from steel_eval.mix.design import choose_arms, make_space, scatter
-from steel_eval.mix.surface import bent, doubling, features, fit, process
+from steel_eval.mix.surface import averaged, doubling, features, fit, process
 
 OWN = {"chat": 0.5, "exam": 0.3, "code": 0.2}
 SPACE = make_space("r", OWN, {}, dict.fromkeys(OWN, 1.0))
@@ -77,7 +77,10 @@ def test_the_process_follows_what_no_form_has_and_flattens_over_noise():
 def test_products_that_the_arms_do_not_show_are_shrunk_away():
     """A surface of logarithms alone is found as by the log-linear fit, with intervals a little wider."""
     value_N = NOISE[1] - 3 * features("log-linear", SPACE.own, SHARE)[:, 2]
-    found, straight = bent(SPACE.own, SHARE, value_N), fit("log-linear", SPACE.own, SHARE, value_N)
+    found, straight = (
+        averaged("second-order", SPACE.own, SHARE, value_N, None),
+        fit("log-linear", SPACE.own, SHARE, value_N),
+    )
     assert np.abs(found.predict(SHARE) - straight.predict(SHARE)).max() < straight.spread
     wider = found.half_width(SHARE) / straight.half_width(SHARE)
     assert wider.min() > 0.95 and wider.max() < 1.6
@@ -92,7 +95,7 @@ def test_an_interaction_is_followed_and_its_difference_covered():
     for noise_N in NOISE[:40]:
         value_N = product(SHARE) + noise_N
         for of, surface in (
-            (held, bent(SPACE.own, SHARE, value_N)),
+            (held, averaged("second-order", SPACE.own, SHARE, value_N, None)),
             (held_straight, fit("log-linear", SPACE.own, SHARE, value_N)),
         ):
             change_N, error_N = surface.difference(new_NK, SPACE.own)
@@ -101,4 +104,39 @@ def test_an_interaction_is_followed_and_its_difference_covered():
 
 
 def test_too_few_arms_have_no_products_either():
-    assert bent(SPACE.own, SHARE[:6], NOISE[0, :6]) is None
+    assert averaged("second-order", SPACE.own, SHARE[:6], NOISE[0, :6], None) is None
+
+
+SEED = np.arange(len(SHARE)) % 4
+
+
+def test_what_runs_of_one_seed_share_is_no_noise_between_mixtures():
+    """Differences are seen as sharply as if the seeds had no effect; one more run, of a new seed, is not."""
+    of_seed_N = np.array([2.0, -1.0, -2.0, 1.0])[SEED]
+    known, blind, without = (
+        averaged("second-order", SPACE.own, SHARE, value_N, seed_N)
+        for value_N, seed_N in ((NOISE[1] + of_seed_N, SEED), (NOISE[1] + of_seed_N, None), (NOISE[1], SEED))
+    )
+    at_N = [surface.difference(SHARE[4:], SPACE.own)[1].mean() for surface in (known, blind, without)]
+    assert at_N[0] < 0.75 * at_N[1] and at_N[0] < 1.35 * at_N[2]
+    assert known.of_seed == pytest.approx(of_seed_N, abs=1.2) and np.ptp(known.of_seed) > 2
+    assert known.half_width(SHARE).mean() > 1.3 * without.half_width(SHARE).mean()
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 0.75])
+def test_nine_of_ten_intervals_hold_a_run_of_a_new_seed(shared):
+    new_NK = scatter(SPACE, 4, 9)
+    rng, held = np.random.default_rng(1), []
+    for noise_N in NOISE[:60]:
+        value_N = np.sqrt(shared) * rng.standard_normal(4)[SEED] + np.sqrt(1 - shared) * noise_N
+        found = averaged("second-order", SPACE.own, SHARE, value_N, SEED)
+        held.append(np.abs(rng.standard_normal(16) - found.predict(new_NK)) <= found.half_width(new_NK))
+    assert 0.85 <= np.mean(held) <= 0.97
+
+
+def test_seeds_of_their_own_have_no_effect():
+    """Where each arm has another seed than all others, the log-linear surface is the least-squares fit."""
+    alone = averaged("log-linear", SPACE.own, SHARE, NOISE[2], np.arange(len(SHARE)))
+    plain = fit("log-linear", SPACE.own, SHARE, NOISE[2])
+    assert alone.coefficient == pytest.approx(plain.coefficient) and alone.seeds == 0
+    assert alone.half_width(SHARE) == pytest.approx(plain.half_width(SHARE))

@@ -98,3 +98,20 @@ def test_equal_weights_with_another_template_are_another_rater(world: Path, mode
     assert isinstance(second.store.read(), pl.DataFrame)
     with pytest.raises(InputError, match="2 models have rated"):
         build(loaded, data_root=world, out=where.out)
+
+
+def test_rows_that_take_the_place_of_those_dropped_by_their_rating_are_rated_too(world: Path, model: Path) -> None:
+    """Else the build would name a command that has nothing more to do."""
+    (world / "own.py").write_text(
+        "def hard(record):\n    rating = record['rating']\n"
+        "    return record if rating is None or int(rating * 1e6) % 2 else 'even'\n",
+        encoding="utf-8",
+    )
+    loaded, where = recipe(world, 'by = "perplexity", rows = 6 }\nfilters = [{ use = "own:hard" }]\nhold_out = 1 #')
+    loaded.path.write_text(loaded.path.read_text().replace("take = 20", "take = 10"), encoding="utf-8")
+    loaded = load(loaded.path)
+    rated = rate_command(loaded, "perplexity", str(model), where)
+    assert rated.fresh > 10
+    result = build(loaded, data_root=world, out=where.out)
+    assert read_train(result.folder).filter(source="a")["rating"].is_finite().all()
+    assert rate_command(loaded, "perplexity", str(model), where).fresh == 0

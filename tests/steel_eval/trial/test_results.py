@@ -79,3 +79,17 @@ def test_what_cannot_be_seen_grows_with_the_spread_of_seeds_and_the_tests() -> N
     which = np.zeros(80, np.int64)
     assert smallest_seen(quiet, which, 5) < smallest_seen(loud, which, 5)
     assert smallest_seen(loud, which, 1) < smallest_seen(loud, which, 9)
+
+
+def test_recipes_have_one_control() -> None:
+    settings = TrialSettings.model_validate(
+        {"recipes": {"few": {}, "many": {}}, "tokens": 10, "measure": {"held_out": ["chat"]}}
+    )
+    arms = {"own": runs("own", 2.0), "few": runs("few", 2.5), "many": runs("many", 1.5)}
+    tests = compared(arms, settings)
+    assert [(t["arm"], t["control"], t["verdict"]) for t in tests] == [
+        ("few", "own", "worse"), ("many", "own", "better"),
+    ]  # fmt: skip
+    said = sentences({**page(tests), "arms": dict.fromkeys(arms)})
+    assert said[0] == "Verdict: many: better than the recipe's own data."
+    assert "Worse than the recipe's own data: few." in said

@@ -23,6 +23,14 @@ def test_random_draws_are_always_among_the_arms(tmp_path: Path) -> None:
     assert arms["balanced-random"] == {"by": "random", "within": "source"}
 
 
+def test_recipes_are_compared_with_the_one_they_stand_in(tmp_path: Path) -> None:
+    trial = GOOD.replace(
+        'arms = { long = { by = "longest" } }', "recipes = { few = { source = { a = { take = 3 } } } }"
+    )
+    settings, source, selects = read(tmp_path, trial, '[source.b]\npath = "b"\n[mix]\nlanguages = { zh = 1.0 }')
+    assert (source, selects, settings.pairs) == ("", {}, [("few", "own")])
+
+
 @pytest.mark.parametrize(
     ("trial", "more", "said"),
     [
@@ -35,6 +43,9 @@ def test_random_draws_are_always_among_the_arms(tmp_path: Path) -> None:
         (GOOD.replace("longest", "dsir"), "", "arms.long: .*no target|compares with a target"),
         (GOOD.replace("long =", "random ="), "", "'random' is always there"),
         (GOOD, '[source.b]\npath = "b"', "Fix: source = one of a, b"),
+        (GOOD + 'recipes = { few = "few.toml" }', "", "one of arms and recipes is needed"),
+        (GOOD.replace('arms = { long = { by = "longest" } }', ""), "", "one of arms and recipes is needed"),
+        (GOOD.replace('arms = { long = { by = "longest" } }', 'recipes = { own = "few.toml" }'), "", "'own' is always"),
         (GOOD + 'source = "c"\n', "", "no source 'c' to select from"),
         (GOOD, "[mix]\nbudget_rows = 5", "would cut what the arms select"),
     ],
