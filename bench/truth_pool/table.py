@@ -1,0 +1,308 @@
+"""What the pool says: detectors, sets, clean scores and blind estimates, as pool.json and pool.md beside the results.
+
+Everything that is learnt (references, noise of runs, weights of detectors, the blind estimate's shapes) is learnt from the
+fitted runs; what is reported is of the sealed ones. Without `--open-sealed` the fitted runs stand in for them, each left out
+of its own references: to write this file with.
+"""
+
+import datetime
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench.truth_pool.blind import blind_scores
+from bench.truth_pool.design import LOSSES, MODELS
+from bench.truth_pool.results import DETECTORS, REFERENCES, TEXT, Done, Floats, Pool, load_pools
+from bench.truth_pool.work import unpack
+
+from steel_eval.leak.detectors.reference import against_own_subject, rank_p_values
+from steel_eval.stats.aggregate import set_test
+from steel_eval.stats.clean import clean_score
+from steel_eval.stats.crossed import pool_area, pool_gains
+from steel_eval.stats.effects import Items, randomisation_test
+from steel_eval.stats.paired import wilson
+
+DOSES = (1, 3, 10)
+TESTED = (5, 10, 20, 40)  # items of a set
+REPEATS = 3  # subsets of a run's seen items
+
+
+def write_table(folder: Path, results: Path, opened: bool) -> None:
+    """Write pool.json and pool.md (fitted.json, fitted.md without the sealed runs) and print the page."""
+    unpack(results)
+    note = results / "opened.json"
+    if opened:
+        code = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+        times = [
+            *(json.loads(note.read_text()) if note.is_file() else []),
+            {"at": f"{datetime.datetime.now():%Y-%m-%d %H:%M}", "code": code},
+        ]
+        note.write_text(json.dumps(times, indent=1))
+    pools = [pool for model in MODELS for pool in load_pools(folder, results, model, opened)]
+    found: dict[str, Any] = {
+        "opened": json.loads(note.read_text()) if opened else None,
+        "runs": [row for pool in pools for row in runs(pool)],
+        "detectors": [row for pool in pools for row in detectors(pool)],
+        "gains": [row for pool in pools for row in gains(pool)],
+        "sets": [row for pool in pools for row in sets(pool)],
+        "false_alarms": [row for pool in pools for row in false_alarms(pool)],
+        "clean_scores": [row for pool in pools for row in clean_scores(pool)],
+        "blind": [row for pool in pools for row in blind_scores(pool, judged(pool))],
+    }
+    name = "pool" if opened else "fitted"
+    (results / f"{name}.json").write_text(json.dumps(found, indent=1))
+    (results / f"{name}.md").write_text(page(found))
+    print((results / f"{name}.md").read_text())
+
+
+def judged(pool: Pool) -> Sequence[Done]:
+    """Return the runs that are reported."""
+    return pool.sealed or pool.fitted
+
+
+def runs(pool: Pool) -> Iterator[dict[str, Any]]:
+    """Yield what the runs are: how many, injected tokens, CPU seconds, right answers of clean and of seen items."""
+    for kind, some in (("fitted", pool.fitted), ("sealed", pool.sealed)):
+        dirty = [r for r in some if r.plan.doses]
+        if some:
+            seen = {d: [r.right_I[r.dose_I == d] for r in dirty] for d in DOSES}
+            yield {
+                "model": pool.model, "loss": pool.loss, "kind": kind, "runs": len(some), "clean": len(some) - len(dirty),
+                "injected_most": max(r.about["injected"] for r in dirty), "cpu_s": float(np.mean([r.about["cpu_s"] for r in some])),
+                "right_unseen": float(np.mean([r.right_I[r.dose_I == 0].mean() for r in some])),
+                "right_seen": {d: float(np.concatenate(v).mean()) for d, v in seen.items() if sum(map(len, v))},
+            }  # fmt: skip
+
+
+def detectors(pool: Pool) -> Iterator[dict[str, Any]]:
+    """Yield the AUC of each detector, reference and dose; inside runs and subjects, so no level tells seen from unseen."""
+    for name in DETECTORS:
+        for kind in REFERENCES if name in TEXT else REFERENCES[:2]:
+            for dose in DOSES:
+                forms = ("every", "verbatim", "altered") if kind in ("base", "pool") else ("every",)
+                for form in forms:
+                    row = _area(pool, name, kind, dose, form)
+                    if row is not None:
+                        yield {
+                            "model": pool.model,
+                            "loss": pool.loss,
+                            "detector": name,
+                            "reference": kind,
+                            "dose": dose,
+                            "form": form,
+                            **row,
+                        }
+
+
+def _area(pool: Pool, name: str, kind: str, dose: int, form: str) -> dict[str, Any] | None:
+    """Return the AUC over runs of one dose and form; what was seen in another form or dose is left out."""
+    some = [r for r in judged(pool) if r.plan.doses]
+    dose_RI = np.stack([np.where((r.dose_I == 0) | _of_form(r, form), r.dose_I, -1) for r in some])
+    change_RI = np.stack([pool.change(r, name, kind) for r in some])
+    found = pool_area(change_RI, dose_RI, dose, pool.subject_I, np.arange(dose_RI.shape[1]))
+    return None if found is None else dict(vars(found))
+
+
+def _of_form(run: Done, form: str) -> Any:
+    if form == "every":
+        return np.ones(len(run.dose_I), bool)
+    return (run.form_I == "answer-only") == (form == "verbatim")
+
+
+def gains(pool: Pool) -> Iterator[dict[str, Any]]:
+    """Yield what seeing an item adds to right answers and to the two main scores: all injected runs as one crossed pool."""
+    some = [*pool.fitted, *pool.sealed]
+    dose_RI = np.stack([r.dose_I for r in some])
+    for name in ("right", "loss gap: item", "reference difference: answer"):
+        score_RI = np.stack([r.right_I if name == "right" else r.scores[name] for r in some])
+        for g in pool_gains(score_RI, dose_RI, pool.subject_I, np.arange(dose_RI.shape[1])):
+            yield {
+                "model": pool.model, "loss": pool.loss, "score": name, "dose": g.dose, "pairs": g.pairs, "runs": g.runs,
+                "gain": g.gain.value, "low": g.gain.low, "high": g.gain.high, "p": g.p,
+            }  # fmt: skip
+
+
+def sets(pool: Pool) -> Iterator[dict[str, Any]]:
+    """Yield how often a set of so many seen items is found at 5 %, one-sided: all detectors, and each of two alone."""
+    for kind in ("base", "pool"):
+        for dose in DOSES:
+            for count in TESTED:
+                found: dict[str, list[bool]] = {}
+                for run in judged(pool):
+                    seen = np.flatnonzero(run.dose_I == dose)
+                    for again in range(REPEATS if len(seen) > count else len(seen) == count):
+                        tested = np.random.default_rng(run.plan.seed + again).permutation(seen)[:count]
+                        for name, hit in _set_p(pool, run, kind, tested, np.flatnonzero(run.dose_I == 0)).items():
+                            found.setdefault(name, []).append(hit <= 0.05)
+                for name, hits in found.items():
+                    yield {
+                        "model": pool.model,
+                        "loss": pool.loss,
+                        "reference": kind,
+                        "test": name,
+                        "dose": dose,
+                        "items": count,
+                        **_share(hits),
+                    }
+
+
+def _set_p(pool: Pool, run: Done, kind: str, tested: Any, controls: Any, strata: bool = True) -> dict[str, float]:
+    """Return one-sided p-values of a set against controls."""
+    here = np.concatenate([tested, controls])
+    subject_I = pool.subject_I[here] if strata else np.zeros(len(here), np.int64)
+    items = Items((np.arange(len(here)) < len(tested)).astype(np.int64), subject_I, here)
+    out = {}
+    gain_IF = np.stack([pool.change(run, name, kind)[here] for name in TEXT], 1)
+    out["all detectors"] = set_test(gain_IF, items).p
+    for name in ("loss gap: item", "reference difference: answer"):
+        value_I = gain_IF[:, TEXT.index(name)]
+        known_I = ~np.isnan(value_I)
+        label_I = items.dose[known_I].astype(float)
+        both = randomisation_test(value_I[known_I], items.only(known_I), label_I)[0]
+        up = _excess(value_I[known_I], items.only(known_I)) > 0
+        out[name] = both / 2 if up else 1 - both / 2
+    return out
+
+
+def _excess(value_I: Floats, items: Items) -> float:
+    left_I = against_own_subject(value_I, items.dose > 0, items.subject)
+    return float(np.nanmean(left_I[items.dose > 0]))
+
+
+def false_alarms(pool: Pool) -> Iterator[dict[str, Any]]:
+    """Yield how often what nobody saw is accused at 5 %: items by rank, and subjects of a run taken as benchmarks."""
+    for kind in ("base", "pool"):
+        for strata, words in ((True, "same subject"), (False, "other subjects")):
+            single: dict[str, list[Any]] = {}
+            whole: dict[str, list[bool]] = {}
+            for run in judged(pool):
+                generator = np.random.default_rng(run.plan.seed)
+                unseen = run.dose_I == 0
+                for subject in generator.permutation(np.unique(pool.subject_I))[:8]:
+                    mine = generator.permutation(np.flatnonzero(unseen & (pool.subject_I == subject)))
+                    others = generator.permutation(np.flatnonzero(unseen & (pool.subject_I != subject)))
+                    tested, controls = (
+                        (mine[: len(mine) // 2], mine[len(mine) // 2 :]) if strata else (mine, others[:200])
+                    )
+                    if len(tested) < 5:
+                        continue
+                    for name, p in _set_p(pool, run, kind, tested, controls, strata).items():
+                        whole.setdefault(name, []).append(p <= 0.05)
+                    for name in ("loss gap: item", "reference difference: answer"):
+                        value_I = pool.change(run, name, kind)
+                        p_I = rank_p_values(value_I[tested], value_I[controls])
+                        single.setdefault(name, []).append(p_I <= 0.05)
+            about = {"model": pool.model, "loss": pool.loss, "reference": kind, "controls": words}
+            for name, some in single.items():
+                yield {**about, "level": "item", "test": name, **_share(np.concatenate(some), len(some))}
+            for name, hits in whole.items():
+                yield {**about, "level": "set", "test": name, **_share(hits)}
+
+
+def _share(hits: Any, effective: int | None = None) -> dict[str, Any]:
+    """Return a share with Wilson's interval; `effective`: independent ones among them."""
+    share, n = float(np.mean(hits)), effective or len(hits)
+    low, high = wilson(share * n, n)
+    return {"share": share, "low": low, "high": high, "n": len(hits)}
+
+
+def clean_scores(pool: Pool) -> Iterator[dict[str, Any]]:
+    """Yield how often the interval for a clean run holds the score of a sealed clean run, by size of the benchmark."""
+    truths = [r for r in judged(pool) if not r.plan.doses]
+    known_RI = np.stack([r.right_I for r in pool.clean])
+    cases: dict[Any, list[tuple[bool, float, float]]] = {}
+    for run in judged(pool):
+        if not run.plan.doses:
+            continue
+        for inside_I, size in ((run.inside_I, run.plan.size), (np.ones(len(run.dose_I), bool), len(run.dose_I))):
+            items = Items(run.dose_I, pool.subject_I, np.arange(len(run.dose_I))).only(inside_I)
+            held_RI = known_RI[:, inside_I]
+            for words, reference, noise in (
+                ("4 clean runs", held_RI.mean(0), held_RI), ("3 clean runs", held_RI[:3].mean(0), held_RI[:3]),
+                ("this run alone", None, None),
+            ):  # fmt: skip
+                made = clean_score(run.right_I[inside_I], items, reference, noise)
+                for other in truths:
+                    if other.plan in [r.plan for r in pool.clean]:
+                        continue  # only where the fitted stand in: what the interval knows is no truth
+                    truth = float(other.right_I[inside_I].mean())
+                    held = made.low <= truth <= made.high
+                    cases.setdefault((words, size), []).append((held, (made.high - made.low) / 2, made.clean - truth))
+    for (words, size), some in sorted(cases.items()):
+        held, half, off = (np.array(column, float) for column in zip(*some, strict=True))
+        yield {
+            "model": pool.model, "loss": pool.loss, "knows": words, "items": size, "half_points": 100 * float(np.median(half)),
+            "bias_points": 100 * float(off.mean()), **_share(held, max(1, len(some) // max(1, len(truths)))),
+        }  # fmt: skip
+
+
+def page(found: dict[str, Any]) -> str:
+    """Return the tables as Markdown."""
+    lines = ["# Truth pool", "" if found["opened"] else "The fitted runs, in place of the sealed ones.", ""]
+    lines += _plain(
+        "Runs",
+        found["runs"],
+        ("model", "loss", "kind", "runs", "clean", "injected_most", "cpu_s", "right_unseen", "right_seen"),
+    )
+    for loss in LOSSES:
+        for model in MODELS:
+            lines += _areas(found["detectors"], model, loss)
+    lines += _plain(
+        "Gain by exposures, all runs as one crossed pool",
+        found["gains"],
+        ("model", "loss", "score", "dose", "pairs", "runs", "gain", "low", "high", "p"),
+    )
+    keys = ("model", "loss", "reference", "test", "dose", "items", "share", "low", "high", "n")
+    lines += _plain("Sets of seen items found at 5 %, one-sided", found["sets"], keys)
+    lines += _plain(
+        "False alarms at 5 %",
+        found["false_alarms"],
+        ("model", "loss", "reference", "controls", "level", "test", "share", "low", "high", "n"),
+    )
+    lines += _plain("Clean scores: does the interval hold another clean run?", found["clean_scores"],
+                    ("model", "loss", "knows", "items", "half_points", "bias_points", "share", "low", "high", "n"))  # fmt: skip
+    lines += _plain(
+        "Blind estimates: the mixture is not known", found["blind"], tuple(found["blind"][0]) if found["blind"] else ()
+    )
+    return "\n".join(lines)
+
+
+def _plain(title: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        f"## {title}",
+        "",
+        f"| {' | '.join(keys)} |",
+        f"|{' --- |' * len(keys)}",
+        *(f"| {' | '.join(_word(r[k]) for k in keys)} |" for r in rows),
+        "",
+    ]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_word(v)}" for k, v in value.items())
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _areas(rows: Sequence[dict[str, Any]], model: str, loss: str) -> list[str]:
+    mine = {
+        (r["detector"], r["reference"], r["dose"], r["form"]): r
+        for r in rows
+        if r["model"] == model and r["loss"] == loss
+    }
+    if not mine:
+        return []
+    lines = [f"## AUC, {model}, loss on {'answers' if loss == 'assistant' else 'the whole text'}", "",
+             "| detector | reference | forms | 1 exposure | 3 | 10 |", "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    for detector, reference, form in dict.fromkeys((d, r, f) for d, r, _, f in mine):
+        cells = []
+        for dose in DOSES:
+            r = mine.get((detector, reference, dose, form))
+            cells.append("-" if r is None else f"{r['auc']:.2f} ({r['low']:.2f}-{r['high']:.2f}), n {r['pairs']}")
+        lines.append(f"| {detector} | {reference} | {form} | {' | '.join(cells)} |")
+    return [*lines, ""]
