@@ -9,8 +9,10 @@ python -m bench.truth_pool table DIR RESULTS --open-sealed            once, when
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
+BEGUN = time.monotonic()
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: sums over threads are rounded in another order
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -44,7 +46,7 @@ def main() -> int:
     if options.part == "run":
         from bench.truth_pool.work import work
 
-        return work(options.folder, options.out, options.workers, options.seconds, options.runs, options.dry)
+        return work(options.folder, options.out, options.workers, BEGUN + options.seconds, options.runs, options.dry)
     from bench.truth_pool.table import write_table
 
     write_table(options.folder, options.results, options.open_sealed)

@@ -20,7 +20,7 @@ from steel_data.mixture.rows import collect, files, rows_at, scan
 from steel_data.recipe.load import load
 from steel_eval.ask.tasks import load_task
 from steel_eval.leak.texts import item_texts, measurable
-from steel_train.examples.encode import Encoder
+from steel_train.examples.encode import Encoder, Learnt
 from steel_train.examples.tokenizer import load_tokenizer
 
 LONGEST_ITEM, LONGEST_ROW = 88, 256  # tokens
@@ -87,7 +87,15 @@ def ordinary(folder: Path, data: Path, tokenizer: Any) -> Rows:
     build(load(recipe), data_root=data.absolute(), out=work / "mixture", cache=work / "cache")
     places = collect(work / "mixture", scan(work / "mixture", files(work / "mixture")).select("file", "at")).rows()
     found = [row for _, row in rows_at(work / "mixture", places)]
-    encoded = Encoder(tokenizer, LONGEST_ROW, "drop").encode([{"messages": row["messages"]} for row in found])
-    examples = [e for made in encoded for e in made.examples]
+    texts = [{"messages": row["messages"]} for row in found]
+    examples, whole = (
+        [e for made in Encoder(tokenizer, LONGEST_ROW, "drop", learnt).encode(texts) for e in made.examples]
+        for learnt in (Learnt("assistant"), Learnt("all"))
+    )
+    for one, other in zip(examples, whole, strict=True):
+        if not (one.ids.tobytes() == other.ids.tobytes() and other.learnt[1:].all()):
+            raise SystemExit(
+                "a row's text depends on what is learnt of it, so one set of tokens does not serve both losses"
+            )
     order = np.random.default_rng(0).permutation(len(examples))
     return Rows([examples[i].ids for i in order], [examples[i].learnt for i in order])

@@ -208,7 +208,7 @@ def mixture_of(plan: Plan, its: Drawn, world: World) -> Rows:
         ids.append(row)
         learnt.append(mask)
         left -= len(row)
-    if plan.loss == "all":
+    if plan.loss == "all":  # as `[train] loss = "all"` has it; prepare.py compares
         learnt = [np.arange(len(row)) > 0 for row in ids]
     return Rows(ids, learnt)
 

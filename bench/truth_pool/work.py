@@ -17,8 +17,8 @@ from bench.truth_pool.run import World, do_run, file_of, load_base
 PACK = "pool.tar"
 
 
-def work(folder: Path, out: Path, workers: int, seconds: float, most: int | None, dry: bool) -> int:
-    """Do what is left; return 0 if nothing is left, 3 if the time was too short, 1 where a run failed."""
+def work(folder: Path, out: Path, workers: int, end: float, most: int | None, dry: bool) -> int:
+    """Do what is left until `end` (time.monotonic); return 0 if nothing is left, 3 if the time was too short, 1 where a run failed."""
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     unpack(out)
@@ -32,15 +32,15 @@ def work(folder: Path, out: Path, workers: int, seconds: float, most: int | None
     failed = 0
     print(f"{len(left)} runs to do, {workers} side by side", flush=True)
     while busy or left:
-        now = time.monotonic() - begun
+        now = time.monotonic()
         for process in [p for p in busy if not p.is_alive()]:
             plan, at = busy.pop(process)
             took[_model(plan)] = max(took.get(_model(plan), 0.0), now - at)
             failed += not (out / file_of(plan)).is_file()
-        if now > seconds:
+        if now > end:
             break
         # what could not end in time is not begun, except at the beginning, when nobody knows
-        while left and len(busy) < workers and (not took or now + _longest(took, left[0]) <= seconds):
+        while left and len(busy) < workers and (not took or now + _longest(took, left[0]) <= end):
             process = context.Process(target=_one, args=(left[0], world, out))
             process.start()
             busy[process] = (left.pop(0), now)

@@ -111,7 +111,10 @@ def pool_results(
             base = load(runs[0].arm.recipe).train["model"]
             places += [Path(base)] if isinstance(base, str) else []
             tokenizer = tokenizer_of(places[0])
-            known_Q, form = np.array([measurable(item) for item in items]), choose_form("auto", tokenizer)
+            forms = {form for d in draws for dose, form in d.get(task.benchmark, {}).values() if dose}
+            # an item has another form in each run, so all are asked in one
+            form = choose_form("text" if forms == {"text"} else "auto", tokenizer)
+            known_Q = np.array([measurable(item) for item in items])
             if settings.max_length is not None:
                 some = [item for item, known in zip(items, known_Q, strict=True) if known]
                 known_Q[known_Q] = fitting(some, form, tokenizer, settings.max_length)
