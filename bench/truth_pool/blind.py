@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from bench.truth_pool.results import TEXT, Done, Floats, Pool
+from bench.truth_pool.results import Done, Floats, Pool
 from scipy.stats import norm, t
 
 from steel_eval.stats.paired import wilson
@@ -67,7 +67,7 @@ def blind_scores(pool: Pool, judged: Sequence[Done]) -> Iterator[dict[str, Any]]
 
 def learn(pool: Pool) -> tuple[Floats, Floats, Floats]:
     """Return weights of the detectors (none negative), and mean and deviation of their changes on unseen items."""
-    rows = [(np.stack([pool.change(r, name, "pool") for name in TEXT], 1), r.dose_I) for r in pool.fitted]
+    rows = [(pool.changes(r, "pool"), r.dose_I) for r in pool.fitted]
     unseen = np.concatenate([_centred(x, d)[d == 0] for x, d in rows])
     seen = np.concatenate([_centred(x, d)[d > 0] for x, d in rows])
     centre, spread = np.nanmean(unseen, 0), np.maximum(np.nanstd(unseen, 0), 1e-9)
@@ -85,7 +85,7 @@ def _centred(value_IF: Floats, dose_I: Any) -> Floats:
 
 
 def _score(pool: Pool, run: Done, weights: Floats, centre: Floats, spread: Floats) -> Floats:
-    value_IF = _centred(np.stack([pool.change(run, name, "pool") for name in TEXT], 1), run.dose_I)
+    value_IF = _centred(pool.changes(run, "pool"), run.dose_I)
     out: Floats = np.nan_to_num((value_IF - centre) / spread) @ weights
     return out
 

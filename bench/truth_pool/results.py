@@ -5,7 +5,7 @@ Legend: R runs, I items.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Pool:
     sealed: Sequence[Done]
     base: dict[str, Floats]
     subject_I: Ints
+    kept: dict[tuple[str, str], Floats] = field(default_factory=dict)
 
     @cached_property
     def clean(self) -> list[Done]:
@@ -64,6 +65,13 @@ class Pool:
         others = others[:1] if kind == "1 clean run" else others
         scores, doses = (np.stack(rows) for rows in ([o.scores[name] for o in others], [o.dose_I for o in others]))
         return unseen_mean(scores, doses)
+
+    def changes(self, run: Done, kind: str) -> Floats:
+        """Return a run's changes of all detectors of the single pass, (I, F); kept, as every set asks for them."""
+        key = (run.plan.name, kind)
+        if key not in self.kept:
+            self.kept[key] = np.stack([self.change(run, name, kind) for name in TEXT], 1)
+        return self.kept[key]
 
     def change(self, run: Done, name: str, kind: str) -> Floats:
         """Return a run's score of a detector less the reference, (I,)."""
