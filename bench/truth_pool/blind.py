@@ -39,7 +39,7 @@ def blind_scores(pool: Pool, judged: Sequence[Done]) -> Iterator[dict[str, Any]]
             "half": np.nan,
             "off": [],
         }
-        if not refused:
+        if not refused and len(pool.clean) > 1:
             clean, half = _clean(
                 run.right_I[run.inside_I], seen_I, np.stack([r.right_I[run.inside_I] for r in pool.clean])
             )
@@ -59,7 +59,7 @@ def blind_scores(pool: Pool, judged: Sequence[Done]) -> Iterator[dict[str, Any]]
         yield {
             "model": pool.model, "loss": pool.loss, "exposures": doses, "runs": len(rows), "refused": len(rows) - len(said),
             "share_off_points": 100 * float(np.mean([r["share_off"] for r in said])) if said else None,
-            "half_points": 100 * float(np.median([r["half"] for r in said])) if said else None,
+            "half_points": 100 * float(np.median([r["half"] for r in said])) if off else None,
             "bias_points": 100 * float(np.mean(off)) if off else None, "coverage": float(np.mean(held)) if held else None,
             "low": low, "high": high, "pairs": len(held),
         }  # fmt: skip

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 from bench.truth_pool.blind import blind_scores
-from bench.truth_pool.design import LOSSES, MODELS
+from bench.truth_pool.design import MODELS
+from bench.truth_pool.page import page
 from bench.truth_pool.results import DETECTORS, REFERENCES, TEXT, Done, Floats, Pool, load_pools
+from bench.truth_pool.verdicts import verdicts
 from bench.truth_pool.work import unpack
 
 from steel_eval.leak.detectors.reference import rank_p_values
@@ -53,6 +55,7 @@ def write_table(folder: Path, results: Path, opened: bool) -> None:
         "false_alarms": [row for pool in pools for row in false_alarms(pool)],
         "clean_scores": [row for pool in pools for row in clean_scores(pool)],
         "blind": [row for pool in pools for row in blind_scores(pool, judged(pool))],
+        "verdicts": [line for pool in pools for line in verdicts(pool)],
     }
     name = "pool" if opened else "fitted"
     (results / f"{name}.json").write_text(json.dumps(found, indent=1))
@@ -128,27 +131,26 @@ def gains(pool: Pool) -> Iterator[dict[str, Any]]:
 
 
 def sets(pool: Pool) -> Iterator[dict[str, Any]]:
-    """Yield how often a set of so many seen items is found at 5 %, one-sided: all detectors, and each of two alone."""
+    """Yield how often a set of so many seen items is found at 5 %, one-sided: all detectors, and each of two alone.
+
+    Several sets of one run are no several runs: the interval counts runs.
+    """
     for kind in ("base", "pool"):
         for dose in DOSES:
             for count in TESTED:
                 found: dict[str, list[bool]] = {}
+                runs = 0
                 for run in judged(pool):
                     seen = np.flatnonzero(run.dose_I == dose)
-                    for again in range(REPEATS if len(seen) > count else len(seen) == count):
+                    times = REPEATS if len(seen) > count else int(len(seen) == count)
+                    runs += times > 0
+                    for again in range(times):
                         tested = np.random.default_rng(run.plan.seed + again).permutation(seen)[:count]
-                        for name, hit in _set_p(pool, run, kind, tested, np.flatnonzero(run.dose_I == 0)).items():
-                            found.setdefault(name, []).append(hit <= 0.05)
+                        for name, p in _set_p(pool, run, kind, tested, np.flatnonzero(run.dose_I == 0)).items():
+                            found.setdefault(name, []).append(p <= 0.05)
+                about = {"model": pool.model, "loss": pool.loss, "reference": kind, "dose": dose, "items": count}
                 for name, hits in found.items():
-                    yield {
-                        "model": pool.model,
-                        "loss": pool.loss,
-                        "reference": kind,
-                        "test": name,
-                        "dose": dose,
-                        "items": count,
-                        **_share(hits),
-                    }
+                    yield {**about, "test": name, "runs": runs, **_share(hits, runs)}
 
 
 def _set_p(pool: Pool, run: Done, kind: str, tested: Any, controls: Any, strata: bool = True) -> dict[str, float]:
@@ -212,99 +214,33 @@ def _share(hits: Any, effective: int | None = None) -> dict[str, Any]:
 
 
 def clean_scores(pool: Pool) -> Iterator[dict[str, Any]]:
-    """Yield how often the interval for a clean run holds the score of a sealed clean run, by size of the benchmark."""
+    """Yield how often the interval for a clean run holds the score of one that it does not know, by size of benchmark.
+
+    The intervals of a pair of runs and those of its neighbours share the clean run or the injected one, so Wilson's
+    interval of the share counts the fewer of both.
+    """
     truths = [r for r in judged(pool) if not r.plan.doses]
-    known_RI = np.stack([r.right_I for r in pool.clean])
+    dirty = [r for r in judged(pool) if r.plan.doses]
     cases: dict[Any, list[tuple[bool, float, float]]] = {}
-    for run in judged(pool):
-        if not run.plan.doses:
-            continue
-        for inside_I, size in ((run.inside_I, run.plan.size), (np.ones(len(run.dose_I), bool), len(run.dose_I))):
-            items = Items(run.dose_I, pool.subject_I, np.arange(len(run.dose_I))).only(inside_I)
-            held_RI = known_RI[:, inside_I]
-            for words, reference, noise in (
-                ("4 clean runs", held_RI.mean(0), held_RI), ("3 clean runs", held_RI[:3].mean(0), held_RI[:3]),
-                ("this run alone", None, None),
-            ):  # fmt: skip
-                made = clean_score(run.right_I[inside_I], items, reference, noise)
-                for other in truths:
-                    if other.plan in [r.plan for r in pool.clean]:
-                        continue  # only where the fitted stand in: what the interval knows is no truth
-                    truth = float(other.right_I[inside_I].mean())
-                    held = made.low <= truth <= made.high
-                    cases.setdefault((words, size), []).append((held, (made.high - made.low) / 2, made.clean - truth))
-    for (words, size), some in sorted(cases.items()):
+    for truth in truths:
+        known_RI = np.reshape([r.right_I for r in pool.clean if r.plan != truth.plan], (-1, len(truth.right_I)))
+        for run in dirty:
+            everything_I = np.ones(len(run.dose_I), bool)
+            for size, inside_I in {run.plan.size: run.inside_I, len(everything_I): everything_I}.items():
+                items = Items(run.dose_I, pool.subject_I, np.arange(len(run.dose_I))).only(inside_I)
+                for count in dict.fromkeys((len(known_RI), 2, 0)):
+                    if count == 1 or count > len(known_RI):
+                        continue  # one clean run says nothing of the noise of runs
+                    held_RI = known_RI[:count, inside_I] if count else None
+                    reference = None if held_RI is None else held_RI.mean(0)
+                    made = clean_score(run.right_I[inside_I], items, reference, held_RI)
+                    value = float(truth.right_I[inside_I].mean())
+                    case = (made.low <= value <= made.high, (made.high - made.low) / 2, made.clean - value)
+                    cases.setdefault((-count, size), []).append(case)
+    for (count, size), some in sorted(cases.items()):
         held, half, off = (np.array(column, float) for column in zip(*some, strict=True))
         yield {
-            "model": pool.model, "loss": pool.loss, "knows": words, "items": size, "half_points": 100 * float(np.median(half)),
-            "bias_points": 100 * float(off.mean()), **_share(held, max(1, len(some) // max(1, len(truths)))),
+            "model": pool.model, "loss": pool.loss, "knows": f"{-count} clean runs" if count else "this run alone",
+            "items": size, "half_points": 100 * float(np.median(half)), "bias_points": 100 * float(off.mean()),
+            **_share(held, max(1, min(len(truths), len(some) // len(truths)))),
         }  # fmt: skip
-
-
-def page(found: dict[str, Any]) -> str:
-    """Return the tables as Markdown."""
-    lines = ["# Truth pool", "" if found["opened"] else "The fitted runs, in place of the sealed ones.", ""]
-    lines += _plain(
-        "Runs",
-        found["runs"],
-        ("model", "loss", "kind", "runs", "clean", "injected_most", "cpu_s", "right_unseen", "right_seen"),
-    )
-    for loss in LOSSES:
-        for model in MODELS:
-            lines += _areas(found["detectors"], model, loss)
-    lines += _plain(
-        "Gain by exposures, all runs as one crossed pool",
-        found["gains"],
-        ("model", "loss", "score", "dose", "pairs", "runs", "gain", "low", "high", "p"),
-    )
-    keys = ("model", "loss", "reference", "test", "dose", "items", "share", "low", "high", "n")
-    lines += _plain("Sets of seen items found at 5 %, one-sided", found["sets"], keys)
-    lines += _plain(
-        "False alarms at 5 %",
-        found["false_alarms"],
-        ("model", "loss", "reference", "controls", "level", "test", "share", "low", "high", "n"),
-    )
-    lines += _plain("Clean scores: does the interval hold another clean run?", found["clean_scores"],
-                    ("model", "loss", "knows", "items", "half_points", "bias_points", "share", "low", "high", "n"))  # fmt: skip
-    lines += _plain(
-        "Blind estimates: the mixture is not known", found["blind"], tuple(found["blind"][0]) if found["blind"] else ()
-    )
-    return "\n".join(lines)
-
-
-def _plain(title: str, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[str]:
-    if not rows:
-        return []
-    return [
-        f"## {title}",
-        "",
-        f"| {' | '.join(keys)} |",
-        f"|{' --- |' * len(keys)}",
-        *(f"| {' | '.join(_word(r[k]) for k in keys)} |" for r in rows),
-        "",
-    ]
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k}: {_word(v)}" for k, v in value.items())
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _areas(rows: Sequence[dict[str, Any]], model: str, loss: str) -> list[str]:
-    mine = {
-        (r["detector"], r["reference"], r["dose"], r["form"]): r
-        for r in rows
-        if r["model"] == model and r["loss"] == loss
-    }
-    if not mine:
-        return []
-    lines = [f"## AUC, {model}, loss on {'answers' if loss == 'assistant' else 'the whole text'}", "",
-             "| detector | reference | forms | 1 exposure | 3 | 10 |", "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
-    for detector, reference, form in dict.fromkeys((d, r, f) for d, r, _, f in mine):
-        cells = []
-        for dose in DOSES:
-            r = mine.get((detector, reference, dose, form))
-            cells.append("-" if r is None else f"{r['auc']:.2f} ({r['low']:.2f}-{r['high']:.2f}), n {r['pairs']}")
-        lines.append(f"| {detector} | {reference} | {form} | {' | '.join(cells)} |")
-    return [*lines, ""]
