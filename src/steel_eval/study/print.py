@@ -78,8 +78,8 @@ def print_pool(results: dict[str, Any]) -> None:
         for column in ("detector", "against", "copies", "run x item", "AUC", "95 % interval"):
             table.add_column(column, justify="left" if column in ("detector", "against") else "right", no_wrap=True)
         for d in results["detectors"]:
-            cells = (d["detector"], d["reference"], str(d["dose"]), str(d["pairs"]), f"{d['auc']:.2f}")
-            table.add_row(*cells, f"{d['low']:.2f} .. {d['high']:.2f}")
+            area, interval = f"{d['auc']:.2f}", f"{d['low']:.2f} .. {d['high']:.2f}"
+            table.add_row(d["detector"], d["reference"], str(d["dose"]), str(d["pairs"]), area, interval)
         out.print(table)
 
 
