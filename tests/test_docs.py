@@ -32,7 +32,7 @@ PAGES = {
     "CONTRIBUTING.md": (0, 2),
     "docs/analyze.md": (3, 0),
     "docs/architecture.md": (0, 0),
-    "docs/contamination.md": (5, 2),
+    "docs/contamination.md": (5, 3),
     "docs/curation.md": (6, 0),
     "docs/datasets.md": (0, 3),
     "docs/kernels.md": (1, 1),
@@ -59,6 +59,7 @@ PAGES = {
     "docs/results/select.md": (0, 0),
     "docs/results/token-estimate.md": (0, 0),
     "docs/results/training.md": (0, 0),
+    "docs/results/truth-pool.md": (0, 1),
 }
 # Pages that import torch for every command: whole in `make check`. In `make test` so many blocks of them as are said
 # here: what samples, trains and scores.

@@ -12,6 +12,7 @@ matrix products.
 Legend: I items, F scores, C clusters, B exchanges.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,28 +45,34 @@ def set_test(gain_IF: Floats, items: Items, seed: int = 0) -> SetTest:
     `gain_IF`: NaN where an item has no score: it then counts as its subject's mean. Raises ValueError where no subject
     holds both tested items and controls.
     """
-    generator = np.random.default_rng(seed)
     tested_I = items.dose > 0
     label_I = tested_I.astype(np.float64)
-    score_IF = normal_scores(gain_IF)
-    plain_I = _unit(_centred(score_IF, items.subject).mean(1), ~tested_I)
+    plain_I = _unit(_centred(normal_scores(gain_IF), items.subject).mean(1), ~tested_I)
     effect = estimate(np.zeros((1, len(plain_I))), plain_I[None], items, label_I)
     excess = agreed(effect, randomisation_test(plain_I, items, label_I, seed)[0])
+    return SetTest(set_p(gain_IF, items, seed), excess, plain_I)
+
+
+def set_p(gain_IF: Floats, items: Items, seed: int = 0, draws: int | None = None) -> float:
+    """Return the p-value of `set_test` alone. `draws`: exchanges, None: DRAWS; any number is exact, few find less."""
+    generator = np.random.default_rng(seed)
+    tested_I, draws = items.dose > 0, draws or DRAWS
     first_C, index_I, stratum_C = _strata(items)
     half_C = _halves(stratum_C, generator)
     half_I = half_C[index_I]
+    score_IF = _centred(normal_scores(gain_IF), items.subject)
     score_IF = _centred(score_IF, 2 * np.unique(items.subject, return_inverse=True)[1] + half_I)
     sum_CF = np.stack([np.bincount(index_I, column_I) for column_I in score_IF.T], 1).astype(np.float64)
     inverse = []
     for half in (0, 1):
         mine_IF = score_IF[half_I == half]
         inverse.append(np.linalg.inv(mine_IF.T @ mine_IF / max(1, len(mine_IF)) + RIDGE * np.eye(mine_IF.shape[1])))
-    real = _statistic(label_I[first_C][None], sum_CF, half_C, inverse)[0]
+    real = _statistic(tested_I[first_C].astype(np.float64)[None], sum_CF, half_C, inverse)[0]
     reached = 1
-    for labels_BC in _exchanged(tested_I[first_C], stratum_C, generator):
+    for labels_BC in _exchanged(tested_I[first_C], stratum_C, generator, draws):
         drawn_B = _statistic(labels_BC, sum_CF, half_C, inverse)
         reached += int((drawn_B >= real - 1e-9 * max(1.0, abs(real))).sum())
-    return SetTest(reached / (1 + DRAWS), excess, plain_I)
+    return reached / (1 + draws)
 
 
 def normal_scores(gain_IF: Floats) -> Floats:
@@ -116,13 +123,15 @@ def _statistic(labels_BC: Floats, sum_CF: Floats, half_C: NDArray[np.int64], inv
     return total_B
 
 
-def _exchanged(tested_C: NDArray[np.bool_], stratum_C: NDArray[np.int64], generator: np.random.Generator):  # type: ignore[no-untyped-def]
-    """Yield DRAWS sets of labels, in pieces that bound the memory: exchanged inside strata."""
+def _exchanged(
+    tested_C: NDArray[np.bool_], stratum_C: NDArray[np.int64], generator: np.random.Generator, draws: int
+) -> Iterator[Floats]:
+    """Yield so many sets of labels, in pieces that bound the memory: exchanged inside strata."""
     strata = [np.flatnonzero(stratum_C == s) for s in np.unique(stratum_C)]
     mixed = [mine for mine in strata if 0 < tested_C[mine].sum() < len(mine)]
     piece = max(1, _PIECE // len(tested_C))
-    for start in range(0, DRAWS, piece):
-        labels_BC = np.tile(tested_C.astype(np.float64), (min(piece, DRAWS - start), 1))
+    for start in range(0, draws, piece):
+        labels_BC = np.tile(tested_C.astype(np.float64), (min(piece, draws - start), 1))
         for mine in mixed:
             labels_BC[:, mine] = generator.permuted(labels_BC[:, mine], axis=1)
         yield labels_BC

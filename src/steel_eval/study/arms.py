@@ -41,7 +41,7 @@ def make_arms(recipe: Recipe, settings: StudySettings, folder: Path, data: Path)
     common = portable_tables(recipe)
     carry_steps(recipe, folder / "recipes")
     if isinstance(recipe.train.get("model"), dict) and not recipe.train.get("tokenizer"):
-        common["train"]["tokenizer"] = _shared_tokenizer(common, source, folder, data)
+        common["train"]["tokenizer"] = shared_tokenizer(common, source, folder, data)
     clean = made_arm("clean", with_source(common, source, {"take": 0}), folder, data)
     build_table = recipe.source(source).table.build
 
@@ -87,7 +87,7 @@ def _placebo(name: str, build_table: dict[str, Any]) -> dict[str, Any]:
     return {"path": benchmark, "build": {**build_table, "benchmark": benchmark, **at}}
 
 
-def _shared_tokenizer(common: dict[str, Any], source: str, folder: Path, data: Path) -> str:
+def shared_tokenizer(common: dict[str, Any], source: str, folder: Path, data: Path) -> str:
     """Return a tokenizer trained on the rows that all arms draw from: each arm's own would differ."""
     every = {key: value for key, value in with_source(common, source, {"take": 0}).items() if key != "mix"}
     # all of them: a budget would be counted in tokens of no tokenizer yet

@@ -4,8 +4,9 @@ Everything that is done is verified and kept, so a stopped study goes on where i
 written last.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,8 +16,11 @@ from steel_data.page.templates import links
 from steel_data.recipe.load import Recipe, load
 from steel_eval.arms import RunArm
 from steel_eval.study.arms import HEADLINE, injected_share, injected_source, make_arms, train_arms
-from steel_eval.study.settings import read_study_settings
+from steel_eval.study.settings import StudySettings, read_study_settings
 from steel_eval.study.verdict import study_verdicts
+
+if TYPE_CHECKING:
+    from steel_eval.ask.tasks import Task
 
 
 def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, workers: int, said: dict[str, Any]) -> None:
@@ -40,12 +44,12 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
     switched = settings.thinking is not None or bool(settings.chat_template_kwargs)
     check_switches(known_presets(settings.presets), switched, settings.max_new_tokens is not None)
     tasks = [limited(load_task(name, data), settings.limit) for name in settings.tasks]
+    if settings.pool:
+        _pool(recipe, settings, tasks, folder, data.absolute(), workers)
+        return
     arms = make_arms(recipe, settings, folder, data.absolute())
     about = _about(arms, source)
-    about["notes"] += [
-        f"{task.name}: --limit {task.limit}: a try on {n:,} of {task.whole:,} questions"
-        for task in tasks if task.limit and (n := sum(map(len, task.items.values())))
-    ]  # fmt: skip
+    about["notes"] += _tries(tasks)
     for line in about["notes"]:
         typer.echo(line)
     train_arms(arms, data.absolute(), workers)
@@ -69,6 +73,45 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
     atomic_write(folder / "study.html", write_page(results, near).encode())
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
+
+
+def _pool(
+    recipe: Recipe, settings: StudySettings, tasks: Sequence["Task"], folder: Path, data: Path, workers: int
+) -> None:
+    """Run a crossed pool to its end; print its results, write `study.json` and `study.html`."""
+    from steel_eval.study.page import write_pool_page
+    from steel_eval.study.pool import make_pool, pool_results
+    from steel_eval.study.print import print_pool
+    from steel_eval.study.score import score_arms
+    from steel_eval.study.verdict import pool_verdicts
+    from steel_train.say import write_json
+
+    arms, ordinary = make_pool(recipe, folder, data)
+    about = _about(arms, injected_source(recipe))
+    about["notes"] += _tries(tasks)
+    for line in about["notes"]:
+        typer.echo(line)
+    train_arms(arms, data, workers)
+    scored = score_arms(arms, tasks, settings, folder, workers)
+    found = pool_results([scored[arm.name] for arm in arms], ordinary, tasks, settings, folder, workers)
+    results: dict[str, Any] = {
+        "name": recipe.name, "runs": about["arms"], "notes": about["notes"], "train": about["train"],
+        "preset": settings.presets[0], "shots": settings.shots, **found,
+    }  # fmt: skip
+    results = {"verdict": [v.data() for v in pool_verdicts(results)], **results}
+    print_pool(results)
+    write_json(folder / "study.json", results)
+    atomic_write(folder / "study.html", write_pool_page(results).encode())
+    typer.echo(str(folder / "study.json"))
+    typer.echo(str(folder / "study.html"))
+
+
+def _tries(tasks: Sequence["Task"]) -> list[str]:
+    """Return a line for each task of which only a part is asked."""
+    return [
+        f"{task.name}: --limit {task.limit}: a try on {n:,} of {task.whole:,} questions"
+        for task in tasks if task.limit and (n := sum(map(len, task.items.values())))
+    ]  # fmt: skip
 
 
 def _about(arms: list[RunArm], source: str) -> dict[str, Any]:

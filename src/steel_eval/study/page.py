@@ -8,7 +8,7 @@ from steel_data.chinese import language
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
 from steel_eval.leak.rates.table import AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, Row, beside
-from steel_eval.study.verdict import study_verdicts
+from steel_eval.study.verdict import pool_verdicts, study_verdicts
 
 
 def write_page(results: dict[str, Any], links: Sequence[tuple[str, str]] = ()) -> str:
@@ -26,6 +26,17 @@ def write_page(results: dict[str, Any], links: Sequence[tuple[str, str]] = ()) -
             alarm_rows=alarm_rows, flag_rows=flag_rows, first=language(), links=links,
         )
     )  # fmt: skip
+    return page
+
+
+def write_pool_page(results: dict[str, Any]) -> str:
+    """Return the HTML page of a crossed pool (the content of its `study.json`)."""
+    own = results["presets"][results["preset"]]
+    plots = {name: dose_chart([Line("runs that saw an item, over those that did not", [
+        _point(g["dose"], g["gain"], g["low"], g["high"]) for g in entry["gains"]
+    ])]) for name, entry in own.items()}  # fmt: skip
+    template = environment(Path(__file__).parent).get_template("pool.html.j2")
+    page: str = template.render(r=results, verdicts=pool_verdicts(results), plots=plots)
     return page
 
 

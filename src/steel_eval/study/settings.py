@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from steel_data.errors import InputError, nearest
 from steel_eval.models import Opening
@@ -52,11 +52,23 @@ class StudySettings(BaseModel):
     chat_template_kwargs: dict[str, Any] = Field(
         default={}, description="Variables of the chat template while scoring, over those of training."
     )  # fmt: skip
+    pool: bool = Field(
+        default=False, description="In place of the arms one run a seed, each with its own draw of items, doses and "
+        "forms: the runs that did not see an item are the reference of those that did."
+    )  # fmt: skip
     detectors: bool = Field(default=True, description="Measure the detectors' error rates on the injected arms.")
     permute: Annotated[int, Field(ge=0)] = Field(
         default=300, description="Items a dose, and unseen items, whose options are permuted for the detectors."
     )
     primary: Any = Field(default=None, description="The primary comparison of `compare`; a study does not read it.")
+
+    @model_validator(mode="after")
+    def _one_design(self) -> "StudySettings":
+        """A pool has no arms."""
+        arms = [key for key in ("placebo", "diluted") if getattr(self, key) is not None]
+        if self.pool and arms:
+            raise ValueError(f"pool = true has no arms, so no {arms[0]}. Fix: one of them")
+        return self
 
     @field_validator("tasks", "presets")
     @classmethod

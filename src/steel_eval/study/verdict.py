@@ -1,4 +1,4 @@
-"""The verdict of a study (apart: words): did seeing the items raise the score on them, and by how much the whole?"""
+"""The verdict of a study: did seeing the items raise the score on them, and by how much the whole?"""
 
 from typing import Any
 
@@ -38,4 +38,36 @@ def _verdict(name: str, entry: dict[str, Any]) -> Verdict:
         smallest_detectable=100 * half,
         limits=f"gains of seen items at {strongest['dose']} copies below {100 * half:.1f} points (four of five as "
         "large would be)",
+    )  # fmt: skip
+
+
+def pool_verdicts(results: dict[str, Any]) -> list[Verdict]:
+    """Return a verdict for each injected task of a crossed pool: do runs that saw an item score higher on it?"""
+    return [_of_pool(name, entry) for name, entry in results["presets"][results["preset"]].items()]
+
+
+def _of_pool(name: str, entry: dict[str, Any]) -> Verdict:
+    gains, clean = entry["gains"], entry["clean_scores"]
+    best, strongest = min(gains, key=lambda g: g["p"]), gains[-1]
+    shown = best["p"] <= LEVEL / len(gains)
+    inflation = None
+    if clean:
+        inflation = Inflation(*(
+            100 * sum(c["reported"] - c[key] for c in clean) / len(clean) for key in ("clean", "high", "low")
+        ))  # fmt: skip
+    words = (
+        f"{best['dose']} copies raise the score by {100 * best['gain']:+.1f} points over runs that did not see the "
+        f"item (one-sided p {best['p']:.2g}, the smallest of {len(gains)})."
+    )
+    smallest = 100 * strongest["detectable"]
+    return Verdict(
+        name=f"{name}, crossed pool",
+        mixture=f"{strongest['runs']} runs and more hold items of their own, put there by the draw",
+        seen="yes" if shown else "cannot-tell",
+        finding=words if shown else f"Its score does not show that items were seen: {words}",
+        false_alarm_rate=LEVEL if shown else None, inflation=inflation,
+        no_inflation="the mean run against a clean run" if clean else "too few unseen items for a clean score",
+        smallest_detectable=smallest,
+        limits=f"gains of seen items at {strongest['dose']} copies below {smallest:.1f} points (four of five as large "
+        "would be)",
     )  # fmt: skip

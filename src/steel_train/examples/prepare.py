@@ -62,7 +62,7 @@ def make_encoder(recipe: Recipe, settings: Settings, tokenizer: Any) -> Encoder:
 
 
 def learnt(recipe: Recipe, settings: Settings) -> Learnt:
-    """Return what of each source's rows is learnt. Raises InputError where it is asked for of pairs of answers."""
+    """Return what of each source's rows is learnt. Raises InputError where it is asked for in vain."""
     of_source = {source.name: source.table.loss for source in recipe.sources if source.table.loss is not None}
     if settings.method == "pretrain":
         for name in (name for name, loss in of_source.items() if loss != "all"):
@@ -72,7 +72,7 @@ def learnt(recipe: Recipe, settings: Settings) -> Learnt:
             )
         return Learnt("all", documents=True)
     for name, loss in of_source.items():
-        if loss == "all" and settings.compares:
+        if loss == "all" and settings.form != "messages":
             raise InputError(
                 f"{recipe.path} [source.{name}]: loss = 'all' does nothing with method = '{settings.method}', which "
                 "compares answers. Fix: without it."

@@ -5,8 +5,10 @@ from tests.steel_train.conftest import write_recipe
 
 from steel_data.errors import InputError
 from steel_data.recipe.load import load
+from steel_train.examples.prepare import learnt
 from steel_train.preflight.costs import parse_devices
 from steel_train.preflight.plan import plan_training
+from steel_train.settings import read_settings
 
 
 def test_a_plan_shows_rows_steps_and_price_and_leaves_no_examples(tmp_path, shared_mixture, capsys):
@@ -36,10 +38,13 @@ def test_a_plan_shows_what_is_learnt_of_each_source(tmp_path, shared_mixture, ca
         for line in said.splitlines()
         if line.startswith(("chat ", "identity "))
     }
-    examples, tokens, learnt = counts["chat"]
-    assert learnt == tokens - examples
+    examples, tokens, labels = counts["chat"]
+    assert labels == tokens - examples
     assert counts["identity"][2] < counts["identity"][1] - counts["identity"][0]
-    with pytest.raises(InputError, match=r"\[source.chat\]: loss = 'all' does nothing with method = 'dpo'"):
-        plan_training(
-            load(recipe.path, ["source.chat.loss=all", "train.method=dpo"]), shared_mixture, tmp_path, None, None, 1
-        )
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_the_whole_text_of_judged_answers_is_not_learnt(tmp_path, shared_mixture, method):
+    recipe = load(write_recipe(tmp_path, shared_mixture), ["source.chat.loss=all"])
+    with pytest.raises(InputError, match=r"\[source.chat\]: loss = 'all' does nothing with method = '" + method):
+        learnt(recipe, read_settings({**recipe.train, "method": method}, recipe.path))

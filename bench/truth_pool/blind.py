@@ -1,0 +1,131 @@
+"""The clean score without the mixture: which items a run saw is inferred from its scores alone, or the answer is refused.
+
+One score an item: the detectors' changes against the pool, weighed by what told seen from unseen in the fitted runs, in
+standard deviations of the unseen. Its shape under the null is the fitted runs' unseen items; a share of the run's items is
+taken to stand in a second, normal shape, by maximum likelihood. Where that second shape lies less than STRENGTH above the
+null, or is not needed (likelihood ratio below what the fitted clean runs' worst is), the estimate is refused: nothing is
+then known of which items were seen.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from bench.truth_pool.results import Done, Floats, Pool
+from scipy.stats import norm, t
+
+from steel_eval.stats.paired import wilson
+
+STRENGTH = 2.0  # standard deviations of the unseen
+RIDGE = 0.1
+
+
+def blind_scores(pool: Pool, judged: Sequence[Done]) -> Iterator[dict[str, Any]]:
+    """Yield for each strength of leak: how many were refused, how far the share is off, and coverage of clean runs."""
+    weights, centre, spread = learn(pool)
+    quiet = [_mixture(_score(pool, run, weights, centre, spread)[run.inside_I])[3] for run in pool.clean]
+    least = max([2.7, *quiet])  # 2.7: half the 98 % quantile of chi-squared with one degree of freedom
+    truths = [r for r in judged if not r.plan.doses]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in judged:
+        score_I = _score(pool, run, weights, centre, spread)[run.inside_I]
+        share, shift, seen_I, ratio = _mixture(score_I)
+        refused = ratio <= least or shift < STRENGTH
+        seen = (run.dose_I > 0)[run.inside_I]
+        row: dict[str, Any] = {
+            "refused": refused,
+            "share_off": share - seen.mean(),
+            "held": [],
+            "half": np.nan,
+            "off": [],
+        }
+        if not refused and len(pool.clean) > 1:
+            clean, half = _clean(
+                run.right_I[run.inside_I], seen_I, np.stack([r.right_I[run.inside_I] for r in pool.clean])
+            )
+            for other in truths:
+                if other.plan not in [r.plan for r in pool.clean]:
+                    truth = float(other.right_I[run.inside_I].mean())
+                    row["held"].append(abs(clean - truth) <= half)
+                    row["off"].append(clean - truth)
+            row["half"] = half
+        groups.setdefault("/".join(map(str, run.plan.doses)) or "clean", []).append(row)
+    for doses, rows in sorted(groups.items()):
+        said = [r for r in rows if not r["refused"]]
+        held = [h for r in said for h in r["held"]]
+        off = [o for r in said for o in r["off"]]
+        n = max(1, len(said))
+        low, high = wilson(float(np.mean(held)) * n, n) if held else (0.0, 1.0)
+        yield {
+            "model": pool.model, "loss": pool.loss, "exposures": doses, "runs": len(rows), "refused": len(rows) - len(said),
+            "share_off_points": 100 * float(np.mean([r["share_off"] for r in said])) if said else None,
+            "half_points": 100 * float(np.median([r["half"] for r in said])) if off else None,
+            "bias_points": 100 * float(np.mean(off)) if off else None, "coverage": float(np.mean(held)) if held else None,
+            "low": low, "high": high, "pairs": len(held),
+        }  # fmt: skip
+
+
+def learn(pool: Pool) -> tuple[Floats, Floats, Floats]:
+    """Return weights of the detectors (none negative), and mean and deviation of their changes on unseen items."""
+    rows = [(pool.changes(r, "pool"), r.dose_I) for r in pool.fitted]
+    unseen = np.concatenate([_centred(x, d)[d == 0] for x, d in rows])
+    seen = np.concatenate([_centred(x, d)[d > 0] for x, d in rows])
+    centre, spread = np.nanmean(unseen, 0), np.maximum(np.nanstd(unseen, 0), 1e-9)
+    standard = np.nan_to_num((unseen - centre) / spread)
+    inner = standard.T @ standard / len(standard) + RIDGE * np.eye(standard.shape[1])
+    weights = np.maximum(0.0, np.linalg.solve(inner, np.nan_to_num((seen - centre) / spread).mean(0)))
+    score = standard @ weights
+    return weights / max(1e-9, float(score.std())), centre, spread
+
+
+def _centred(value_IF: Floats, dose_I: Any) -> Floats:
+    """Return values less the run's own median: a run's level is no leak, and few of its items were seen."""
+    out: Floats = value_IF - np.nanmedian(value_IF, 0)
+    return out
+
+
+def _score(pool: Pool, run: Done, weights: Floats, centre: Floats, spread: Floats) -> Floats:
+    value_IF = _centred(pool.changes(run, "pool"), run.dose_I)
+    out: Floats = np.nan_to_num((value_IF - centre) / spread) @ weights
+    return out
+
+
+def _mixture(score_I: Floats) -> tuple[float, float, Floats, float]:
+    """Return share, shift, each item's chance of having been seen, and the likelihood ratio (log) over no mixture."""
+    centre = float(np.median(score_I))
+    below = score_I[score_I <= centre] - centre  # the lower half knows the null's width, whoever was seen
+    width = max(1e-9, float(np.sqrt((below**2).mean())))
+    null_I = norm.pdf(score_I, centre, width)
+    best = (0.0, 0.0, np.zeros(len(score_I)), 0.0)
+    for start in (1.5, 3.0, 6.0):
+        share, shift, spread = 0.1, start * width, 1.5 * width
+        for _ in range(200):
+            seen_I = share * norm.pdf(score_I, centre + shift, spread)
+            chance_I = seen_I / (seen_I + (1 - share) * null_I + 1e-300)
+            total = float(chance_I.sum())
+            if total < 1.0:
+                break
+            share = min(0.6, total / len(score_I))
+            shift = max(0.0, float(chance_I @ (score_I - centre)) / total)
+            spread = max(width, float(np.sqrt(chance_I @ (score_I - centre - shift) ** 2 / total)))
+        mixed_I = share * norm.pdf(score_I, centre + shift, spread) + (1 - share) * null_I
+        ratio = float(np.log((mixed_I + 1e-300) / (null_I + 1e-300)).sum())
+        if ratio > best[3]:
+            best = (share, shift / width, chance_I, ratio)
+    return best
+
+
+def _clean(right_I: Floats, seen_I: Floats, known_RI: Floats) -> tuple[float, float]:
+    """Return the clean score and the half-width of its interval for a further clean run.
+
+    Items count by their chance of not having been seen; clean runs' known answers are the reference, as in clean_score.
+    """
+    weight_I = 1 - seen_I
+    reference_I = known_RI.mean(0)
+    change_I = right_I - reference_I
+    mean = float(weight_I @ change_I / weight_I.sum())
+    of_items = float(weight_I**2 @ (change_I - mean) ** 2) / weight_I.sum() ** 2 * float(seen_I.mean())
+    level_R = known_RI.mean(1)
+    of_run = max(float(level_R.var(ddof=1)), float(known_RI.var(0, ddof=1).sum()) / known_RI.shape[1] ** 2)
+    half = float(t.ppf(0.975, len(known_RI) - 1)) * np.sqrt(of_items + of_run * (2 + 1 / len(known_RI)))
+    return float(reference_I.mean()) + mean, half
