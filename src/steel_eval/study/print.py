@@ -61,26 +61,23 @@ def print_study(results: dict[str, Any]) -> None:
 
 def print_pool(results: dict[str, Any]) -> None:
     """Print the findings of a crossed pool (the content of its `study.json`)."""
-    out = Console(width=max(Console().width, 110))
+    out = console()
     for line in block(pool_verdicts(results)):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     for name, entry in results["presets"][results["preset"]].items():
-        table = Table(box=box.SIMPLE)
-        for column in (f"{name}: copies", "runs", "run x item", "gain, points", "95 % interval", "p, one-sided"):
-            table.add_column(column, justify="right", no_wrap=True)
+        columns = (f"{name}: copies", "runs", "run x item", "gain, points", "95 % interval", "p, one-sided")
+        table = plain_table(*columns, left=0)
         for g in entry["gains"]:
             interval = f"{_points(g['low'])} .. {_points(g['high'])}"
             cells = (str(g["dose"]), str(g["runs"]), str(g["pairs"]), _points(g["gain"]), interval, f"{g['p']:.2g}")
             table.add_row(*cells)
-        out.print(table)
+        print_table(table, out)
     if results["detectors"]:
-        table = Table(box=box.SIMPLE)
-        for column in ("detector", "against", "copies", "run x item", "AUC", "95 % interval"):
-            table.add_column(column, justify="left" if column in ("detector", "against") else "right", no_wrap=True)
+        table = plain_table("detector", "against", "copies", "run x item", "AUC", "95 % interval", left=2)
         for d in results["detectors"]:
             area, interval = f"{d['auc']:.2f}", f"{d['low']:.2f} .. {d['high']:.2f}"
             table.add_row(d["detector"], d["reference"], str(d["dose"]), str(d["pairs"]), area, interval)
-        out.print(table)
+        print_table(table, out)
 
 
 def _doses_table(about: str, part: dict[str, Any]) -> Table:
