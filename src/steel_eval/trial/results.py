@@ -67,17 +67,24 @@ def _test(name: str, control: str, d: Difference, adjusted: float) -> dict[str, 
 def sentences(trial: dict[str, Any]) -> list[str]:
     """Return verdict and findings, the verdict first."""
     tests = trial["tests"]
-    control, kind = ("the recipe's own data", "recipe") if OWN in trial["arms"] else ("both random draws", "selection")
+    recipes = OWN in trial["arms"]
     best = [n for n in trial["arms"] if _both(tests, n, "better")]
     if not tests:
         first = "Verdict: nothing to compare: too few of the runs have values."
+    elif best and recipes:
+        first = f"Verdict: {', '.join(best)}: better than the recipe's own data."
     elif best:
-        first = f"Verdict: {', '.join(best)}: better than {control}."
+        first = f"Verdict: {', '.join(best)}: better than both random draws."
+    elif recipes:
+        first = "Verdict: no recipe is shown to be better than the recipe's own data."
     else:
-        first = f"Verdict: no {kind} is shown to be better than {control}."
+        first = "Verdict: no selection is shown to be better than both random draws."
     out = [first, trial["power"]["words"]]
     worse = [n for n in trial["arms"] if _both(tests, n, "worse")]
-    out += [f"Worse than {control}: {', '.join(worse)}."] if worse else []
+    if worse and recipes:
+        out.append(f"Worse than the recipe's own data: {', '.join(worse)}.")
+    elif worse:
+        out.append(f"Worse than both random draws: {', '.join(worse)}.")
     out += [f"Failed: {name}, seed {seed}: {why}" for name, seed, why in trial["failed"]]
     return out
 
