@@ -44,7 +44,7 @@ PAGES = {
     "docs/reliability.md": (0, 1),
     "docs/scoring.md": (8, 1),
     "docs/select.md": (1, 2),
-    "docs/training.md": (5, 2),
+    "docs/training.md": (5, 4),
     "docs/ui.md": (0, 1),
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),
