@@ -45,4 +45,6 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     # "not-run" and its reason are for the tests; the site's Markdown knows no second word behind a fence
     markdown = re.sub(r"^```(\w+) not-run\n# not run in tests: .*\n", r"```\1\n", markdown, flags=re.M)
+    # a line break between two Chinese characters would be shown as a blank
+    markdown = re.sub(r"(?<=[\u3001-\u9fff\uff01-\uff60])\n(?=[\u4e00-\u9fff])", "", markdown)
     return re.sub(r"\]\(([^)\s#]+)", turned, markdown)
