@@ -1,11 +1,11 @@
-# make demo | test | check | bench | bench-peers | fuzz | chaos | gpu-pack | gpu: each sets up all it needs from a bare checkout.
+# make demo | test | check | docs | bench | bench-peers | fuzz | chaos | gpu-pack | gpu: each sets up all it needs from a bare checkout.
 # PYTHON: the interpreter that makes the virtual environments. pip's own index settings are honoured.
 PYTHON ?= python3
 VENV   ?= .venv
 PEERS  ?= .venv-peers
 BIN     = $(VENV)/bin
 
-.PHONY: demo test check bench bench-peers fuzz chaos gpu gpu-pack clean
+.PHONY: demo test check docs bench bench-peers fuzz chaos gpu gpu-pack clean
 
 # One virtual environment, remade when pyproject.toml changes. The stamp is written last, so a killed install is redone.
 $(VENV)/.full: pyproject.toml
@@ -30,6 +30,16 @@ check: $(VENV)/.full
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+# The documentation as a site, in an environment of its own: it needs no torch. A link that leads nowhere is an error.
+$(VENV)-docs/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	touch $@
+
+docs: $(VENV)-docs/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
+	@echo "To read it: python -m http.server --directory runs/site"
 
 bench: $(VENV)/.full
 	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
@@ -65,4 +75,4 @@ gpu:
 	PYTHONPATH=src $(PYTHON) -W ignore -m bench.gpu
 
 clean:
-	rm -rf $(VENV) $(PEERS) runs .cache
+	rm -rf $(VENV) $(VENV)-docs $(PEERS) runs .cache

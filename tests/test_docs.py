@@ -19,7 +19,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.docs.tutorial_world import furnish
 
+from steel.cli import app as steel
 from steel_data.cli import app
 from steel_data.recipe.load import load
 from steel_data.recipe.steps import BUILDERS, FILTERS
@@ -46,6 +48,17 @@ PAGES = {
     "docs/select.md": (1, 2),
     "docs/training.md": (5, 4),
     "docs/ui.md": (0, 1),
+    **{
+        f"docs/tutorials/{name}{language}.md": counts
+        for language in ("", ".zh")
+        for name, counts in {
+            "filter-and-train": (4, 1),
+            "score-llama-factory": (4, 1),
+            "has-it-seen-cmmlu": (2, 1),
+            "my-own-filter": (3, 1),
+            "gpus-and-cluster": (3, 1),
+        }.items()
+    },
     "docs/results/contamination.md": (0, 6),
     "docs/results/curation.md": (0, 0),
     "docs/results/gpu.md": (0, 0),
@@ -69,7 +82,14 @@ TORCH = {
     "docs/mix.md": 0,
     "docs/scoring.md": 1,
     "docs/training.md": 0,
+    "docs/tutorials/filter-and-train.md": 2,
+    "docs/tutorials/score-llama-factory.md": 0,
+    "docs/tutorials/has-it-seen-cmmlu.md": 1,
+    "docs/tutorials/gpus-and-cluster.md": 1,
 }
+TUTORIALS = [page for page in PAGES if page.startswith("docs/tutorials/")]
+# a Chinese page has the commands of its English one, so it is enough to run those
+TRANSLATED = [page for page in PAGES if page.endswith(".zh.md")]
 
 
 @dataclass(frozen=True)
@@ -146,6 +166,8 @@ def prepared(folder, page):
 def check_commands(page, folder, most=None):
     """Run the blocks of a page (the first `most` of them) and look for what the page says they print."""
     prepared(folder, page)
+    if page in TUTORIALS:
+        furnish(folder, Path(page).name.partition(".")[0])
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUTF8": "1", "COLUMNS": "160"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     # tiny models: more threads only wait for one another; and nothing here may need the network
@@ -169,7 +191,7 @@ def check_commands(page, folder, most=None):
             assert [line for line in shown if not is_printed(line, printed)] == [], f"{page}:{block.line}\n{output}"
 
 
-@pytest.mark.parametrize("page", [p for p, (run, _) in PAGES.items() if run and p not in (*TORCH, "README.zh.md")])
+@pytest.mark.parametrize("page", [p for p, (run, _) in PAGES.items() if run and p not in (*TORCH, *TRANSLATED)])
 def test_commands_run_and_print_what_is_shown(page, tmp_path):
     check_commands(page, tmp_path)
 
@@ -313,17 +335,48 @@ def test_every_data_set_of_the_recipes_has_its_line():
 
 
 def test_readmes_tell_the_same():
-    """The Chinese page is no stub: the same headings, recipes and blocks."""
+    """The Chinese page is no stub: the same recipes."""
     one, two = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
-    assert len(re.findall(r"^## ", one, re.M)) == len(re.findall(r"^## ", two, re.M))
     assert set(re.findall(r"\(recipes/([\w.-]+\.toml)\)", one)) == set(re.findall(r"\(recipes/([\w.-]+\.toml)\)", two))
     assert {f"{r.stem}.toml" for r in (ROOT / "recipes").glob("*.toml")} == set(
         re.findall(r"\(recipes/([\w.-]+\.toml)\)", one)
     )
+
+
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_translations_have_the_same_commands_and_headings(page):
+    pair = page.replace(".zh.md", ".md"), page
+    one, two = ((ROOT / name).read_text(encoding="utf-8") for name in pair)
+    assert len(re.findall(r"^## ", one, re.M)) == len(re.findall(r"^## ", two, re.M))
     shown = {
-        info: [[b.text for b in blocks(n) if b.info == info] for n in ("README.md", "README.zh.md")]
-        for info in ("bash", "text")
+        info: [[b.text for b in blocks(n) if b.info == info] for n in pair]
+        for info in ("bash", "text", "python", "toml")
     }
-    assert shown["bash"][0] == shown["bash"][1]  # so it is enough to run one of them
+    assert shown["bash"][0] == shown["bash"][1]
     lines = [{squeezed(line) for text in page for line in text.splitlines()} for page in shown["text"]]
     assert lines[1] <= lines[0]
+    if page in TUTORIALS:
+        assert shown["python"][0] == shown["python"][1] and shown["toml"][0] == shown["toml"][1]
+        assert one.count("**") == two.count("**")  # the numbered steps
+
+
+def commands_of(page):
+    """Return the lines of a page that are commands, those that do not run in tests too."""
+    lines = "\n".join(b.text for b in blocks(page) if b.info in ("bash", "console not-run")).replace("\\\n", " ")
+    return [line for line in lines.splitlines() if line.strip() and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("page", TUTORIALS)
+def test_tutorials_are_short_and_their_commands_exist(page):
+    assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) < 60
+    commands = commands_of(page)
+    assert 3 <= len(commands) <= 6
+    known = typer.main.get_command(steel).commands
+    named = re.findall(
+        r"(?<![\w-])steel ([a-z][\w-]*)((?: [^\s`|;&]+)*)", "\n".join([*commands, *re.findall(r"`[^`]+`", prose(page))])
+    )
+    assert named
+    for name, rest in named:
+        assert name in known, f"{page}: steel {name}"
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert {*re.findall(r"(?<!\S)--?[a-z][\w-]*", rest)} <= options, f"{page}: steel {name}{rest}"
