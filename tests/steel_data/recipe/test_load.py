@@ -58,7 +58,7 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
         (SOURCE + 'filters = [{ use = "leaves:f" }]\n', "leaves.py cannot be imported: SystemExit: 0"),
         (SOURCE + 'filters = [{ use = "broken:f" }]\n', "broken.py cannot be imported: ZeroDivisionError"),
         ("[source.a]\n", "path is missing"),
-        ("[source.a]\npath = 'a'\nbuild = { use = ['chat'] }\n", r"use is missing\. Right"),
+        ("[source.a]\npath = 'a'\nbuild = { use = ['chat'] }\n", r"use is missing\. Fix"),
         (SOURCE + 'filters = [{ use = ":" }]\n', "no module ''"),
         ('[source.a]\npath = "a\\u0000b"\n', "holds a zero byte"),
         ('extends = "a\\u0000b"\n', "holds a zero byte"),

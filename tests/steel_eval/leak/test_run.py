@@ -8,6 +8,7 @@ import orjson
 import polars as pl
 import pytest
 from peft import LoraConfig, get_peft_model
+from tests.sentences import english
 from tests.steel_eval.lab import SUBJECTS, memorise, save
 from typer.testing import CliRunner
 
@@ -109,7 +110,7 @@ def test_a_page_and_one_verdict_over_all_tasks_are_written(lab, tmp_path):
     assert whole["verdict"]["seen"] == "yes" and whole["verdict"]["false_alarm_rate"] == 0.05
     assert whole["verdict"]["smallest_detectable"] > 0
     assert whole["tasks"]["cmmlu"]["verdict"] == about["verdict"]
-    page = (tmp_path / "leak.html").read_text(encoding="utf-8")
+    page = english((tmp_path / "leak.html").read_text(encoding="utf-8"))
     assert "<h2>Verdict</h2>" in page and "by assumption like the tested" in page
     assert "mixture: not at hand" in text
     assert items["all detectors | p"].null_count() == 0

@@ -3,6 +3,7 @@
 import numpy as np
 import orjson
 import pytest
+from tests.sentences import english
 from typer.testing import CliRunner
 
 from steel_data.errors import InputError
@@ -66,7 +67,7 @@ def test_who_read_the_published_items_is_told_and_who_did_not_is_not(lab, tmp_pa
         text = call("leak", model, "--twins", tmp_path / "t", "--out", tmp_path / "out", "--device", "cpu")
         whole = orjson.loads((tmp_path / "out/leak.json").read_bytes())["verdict"]
         assert text.startswith("Verdict") and whole["seen"] == seen and whole["false_alarm_rate"] == 0.05
-    assert "<h2>Verdict</h2>" in (tmp_path / "out/leak.html").read_text("utf-8")
+    assert "<h2>Verdict</h2>" in english((tmp_path / "out/leak.html").read_text("utf-8"))
 
 
 def test_own_rephrasings_are_variants_and_strangers_are_refused(lab, tmp_path):

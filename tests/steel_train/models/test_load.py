@@ -99,10 +99,10 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(recipe):
 
 def test_precision_and_adapter_follow_the_settings():
     assert uses_bf16(Settings(model="m", precision="bf16")) and not uses_bf16(Settings(model="m", precision="fp32"))
-    assert adapter(Settings(model="m")) is None
-    made = adapter(Settings(model="m", method="lora", lora={"rank": 4, "targets": ["q_proj"]}))
+    assert adapter(Settings(model="m"), None, []) is None
+    made = adapter(Settings(model="m", method="lora", lora={"rank": 4, "targets": ["q_proj"]}), None, [])
     assert (made.r, made.target_modules) == (4, {"q_proj"})
-    assert adapter(Settings(model="m", method="lora")).target_modules == "all-linear"
+    assert adapter(Settings(model="m", method="lora"), None, []).target_modules == "all-linear"
 
 
 def test_a_folder_that_is_no_model_is_named(recipe):

@@ -36,7 +36,7 @@ def test_a_plan_shows_what_is_learnt_of_each_source(tmp_path, shared_mixture, ca
     counts = {
         line.split()[0]: [int(x.replace(",", "")) for x in line.split()[1:4]]
         for line in said.splitlines()
-        if line.startswith(("chat ", "identity "))
+        if line.lstrip().startswith(("chat ", "identity "))
     }
     examples, tokens, labels = counts["chat"]
     assert labels == tokens - examples
