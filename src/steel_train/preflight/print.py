@@ -60,11 +60,19 @@ def _parts(report: Report) -> Iterator[Any]:
         (low, high), on = report.hours, report.devices
         rate = (on.price or 0) * on.count
         price = f", price {low * rate:,.1f} to {high * rate:,.1f}" if rate else ""
-        yield Text(f"estimate on {on.count} x {on.name}: {low:.1f} to {high:.1f} hours{price}")
+        yield Text(f"estimate on {on.count} x {on.name}: {_duration(low, high)}{price}")
     for warning in dict.fromkeys(report.warnings):
         yield Text(f"warning: {visible(warning)}", style="yellow")
     for fault in dict.fromkeys(report.faults):
         yield Text(f"fault: {visible(fault)}", style="red")
+
+
+def _duration(low: float, high: float) -> str:
+    """Return a range of hours in the unit in which it is more than nothing."""
+    for unit, hours in (("hours", 1.0), ("minutes", 1 / 60)):
+        if high >= hours:
+            return f"{low / hours:.1f} to {high / hours:.1f} {unit}"
+    return "under a minute"
 
 
 def _sources(report: Report) -> Table:

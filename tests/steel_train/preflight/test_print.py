@@ -42,6 +42,9 @@ def test_the_estimate_names_its_devices():
     two = parse_devices("4090x2", "2.5/h")
     text = printed(dataclasses.replace(inspect(question()), devices=two, hours=hours(2 * 165e12 * 3600, two)))
     assert "estimate on 2 x 4090: 2.2 to 6.7 hours, price 11.1 to 33.3" in text
+    for shorter, said in ((60, "2.2 to 6.7 minutes,"), (3600, "under a minute,")):
+        few = dataclasses.replace(inspect(question()), devices=two, hours=hours(2 * 165e12 * 3600 / shorter, two))
+        assert f"estimate on 2 x 4090: {said}" in printed(few)
 
 
 def test_names_from_data_are_made_visible():
