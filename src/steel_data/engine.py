@@ -258,15 +258,23 @@ def _in_pool(
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: a terminal sends it to all, and each would print a traceback."""
-    if threading.current_thread() is not threading.main_thread():
+    """Start processes that Ctrl-C does not reach: a terminal sends it to all, and each would print a traceback.
+
+    They inherit that it is blocked. One that comes meanwhile is told to this process afterwards, not lost.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))  # another thread may be sent it
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _ending(processes: Sequence[multiprocessing.process.BaseProcess]) -> str:

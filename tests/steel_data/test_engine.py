@@ -232,6 +232,16 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_while_a_process_starts_is_not_lost_and_does_not_reach_it() -> None:
+    with pytest.raises(KeyboardInterrupt), engine._deaf_to_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+        assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C reaches all processes of a terminal on POSIX only")
 def test_ctrl_c_is_one_line_and_ends_all_processes(tmp_path: Path) -> None:
     """A terminal sends it to every process: none of the workers may print a traceback, or work on."""
