@@ -64,7 +64,7 @@ def session_for(mixture, tokenizer, folder, model=MODEL, **settings):
     from steel_train.settings import Settings
 
     class Recipe:
-        name, seed, path, train = "bench", 1, folder / "bench.toml", {}
+        name, seed, path, train, sources = "bench", 1, folder / "bench.toml", {}, ()
 
     folder.mkdir(parents=True, exist_ok=True)
     quiet()

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.sentences import english
 from tests.steel_eval import toys
 from tests.steel_eval.lab import write_benchmark
 from typer.testing import CliRunner
@@ -78,7 +79,7 @@ def test_a_study_finds_what_it_injected_and_runs_once(folder):
     found = {row["form"]: row["share"] for row in results["overlap"]["injected"]}
     assert found["answer-only"] == found["shuffled"] == 1 and found["unseen"] == 0
     assert set(json.loads((folder / "out/rates.json").read_text(encoding="utf-8"))) == {"injected", "diluted"}
-    page = (folder / "out/study.html").read_text(encoding="utf-8")
+    page = english((folder / "out/study.html").read_text(encoding="utf-8"))
     assert page.index("<svg") < page.index("<h2>Arms")
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("model.safetensors")}
     assert len(before) >= 8
