@@ -21,7 +21,7 @@ from steel_train.kernels import backend
 from steel_train.kernels.backend import VERIFIED_ROWS, Calls
 from steel_train.kernels.head.loss import OP, HeadSettings
 from steel_train.kernels.head.model import counted_forward, fused_forward, why_not
-from steel_train.kernels.head.plan import BUDGET_BYTES, MOST_BYTES, HeadShape, plan_head
+from steel_train.kernels.head.plan import BUDGET_BYTES, HeadShape, budget_of, plan_head
 from steel_train.kernels.rms_norm import rms_norm
 from steel_train.kernels.rope import Frequencies, rope
 from steel_train.kernels.swiglu import swiglu
@@ -89,7 +89,7 @@ def patch(
         before = model.__dict__["forward"]
         patched.replace(model, counted_forward(model, patched.calls, before, NOT_MEASURED))
     else:
-        names = _patch_head(model, patched, in_forward, budget_bytes or _budget(device))
+        names = _patch_head(model, patched, in_forward, budget_bytes or budget_of(card_of(device)))
     if chosen == "triton":
         names |= _patch_layers(model, patched)
         if device.type == "cuda" or backend.interpreting():
@@ -98,11 +98,9 @@ def patch(
     return sorted(names)
 
 
-def _budget(device: torch.device) -> int:
-    """Return the memory for the head: on an H200 2.5 GB took 78 to 86 % of the time of 0.7 (docs/results/gpu.md)."""
-    if device.type != "cuda":
-        return BUDGET_BYTES
-    return min(max(torch.cuda.get_device_properties(device).total_memory // 32, BUDGET_BYTES), MOST_BYTES)
+def card_of(device: torch.device) -> int | None:
+    """Return the bytes of a GPU, None of another device."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
 def choose(kernels: str, architecture: str, device: str, has_head: bool) -> str:
@@ -256,7 +254,9 @@ def _patch_rope(model: Any, patched: _Patched) -> set[str]:
     return {"rope"}
 
 
-def head_scratch(shape: HeadShape, architecture: str, kernels: str, in_forward: bool) -> int | None:
+def head_scratch(
+    shape: HeadShape, architecture: str, kernels: str, in_forward: bool, budget_bytes: int = BUDGET_BYTES
+) -> int | None:
     """Return the bytes that the fused head holds at once beside inputs and float32 gradients, on the device of `shape`.
 
     Of whichever head runs under `kernels` (as in `patch`, which see for `in_forward`): ours, or on a GPU TRL's, whose
@@ -267,7 +267,7 @@ def head_scratch(shape: HeadShape, architecture: str, kernels: str, in_forward: 
     if theirs:
         tile = min(shape.rows, TRL_ROWS) * TRL_COLUMNS * shape.compute_dtype.itemsize
         return tile + TRL_COLUMNS * cast if shape.device == "cuda" else None
-    plan = plan_head(shape, in_forward)
+    plan = plan_head(shape, in_forward, budget_bytes)
     wide = shape.vocabulary if plan.in_forward else plan.columns
     block = shape.compute_dtype.itemsize + 4 * shape.temporaries
     return plan.rows * (4 * wide + block * plan.columns) + (shape.vocabulary if plan.cast_once else plan.columns) * cast

@@ -16,6 +16,7 @@ import torch
 from steel_data.errors import InputError
 from steel_train.examples.folder import Examples
 from steel_train.examples.tokenizer import TODAY
+from steel_train.kernels.patch import card_of
 from steel_train.models.dtypes import saved_dtype
 from steel_train.models.optimiser import state_bytes
 from steel_train.preflight.costs import Devices, hours, operations_per_token
@@ -195,8 +196,9 @@ def _memory(question: Question) -> Memory:
     largest = max((g for step in looked_at for g in schedule.layout(schedule.units(step))), key=schedule.laid)
     batch = collate(question.examples, largest, schedule.room is not None, pad_id=0)
     own = question.own or torch.float32
-    device = "cuda" if question.devices or torch.cuda.is_available() else "cpu"
-    return estimate_memory(question.config, question.settings, batch, question.bf16, own, device)
+    here = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    card = question.devices.memory if question.devices else card_of(here)
+    return estimate_memory(question.config, question.settings, batch, question.bf16, own, card)
 
 
 def _hours(question: Question, report: Report) -> tuple[float, float] | None:

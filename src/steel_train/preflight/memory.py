@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
-from steel_train.kernels.head.plan import HeadShape
+from steel_train.kernels.head.plan import HeadShape, budget_of
 from steel_train.kernels.patch import head_scratch
 from steel_train.models.adapter import adapter, show_bias
 from steel_train.models.attention import ATTENTION, register_attention
@@ -58,11 +58,12 @@ def estimate_memory(
     batch: MicroBatch,
     bf16: bool,
     own: torch.dtype = torch.float32,
-    device: str = "cpu",
+    card: int | None = None,
 ) -> Memory:
     """Play one step on `batch`, the largest pass of a run, and return what it would need.
 
-    `own`: type of the base's weights as they are published. `device`: "cuda" or "cpu", which decides what the head is.
+    `own`: type of the base's weights as they are published. `card`: bytes of the GPU, which decide
+    what the head is and what it may use; None: a CPU.
 
     All layers need the same, so two and three of them are played, and the difference is counted for each of the others;
     with and without the language-model head, so that the part of the logits shows.
@@ -70,7 +71,7 @@ def estimate_memory(
     layers = config.num_hidden_layers
     inputs = _bare_inputs(batch)
     learnt = int((batch.inputs["labels"] != -100).sum())
-    form = _Form(settings, bf16, held_dtype(settings, own, bf16), device)
+    form = _Form(settings, bf16, held_dtype(settings, own, bf16), card)
     two, three = (_play(_with_layers(config, few), form, inputs, learnt) for few in (2, 3))
     body = _play(_with_layers(config, 2), form, inputs, None)
     peak, weights, trained, optimiser = (
@@ -82,12 +83,12 @@ def estimate_memory(
 
 @dataclass(frozen=True)
 class _Form:
-    """In what form the model is played: settings, whether it computes in bfloat16, its weights' type, the device."""
+    """In what form the model is played: settings, whether it computes in bfloat16, its weights' type, the GPU."""
 
     settings: Settings
     bf16: bool
     dtype: torch.dtype
-    device: str
+    card: int | None
 
 
 def _with_layers(config: Any, layers: int) -> Any:
@@ -287,12 +288,13 @@ def _loss(model: Any, inputs: dict[str, Any], form: _Form, learnt: int | None) -
 
 def _scratch(config: Any, form: _Form, weight: torch.Tensor, learnt: int) -> int | None:
     settings, compute = form.settings, torch.bfloat16 if form.bf16 else weight.dtype
-    is_triton = form.device == "cuda" and settings.kernels == "triton"
+    device = "cpu" if form.card is None else "cuda"
     shape = HeadShape(
-        learnt, weight.shape[0], weight.shape[1], weight.dtype, compute, weight.requires_grad, form.device,
-        temporaries=0 if is_triton else 2,
+        learnt, weight.shape[0], weight.shape[1], weight.dtype, compute, weight.requires_grad, device,
+        temporaries=0 if device == "cuda" and settings.kernels == "triton" else 2,
     )  # fmt: skip
-    return head_scratch(shape, config.model_type, settings.kernels, settings.form == "messages")
+    in_forward = settings.form == "messages"
+    return head_scratch(shape, config.model_type, settings.kernels, in_forward, budget_of(form.card))
 
 
 class _HeadStandIn(torch.autograd.Function):

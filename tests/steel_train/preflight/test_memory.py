@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from steel_train.examples.encode import Encoder
 from steel_train.examples.folder import encode_batch
-from steel_train.kernels.head.plan import HeadShape
+from steel_train.kernels.head.plan import HeadShape, budget_of
 from steel_train.kernels.patch import head_scratch
 from steel_train.models.optimiser import state_bytes
 from steel_train.preflight.memory import estimate_memory
@@ -88,13 +88,14 @@ def test_memory_has_its_parts_and_grows_with_what_it_should():
 def test_the_head_is_the_one_that_runs():
     """On a GPU `auto` leaves TRL's head: a tile of at most 4,096 rows by 32,768 columns, whatever is learnt."""
 
-    def scratch(device, kernels="auto", architecture="qwen2", rows=16_384, weight=torch.float32):
+    def scratch(device, kernels="auto", architecture="qwen2", rows=16_384, weight=torch.float32, card=None):
         shape = HeadShape(rows, 151_936, 896, weight, torch.bfloat16, True, device, temporaries=2)
-        return head_scratch(shape, architecture, kernels, in_forward=True)
+        return head_scratch(shape, architecture, kernels, True, budget_of(card))
 
     cast = 32_768 * 896 * 2
     assert scratch("cuda") == scratch("cuda", architecture="gemma2") == 4096 * 32_768 * 2 + cast
     assert scratch("cuda", weight=torch.bfloat16) == scratch("cuda") - cast
     assert scratch("cuda", rows=100) == 100 * 32_768 * 2 + cast
     assert min(scratch("cuda", "torch"), scratch("cpu")) > 4e8, "ours: whole rows of logits, or its slices"
+    assert scratch("cuda", "torch", card=int(24e9)) < 1e9 < scratch("cuda", "torch", card=int(141e9)) <= 2.5e9
     assert scratch("cpu", architecture="gemma2") is None, "TRL's in torch is played itself"

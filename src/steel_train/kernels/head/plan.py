@@ -24,7 +24,7 @@ import torch
 from steel_train.kernels.head import tiles
 
 BUDGET_BYTES = 700_000_000
-MOST_BYTES = 2_500_000_000
+MOST_BYTES = 2_500_000_000  # on an H200 it took 55 to 92 % of the time of the other (docs/results/gpu.md)
 # flop per byte: 989e12 * 0.75 / (3.35e12 * 0.85) on an H100; a CPU core or two: about 1e11 / 1e10
 BALANCE = {"cuda": 260.0, "cpu": 10.0}
 L2_SPEED = 1.9  # 5.5 TB/s out of an H100's L2 over 3.35 * 0.85 TB/s of its memory
@@ -73,6 +73,11 @@ class HeadPlan:
     columns: int
     cast_once: bool = False
     project: bool = False
+
+
+def budget_of(card: int | None) -> int:
+    """Return the memory that the head may use by default: on a GPU of `card` bytes 1/32 of them, from 0.7 to 2.5 GB."""
+    return BUDGET_BYTES if card is None else min(max(card // 32, BUDGET_BYTES), MOST_BYTES)
 
 
 def plan_head(shape: HeadShape, in_forward: bool = True, budget_bytes: int = BUDGET_BYTES) -> HeadPlan:
