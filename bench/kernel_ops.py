@@ -268,7 +268,8 @@ SWIGLU_LAUNCHES = (
 # ---------------------------------------------------------------- RoPE
 
 # sequences, query heads, key heads, tokens, head size
-ROPE_CASES = {"steel": (1, HEADS, HEADS, 5, HEAD_SIZE), "grouped": (2, 7, 1, 3, 128), "one head": (1, 1, 1, 4, 6)}
+ROPE_CASES = {"steel": (1, HEADS, HEADS, 5, HEAD_SIZE), "grouped": (2, 7, 1, 3, 128), "one head": (1, 1, 1, 4, 6),
+              "tokens side by side": (2, 3, 2, 5, 8)}  # fmt: skip
 
 
 def _rope_inputs(case: str, generator: torch.Generator) -> Tensors:
@@ -277,6 +278,8 @@ def _rope_inputs(case: str, generator: torch.Generator) -> Tensors:
     positions_BT = torch.randint(0, 1_048_576, (batch, tokens), generator=generator)
     positions_BT[:, :2] = torch.tensor([0, 32_767])
     q, k = (torch.randn(batch, tokens, n, size, generator=generator).transpose(1, 2) for n in (n_q, n_k))
+    if case == "tokens side by side":  # as a gradient may come
+        q, k = q.contiguous(), k.contiguous()
     return q, k, positions_BT
 
 
