@@ -213,7 +213,12 @@ Row = tuple[str, str, str, str]  # key, type, default, meaning
 def _fields(model: type[BaseModel]) -> list[Row]:
     hints = get_type_hints(model)  # without Annotated's bounds, which errors explain better than a table
     return [
-        (name, type_words(hints[name]), _default(field.get_default(call_default_factory=True)), field.description or "")
+        (
+            name,
+            type_words(hints[name]),
+            "required" if field.is_required() else _default(field.get_default(call_default_factory=True)),
+            field.description or "",
+        )
         for name, field in model.model_fields.items()
     ]
 

@@ -1,7 +1,6 @@
-"""A real Chromium, driven over its own protocol: pages opened at a size and in a look, questions asked of them, pictures."""
+"""A real Chromium, driven over its own protocol: pages opened at a size and in a look, and questions asked of them."""
 
 import asyncio
-import base64
 import contextlib
 import importlib.util
 import json
@@ -62,13 +61,13 @@ class Tab:
         assert "error" not in told, told["error"]
         return told["result"]
 
-    async def open(self, address, width=1200, dark=False, media="screen"):
-        """Open an address at a width, light or dark, on a screen or as printed."""
+    async def open(self, address, width=1200, dark=False):
+        """Open an address at a width, light or dark."""
         await self.ask(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
         )
         await self.ask(
-            "Emulation.setEmulatedMedia", media=media,
+            "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
         )  # fmt: skip
         self.loaded.clear()
@@ -81,17 +80,14 @@ class Tab:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    async def picture(self, file):
-        told = await self.ask("Page.captureScreenshot", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(told["data"]))
-
 
 @contextlib.asynccontextmanager
 async def tab():
     """Yield a tab of a fresh browser that ends with it."""
     import aiohttp
 
-    with tempfile.TemporaryDirectory() as home:
+    # the browser's helper processes may write into its profile for a moment after it has ended
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         process = await asyncio.create_subprocess_exec(
             browser(), *QUIET, f"--user-data-dir={home}", "about:blank",
             stderr=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""One of each page that steel writes, from toy rows and results: for the test in a browser and for looking at them."""
+"""One of each page that steel writes, from toy rows and results: for the test in a browser."""
 
 import dataclasses
 from pathlib import Path

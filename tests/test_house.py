@@ -32,7 +32,7 @@ FLOORS = {
     "steel_eval": (
         "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit from_python", "trial", "cli",
     ),
-    "steel": ("environment init chat export push ui", "cli"),
+    "steel": ("environment", "init chat export push ui", "cli"),
 }  # fmt: skip
 # src path:function -> reason
 MANY_PARAMETERS = {"steel_data/builders/contaminate.py:contaminate": "each is a key of the recipe's build table"}

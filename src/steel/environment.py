@@ -26,16 +26,8 @@ VARIABLES = (
     "STEEL_DATA_ROOT", "STEEL_CACHE", "STEEL_LANG", "HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES",
     "OMP_NUM_THREADS", "PIP_INDEX_URL", "UV_INDEX_URL",
 )  # fmt: skip
-PAGES = (
-    "card.html",
-    "report.html",
-    "study.html",
-    "mix.html",
-    "trial.html",
-    "leak.html",
-    "audit.html",
-    "mixture/card.html",
-)
+# what the commands call the pages that they write
+PAGES = ("card.html", "report.html", "study.html", "mix.html", "trial.html", "leak.html", "audit.html")
 
 
 def print_recipes(as_json: bool) -> None:
@@ -129,10 +121,11 @@ def print_environment(as_json: bool) -> None:
 
 def open_in_browser(place: Path) -> None:
     """Open a page, or that of a folder, and print where it is. Raises InputError where there is none."""
+    names = (*PAGES, "mixture/card.html")
     page = (
-        place if place.suffix == ".html" else next((place / name for name in PAGES if (place / name).is_file()), None)
+        place if place.suffix == ".html" else next((place / name for name in names if (place / name).is_file()), None)
     )
     if page is None or not page.is_file():
-        raise InputError(f"{place}: no page there. Fix: a folder that holds one of {', '.join(PAGES)}, or a page.")
+        raise InputError(f"{place}: no page there. Fix: a folder that holds one of {', '.join(names)}, or a page.")
     typer.echo(str(page))
     webbrowser.open(page.resolve().as_uri())

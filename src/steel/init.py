@@ -136,10 +136,11 @@ def _train(model: str, method: str, preferred: str | None) -> dict[str, object]:
     """Return the [train] table, with an adapter where one is wished for."""
     lora = _known_method(method) == "lora"
     kind = preferred or method
-    table: dict[str, object] = {"model": model, "epochs": 1 if preferred else 3, "method": kind}
-    rate = _ADAPTER_RATE if lora and preferred else _RATES[kind]
-    table |= {"learning_rate": rate, "micro_batch": 4, "accumulate": 16}
-    table |= {"max_length": 2048}
+    table: dict[str, object] = {
+        "model": model, "epochs": 1 if preferred else 3, "method": kind,
+        "learning_rate": _ADAPTER_RATE if lora and preferred else _RATES[kind],
+        "micro_batch": 4, "accumulate": 16, "max_length": 2048,
+    }  # fmt: skip
     return table | ({"lora": {"rank": 16, "alpha": 32}} if lora else {})
 
 

@@ -34,6 +34,11 @@ class Parcel:
     notes: tuple[str, ...]
 
     @property
+    def contents(self) -> dict[str, Path | bytes]:
+        """Return all that is sent, by its name there."""
+        return {**self.files, **{name: text.encode() for name, text in self.texts.items()}}
+
+    @property
     def size(self) -> int:
         """Return the bytes of all files."""
         return sum(path.stat().st_size for path in self.files.values())
@@ -53,7 +58,7 @@ def push(place: str, repository: str, hub: str = "huggingface", public: bool = F
     parcel = packed(place, repository)
     for note in parcel.notes:
         typer.echo(f"note: {one_line(note)}")
-    count, megabytes = len(parcel.files) + len(parcel.texts), parcel.size / 1e6
+    count, megabytes = len(parcel.contents), parcel.size / 1e6
     seen = "everybody can see it" if public else "private, where it is made anew"
     typer.echo(f"{count} files, {megabytes:,.1f} MB, as {parcel.kind} to {repository} on {hub}: {seen}")
     if not yes:
@@ -176,11 +181,10 @@ def _to_huggingface(parcel: Parcel, repository: str, public: bool) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
-    sent: dict[str, Path | bytes] = {**parcel.files, **{name: text.encode() for name, text in parcel.texts.items()}}
     try:
         api.create_repo(repository, repo_type=parcel.kind, private=not public, exist_ok=True)
         done = api.create_commit(
-            repository, [CommitOperationAdd(name, path) for name, path in sent.items()],
+            repository, [CommitOperationAdd(name, path) for name, path in parcel.contents.items()],
             commit_message=f"Push a {parcel.kind} by steel", repo_type=parcel.kind,
         )  # fmt: skip
     except Exception as error:  # every client error (no token, no right, offline) is the user's to see in one line
@@ -197,12 +201,11 @@ def _to_modelscope() -> Callable[[Parcel, str, bool], str]:
         raise InputError("ModelScope needs its library. Fix: pip install 'steel-lab[modelscope]'.") from None
 
     def send(parcel: Parcel, repository: str, public: bool) -> str:
-        sent: dict[str, Path | bytes] = {**parcel.files, **{name: text.encode() for name, text in parcel.texts.items()}}
         try:
             api = HubApi()
             if not api.repo_exists(repository, repo_type=parcel.kind):
                 api.create_repo(repository, repo_type=parcel.kind, visibility="public" if public else "private")
-            for name, content in sent.items():
+            for name, content in parcel.contents.items():
                 api.upload_file(
                     repo_id=repository, path_or_fileobj=content if isinstance(content, bytes) else str(content),
                     path_in_repo=name, repo_type=parcel.kind, commit_message=f"Push {name} by steel",

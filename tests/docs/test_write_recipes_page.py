@@ -37,6 +37,7 @@ def test_every_key_of_a_table_is_described(table, model):
     assert set(EXAMPLES[table]) == set(model.model_fields)
     for key, field in model.model_fields.items():
         assert field.description, key
+    assert "Undefined" not in page()
 
 
 @pytest.mark.parametrize("name", STEPS)

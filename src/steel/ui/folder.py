@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
+from steel.environment import PAGES
 from steel_data.errors import InputError, first_line
 from steel_eval.compare.runs import Result
 
 DEPTH, FOLDERS = 8, 20_000  # how deep, and among how many folders, is looked
 LARGEST_JSON = 64 * 2**20  # bytes of a scores.json, manifest.json or metrics.jsonl that is read
-PAGES = ("card.html", "report.html", "study.html", "mix.html", "trial.html", "leak.html", "audit.html")
 _TOLD = {"manifest.json", "metrics.jsonl", "run.json", "scores.json", "answers.parquet", *PAGES}
 _STEP = re.compile(r"(?:step|checkpoint|ckpt|iter)[-_]\d+")
 

@@ -1,6 +1,7 @@
 """The pages: what lies in the folder and what was asked for -> HTML. No page holds a script; a form asks by its URL."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from glob import escape as no_glob
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from steel.ui.folder import Found, look, metrics, read_json, results
-from steel.ui.questions import ONLY, QUESTIONS, Asked, Column, accuracy, columns, heat, listed, one, tasks
+from steel.ui.questions import MOST, ONLY, QUESTIONS, Asked, Column, accuracy, columns, heat, listed, one, tasks
 from steel.ui.search import Wanted, find, names, row_at
 from steel_data.errors import InputError, first_line, nearest
 from steel_data.page.chart import Axis, Line, Point, line_chart
@@ -26,6 +27,7 @@ _NONE = dict.fromkeys(
      "meta", "step", "reason", "witness_id", "witness_text", "error")
 )  # fmt: skip
 METRICS = ("accuracy", "macro", "gold_probability")
+_STEP, _ACCURACY = Axis(label="step", least=1), Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _number(query: Query, name: str) -> int:
 def _index(site: Site, found: Found, place: str, query: Query) -> str:
     runs = [_run_line(site, found, key) for key in sorted({*found.runs, *found.scored})[:_LISTED]]
     mixtures = [_mixture_line(found, key) for key in sorted(found.mixtures)[:_LISTED]]
-    covered = {f"{key}/card.html".lstrip("/") for key in found.mixtures}
+    covered = {_card(found, key) for key in found.mixtures}
     pages = [key for key in sorted(found.pages) if key not in covered]
     total = len({*found.runs, *found.scored}) + len(found.mixtures)
     return _render(
@@ -108,7 +110,7 @@ def _index(site: Site, found: Found, place: str, query: Query) -> str:
 def _run_line(site: Site, found: Found, key: str) -> dict[str, Any]:
     """Return what the first page says of a run; what is damaged in it, in one line."""
     line: dict[str, Any] = {"key": key, "step": None, "loss": None, "scores": [], "checkpoints": 0, "fault": ""}
-    try:
+    with _fault_told(line):
         if key in found.runs:
             steps, _ = metrics(found.runs[key])
             last = next((entry for entry in reversed(steps) if _is_number(entry.get("loss"))), None)
@@ -117,11 +119,18 @@ def _run_line(site: Site, found: Found, key: str) -> dict[str, Any]:
             shown, _ = columns(results(found.scored[key]), site.root / key)
             line["checkpoints"] = len(shown)
             line["scores"] = [(task, accuracy(shown[-1], task)) for task in tasks(shown[-1:])]
+    return line
+
+
+@contextmanager
+def _fault_told(line: dict[str, Any]) -> Iterator[None]:
+    """Put into a line of the first page what is damaged in its files: the other lines are shown all the same."""
+    try:
+        yield
     except (InputError, OSError) as fault:
         line["fault"] = str(fault)
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         line["fault"] = f"its files are of another shape than steel's: {first_line(fault)}"
-    return line
 
 
 def _is_number(value: Any) -> bool:
@@ -130,25 +139,21 @@ def _is_number(value: Any) -> bool:
 
 def _mixture_line(found: Found, key: str) -> dict[str, Any]:
     line: dict[str, Any] = {
-        "key": key,
-        "rows": None,
-        "tokens": None,
-        "dropped": None,
-        "fault": "",
-        "card": False,
-        "contaminated": [],
-    }
-    try:
+        "key": key, "rows": None, "tokens": None, "dropped": None, "fault": "", "contaminated": [],
+        "card": _card(found, key),
+    }  # fmt: skip
+    with _fault_told(line):
         manifest = read_json(found.mixtures[key] / "manifest.json")
         line |= {"rows": manifest.get("rows"), "tokens": manifest.get("tokens")}
         line["dropped"] = sum(_reasons(manifest).values())
         line["contaminated"] = sorted(manifest.get("contamination") or ())
-        line["card"] = (found.mixtures[key] / "card.html").is_file()
-    except (InputError, OSError) as fault:
-        line["fault"] = str(fault)
-    except (AttributeError, KeyError, TypeError, ValueError) as fault:
-        line["fault"] = f"its files are of another shape than steel's: {first_line(fault)}"
     return line
+
+
+def _card(found: Found, mixture: str) -> str:
+    """Return which page is a mixture's data card, "" where it has none that is shown."""
+    page = f"{mixture}/card.html".lstrip("/")
+    return page if page in found.pages else ""
 
 
 # rows of a mixture
@@ -176,7 +181,7 @@ def _rows(site: Site, found: Found, place: str, query: Query) -> str:
         site, "rows.html.j2", title=place or site.root.name, place=place, wanted=wanted, hits=hits,
         rows=[(where, _NONE | row, shortened(turns(row), _CHARS, _TURNS)) for where, row in hits.rows],
         sources=list(manifest.get("sources") or ()), languages=list(manifest.get("languages") or ()), kinds=KINDS,
-        reasons=_reasons(manifest), asked=asked, card=f"{place}/card.html".lstrip("/") in found.pages,
+        reasons=_reasons(manifest), asked=asked, card=_card(found, place),
     )  # fmt: skip
 
 
@@ -206,7 +211,7 @@ def _run(site: Site, found: Found, place: str, query: Query) -> str:
             shown, presets = columns(results(found.scored[place]), site.root / place, query.get("preset", ""))
         except (InputError, OSError) as error:
             fault = str(error)
-    shown = shown[-24:]
+    shown = shown[-MOST:]
     scored = [
         {"name": task, "curve": _score_curve(shown, task), "heat": heat(shown, task),
          "all": [accuracy(column, task) for column in shown]}
@@ -234,7 +239,7 @@ def _loss_curves(steps: list[dict[str, Any]]) -> str:
     if held_out:
         series = {"held out": [Point(e["step"], float(e["eval_loss"])) for e in held_out], **series}
     lines = [Line(name, _thinned(points), total=name == "all") for name, points in list(series.items())[:9]]
-    return line_chart(lines, Axis(label="step", least=1), Axis(label="training loss")) if lines else ""
+    return line_chart(lines, _STEP, Axis(label="training loss")) if lines else ""
 
 
 def _task_curves(steps: list[dict[str, Any]]) -> str:
@@ -248,8 +253,7 @@ def _task_curves(steps: list[dict[str, Any]]) -> str:
                     Point(entry["step"], float(value), words=f"{100 * value:.1f} %")
                 )
     lines = [Line(name, _thinned(points)) for name, points in list(series.items())[:9]]
-    percent = Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}")
-    return line_chart(lines, Axis(label="step", least=1), percent) if lines else ""
+    return line_chart(lines, _STEP, _ACCURACY) if lines else ""
 
 
 def _thinned(points: list[Point]) -> list[Point]:
@@ -272,8 +276,7 @@ def _score_curve(shown: list[Column], task: str) -> str:
             )
     if max((len(points) for points in lines.values()), default=0) < 2:
         return ""
-    percent = Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}")
-    return line_chart([Line(name, points) for name, points in lines.items()], Axis(label="step", least=1), percent)
+    return line_chart([Line(name, points) for name, points in lines.items()], _STEP, _ACCURACY)
 
 
 # questions

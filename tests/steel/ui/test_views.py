@@ -149,6 +149,14 @@ def test_a_manifest_of_another_shape_hides_no_other_run(runs: Path, value: dict[
     assert "a/mixture" in page(Site(runs, "/TOKEN"), "", "", {})
 
 
+def test_a_card_that_is_not_shown_is_no_link(runs: Path) -> None:
+    """A link that leads out of the folder is not followed, so nothing may lead to it."""
+    (runs / "a/mixture/card.html").rename(runs.parent / "elsewhere.html")
+    (runs / "a/mixture/card.html").symlink_to(runs.parent / "elsewhere.html")
+    site = Site(runs, "/TOKEN")
+    assert "card.html" not in get(site, "/TOKEN/") + get(site, "/TOKEN/rows/a/mixture")
+
+
 def test_a_folder_without_runs_says_what_would_come_here(tmp_path: Path) -> None:
     assert "Nothing of steel" in page(Site(tmp_path, "/TOKEN"), "", "", {})
 
