@@ -59,9 +59,7 @@ def build(
     Raises InputError for what the user can put right; LedgerError when the books do not balance.
     """
     executor = Local(workers) if isinstance(workers, int) else workers
-    where = places(recipe, data_root, out, cache)
-    if not isinstance(executor, Local):  # other machines work in folders of their own
-        where = Places(where.data_root.absolute(), where.out.absolute(), where.cache.absolute())
+    where = reached_by(executor, places(recipe, data_root, out, cache))
     with locked(where.out):
         refuse_foreign_folder(where.out)
         with held(executor):
@@ -75,6 +73,13 @@ def build(
         plan = decide(recipe, sources, threads(executor))
         manifest = _write(prepared, sources, plan, head, executor)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
+
+
+def reached_by(executor: Executor, where: Places) -> Places:
+    """Return the places as the tasks have to name them: those on other machines run in folders of their own."""
+    if isinstance(executor, Local):
+        return where
+    return Places(where.data_root.absolute(), where.out.absolute(), where.cache.absolute())
 
 
 def _refuse_little_memory(executor: Executor, prepared: Prepared) -> None:

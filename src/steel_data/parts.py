@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steel_data.build import Result, build, finished
+from steel_data.build import Result, build, finished, reached_by
 from steel_data.engine import Executor, tell
 from steel_data.errors import InputError
 from steel_data.files import address, atomic, linked_to, read_sealed, write_sealed
@@ -45,6 +45,7 @@ class Share:
 
 def build_part(recipe: Recipe, where: Places, part: Share, executor: Executor, verify: bool = False) -> int:
     """Do a part's share of the map pass; return how many tasks that were. Raises InputError as `build` does."""
+    where = reached_by(executor, where)
     prepared = prepare(recipe, where, executor, verify, begin=(part.number - 1) / part.of)
     tasks = map_part(prepared, part.number, part.of, executor)
     with atomic(_folder(where.out) / f"{part.number:06d}-of-{part.of:06d}.json") as temporary:
@@ -57,6 +58,7 @@ def finish(recipe: Recipe, where: Places, executor: Executor, verify: bool = Fal
 
     Raises InputError where a part never came, or is of another recipe, of other inputs, or of another number of parts.
     """
+    where = reached_by(executor, where)
     prepared = prepare(recipe, where, executor, verify)
     head = manifest_head(prepared)
     marks = _marks(_folder(where.out))

@@ -1,8 +1,10 @@
 """Parts on machines that know nothing of one another, and the build that finishes them: the same bytes, or a refusal."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -103,6 +105,38 @@ def test_a_cache_that_the_parts_did_not_share_is_told(
     build_part(recipe, where, Share(1, 1), Local())
     finish(recipe, Places(where.data_root, where.out, tmp_path / "elsewhere"), Local())
     assert "4 chunks that the parts made are not there" in capsys.readouterr().err
+
+
+class Elsewhere:
+    """Tasks that run in a folder of their own, as those on other machines do."""
+
+    workers = 2
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def map(
+        self, function: Callable[[Any], Any], tasks: Sequence[Any], on_done: Callable[[Any], None] = lambda _: None
+    ) -> list[Any]:
+        found = []
+        for task in tasks:
+            with chdir(self.folder):
+                found.append(function(task))
+            on_done(found[-1])
+        return found
+
+
+def test_a_part_on_machines_with_folders_of_their_own_fills_the_cache_of_this_one(
+    world: tuple[Recipe, Places], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, where = world
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "node").mkdir()
+    near = Places(where.data_root, Path("parts/mixture"), Path("shared"))
+    build_part(recipe, near, Share(1, 1), Elsewhere(tmp_path / "node"))
+    assert list((tmp_path / "node").iterdir()) == []
+    finish(recipe, near, Elsewhere(tmp_path / "node"))
+    assert "are not there" not in capsys.readouterr().err
 
 
 @given(st.integers(-3, 99), st.integers(-3, 99))
