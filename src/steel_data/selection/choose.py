@@ -189,12 +189,14 @@ def _duplicates_last(choice: BoundSelect, candidates: Candidates) -> Ordered:
     order_R = np.lexsort((np.arange(len(candidates.ids)), candidates.key_R))
     back_R = np.argsort(order_R)
     keys: dict[str, npt.NDArray[Any]] = {}
-    for rows, texts in candidates.read(turns):
-        for name, values in dedup.near_keys(TextBatch(texts)).items():
+    texts = [""] * len(order_R)
+    for rows, found in candidates.read(turns):
+        for row, text in zip(rows.tolist(), found, strict=True):
+            texts[row] = text
+        for name, values in dedup.near_keys(TextBatch(found)).items():
             keys.setdefault(name, np.zeros(len(order_R), values.dtype))[back_R[rows]] = values
     if not keys:
         return order_R, np.zeros(0)
-    texts = candidates.all(turns)
     root = dedup.near_winners(keys.__getitem__, lambda some: [texts[r] for r in order_R[some]], len(order_R), _ALIKE)
     by_root = np.argsort(root, kind="stable")
     start = np.searchsorted(root[by_root], root[by_root])
