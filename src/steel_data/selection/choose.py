@@ -93,8 +93,7 @@ Ordered = tuple[I64, F64]
 
 
 def _random(choice: BoundSelect, candidates: Candidates) -> Ordered:
-    nothing_R = np.full(len(candidates.ids), np.nan)
-    return np.lexsort((np.arange(len(nothing_R)), candidates.key_R)), nothing_R
+    return _by_rating(np.full(len(candidates.ids), np.nan), candidates)
 
 
 def _by_rating(rating_R: F64, candidates: Candidates, score_R: F64 | None = None) -> Ordered:
@@ -165,7 +164,7 @@ def _rds(choice: BoundSelect, candidates: Candidates) -> Ordered:
     queries_QD = _matrix(pl.read_parquet(place, glob=False)["vector"])
     rated = vectors.is_not_null().to_numpy()
     rows_RD = _matrix(vectors.drop_nulls())
-    by_key = np.lexsort((np.flatnonzero(rated), candidates.key_R[rated]))  # of equally alike rows the smaller hash
+    by_key = np.argsort(candidates.key_R[rated], kind="stable")  # of equally alike rows the smaller hash
     rating_R = np.full(len(rated), np.nan)
     if not len(rows_RD):
         return np.arange(len(rated)), rating_R
@@ -186,7 +185,7 @@ def _duplicates_last(choice: BoundSelect, candidates: Candidates) -> Ordered:
     def turns(records: pl.DataFrame) -> list[str]:
         return compared_of(records, "all", TURN)
 
-    order_R = np.lexsort((np.arange(len(candidates.ids)), candidates.key_R))
+    order_R = np.argsort(candidates.key_R, kind="stable")
     back_R = np.argsort(order_R)
     keys: dict[str, npt.NDArray[Any]] = {}
     texts = [""] * len(order_R)

@@ -16,7 +16,7 @@ U64 = npt.NDArray[np.uint64]
 
 def best_first(score_R: npt.NDArray[np.generic], key_R: U64) -> I64:
     """Return the rows, the largest score first; of equal ones the smaller key. NaN comes last."""
-    return np.lexsort((np.arange(len(key_R)), key_R, -score_R.astype(np.float64)))
+    return np.lexsort((key_R, -score_R.astype(np.float64)))
 
 
 def balanced(order_O: I64, group: pl.Series, size_R: I64) -> I64:
@@ -34,7 +34,7 @@ def balanced(order_O: I64, group: pl.Series, size_R: I64) -> I64:
     before = reached - size_O[by_group]
     before_O = np.empty(len(order_O), np.int64)
     before_O[by_group] = before - np.repeat(before[first], np.diff(np.append(first, len(order_O))))
-    return order_O[np.lexsort((np.arange(len(order_O)), before_O))]
+    return order_O[np.argsort(before_O, kind="stable")]
 
 
 def beginning(size_O: I64, asked: int) -> int:
