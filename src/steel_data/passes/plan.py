@@ -55,12 +55,12 @@ class Plan:
     @property
     def first_rows(self) -> I64:
         """The first row of each chunk, and the number of all rows."""
-        return np.cumsum([0, *(chunk.rows for _, chunk in self.chunks)])
+        return _first_rows(self.chunks)
 
     def of(self, source: int) -> pl.DataFrame:
         """Return the rows of a source: they lie side by side, and nothing is copied."""
-        sizes = [sum(chunk.rows for s, chunk in self.chunks if s == wanted) for wanted in range(source + 1)]
-        return self.frame.slice(sum(sizes[:-1]), sizes[-1])
+        before = sum(chunk.rows for s, chunk in self.chunks if s < source)
+        return self.frame.slice(before, sum(chunk.rows for s, chunk in self.chunks if s == source))
 
     def read(self, rows: I64, view: View) -> Iterator[tuple[I64, list[Any]]]:
         """Yield, chunk by chunk, which of some rows lie in it, and the `view` of their records."""
@@ -87,8 +87,9 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
     narrow = [part for source in sources for part in source.narrow]
     for source in sources:
         source.narrow.clear()
-    verdicts = _Verdicts(sum(len(part) for part in narrow))
-    for start, part in zip(np.cumsum([0, *map(len, narrow)]).tolist(), narrow, strict=False):
+    first = _first_rows(chunks)
+    verdicts = _Verdicts(int(first[-1]))
+    for start, part in zip(first[:-1].tolist(), narrow, strict=True):
         verdicts.add(start, part.select("step", "reason"))
     frame = _joined(chunks, narrow)
     table = _Table(frame, sources, chunks, verdicts, workers)
@@ -117,6 +118,11 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
     if selections:
         frame = frame.with_columns(rating=_ratings(len(frame), selections.values()))
     return Plan(frame, tuple(chunks), record, copy, selections)
+
+
+def _first_rows(chunks: Sequence[tuple[int, MappedChunk]]) -> I64:
+    """Return the first row of each chunk, and the number of all rows."""
+    return np.cumsum([0, *(chunk.rows for _, chunk in chunks)])
 
 
 def _ratings(rows: int, selections: Iterable[Selection]) -> pl.Series:
@@ -215,7 +221,7 @@ class _Table:
         self.chunk = frame["chunk"].to_numpy()
         self.pos = frame["pos"].to_numpy()
         self.injected = (frame["kind"] == "injected").fill_null(False).to_numpy()
-        self.start = np.cumsum([0, *(chunk.rows for _, chunk in chunks)])
+        self.start = _first_rows(chunks)
 
     def attribute(self, name: str, columns: list[str], rows: I64) -> Iterator[tuple[I64, pl.DataFrame]]:
         """Yield, chunk by chunk, which of some rows lie in it, and columns of an attribute for them."""
