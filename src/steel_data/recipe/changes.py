@@ -5,10 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from steel_data.recipe.load import Mix, RecipeTables, Source, to_toml
+from steel_data.recipe.load import NOT_OF_MIXTURE, Mix, RecipeTables, Source, to_toml
 
 # They name or place an experiment; none of them changes what is in it.
 _NAMES = ("name", "data_root", "extends")
+_TABLES = ("mix", *NOT_OF_MIXTURE)  # whose absence is an empty table
 
 
 @dataclass(frozen=True)
@@ -59,25 +60,23 @@ def changes(old: Any, new: Any, path: tuple[str, ...] = ()) -> list[Change]:
     return [] if old == new else [Change(path, old, new)]
 
 
-def recipe_changes(old: dict[str, Any], new: dict[str, Any], ignore: tuple[str, ...] = ()) -> list[Change]:
+def recipe_changes(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     """Return the keys in which two merged recipes differ.
 
     A key that is not there means its default: `repeat = 1` said and unsaid are the same. A source with `take = 0` is
-    not there. `ignore`: top-level keys left out besides names and places.
+    not there. Names and places are left out.
     """
     found: list[Change] = []
-    for change in changes(_without(old, ignore), _without(new, ignore)):
+    for change in changes(_without(old), _without(new)):
         one, two = (_default(change.path) if value is None else value for value in (change.old, change.new))
         found += changes(one, two, change.path)
     return [change for change in found if change.old not in (None, []) or change.new not in (None, [])]
 
 
-def _without(recipe: dict[str, Any], ignore: tuple[str, ...]) -> dict[str, Any]:
-    kept = {k: v for k, v in recipe.items() if k not in _NAMES and k not in ignore}
+def _without(recipe: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in recipe.items() if k not in _NAMES}
     sources = {name: table for name, table in recipe.get("source", {}).items() if table.get("take") != 0}
-    tables = {
-        name: recipe.get(name) or {} for name in ("mix", "train", "eval", "search", "trial") if name not in ignore
-    }
+    tables = {name: recipe.get(name) or {} for name in _TABLES}
     return {**kept, "source": sources, **tables}
 
 
@@ -109,7 +108,7 @@ def things(changes: list[Change]) -> list[str]:
     for change in changes:
         parts = change.path
         is_source = parts[0] == "source"
-        depth = 3 if is_source else 2 if parts[0] in ("mix", "train", "eval", "search", "trial") else 1
+        depth = 3 if is_source else 2 if parts[0] in _TABLES else 1
         key = ".".join(parts[2:depth]) if is_source else ".".join(parts[:depth])
         step = (parts[1] if is_source else "", key or f"source {parts[1]}")
         steps.setdefault(step, []).append(f"{'.'.join(parts[depth:])}: {shown(change.old)} -> {shown(change.new)}")

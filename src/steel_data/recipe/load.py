@@ -24,6 +24,7 @@ from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, b
 from steel_data.row.record import check_language
 
 Positive = Annotated[int, Field(gt=0)]
+NOT_OF_MIXTURE = ("train", "eval", "search", "trial")  # tables that say what is done with it
 
 
 class _Table(BaseModel):
@@ -458,7 +459,7 @@ def recipe_sha256(recipe: Recipe) -> str:
 
 def of_mixture(merged: dict[str, Any]) -> dict[str, Any]:
     """Return a merged recipe without what is not about the mixture: [train], [eval], …, and the `loss` of sources."""
-    tables = {k: v for k, v in merged.items() if k not in ("train", "eval", "search", "trial")}
+    tables = {k: v for k, v in merged.items() if k not in NOT_OF_MIXTURE}
     sources = merged.get("source")
     if isinstance(sources, dict):
         tables["source"] = {name: {k: v for k, v in table.items() if k != "loss"} for name, table in sources.items()}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from steel_data.recipe.changes import Change, changes, recipe_changes, things
+from steel_data.recipe.load import of_mixture
 
 
 def lines(old: Any, new: Any) -> list[str]:
@@ -37,7 +38,7 @@ def test_what_is_not_said_means_its_default() -> None:
     assert asked({}, {"build": {"use": "chat", "layout": "alpaca"}}) == [
         'source.a.build.layout: (not there) -> "alpaca"'
     ]
-    assert [c.key for c in recipe_changes({}, {"mix": {"budget_rows": 9}, "train": {"epochs": 1}}, ("train",))] == [
+    assert [c.key for c in recipe_changes({}, of_mixture({"mix": {"budget_rows": 9}, "train": {"epochs": 1}}))] == [
         "mix.budget_rows"
     ]
 
