@@ -17,11 +17,11 @@ from steel_data.row.display import console, harmless, plain_table, print_table
 
 def print_json(found: Result | Forecast) -> None:
     """Print what `print_build` or `print_forecast` print, as one JSON table; the recipe stays in the manifest."""
-    told = asdict(found)
-    if isinstance(found, Result):
-        manifest = {key: value for key, value in found.manifest.items() if key not in ("recipe", "inputs", "output")}
-        told = {**manifest, "folder": str(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)}
-    print(json.dumps(told, indent=2))
+    if isinstance(found, Forecast):
+        print_data(asdict(found))
+        return
+    manifest = {key: value for key, value in found.manifest.items() if key not in ("recipe", "inputs", "output")}
+    print_data({**manifest, "folder": str(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)})
 
 
 def print_data(found: Any) -> None:

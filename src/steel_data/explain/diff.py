@@ -379,7 +379,7 @@ def _print_books(
     for name, book in by.items():
         counts = [_signed(f, getattr(book, f)) for f in shown]
         more = [f"{side.get(name, 0):,}" for side in tokens] if tokens else []
-        table.add_row(harmless(one_line(name)), *counts, *more)
+        table.add_row(harmless(name), *counts, *more)
     print_table(table, out)
 
 
