@@ -64,7 +64,7 @@ def build(
         refuse_foreign_folder(where.out)
         with held(executor):
             prepared = prepare(recipe, where, executor, verify)
-            _refuse_little_memory(executor, prepared)
+            refuse_little_memory(executor, sum(prepared.raw_rows.values()))
             head = manifest_head(prepared)
             there = finished(where.out, head)
             if there is not None:
@@ -82,15 +82,18 @@ def reached_by(executor: Executor, where: Places) -> Places:
     return Places(where.data_root.absolute(), where.out.absolute(), where.cache.absolute())
 
 
-def _refuse_little_memory(executor: Executor, prepared: Prepared) -> None:
-    """Raise InputError where a bound on memory is below what the rows take, of which all are planned at once."""
+def refuse_little_memory(executor: Executor, rows: int | None) -> None:
+    """Raise InputError where a bound on memory is below what the rows take, of which all are planned at once.
+
+    rows: None for a part of a build, which plans none.
+    """
     if not isinstance(executor, Local) or executor.memory is None:
         return
-    rows = sum(prepared.raw_rows.values())
-    least = LEAST_BYTES + ROW_BYTES * rows
+    what = "a part of a build" if rows is None else f"a build of {rows:,} rows"
+    least = LEAST_BYTES + ROW_BYTES * (rows or 0)
     if executor.memory < least:
         raise InputError(
-            f"--memory {executor.memory / 1e6:,.0f}MB: a build of {rows:,} rows takes {least / 1e6:,.0f}MB at least. "
+            f"--memory {executor.memory / 1e6:,.0f}MB: {what} takes {least / 1e6:,.0f}MB at least. "
             f"Fix: --memory {math.ceil(least / 1e6)}MB or more."
         )
 

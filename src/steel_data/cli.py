@@ -64,7 +64,7 @@ def build(
     from steel_data.cluster import executor
     from steel_data.engine import bytes_of
     from steel_data.errors import InputError, visible
-    from steel_data.print import print_build, print_json
+    from steel_data.print import print_build, print_data, print_json
     from steel_data.recipe.load import load
     from steel_data.recipe.places import places
 
@@ -84,6 +84,9 @@ def build(
     if share is not None:
         where = places(loaded, data_root, out, cache)
         tasks = parts.build_part(loaded, where, share, there, verify)
+        if as_json:
+            print_data({"part": part, "recipe": loaded.name, "tasks": tasks})
+            return
         typer.echo(visible(f"part {part} of {loaded.name}: {tasks:,} tasks done; after all parts: build --finish"))
         return
     if finish:

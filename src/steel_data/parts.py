@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steel_data.build import Result, build, finished, reached_by
+from steel_data.build import Result, build, finished, reached_by, refuse_little_memory
 from steel_data.engine import Executor, tell
 from steel_data.errors import InputError
-from steel_data.files import address, atomic, linked_to, read_sealed, write_sealed
+from steel_data.files import address, atomic, linked_to, read_sealed, refuse_foreign_folder, write_sealed
 from steel_data.passes.map import map_part, unmapped
 from steel_data.passes.prepare import manifest_head, prepare
 from steel_data.recipe.load import Recipe
@@ -45,6 +45,8 @@ class Share:
 
 def build_part(recipe: Recipe, where: Places, part: Share, executor: Executor, verify: bool = False) -> int:
     """Do a part's share of the map pass; return how many tasks that were. Raises InputError as `build` does."""
+    refuse_foreign_folder(where.out)
+    refuse_little_memory(executor, None)
     where = reached_by(executor, where)
     prepared = prepare(recipe, where, executor, verify, begin=(part.number - 1) / part.of)
     tasks = map_part(prepared, part.number, part.of, executor)

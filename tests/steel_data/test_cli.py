@@ -73,3 +73,11 @@ def test_show_why_and_diff_are_data_too(make: Callable[..., Result], tmp_path: P
     assert (
         same["a"]["rows"] == same["b"]["rows"] == 5 and same["recipe"] == [] and same["by"]["source"]["a"]["after"] == 5
     )
+
+
+def test_a_part_is_data_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(5))
+    (tmp_path / "r.toml").write_text('[source.a]\npath = "a.jsonl"\n', encoding="utf-8")
+    said = run("build", "r.toml", "--workers", 1, "--part", "1/1", "--json")
+    assert json.loads(said) == {"part": "1/1", "recipe": "r", "tasks": 1}

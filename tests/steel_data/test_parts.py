@@ -107,6 +107,20 @@ def test_a_cache_that_the_parts_did_not_share_is_told(
     assert "4 chunks that the parts made are not there" in capsys.readouterr().err
 
 
+def test_a_bound_that_no_part_can_keep_to_is_refused(world: tuple[Recipe, Places]) -> None:
+    with pytest.raises(InputError, match=r"--memory 1MB: a part of a build takes 500MB at least\. Fix: --memory 500MB"):
+        build_part(*world, Share(1, 2), Local(1, 1_000_000))
+
+
+def test_a_folder_that_the_build_will_refuse_is_refused_by_its_parts(world: tuple[Recipe, Places]) -> None:
+    recipe, where = world
+    where.out.mkdir(parents=True)
+    (where.out / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="holds files that are no mixture"):
+        build_part(recipe, where, Share(1, 2), Local())
+    assert not where.cache.exists()
+
+
 class Elsewhere:
     """Tasks that run in a folder of their own, as those on other machines do."""
 
