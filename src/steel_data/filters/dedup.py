@@ -31,7 +31,7 @@ import numpy.typing as npt
 from steel_data.benchmarks.index import TURN
 from steel_data.engine import in_threads
 from steel_data.errors import InputError
-from steel_data.row.text import TextBatch, distinct, mix64, normalise
+from steel_data.row.text import TextBatch, distinct, mix64, normalise, with_places
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
@@ -173,11 +173,8 @@ def _alike_bits(a: I64, b: I64, bits: U64, least: int) -> npt.NDArray[np.bool_]:
 
 def _buckets(band: U32) -> tuple[I64, U32]:
     """Return the rows that share their key with another row, bucket by bucket and best first, and the keys of those."""
-    packed = band.astype(np.uint64)
-    packed <<= np.uint64(32)
-    packed |= np.arange(len(band), dtype=np.uint32)
-    packed.sort()  # one sort of numbers: a tenth of the time of a stable argsort, and half of its memory
-    key = packed.view(np.uint32)[1::2]  # (polars and pyarrow know little-endian machines only)
+    packed = with_places(band)
+    key = packed.view(np.uint32)[1::2]
     inside = np.zeros(len(band), bool)
     same = key[1:] == key[:-1]
     inside[1:] = same

@@ -30,7 +30,7 @@ from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.plan import Plan
 from steel_data.row.record import EXTRA_KEYS, FORMS
 from steel_data.row.table import id_texts, read_columns, read_records, texts_of
-from steel_data.row.text import I64, distinct
+from steel_data.row.text import I64, distinct, with_places
 
 SHARD_ROWS = 100_000
 SHARD_CHARS = 200_000_000
@@ -149,11 +149,7 @@ def _extras(records: pl.DataFrame) -> set[str]:
 
 def _by_record(record_U: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the units in the order of their records; those of one in their own."""
-    packed = record_U.astype(np.uint64)
-    packed <<= np.uint64(32)
-    packed |= np.arange(len(packed), dtype=np.uint32)
-    packed.sort()
-    return packed.view(np.uint32)[::2].astype(record_U.dtype)
+    return with_places(record_U).view(np.uint32)[::2].astype(record_U.dtype)
 
 
 def _shards(plan: Plan) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ Legend of array suffixes: _C one entry a character of the joined text, _T one a 
 
 import unicodedata
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -290,6 +290,19 @@ def distinct(values: Whole) -> Whole:
     new = np.ones(len(values), bool)
     new[1:] = values[1:] != values[:-1]
     return values[new]
+
+
+def with_places(values: npt.NDArray[np.integer[Any]]) -> U64:
+    """Return `value << 32 | place` of fewer than 2^32 values below 2^32, sorted: an order and what it sorts in one.
+
+    One sort of numbers: a tenth of the time of a stable argsort, and half of its memory. As uint32 the entries are
+    place and value in turn (polars and pyarrow know little-endian machines only).
+    """
+    packed = values.astype(np.uint64)
+    packed <<= np.uint64(32)
+    packed |= np.arange(len(values), dtype=np.uint32)
+    packed.sort()
+    return packed
 
 
 def grams(hash_T: U64, row_T: I64, n: int, places: bool = False) -> tuple[U64, I64]:
