@@ -116,11 +116,10 @@ def map_sources(prepared: Prepared, executor: Executor) -> tuple[MappedSource, .
         inputs.source.name: _map_whole(jobs[inputs.source.name], prepared, inputs) if inputs.builder.whole else []
         for inputs in prepared.inputs
     }
-    by_rows = [inputs for inputs in prepared.inputs if not inputs.builder.whole]
-    tasks = _tasks(prepared, executor.workers)
+    tasks = _tasks(prepared, jobs, executor.workers)
     _make_indexes(tasks, executor)
     sources = {inputs.source.name: inputs for inputs in prepared.inputs}
-    with progress("map", sum(inputs.rows for inputs in by_rows)) as advance:
+    with progress("map", _rows_of(tasks)) as advance:
         done_with = iter(tasks)  # results come in their order
 
         def look(done: list[Mapped]) -> None:
@@ -143,9 +142,9 @@ def map_sources(prepared: Prepared, executor: Executor) -> tuple[MappedSource, .
 
 def map_part(prepared: Prepared, number: int, of: int, executor: Executor) -> int:
     """Leave the `number`-th (from 1) of `of` shares of the map pass in the cache; return of how many tasks it is."""
-    tasks = _tasks(prepared, of)[number - 1 :: of]
+    tasks = _tasks(prepared, _jobs(prepared), of)[number - 1 :: of]
     _make_indexes(tasks, executor)
-    with progress("map", sum(task.file.scan.chunks[i].rows for task in tasks for i in task.chunks)) as advance:
+    with progress("map", _rows_of(tasks)) as advance:
         executor.map(run_task, tasks, lambda done: advance(sum(chunk.rows for chunk, _ in done)))
     return len(tasks)
 
@@ -154,16 +153,19 @@ def unmapped(prepared: Prepared, workers: int) -> int:
     """Return how many chunks of files have no records in the cache."""
     return sum(
         not place_of(task.job.cache, records_key(task.job, task.file, index), "records").exists()
-        for task in _tasks(prepared, workers)
+        for task in _tasks(prepared, _jobs(prepared), workers)
         for index in task.chunks
     )
 
 
-def _tasks(prepared: Prepared, workers: int) -> list[Task]:
+def _tasks(prepared: Prepared, jobs: dict[str, Job], workers: int) -> list[Task]:
     """Return the tasks of all sources that are read row by row."""
-    jobs = _jobs(prepared)
     by_rows = [inputs for inputs in prepared.inputs if not inputs.builder.whole]
     return [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files, workers)]
+
+
+def _rows_of(tasks: list[Task]) -> int:
+    return sum(task.file.scan.chunks[i].rows for task in tasks for i in task.chunks)
 
 
 def _make_indexes(tasks: list[Task], executor: Executor) -> None:
