@@ -4,6 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from steel_data.chinese import say
+from steel_data.row.display import console, one_line
+
 Seen = Literal["yes", "no", "cannot-tell"]
 HEAD = "Verdict"
 
@@ -72,6 +75,15 @@ def _rate(rate: float) -> str:
 def block(verdicts: Iterable[Verdict]) -> list[str]:
     """Return the lines of the whole block, its head first."""
     return [HEAD, *(line for v in verdicts for line in (f"  {v.name}", *(f"    {text}" for text in v.lines())))]
+
+
+def print_block(verdicts: Iterable[Verdict]) -> None:
+    """Print the whole block in the language that is chosen, before anything else."""
+    out = console()
+    for line in block(verdicts):
+        words = line.lstrip()
+        shown = line[: len(line) - len(words)] + one_line(say(words))
+        out.print(shown, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def joint(verdicts: Sequence[Verdict], sizes: Sequence[int]) -> dict[str, Any]:
