@@ -9,6 +9,7 @@ from steel_data.row.display import console, one_line
 
 Seen = Literal["yes", "no", "cannot-tell"]
 HEAD = "Verdict"
+OVERLAP_ERRORS = 4 / 2832  # of the items that nobody put there, those that overlap names (docs/contamination.md)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Verdict:
 
 def _rate(rate: float) -> str:
     return "none possible" if rate == 0 else f"at most {100 * rate:.2g} in 100"
+
+
+def found_by_most(low: float, high: float) -> float:
+    """Return the true difference that 80 % of tests would find, from the 95 % interval of one: (1.96 + 0.84) / 1.96."""
+    return (high - low) / 2 * 1.43
 
 
 def block(verdicts: Iterable[Verdict]) -> list[str]:
