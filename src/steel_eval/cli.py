@@ -277,9 +277,10 @@ def leak(
         raise InputError(
             "leak: no --base or no --tasks. Fix: --tasks and one of --base and --reference-runs, or --twins alone."
         )
-    if twins is not None and (reference_runs or tasks or {base, mixture, control, limit} != {None}):
+    if twins is not None and (reference_runs or tasks or calibration or {base, mixture, control, limit} != {None}):
         raise InputError(
-            "leak --twins: tests the draw alone. Fix: without --base, --tasks, --mixture, --control, --limit."
+            "leak --twins: tests the draw alone. Fix: without --base, --reference-runs, --tasks, --mixture, --control, "
+            "--calibration, --limit."
         )
     opening = Opening(
         tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision, max_length=max_length

@@ -3,26 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from steel_data.chinese import say
 from steel_data.row.display import console, one_line, plain_table, print_table
-from steel_eval.contamination.verdict import HEAD, Verdict, block
 from steel_eval.leak.detectors.reference import smallest_flaggable
 from steel_eval.leak.judge import Finding
 from steel_eval.leak.measure import MEASURES
 
 _COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess", "95 % interval", "p", "AUC", "flagged")
-
-
-def print_block(verdicts: Sequence[Verdict]) -> None:
-    """Print the verdicts, before anything else."""
-    out = console()
-    for line in block(verdicts):
-        out.print(
-            say(line) if line == HEAD else line[: len(line) - len(line.lstrip())] + one_line(say(line.lstrip())),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
 
 
 def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: Sequence[str]) -> None:

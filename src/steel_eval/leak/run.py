@@ -22,14 +22,14 @@ from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
 from steel_eval.ask.tasks import Task, limited, load_task
 from steel_eval.contamination.overlap import Held, mixture_overlap
-from steel_eval.contamination.verdict import joint
+from steel_eval.contamination.verdict import joint, print_block
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
 from steel_eval.leak.detectors.permutation import has_free_order
 from steel_eval.leak.judge import COMBINED, as_items, judge, levelled
 from steel_eval.leak.kept import How, check_tokenizer
 from steel_eval.leak.measure import Measured, Texts, choose_permuted, measure
 from steel_eval.leak.page import write_page
-from steel_eval.leak.print import print_block, print_leak
+from steel_eval.leak.print import print_leak
 from steel_eval.leak.rates.match import load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.reference_runs import check_recipes, mean_of

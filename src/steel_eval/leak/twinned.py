@@ -12,11 +12,10 @@ from steel_data.engine import tell
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_eval.ask.tasks import load_task
-from steel_eval.contamination.verdict import joint
+from steel_eval.contamination.verdict import joint, print_block
 from steel_eval.leak.kept import How
 from steel_eval.leak.measure import Texts, measure
 from steel_eval.leak.page import write_page
-from steel_eval.leak.print import print_block
 from steel_eval.leak.texts import choose_form, fitting, measurable
 from steel_eval.leak.twins import make_twins, read_rephrasings, read_twins, twin_verdict, write_twins
 from steel_eval.models import default_device, find_checkpoints, load

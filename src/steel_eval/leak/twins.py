@@ -116,7 +116,7 @@ def read_twins(folder: Path) -> tuple[str, list[Twins]]:
         committed = orjson.loads((folder / COMMITMENT).read_bytes())["twins_sha256"]
         private = orjson.loads((folder / PRIVATE).read_bytes())
         sets = [Twins([_item(row) for row in s["variants"]], int(s["published"])) for s in private["twins"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{folder}: is not what `twins` writes: {error}.") from error
     if sha256_of(folder / PRIVATE) != committed:
         raise InputError(
@@ -134,7 +134,7 @@ def read_rephrasings(file: Path, items: Sequence[Item]) -> dict[str, list[Item]]
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             row = _item(orjson.loads(line))
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"{file}:{number}: {error}. Fix: an object with item, question, options, answer."
             ) from error
@@ -147,6 +147,11 @@ def read_rephrasings(file: Path, items: Sequence[Item]) -> dict[str, list[Item]]
 
 
 def _item(row: dict[str, Any]) -> Item:
+    """Return the item of a line. Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
+    if not isinstance(row["options"], list) or not all(isinstance(option, str) for option in row["options"]):
+        raise TypeError("options are no list of texts")
+    if row["item"].count("/") < 1:
+        raise ValueError(f"item '{row['item']}' names no subject")
     return Item(
         row["item"], row["item"].split("/")[-2], "", 0, row["question"], tuple(row["options"]), row["answer"], "",
         Path(),

@@ -1,9 +1,9 @@
 """The verdict of `leak` on one task: what the mixture proves, what the model shows, and what these controls can show.
 
-Two pieces of evidence share the rate of false alarms: train-side overlap, which errs on at most ERRORS of the items
-nobody put there (docs/contamination.md, "What it finds in real rows": 4 of 2,832), and the set-level test over all
-detectors, one-sided and by randomisation. The test carries a verdict only with controls of the same benchmark: innocent
-benchmarks were accused in up to 63 of 100 cases with controls of other subjects.
+Two pieces of evidence share the rate of false alarms: train-side overlap, which errs on at most OVERLAP_ERRORS of the
+items nobody put there (docs/contamination.md, "What it finds in real rows": 4 of 2,832), and the set-level test over
+all detectors, one-sided and by randomisation. The test carries a verdict only with controls of the same benchmark:
+innocent benchmarks were accused in up to 63 of 100 cases with controls of other subjects.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from steel_eval.contamination.verdict import Inflation, Seen, Verdict
+from steel_eval.contamination.verdict import OVERLAP_ERRORS, Inflation, Seen, Verdict, found_by_most
 from steel_eval.stats.aggregate import SetTest
 from steel_eval.stats.effects import Items, dose_response
 from steel_eval.stats.paired import Difference
 
 Floats = NDArray[np.float64]
-ERRORS = 4 / 2832
 FEWEST = 8  # controls, below which nothing is said of the set
 LEVEL = 0.05
 STRENGTH = 1.0  # standard deviations that a seen item is taken to gain where no calibration says it
@@ -80,14 +79,14 @@ def right_answers(before_I: Floats, after_I: Floats, items: Items) -> Difference
     seen = int((items.dose[known_I] > 0).sum())
     few = 1 / max(1, min(seen, int(known_I.sum()) - seen))
     low, high = min(e.low, e.effect - few), max(e.high, e.effect + few)
-    return Difference(e.effect, low, high, e.p, (high - low) / 2 * 1.43)  # 1.43: (1.96 + 0.84) / 1.96
+    return Difference(e.effect, low, high, e.p, found_by_most(low, high))
 
 
 def _by_error(held: int, of: int) -> float:
     """Return how likely overlap's own errors name so many of the items."""
     from scipy.stats import poisson
 
-    return float(poisson.sf(held - 1, ERRORS * of)) if held else 1.0
+    return float(poisson.sf(held - 1, OVERLAP_ERRORS * of)) if held else 1.0
 
 
 def _mixture(found: Evidence, proven: bool) -> str:

@@ -53,6 +53,11 @@ class ArmResult:
     above_chance: dict[str, Floats]
     failed: str = ""
 
+    def words(self) -> str:
+        """Return arm, seed and what came of it, in one line."""
+        said = one_line(self.failed) or ", ".join(f"{name} {value:.4f}" for name, value in self.value.items())
+        return f"{self.job.arm.name}, seed {self.job.seed}: {said}"
+
 
 def check_tasks(where: str, measure: SearchMeasure, data: Path) -> list[Task]:
     """Return the tasks. Raises InputError for a test split: what decides a mixture must not be what judges it."""

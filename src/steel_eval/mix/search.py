@@ -141,5 +141,4 @@ def train_planned(search: Search, planned: Sequence[Planned]) -> list[Run]:
 
 
 def _tell_run(found: ArmResult, count: Any, of: int) -> None:
-    said = one_line(found.failed) or ", ".join(f"{name} {value:.4f}" for name, value in found.value.items())
-    tell(f"{next(count)} of {of}: {found.job.arm.name}, seed {found.job.seed}: {said}")
+    tell(f"{next(count)} of {of}: {found.words()}")

@@ -4,7 +4,7 @@ Rated is what is left of a source after filters, duplicates and `take`. A row is
 killed command has done is there when it is run again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -144,7 +144,7 @@ def _rate_all(store: RatingStore, plan: Plan, rate: Rate, column: str) -> Rated:
     kind = {"rating": pl.Float64, "vector": pl.Binary}[column]
     unrated = 0
     with progress("rate", len(open_rows)) as advance:
-        for part in _parts(open_rows):
+        for part in open_rows.iter_slices(_PART):
             rows, ids = part["at"].to_numpy().astype(np.int64), part["id"].to_list()
             records: list[Row] = [{}] * len(rows)
             for mine, found in plan.read(rows, _conversations):
@@ -163,10 +163,6 @@ def _rate_all(store: RatingStore, plan: Plan, rate: Rate, column: str) -> Rated:
                     store.add(pl.DataFrame({"id": list(values), column: pl.Series(list(values.values()), dtype=kind)}))
                     values, saved = {}, monotonic()
     return Rated(store, len(open_rows), len(frame) - len(open_rows), unrated, 0)
-
-
-def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    return (frame[start : start + _PART] for start in range(0, len(frame), _PART))
 
 
 def _conversations(records: pl.DataFrame) -> list[Row]:

@@ -27,7 +27,7 @@ from steel_eval.compare.pair import Comparison, Test, compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
 from steel_eval.contamination.items import nearby_mixture
 from steel_eval.contamination.label import MARK, Mark, comparison_warning, declared_words
-from steel_eval.contamination.verdict import block
+from steel_eval.contamination.verdict import print_block
 from steel_eval.report.flaws import find_flaws
 from steel_eval.report.marks import Marks, Sources, find_marks
 from steel_eval.report.verdict import headline, last_score, mark_verdict
@@ -86,8 +86,7 @@ def write_report(
     said = headline(arms, compared, tasks)
     for line in said:
         typer.echo(one_line(say(line)))
-    for line in block(verdicts):
-        typer.echo(line[: len(line) - len(line.lstrip())] + one_line(say(line.lstrip())))
+    print_block(verdicts)
     script = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
     page = (
         environment(Path(__file__).parent)

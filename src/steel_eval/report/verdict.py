@@ -8,23 +8,21 @@ from typing import Any
 
 from steel_eval.compare.runs import Arm, Result
 from steel_eval.contamination.label import Mark
-from steel_eval.contamination.verdict import Inflation, Verdict
-
-OVERLAP = 4 / 2832  # items that overlap names by error (docs/contamination.md)
+from steel_eval.contamination.verdict import OVERLAP_ERRORS, Inflation, Verdict, found_by_most
 
 
 def mark_verdict(mark: Mark, name: str, reported: float | None) -> Verdict:
     """Return what is known of one run (`name`) on one task; `reported`: its accuracy, a share."""
     held = f"holds {mark.seen:,} of {mark.n:,} items" if mark.own else ""
     if mark.contaminated:
-        seen, rate = "yes", 0.0 if mark.declared or mark.inherited else min(1.0, OVERLAP * mark.n)
+        seen, rate = "yes", 0.0 if mark.declared or mark.inherited else min(1.0, OVERLAP_ERRORS * mark.n)
         finding, mixture = f"{mark.sentence()}.", held or mark.short()
     elif mark.declared is None or mark.looked:
         seen, rate = "cannot-tell", None
         finding = f"{mark.short()}; `leak` asks the model itself."
         mixture = mark.caveat() or mark.short()
     else:
-        seen, rate = "no", min(1.0, OVERLAP * mark.n)
+        seen, rate = "no", min(1.0, OVERLAP_ERRORS * mark.n)
         finding = "None declared, none found, verbatim or edited; its base may have seen them (`leak` asks the model)."
         mixture = f"holds none of {mark.n:,} items"
     inflation = why = None
@@ -34,7 +32,7 @@ def mark_verdict(mark: Mark, name: str, reported: float | None) -> Verdict:
         why = "against a clean run" if e.runs else "against this run's score on questions it never saw"
     elif mark.contaminated:
         why = mark.no_estimate or "not known: which questions it saw is not known"
-    smallest = None if inflation is None else (inflation.high - inflation.low) / 2 * 1.43
+    smallest = None if inflation is None else found_by_most(inflation.low, inflation.high)
     return Verdict(
         name=f"{name}, {mark.task}", mixture=mixture, seen=seen, finding=finding,  # type: ignore[arg-type]
         false_alarm_rate=rate, inflation=inflation,

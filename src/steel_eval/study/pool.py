@@ -47,7 +47,7 @@ def make_pool(recipe: Recipe, folder: Path, data: Path) -> tuple[list[RunArm], P
     if len(seeds) < FEWEST:
         raise InputError(f"{recipe.path} [train]: seeds = {seeds}: a pool has a run a seed. Fix: {FEWEST} at least.")
     common = portable_tables(recipe)
-    carry_steps(recipe, folder)
+    carry_steps(recipe, folder / "recipes")
     if isinstance(recipe.train.get("model"), dict) and not recipe.train.get("tokenizer"):
         common["train"]["tokenizer"] = shared_tokenizer(common, source, folder, data)
     ordinary = made_arm("ordinary", with_source(common, source, {"take": 0}), folder, data).mixture

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from steel_data.chinese import say as in_language
 from steel_data.row.display import console, one_line, plain_table, print_table
-from steel_eval.contamination.verdict import block
+from steel_eval.contamination.verdict import print_block
 from steel_eval.study.page import clean_claim, summary
 from steel_eval.study.verdict import pool_verdicts, study_verdicts
 
@@ -18,9 +18,7 @@ def print_study(results: dict[str, Any]) -> None:
     def say(line: str) -> None:
         out.print(one_line(in_language(line)), markup=False, highlight=False, soft_wrap=True)
 
-    for line in block(study_verdicts(results)):
-        begin = line[: len(line) - len(line.lstrip())]
-        out.print(begin + in_language(line.lstrip()), markup=False, highlight=False, soft_wrap=True)
+    print_block(study_verdicts(results))
     for name, entry in results["tasks"].items():
         accuracy = ", ".join(
             f"{arm} {_percent(sum(v) / len(v))} ({len(v)} seeds)" for arm, v in entry["accuracy"].items()
@@ -62,8 +60,7 @@ def print_study(results: dict[str, Any]) -> None:
 def print_pool(results: dict[str, Any]) -> None:
     """Print the findings of a crossed pool (the content of its `study.json`)."""
     out = console()
-    for line in block(pool_verdicts(results)):
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_block(pool_verdicts(results))
     for name, entry in results["presets"][results["preset"]].items():
         columns = (f"{name}: copies", "runs", "run x item", "gain, points", "95 % interval", "p, one-sided")
         table = plain_table(*columns, left=0)

@@ -1,8 +1,9 @@
 """The verdict of a study: did seeing the items raise the score on them, and by how much the whole?"""
 
+from collections.abc import Sequence
 from typing import Any
 
-from steel_eval.contamination.verdict import Inflation, Verdict
+from steel_eval.contamination.verdict import Inflation, Verdict, found_by_most
 
 LEVEL = 0.05
 
@@ -19,10 +20,7 @@ def _verdict(name: str, entry: dict[str, Any]) -> Verdict:
     best = min(doses, key=lambda e: e["p"])
     shown = best["p"] <= LEVEL / tests and best["effect"] > 0
     clean = entry["clean_scores"]
-    inflation = Inflation(*(
-        100 * sum(c["reported"] - c[key] for c in clean) / len(clean) for key in ("clean", "high", "low")
-    ))  # fmt: skip
-    half = (strongest["high"] - strongest["low"]) / 2 * 1.43
+    half = found_by_most(strongest["low"], strongest["high"])
     of_runs = "against a clean run" if clean[0]["runs"] else "against these runs' score on questions they never saw"
     seeds = "" if strongest["seeds_counted"] else " One seed an arm: another may differ by many points."
     words = (
@@ -34,11 +32,19 @@ def _verdict(name: str, entry: dict[str, Any]) -> Verdict:
         mixture=f"holds {items:,} items, put there by the draw; the clean arm's holds none",
         seen="yes" if shown else "cannot-tell",
         finding=words if shown else f"Its score does not show that the items were seen: {words}",
-        false_alarm_rate=LEVEL if shown else None, inflation=inflation, no_inflation=of_runs,
+        false_alarm_rate=LEVEL if shown else None, inflation=_mean_inflation(clean), no_inflation=of_runs,
         smallest_detectable=100 * half,
         limits=f"gains of seen items at {strongest['dose']} copies below {100 * half:.1f} points (four of five as "
         "large would be)",
     )  # fmt: skip
+
+
+def _mean_inflation(clean: Sequence[dict[str, Any]]) -> Inflation:
+    """Return the mean over runs of what is reported less the clean score, in points."""
+    value, low, high = (
+        100 * sum(c["reported"] - c[key] for c in clean) / len(clean) for key in ("clean", "high", "low")
+    )
+    return Inflation(value, low, high)
 
 
 def pool_verdicts(results: dict[str, Any]) -> list[Verdict]:
@@ -50,11 +56,6 @@ def _of_pool(name: str, entry: dict[str, Any]) -> Verdict:
     gains, clean = entry["gains"], entry["clean_scores"]
     best, strongest = min(gains, key=lambda g: g["p"]), gains[-1]
     shown = best["p"] <= LEVEL / len(gains)
-    inflation = None
-    if clean:
-        inflation = Inflation(*(
-            100 * sum(c["reported"] - c[key] for c in clean) / len(clean) for key in ("clean", "high", "low")
-        ))  # fmt: skip
     words = (
         f"{best['dose']} copies raise the score by {100 * best['gain']:+.1f} points over runs that did not see the "
         f"item (one-sided p {best['p']:.2g}, the smallest of {len(gains)})."
@@ -65,7 +66,7 @@ def _of_pool(name: str, entry: dict[str, Any]) -> Verdict:
         mixture=f"{strongest['runs']} runs and more hold items of their own, put there by the draw",
         seen="yes" if shown else "cannot-tell",
         finding=words if shown else f"Its score does not show that items were seen: {words}",
-        false_alarm_rate=LEVEL if shown else None, inflation=inflation,
+        false_alarm_rate=LEVEL if shown else None, inflation=_mean_inflation(clean) if clean else None,
         no_inflation="the mean run against a clean run" if clean else "too few unseen items for a clean score",
         smallest_detectable=smallest,
         limits=f"gains of seen items at {strongest['dose']} copies below {smallest:.1f} points (four of five as large "

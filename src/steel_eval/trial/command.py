@@ -7,16 +7,15 @@ Arms are ordinary run folders; a killed trial goes on where it was.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from steel_data.engine import tell
 from steel_data.errors import InputError, one_line
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
-from steel_data.mixture.rows import files, rows_at
+from steel_data.mixture.rows import files, rows
 from steel_data.recipe.load import Recipe, load
 from steel_data.recipe.places import places
 from steel_data.recipe.selection import RATED
@@ -178,23 +177,18 @@ def _tokenizer(train: dict[str, Any]) -> Any:
 
 def _learnt(mixture: Path, encoder: Any) -> tuple[int, int]:
     """Return rows of a mixture, and the tokens in them that training learns."""
-    names = files(mixture)
-    learnt = rows = 0
-    for name in names:
-        count = pl.scan_parquet(mixture / name, glob=False).select(pl.len()).collect().item()
-        for start in range(0, count, 1000):
-            part = [row for _, row in rows_at(mixture, [(name, i) for i in range(start, min(start + 1000, count))])]
-            rows += len(part)
+    learnt = count = 0
+    for name in files(mixture):
+        stream = rows(mixture, [name])
+        while part := list(islice(stream, 1000)):
+            count += len(part)
             learnt += sum(int(e.learnt.sum()) for found in encoder.encode(part) for e in found.examples)
-    return rows, learnt
+    return count, learnt
 
 
 def _trained(trial: Trial, arm: RunArm, workers: int) -> list[ArmResult]:
-    def done(found: ArmResult) -> None:
-        said = one_line(found.failed) or ", ".join(f"{name} {value:.4f}" for name, value in found.value.items())
-        tell(f"{arm.name}, seed {found.job.seed}: {said}")
-
-    return measure_all([Job(arm, seed) for seed in trial.settings.seeds], trial.how, workers, done)
+    jobs = [Job(arm, seed) for seed in trial.settings.seeds]
+    return measure_all(jobs, trial.how, workers, lambda found: tell(found.words()))
 
 
 def _power(trial: Trial, runs: Sequence[ArmResult], tests: int) -> dict[str, Any]:

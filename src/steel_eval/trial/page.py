@@ -1,7 +1,6 @@
 """A trial in print and as a page (apart: what is shown is decided in results)."""
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ def print_trial(trial: dict[str, Any], folder: Path) -> None:
         print(folder / name)
 
 
-def write_page(trial: dict[str, Any], links: Sequence[tuple[str, str]] = ()) -> str:
-    """Return the HTML page of `trial.json`'s content; `links`: (name, address) of other pages of the trial."""
+def write_page(trial: dict[str, Any]) -> str:
+    """Return the HTML page of `trial.json`'s content."""
     reach = max((abs(t[k]) for t in trial["tests"] for k in ("low", "high")), default=1.0)
     drawn = [
         {**t, "bar": bar({"per_doubling": t["value"], "low": t["low"], "high": t["high"]}, reach, False)}
@@ -39,6 +38,6 @@ def write_page(trial: dict[str, Any], links: Sequence[tuple[str, str]] = ()) -> 
     page: str = (
         environment(Path(__file__).parent)
         .get_template("trial.html.j2")
-        .render(t_=trial, tests=drawn, sentences=sentences(trial), first=language(), links=links)
+        .render(t_=trial, tests=drawn, sentences=sentences(trial), first=language())
     )
     return page

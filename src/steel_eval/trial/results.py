@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from steel_eval.mix.measure import ArmResult
 from steel_eval.mix.settings import SearchMeasure
-from steel_eval.stats.paired import Difference, holm, seeds_and_questions, seeds_variance
+from steel_eval.stats.paired import Difference, holm, question_weights, seeds_and_questions, seeds_variance
 from steel_eval.trial.settings import BALANCED, OWN, TrialSettings
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ def smallest_seen(random_SQ: Floats, which_Q: NDArray[np.int64], tests: int) -> 
     """
     from scipy.stats import t
 
-    weight_Q = _weights(which_Q)
+    weight_Q = question_weights(which_Q, macro=True)
     variance = 2 * seeds_variance(random_SQ, weight_Q)[0]
     freedom = 2 * (len(random_SQ) - 1)
     return float((t.ppf(1 - ALPHA / 2 / tests, freedom) + t.ppf(POWER, freedom)) * math.sqrt(variance))
@@ -93,9 +93,3 @@ def _both(tests: Sequence[dict[str, Any]], name: str, verdict: str) -> bool:
     mine = [test["verdict"] for test in tests if test["arm"] == name and name != BALANCED]
     controls = {test["control"] for test in tests}
     return len(mine) == len(controls) and set(mine) == {verdict}
-
-
-def _weights(which_Q: NDArray[np.int64]) -> Floats:
-    from steel_eval.stats.paired import question_weights
-
-    return question_weights(which_Q, macro=True)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from steel_data.errors import InputError
 from steel_eval.cli import app
 from steel_eval.leak.texts import item_texts
-from steel_eval.leak.twins import make_twins, read_twins, twin_test, twin_verdict, write_twins
+from steel_eval.leak.twins import make_twins, read_rephrasings, read_twins, twin_test, twin_verdict, write_twins
 from steel_eval.models import load
 
 
@@ -81,8 +81,26 @@ def test_own_rephrasings_are_variants_and_strangers_are_refused(lab, tmp_path):
         call("twins", "cmmlu", "--out", tmp_path / "u", "--data", lab.data, "--rephrasings", tmp_path / "own.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"options": "甲乙丙丁"}, "options are no list of texts"),  # a text is no four options of one character
+        ({"options": [1, 2, 3, 4]}, "options are no list of texts"),
+        ({"item": "agronomy-7"}, "item 'agronomy-7' names no subject"),
+    ],
+)
+def test_a_rephrasing_that_is_no_item_is_refused_with_its_line(lab, tmp_path, change, words):
+    item = lab.items[0]
+    row = {"item": item.item, "question": item.question, "options": item.options, "answer": item.answer}
+    (tmp_path / "own.jsonl").write_bytes(orjson.dumps(row | change))
+    with pytest.raises(InputError, match=rf"own.jsonl:1: {words}\. Fix: "):
+        read_rephrasings(tmp_path / "own.jsonl", lab.items)
+
+
 def test_twins_need_no_base_and_take_none(lab, tmp_path):
     with pytest.raises(InputError, match="no --base"):
         call("leak", lab.model, "--tasks", "cmmlu")
     with pytest.raises(InputError, match="the draw alone"):
         call("leak", lab.model, "--twins", tmp_path, "--base", lab.base)
+    with pytest.raises(InputError, match="--calibration"):
+        call("leak", lab.model, "--twins", tmp_path, "--calibration", tmp_path)

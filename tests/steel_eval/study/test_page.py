@@ -7,7 +7,7 @@ import pytest
 from tests.sentences import english
 
 from steel_data.page.chart import Line, Point
-from steel_eval.study.page import dose_chart, summary, write_page
+from steel_eval.study.page import dose_chart, summary, write_page, write_pool_page
 
 GAIN = {"items": 40, "clusters": 40, "seen": 0.4, "unseen": 0.25, "effect": 0.15, "low": 0.05, "high": 0.25, "p": 0.001,
         "exact": False, "seeds_counted": True}  # fmt: skip
@@ -114,3 +114,19 @@ def test_a_plot_holds_its_points(points):
     heights = [float(part.split('"')[0]) for part in svg.split('cy="')[1:]]
     zero = float(svg.split('class="rule" d="M60.0 ')[1].split("L")[0])
     assert all(20 <= y <= 340 and (y < zero) == (p[1] > 0) for y, p in zip(heights, points, strict=True))
+
+
+def test_a_pool_s_page_is_read_in_one_language_at_a_time():
+    gain = {"dose": 3, "pairs": 40, "runs": 4, "gain": 0.2, "low": 0.1, "high": 0.3, "p": 0.001, "detectable": 0.1}
+    clean = {"reported": 0.3, "clean": 0.26, "low": 0.24, "high": 0.28}
+    results = {
+        "name": "</title><script>alert(1)</script>", "preset": "steel-likelihood", "shots": 0, "notes": [],
+        "presets": {"steel-likelihood": {"cmmlu": {"gains": [gain], "clean_scores": [clean], "left_out": 2}}},
+        "runs": [{"name": "draw-1", "rows": 100, "tokens": 1000, "injected": {"tokens": 0.04}}],
+        "train": {"epochs": 2}, "detectors": None,
+    }  # fmt: skip
+    page = write_pool_page(results)
+    assert 'class="en-first"' in page and 'id="zh"' in page and "结论" in page
+    shown = english(page)
+    assert "<h2>Verdict</h2>" in shown and "2 items left out" in shown
+    assert "<script" not in page and "alert(1)" in page and "Undefined" not in page

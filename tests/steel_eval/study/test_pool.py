@@ -52,6 +52,15 @@ def test_two_seeds_are_refused_before_anything_is_built(folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_own_steps_are_found_by_every_run(folder, tmp_path, monkeypatch):
+    text = (folder / "pool.toml").read_text(encoding="utf-8")
+    (folder / "own.toml").write_text(f'filters = [{{ use = "pool_steps:keep" }}]\n{text}', encoding="utf-8")
+    (folder / "pool_steps.py").write_text("def keep(record):\n    return record\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    arms, _ = make_pool(load(folder / "own.toml"), tmp_path / "out", folder)
+    assert len(arms) == 4
+
+
 @pytest.mark.slow
 def test_a_pool_finds_what_its_runs_saw(folder):
     text = study(folder, folder / "pool.toml")
