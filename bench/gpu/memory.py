@@ -1,7 +1,7 @@
 """What fits on a card: the peak of memory of LoRA, QLoRA and 8-bit AdamW on random bases, against what `plan` says before.
 
-The base is written to disk in bfloat16 and loaded as a user's is, so that 4-bit loading is met too. A pass has some 4,000
-tokens; peak is of what PyTorch allocates.
+The base is written to disk in bfloat16 and loaded as a user's is, so that 4-bit loading is met too. A pass has some
+1,300 tokens; peak is of what PyTorch allocates.
 """
 
 import gc
@@ -31,7 +31,6 @@ FORMS: dict[str, dict[str, Any]] = {
     "all weights, bf16, 8-bit AdamW": {"dtype": "bfloat16", "optimizer": "adamw_8bit"},
     "all weights, float32, AdamW": {},
 }
-# checkpointed, as one does where memory is short
 ASKED = {"1.5B": tuple(FORMS), "7B": ("QLoRA, NF4", "LoRA")}
 
 

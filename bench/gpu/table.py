@@ -36,7 +36,7 @@ NOTES = {
     "correct": "Error and bound: of the worst tensor of outputs and gradients; the bound is the error of rounding the exact "
     "result, with a margin (bench/gpu/correct.py).",
     "head": "Median of five in turns; GB beyond the inputs (dX and dW included); dX on the first 256 rows against float64.",
-    "memory": "Random bases, written in bfloat16 and loaded as a user's are; packed passes of some 4,000 tokens, gradient "
+    "memory": "Random bases, written in bfloat16 and loaded as a user's are; packed passes of some 1,300 tokens, gradient "
     "checkpointing on.",
     "train": "Steps 4 to 8 of 8, 256 rows a step. MFU: 6 x parameters x tokens/s over the rate of a plain bf16 GEMM of 8,192 measured here; "
     "attention is not counted.",
