@@ -295,6 +295,8 @@ class Settings(_Table):
                 raise ValueError('model: a table without type. Fix: model = { type = "qwen2", hidden_size = 256, … }')
             if self.uses_lora:
                 raise ValueError("method = 'lora' on a model from scratch has nothing to adapt. Fix: method = 'full'")
+        for token in sorted(set(self.new_tokens) & set(self.new_special_tokens)):
+            raise ValueError(f"new tokens: {token!r} is text and of control at once. Fix: in one of the two lists")
         if self.dtype == "bfloat16" and self.precision == "fp32":
             raise ValueError("dtype = 'bfloat16' computes in bf16. Fix: without precision, or dtype = 'auto'")
         if self.dtype == "bfloat16" and not self.uses_lora and "optimizer" not in self.model_fields_set:
