@@ -275,9 +275,11 @@ class Settings(_Table):
     @classmethod
     def _plain(cls, values: dict[str, Any]) -> dict[str, Any]:
         try:
-            json.dumps(values)
+            json.dumps(values, allow_nan=False)
         except TypeError:
             raise ValueError('chat_template_kwargs: holds a date or time. Fix: a text such as "1 Jan 2026"') from None
+        except ValueError:  # inf or nan, which a template would take for a variable that nobody set
+            raise ValueError("chat_template_kwargs: holds inf or nan. Fix: a finite number") from None
         return values
 
     @field_validator("new_tokens", "new_special_tokens")
