@@ -345,10 +345,8 @@ class Session:
             positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
             scorer = tasks.scorer(self.tokenizer, positions or self.settings.max_length)
         tokens = scorer.tokens if scorer is not None else 0
-        every, steps = (
-            interval(self.settings, self.schedule, schedule, tokens),
-            cost(self.settings, self.schedule, schedule, tokens),
-        )
+        looks = (self.settings, self.schedule, schedule, tokens)
+        every, steps = interval(*looks), cost(*looks)
         asked = f"and {', '.join(tasks.names)} ({tokens:,} tokens) " if tasks is not None else ""
         if self.main:
             say(
