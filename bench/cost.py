@@ -56,8 +56,8 @@ def build(folder: Path, workers: int) -> None:
             try:
                 return function(*args, **options)
             finally:
-                spent[PASSES[name]] = {key: now - before[key] for key, now in _used().items()}
-                spent[PASSES[name]]["resident"] = _used()["resident"]
+                now = _used()
+                spent[PASSES[name]] = {key: now[key] - before[key] for key in now} | {"resident": now["resident"]}
 
         setattr(module, name, call)
 
@@ -103,9 +103,8 @@ def show(rows: int, workers: int, took: dict[str, Any]) -> None:
           f"main process at most {took['main_peak_MB']:,.0f} MB, output {took['out'] / rows:.0f} bytes a row")  # fmt: skip
     print(f"  {'pass':<9}{'main CPU-s':>11}{'of it alone':>12}{'workers':>9}{'us a row':>10}{'bytes a row':>13}")
     for name, part in took["passes"].items():
-        cpu = part["main"] + part.get("workers", 0)
         print(f"  {name:<9}{part['main']:>11.2f}{part['thread']:>12.2f}{part.get('workers', 0):>9.2f}"
-              f"{1e6 * cpu / rows:>10.1f}{part['bytes'] / rows:>13.0f}")  # fmt: skip
+              f"{1e6 * cost(part) / rows:>10.1f}{part['bytes'] / rows:>13.0f}")  # fmt: skip
     for kind, (count, size) in took["cache"].items():
         print(f"  cache/{kind:<12}{count:>7,} files{size / rows:>9.0f} bytes a row")
 

@@ -74,6 +74,19 @@ def session_for(mixture, tokenizer, folder, model=MODEL, **settings):
     return Session(prepare(Recipe, chosen, folder, mixture, None), folder / "run", 1)
 
 
+def estimated(session):
+    """Return the pre-flight's report on a session."""
+    from steel_train.models.dtypes import uses_bf16
+    from steel_train.preflight.inspect import Question, inspect
+
+    prepared = session.prepared
+    asked = Question(
+        prepared.examples, session.schedule, session.settings, prepared.tokenizer, session.config, session.folder,
+        uses_bf16(session.settings), own=session.own,
+    )  # fmt: skip
+    return inspect(asked)
+
+
 class Clock:
     """CPU-seconds of the steps after the first (which warms up)."""
 
@@ -162,19 +175,12 @@ def resident(key):
 
 def one_memory(mixture, tokenizer, folder, size):
     """Print estimated and measured peak of one model in this (fresh) process."""
-    from steel_train.models.dtypes import uses_bf16
     from steel_train.models.load import describe_base, load_model
-    from steel_train.preflight.inspect import Question, inspect
 
     hidden, layers, heads = SIZES[size]
     shape = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
     session = session_for(mixture, tokenizer, folder, {**MODEL, **shape, "intermediate_size": 4 * hidden}, max_steps=3)
-    prepared = session.prepared
-    asked = Question(
-        prepared.examples, session.schedule, session.settings, prepared.tokenizer, session.config, folder,
-        uses_bf16(session.settings),
-    )  # fmt: skip
-    report = inspect(asked)
+    report = estimated(session)
     session.resumed = None
     session.folder.mkdir(exist_ok=True)
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed before must not hide what is needed now

@@ -5,7 +5,6 @@ The base is written to disk in bfloat16 and loaded as a user's is, so that 4-bit
 """
 
 import gc
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from bench.gpu.measure import device, first_line
 from bench.gpu.train import SHAPES, TINY, Clock, world
-from bench.train import session_for
+from bench.train import estimated, session_for
 
 STEPS, LEFT_OUT = 6, 2
 BASES = {
@@ -66,9 +65,8 @@ def write_base(folder: Path, shape: dict[str, Any]) -> None:
 
 def peak(run: Any, base: Path, mixture: Path, tokenizer: Path, form: dict[str, Any]) -> dict[str, Any]:
     """Train some steps; return the peak of memory, the estimate, tokens a second and the losses."""
-    from steel_train.models.dtypes import uses_bf16
+    from steel_train.loop.metrics import Metrics
     from steel_train.models.load import Base
-    from steel_train.preflight.inspect import Question, inspect
 
     room = {"micro_batch": 2, "accumulate": 12, "max_length": 2048, "epochs": 500, "max_steps": STEPS}
     if run.dry:
@@ -79,11 +77,7 @@ def peak(run: Any, base: Path, mixture: Path, tokenizer: Path, form: dict[str, A
     session.folder.mkdir(exist_ok=True)
     (session.folder / "metrics.jsonl").unlink(missing_ok=True)
     session.resumed = None
-    asked = Question(
-        session.prepared.examples, session.schedule, session.settings, session.prepared.tokenizer, session.config,
-        session.folder, uses_bf16(session.settings), own=session.own,
-    )  # fmt: skip
-    memory = inspect(asked).memory
+    memory = estimated(session).memory
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     started = time.monotonic()
@@ -93,14 +87,9 @@ def peak(run: Any, base: Path, mixture: Path, tokenizer: Path, form: dict[str, A
     trainer._save_checkpoint = lambda *_: None
     clock = Clock(trainer)
     trainer.train()
-    lines = read(session.folder)
+    lines = Metrics(session.folder).read()
     first = LEFT_OUT if not run.dry else 1
     return {"peak_gb": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
             "estimated_gb": memory.peak / 1e9 if memory else None,
             "tokens": lines[-1]["tokens"], "tokens_s": sum(line["tokens"] for line in lines[first:]) / clock.seconds(first),
             "loaded_s": loaded, "loss": lines[-1]["loss"]}  # fmt: skip
-
-
-def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's log."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

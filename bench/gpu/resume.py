@@ -1,6 +1,5 @@
 """Killed and run again = uninterrupted, on this device; and sixty steps in Triton against sixty in torch."""
 
-import hashlib
 import json
 import os
 import signal
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from bench.gpu.train import TINY, world
+
+from steel_data.files import sha256_of
 
 SMALL = TINY | {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 1536}
 
@@ -36,7 +37,7 @@ def measure(run: Any) -> Iterator[dict[str, Any]]:
     for one in (start(again), *beside):
         wait(one)
     sums = [
-        sha256(r.with_suffix("") / "checkpoints" / f"step-{steps:06d}" / "model.safetensors") for r in (whole, again)
+        sha256_of(r.with_suffix("") / "checkpoints" / f"step-{steps:06d}" / "model.safetensors") for r in (whole, again)
     ]
     lines = [losses(r.with_suffix("")) for r in (whole, again)]
     yield {"check": f"SIGKILL after step {steps // 2} of {steps}, run again", "pass": sums[0] == sums[1],
@@ -82,8 +83,3 @@ def wait(process: Any) -> None:
 def losses(folder: Path) -> list[float]:
     """Return the losses of all logged steps."""
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def sha256(file: Path) -> str:
-    """Return the checksum of a file's bytes."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()

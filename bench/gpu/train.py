@@ -1,7 +1,6 @@
 """Training end to end, the shapes of Qwen2.5-0.5B and 1.5B with random weights: tokens/s, MFU, memory, against TRL."""
 
 import gc
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import torch
 from bench.gpu.measure import device, first_line, gemm_rate, synchronise
-from bench.train import MARKED, sample_mixture, session_for
+from bench.train import MARKED, estimated, sample_mixture, session_for
 
 STEPS, LEFT_OUT = 8, 3
 SHAPES = {
@@ -94,23 +93,18 @@ def facts(model: Any) -> dict[str, Any]:
 def ours(run: Any, mixture: Path, tokenizer: Path, shape: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Train through steel's own session; return tokens/s, memory, loss, and what ran."""
     from steel_train.kernels.patch import report
-    from steel_train.models.load import Base, load_model, uses_bf16
-    from steel_train.preflight.inspect import Question, inspect
+    from steel_train.loop.metrics import Metrics
+    from steel_train.models.load import Base, load_model
 
     room = ROOM if not run.dry else ROOM | {"micro_batch": 2, "accumulate": 2, "max_length": 128, "max_steps": 3}
     precision = "bf16" if torch.cuda.is_available() else "fp32"
-    folder = run.out / "work"
-    session = session_for(mixture, tokenizer, folder, model=shape, precision=precision, **room, **settings)
+    session = session_for(mixture, tokenizer, run.out / "work", model=shape, precision=precision, **room, **settings)
     session.folder.mkdir(exist_ok=True)
     (session.folder / "metrics.jsonl").unlink(missing_ok=True)
     session.resumed = None
     row: dict[str, Any] = {}
     if settings == WAYS["ours, TRL's head, packed"]:  # the estimate that `plan` gives before
-        asked = Question(
-            session.prepared.examples, session.schedule, session.settings, session.prepared.tokenizer, session.config,
-            folder, uses_bf16(session.settings),
-        )  # fmt: skip
-        memory = inspect(asked).memory
+        memory = estimated(session).memory
         row["estimated_gb"] = memory.peak / 1e9 if memory else None  # of a tiny model there is none
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -120,7 +114,7 @@ def ours(run: Any, mixture: Path, tokenizer: Path, shape: dict[str, Any], settin
     trainer._save_checkpoint = lambda *_: None  # gigabytes that nobody reads
     clock = Clock(trainer)
     trainer.train()
-    lines = [json.loads(line) for line in (session.folder / "metrics.jsonl").read_text().splitlines()]
+    lines = Metrics(session.folder).read()
     first = LEFT_OUT if not run.dry else 1
     tokens = sum(line["tokens"] for line in lines[first:])
     ran = {op: {k: v for k, v in counts.items() if v} for op, counts in report(trainer.model).items()}

@@ -12,7 +12,7 @@ from steel_data.errors import InputError
 from steel_data.files import locked
 from steel_data.recipe.load import Recipe, load
 from steel_train.examples.prepare import Prepared, learnt, prepare, tasks_of
-from steel_train.loop.parent import open_parent
+from steel_train.loop.parent import Parent, open_parent
 from steel_train.models.adapter import continued
 from steel_train.models.check import check_run
 from steel_train.say import quiet, say
@@ -47,20 +47,19 @@ def run(
         if only_seed not in seeds:
             raise InputError(f"--seed {only_seed}: not among [train] seeds. Fix: one of {settings.seeds or 'none'}.")
         seeds = [only_seed]
-    for seed in seeds:
-        open_parent(settings, recipe.path, _folder_of(folder, seed), seed)
+    parents = [open_parent(settings, recipe.path, _folder_of(folder, seed), seed) for seed in seeds]
     learnt(recipe, settings)
     tasks = tasks_of(recipe, settings, data_root)
     with state.local_main_process_first():
         prepared = prepare(recipe, settings, folder, mixture, data_root, workers)
     prepared = replace(prepared, tasks=tasks)
-    for seed in seeds:
+    for seed, parent in zip(seeds, parents, strict=True):
         target = _folder_of(folder, seed)
         if state.is_main_process:
             with locked(target):
-                _train(prepared, target, seed)
+                _train(prepared, target, seed, parent)
         else:
-            _train(prepared, target, seed)
+            _train(prepared, target, seed, parent)
 
 
 def encode(
@@ -90,11 +89,10 @@ def _processes() -> Any:
     return PartialState(cpu=not torch.accelerator.is_available())
 
 
-def _train(prepared: Prepared, folder: Path, seed: int | None) -> None:
+def _train(prepared: Prepared, folder: Path, seed: int | None, parent: Parent | None) -> None:
     """Train one seed in `folder`, or verify that it is done."""
     from steel_train.loop.session import Session
 
-    parent = open_parent(prepared.settings, prepared.recipe.path, folder, seed)
     session = Session(prepared, folder, prepared.recipe.seed if seed is None else seed, parent)
     if session.is_finished():
         return

@@ -275,9 +275,11 @@ class Settings(_Table):
     @classmethod
     def _plain(cls, values: dict[str, Any]) -> dict[str, Any]:
         try:
-            json.dumps(values)
+            json.dumps(values, allow_nan=False)
         except TypeError:
             raise ValueError('chat_template_kwargs: holds a date or time. Fix: a text such as "1 Jan 2026"') from None
+        except ValueError:  # inf or nan, which a template would take for a variable that nobody set
+            raise ValueError("chat_template_kwargs: holds inf or nan. Fix: a finite number") from None
         return values
 
     @field_validator("new_tokens", "new_special_tokens")
@@ -295,6 +297,8 @@ class Settings(_Table):
                 raise ValueError('model: a table without type. Fix: model = { type = "qwen2", hidden_size = 256, … }')
             if self.uses_lora:
                 raise ValueError("method = 'lora' on a model from scratch has nothing to adapt. Fix: method = 'full'")
+        for token in sorted(set(self.new_tokens) & set(self.new_special_tokens)):
+            raise ValueError(f"new tokens: {token!r} is text and of control at once. Fix: in one of the two lists")
         if self.dtype == "bfloat16" and self.precision == "fp32":
             raise ValueError("dtype = 'bfloat16' computes in bf16. Fix: without precision, or dtype = 'auto'")
         if self.dtype == "bfloat16" and not self.uses_lora and "optimizer" not in self.model_fields_set:

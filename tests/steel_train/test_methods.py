@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.steel_train.conftest import BASIC, write_recipe
 from tests.steel_train.test_bad_input import save_model
+from tests.steel_train.toys import write_pairs
 
 from steel_data.build import build
 from steel_data.errors import InputError
@@ -71,12 +72,7 @@ def test_dpo_raises_the_margin_and_keeps_its_reference(tmp_path):
     from steel_train.run import run
 
     save_model(tmp_path / "base")
-    pairs = [
-        {"conversations": [{"from": "human", "value": f"第{i}题？"}],
-         "chosen": {"from": "gpt", "value": f"好答案{i}"}, "rejected": {"from": "gpt", "value": "不知道" * (1 + i % 3)}}
-        for i in range(24)
-    ]  # fmt: skip
-    (tmp_path / "pairs.json").write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
+    write_pairs(tmp_path / "pairs.json", 24)
     table = {
         **BASIC,
         "eval": "{ rows = 4 }",

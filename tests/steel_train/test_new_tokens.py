@@ -127,6 +127,7 @@ def test_the_plan_counts_the_new_rows(tmp_path):
         ({"new_tokens": '["<|im_end|>"]'}, r"new token '<\|im_end\|>' is in the vocabulary already \(id \d+\)\. Fix"),
         ({"new_tokens": '["a", "a"]'}, "new tokens: 'a' is empty or stands twice"),
         ({"new_special_tokens": '[" "]'}, "new tokens: ' ' is empty or stands twice"),
+        ({"new_tokens": '["a", "b"]', "new_special_tokens": '["b"]'}, "new tokens: 'b' is text and of control at once"),
         (LORA | {"new_tokens": '["水壶"]', "lora": '{ targets = ["q_proj", "embed_tokens"] }'},
          r"\[train\.lora\]: targets: new tokens learn their own rows of embed_tokens"),
     ],

@@ -31,6 +31,7 @@ def test_the_settings_of_the_post_are_one_table():
         ({"model": "m", "lora": {"rank": 4}}, "method is 'full'. Fix: method = 'lora'"),
         ({"model": "m", "loss": "al"}, "loss = 'al'"),
         ({"model": "m", "loss": "all", "method": "dpo"}, "does nothing with method = 'dpo', which compares answers"),
+        ({"model": "m", "chat_template_kwargs": {"x": [float("nan")]}}, "holds inf or nan. Fix: a finite number"),
         ({"model": {"hidden_size": 4}}, "a table without type"),
         ({"model": {"type": "qwen2"}, "method": "lora"}, "nothing to adapt"),
         ({"model": "m", "precision": "bf-16"}, "precision = 'bf-16'"),

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from tests.steel_train.conftest import BASIC, write_recipe
 from tests.steel_train.loop.test_session import interrupt_at, trace
 from tests.steel_train.test_bad_input import save_model
-from tests.steel_train.toys import model, tokenizer
+from tests.steel_train.toys import model, tokenizer, write_pairs
 
 from steel_data.build import build
 from steel_data.errors import InputError
@@ -123,12 +123,7 @@ def test_from_an_adapter_on_with_dpo(train, tmp_path):
 
     save_model(tmp_path / "base")
     sft = last(train("sft", **LORA, lora="{ rank = 4 }", max_steps="10"))
-    pairs = [
-        {"conversations": [{"from": "human", "value": f"第{i}题？"}],
-         "chosen": {"from": "gpt", "value": f"好答案{i}"}, "rejected": {"from": "gpt", "value": "不知道" * (1 + i % 3)}}
-        for i in range(16)
-    ]  # fmt: skip
-    (tmp_path / "pairs.json").write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
+    write_pairs(tmp_path / "pairs.json", 16)
     table = {**BASIC, "micro_batch": 2, "accumulate": 2, "epochs": 2, "log_every": 1, "learning_rate": "1e-2"}
     text = '[source.pairs]\npath = "pairs.json"\n[train]\nmodel = "{}"\nmethod = "dpo"\nlora = {}\n' + "\n".join(
         f"{k} = {v}" for k, v in table.items()

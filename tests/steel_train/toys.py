@@ -93,6 +93,16 @@ def rows(count: int, sources: tuple[str, ...] = ("a", "b")) -> list[dict[str, An
     return made
 
 
+def write_pairs(file: Path, count: int) -> None:
+    """Write pairs of answers as LLaMA-Factory has them: the chosen one short, the rejected one of three lengths."""
+    pairs = [
+        {"conversations": [{"from": "human", "value": f"第{i}题？"}],
+         "chosen": {"from": "gpt", "value": f"好答案{i}"}, "rejected": {"from": "gpt", "value": "不知道" * (1 + i % 3)}}
+        for i in range(count)
+    ]  # fmt: skip
+    file.write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
+
+
 def write_mixture(folder: Path, count: int = 40, **more: str) -> Path:
     """Build a mixture of `count` alpaca rows in `folder`/mixture from a recipe in `folder`; `more`: source -> JSON lines."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -106,9 +106,7 @@ class Examples:
         """Return the examples at which `chosen` (N,) is true, over the same tokens."""
         table = self.table.filter(pl.Series(chosen))
         beside = None if self.mismatched is None else self.mismatched.part(chosen)
-        return replace(
-            self, starts=self.starts[chosen], lengths=self.lengths[chosen], table=table, mismatched=beside
-        )  # fmt: skip
+        return replace(self, starts=self.starts[chosen], lengths=self.lengths[chosen], table=table, mismatched=beside)
 
     def of_form(self, form: str) -> "Examples":
         """Return examples as rows of a form give them: one a row ("messages"), pairs, or judged answers ("kto")."""

@@ -138,10 +138,18 @@ def with_variables(template: str, variables: dict[str, Any]) -> str:
     So whoever has the template (the checkpoint, a server, steel_eval) asks in the way that was trained.
     """
     head = "".join(
-        f"{{%- if {name} is not defined -%}}{{%- set {name} = {json.dumps(value)} -%}}{{%- endif -%}}"
+        f"{{%- if {name} is not defined -%}}{{%- set {name} = {_literal(value)} -%}}{{%- endif -%}}"
         for name, value in variables.items()
     )
     return template if template.startswith(head) else head + template
+
+
+def _literal(value: Any) -> str:
+    """Return a value of TOML as Jinja writes it."""
+    text = json.dumps(value, ensure_ascii=False)
+    # what JSON writes in two halves (an emoji) Jinja would read as two characters; all else stays as it was written
+    # before, since the template is part of what a run is
+    return text if any(character > "\uffff" for character in text) else json.dumps(value)
 
 
 def pinned(template: str) -> str:

@@ -125,10 +125,16 @@ def read_facts(checkpoint: Path) -> dict[str, Any] | None:
 
 def whole_checkpoints(folder: Path) -> list[Path]:
     """Return the whole checkpoints of a run in order of steps; the others are named in a warning."""
-    found = []
+    return list(_facts_of_whole(folder))
+
+
+def _facts_of_whole(folder: Path) -> dict[Path, dict[str, Any]]:
+    """Return the whole checkpoints of a run in order of steps, each with its steel.json."""
+    found = {}
     for path in sorted((folder / "checkpoints").glob("step-*")):
-        if read_facts(path) is not None:
-            found.append(path)
+        facts = read_facts(path)
+        if facts is not None:
+            found[path] = facts
         else:
             log.warning("%s is not a whole checkpoint and is left alone", path)
     return found
@@ -139,9 +145,8 @@ def resumable(folder: Path) -> Path | None:
 
     Older ones lack their optimiser's state: `prune` dropped it.
     """
-    for path in reversed(whole_checkpoints(folder)):
-        facts = read_facts(path)
-        if facts is None or any(_only_resumes(name) and not (path / name).is_file() for name in facts["files"]):
+    for path, facts in reversed(_facts_of_whole(folder).items()):
+        if any(_only_resumes(name) and not (path / name).is_file() for name in facts["files"]):
             continue
         damaged = [name for name in facts["files"] if not _as_written(path, name, facts)]
         if not damaged:
@@ -161,27 +166,28 @@ def prune(folder: Path, keep: int | None) -> None:
 
     Epoch ends stay, and the best on held-out rows. One that was only kept for being the best is dropped when it is not.
     """
-    whole = whole_checkpoints(folder)
-    for path in whole[:-_RESUMABLE]:
+    facts_of = _facts_of_whole(folder)
+    whole = list(facts_of)
+    older, beyond = whole[:-_RESUMABLE], whole[:-keep] if keep else []
+    for path in older:
         for file in [file for file in path.iterdir() if _only_resumes(file.name)]:
             file.unlink()
-    best, beyond = best_checkpoint(folder), whole[:-keep] if keep else []
-    for path in whole:
-        facts = read_facts(path)
-        if facts is None or facts["epoch_end"] or path == best:
+    best = _best(facts_of)
+    for path, facts in facts_of.items():
+        if facts["epoch_end"] or path == best:
             continue
-        if path in beyond or (not facts.get("scheduled", True) and path in whole[:-_RESUMABLE]):
+        if path in beyond or (not facts.get("scheduled", True) and path in older):
             shutil.rmtree(path)
 
 
 def best_checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint of the lowest loss on held-out rows, the earliest of equals; None without a look."""
-    found = []
-    for path in whole_checkpoints(folder):
-        facts = read_facts(path)
-        look = facts.get("eval") if facts else None
-        if facts and look and look["step"] == facts["step"]:
-            found.append((look["loss"], path))
+    return _best(_facts_of_whole(folder))
+
+
+def _best(facts_of: dict[Path, dict[str, Any]]) -> Path | None:
+    looks = [(path, facts.get("eval"), facts["step"]) for path, facts in facts_of.items()]
+    found = [(look["loss"], path) for path, look, step in looks if look and look["step"] == step]
     return min(found, default=(0.0, None))[1]
 
 

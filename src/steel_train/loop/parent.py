@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from steel_data.errors import InputError
-from steel_data.recipe.changes import changes
+from steel_data.recipe.changes import Change, changes
 from steel_train.loop.checkpoints import read_facts, resumable
 from steel_train.settings import Settings, completed
 
 # what of a run's identity may differ: its length, and what it is called
 _LENGTH = ("train.epochs", "train.max_steps", "train.parent", "recipe", "parent")
+
+
+def identity_changes(before: dict[str, Any], now: dict[str, Any]) -> list[Change]:
+    """Return in what a run differs from the record of one; a run of an earlier steel may say less of itself."""
+    known = {"loss_of_source": {}} | before | {"train": completed(before["train"])}
+    # through JSON, so that tuples and lists compare alike
+    return changes(known, {key: value for key, value in json.loads(json.dumps(now)).items() if key in known})
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,7 @@ class Parent:
 
     def compare(self, identity: dict[str, Any], steps: int) -> None:
         """Raise InputError where a run of this identity and so many steps is not this run, and longer."""
-        before = {"loss_of_source": {}} | self.run["identity"]
-        before["train"] = completed(before["train"])
-        now = json.loads(json.dumps(identity))
-        for change in changes(before, {key: value for key, value in now.items() if key in before}):
+        for change in identity_changes(self.run["identity"], identity):
             if change.key in _LENGTH or change.path[0] in _LENGTH:
                 continue
             raise InputError(

@@ -18,7 +18,6 @@ import numpy.typing as npt
 import torch
 
 from steel_data.errors import InputError
-from steel_data.recipe.changes import changes
 from steel_data.recipe.load import portable
 from steel_train.examples.folder import Examples
 from steel_train.examples.held_out import never_held_out
@@ -46,7 +45,7 @@ from steel_train.loop.losses import (
     simpo_loss,
 )
 from steel_train.loop.metrics import Metrics, Window, draw_losses, draw_scores
-from steel_train.loop.parent import Parent
+from steel_train.loop.parent import Parent, identity_changes
 from steel_train.loop.trainer import Job, SteelTrainer, arguments, is_scheduled
 from steel_train.models.adapter import adapter, show_bias, started_adapter
 from steel_train.models.dtypes import held_dtype, saved_dtype, uses_bf16
@@ -72,7 +71,6 @@ from steel_train.say import say, write_json
 from steel_train.schedule.batches import Steps
 from steel_train.schedule.exposures import exposures
 from steel_train.schedule.order import make_schedule
-from steel_train.settings import completed
 
 # Settings that may change between two starts of one run: they do not touch what is computed.
 _FREE = ("resume", "keep", "report_to", "save_every")
@@ -136,13 +134,10 @@ class Session:
             if self.parent is not None and packed:
                 self.parent.compare(self.identity(), self.schedule.steps)
             return
-        before = {"loss_of_source": {}} | json.loads(file.read_text(encoding="utf-8"))["identity"]
-        # through JSON, so that tuples and lists compare alike; a run of an earlier steel may say less of itself
-        now = {key: value for key, value in json.loads(json.dumps(self.identity())).items() if key in before}
-        before["train"] = completed(before["train"])
+        before, now = json.loads(file.read_text(encoding="utf-8"))["identity"], self.identity()
         if not packed:
             now["packed"] = before.get("packed")
-        for change in changes(before, now):
+        for change in identity_changes(before, now):
             what, right = change.key, "the recipe as it was"
             if change.key in _BY_DEVICE:
                 what, right = _BY_DEVICE[change.key], "a device like the first"
@@ -350,10 +345,8 @@ class Session:
             positions = getattr(self.config.get_text_config(), "max_position_embeddings", None)
             scorer = tasks.scorer(self.tokenizer, positions or self.settings.max_length)
         tokens = scorer.tokens if scorer is not None else 0
-        every, steps = (
-            interval(self.settings, self.schedule, schedule, tokens),
-            cost(self.settings, self.schedule, schedule, tokens),
-        )
+        looks = (self.settings, self.schedule, schedule, tokens)
+        every, steps = interval(*looks), cost(*looks)
         asked = f"and {', '.join(tasks.names)} ({tokens:,} tokens) " if tasks is not None else ""
         if self.main:
             say(

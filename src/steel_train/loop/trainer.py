@@ -299,9 +299,8 @@ class SteelTrainer(SFTTrainer):
             Trainer._save_checkpoint(self, model, trial)
             self.accelerator.wait_for_everyone()
             if main:
-                if (
-                    written / "adapter_config.json"
-                ).is_file():  # peft saves none: where to stop is the adapter's to say
+                if (written / "adapter_config.json").is_file():
+                    # peft saves none: where to stop is the adapter's to say
                     net: Any = self.accelerator.unwrap_model(model)
                     net.generation_config.save_pretrained(written)
                     if net.active_peft_config.trainable_token_indices and not self.is_fsdp_enabled:

@@ -60,7 +60,7 @@ def started_adapter(settings: Settings, recipe: Path) -> Path | None:
     """Return the folder of the adapter that a run trains on, or None where its base is a full model."""
     if isinstance(settings.model, dict) or not settings.uses_lora:
         return None
-    folder = Path(settings.model) if Path(settings.model).is_absolute() else recipe.parent / settings.model
+    folder = recipe.parent / settings.model  # an absolute path stays itself
     return folder if (folder / "adapter_config.json").is_file() else None
 
 

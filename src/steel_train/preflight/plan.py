@@ -72,7 +72,7 @@ def plan_training(
     count = processes or (devices.count if devices else 1)
     seed = settings.seeds[0] if settings.seeds else recipe.seed
     schedule = make_schedule(prepared, packs(settings, config, recipe.path), seed, count)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and devices is not None) or uses_bf16(settings)
+    bf16 = uses_bf16(settings) or (settings.precision == "auto" and devices is not None)
     question = Question(examples, schedule, settings, tokenizer, config, folder, bf16, devices, prepared.held_out, own)
     report = inspect(question)
     if examples.units:

@@ -57,10 +57,10 @@ class Steps(torch.utils.data.Dataset[list[MicroBatch]]):
 def collate(examples: Examples, group: Group, packed: bool, pad_id: int) -> MicroBatch:
     """Lay the examples of some units out for one forward pass."""
     rows = examples.members(group).tolist()
-    ids = [torch.from_numpy(examples.one(row)[0].astype(np.int64)) for row in rows]
+    made = [examples.one(row) for row in rows]
+    ids = [torch.from_numpy(tokens.astype(np.int64)) for tokens, _ in made]
     labels = [
-        torch.where(torch.from_numpy(np.array(examples.one(row)[1])), tokens, -100)
-        for row, tokens in zip(rows, ids, strict=True)
+        torch.where(torch.from_numpy(learnt), tokens, -100) for (_, learnt), tokens in zip(made, ids, strict=True)
     ]
     lengths = [len(tokens) for tokens in ids]
     rows_E = torch.tensor(rows)

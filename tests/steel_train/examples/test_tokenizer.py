@@ -94,6 +94,13 @@ def test_variables_of_the_template_are_set_in_it_so_that_everyone_asks_as_it_was
     assert with_variables(tok.chat_template, {"enable_thinking": False}) == tok.chat_template, "once is enough"
 
 
+@pytest.mark.parametrize("value", ["😀 中 \\ud83d \"'", 3, True, ["水", {"a": 1.5}]])
+def test_a_variable_s_value_is_rendered_as_it_was_given(tmp_path, value):
+    tok = tokenizer("{%- if add_generation_prompt -%}{{- [said] -}}{%- endif -%}")
+    settle(tok, None, tmp_path / "r.toml", {"said": value})
+    assert renderer(tok)(ASK, None, True) == str([value])
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -1,6 +1,5 @@
 """Losses on pairs are those of their papers, written out; a run learns with each of them."""
 
-import json
 import math
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from tests.steel_train.conftest import BASIC
 from tests.steel_train.loop.test_session import trace
 from tests.steel_train.test_bad_input import save_model
+from tests.steel_train.toys import write_pairs
 
 from steel_data.build import build
 from steel_data.recipe.load import load
@@ -44,12 +44,7 @@ def test_a_run_without_a_reference_raises_the_margin(tmp_path, method):
     from steel_train.run import run
 
     save_model(tmp_path / "base")
-    pairs = [
-        {"conversations": [{"from": "human", "value": f"第{i}题？"}],
-         "chosen": {"from": "gpt", "value": f"好答案{i}"}, "rejected": {"from": "gpt", "value": "不知道" * (1 + i % 3)}}
-        for i in range(16)
-    ]  # fmt: skip
-    (tmp_path / "pairs.json").write_text(json.dumps(pairs, ensure_ascii=False), encoding="utf-8")
+    write_pairs(tmp_path / "pairs.json", 16)
     table = {**BASIC, "method": f'"{method}"', "micro_batch": 2, "accumulate": 2, "epochs": 6, "log_every": 1}
     recipe = tmp_path / "r.toml"
     recipe.write_text(
