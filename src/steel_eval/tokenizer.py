@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,14 +69,16 @@ def switched(tokenizer: "PreTrainedTokenizerBase", values: Mapping[str, Any]) ->
 
 
 def _literal(value: Any) -> str:
-    """Return a value of JSON as Jinja writes it."""
+    """Return a value of JSON as Jinja writes it. Raises InputError for inf and nan, which it would read as names."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_literal, value)) + "]"
-    return json.dumps(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"chat_template_kwargs: holds {value}. Fix: a finite number.")
+    return json.dumps(value, ensure_ascii=False)  # JSON escapes an emoji as two halves, which Jinja does not join
 
 
 def thinking_switch(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -61,6 +61,7 @@ def test_how_a_model_is_opened_reaches_the_scores(toy_checkpoint, toy_data, tmp_
         (["--thinking", "maybe", "--preset", "steel"], "Fix: on or off"),
         (["--chat-template-kwargs", "{", "--preset", "steel"], "no JSON"),
         (["--chat-template-kwargs", "[1]", "--preset", "steel"], "no table"),
+        (["--chat-template-kwargs", '{"a": Infinity}', "--preset", "steel"], "no JSON"),
         (["--revision", "main"], "only with a hub id"),
         (["--base", "elsewhere"], "is a whole model"),
         (["--tokenizer", "elsewhere"], "no such folder, and no hub id"),
