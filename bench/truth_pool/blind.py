@@ -4,7 +4,8 @@ One score an item: the detectors' changes against the pool, weighed by what told
 standard deviations of the unseen. Its shape under the null is the fitted runs' unseen items; a share of the run's items is
 taken to stand in a second, normal shape, by maximum likelihood. Where that second shape lies less than STRENGTH above the
 null, or is not needed (likelihood ratio below what the fitted clean runs' worst is), the estimate is refused: nothing is
-then known of which items were seen.
+then known of which items were seen. What is answered is this run's own score on what it did not see, and it is held against
+what the mixture says of that; what a *clean run* would score needs no mixture where clean runs are known: they tell it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,10 @@ from typing import Any
 
 import numpy as np
 from bench.truth_pool.results import Done, Floats, Pool
-from scipy.stats import norm, t
+from scipy.stats import norm
 
+from steel_eval.stats.clean import clean_score
+from steel_eval.stats.effects import Items
 from steel_eval.stats.paired import wilson
 
 STRENGTH = 2.0  # standard deviations of the unseen
@@ -21,11 +24,10 @@ RIDGE = 0.1
 
 
 def blind_scores(pool: Pool, judged: Sequence[Done]) -> Iterator[dict[str, Any]]:
-    """Yield for each strength of leak: how many were refused, how far the share is off, and coverage of clean runs."""
+    """Yield for each strength of leak: how many were refused, how far share and own score are off."""
     weights, centre, spread = learn(pool)
     quiet = [_mixture(_score(pool, run, weights, centre, spread)[run.inside_I])[3] for run in pool.clean]
     least = max([2.7, *quiet])  # 2.7: half the 98 % quantile of chi-squared with one degree of freedom
-    truths = [r for r in judged if not r.plan.doses]
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in judged:
         score_I = _score(pool, run, weights, centre, spread)[run.inside_I]
@@ -39,16 +41,11 @@ def blind_scores(pool: Pool, judged: Sequence[Done]) -> Iterator[dict[str, Any]]
             "half": np.nan,
             "off": [],
         }
-        if not refused and len(pool.clean) > 1:
-            clean, half = _clean(
-                run.right_I[run.inside_I], seen_I, np.stack([r.right_I[run.inside_I] for r in pool.clean])
-            )
-            for other in truths:
-                if other.plan not in [r.plan for r in pool.clean]:
-                    truth = float(other.right_I[run.inside_I].mean())
-                    row["held"].append(abs(clean - truth) <= half)
-                    row["off"].append(clean - truth)
-            row["half"] = half
+        if not refused:
+            clean, row["half"] = _clean(run.right_I[run.inside_I], seen_I)
+            items = Items(run.dose_I, pool.subject_I, np.arange(len(run.dose_I))).only(run.inside_I)
+            row["off"] = [clean - clean_score(run.right_I[run.inside_I], items).clean]
+            row["held"] = [abs(row["off"][0]) <= row["half"]]
         groups.setdefault("/".join(map(str, run.plan.doses)) or "clean", []).append(row)
     for doses, rows in sorted(groups.items()):
         said = [r for r in rows if not r["refused"]]
@@ -115,17 +112,14 @@ def _mixture(score_I: Floats) -> tuple[float, float, Floats, float]:
     return best
 
 
-def _clean(right_I: Floats, seen_I: Floats, known_RI: Floats) -> tuple[float, float]:
-    """Return the clean score and the half-width of its interval for a further clean run.
+def _clean(right_I: Floats, seen_I: Floats) -> tuple[float, float]:
+    """Return this run's score on what it did not see, each item counted by its chance of that, and half its interval.
 
-    Items count by their chance of not having been seen; clean runs' known answers are the reference, as in clean_score.
+    The interval holds that unseen items are a sample of all, and that nobody knows of each whether it was seen.
     """
     weight_I = 1 - seen_I
-    reference_I = known_RI.mean(0)
-    change_I = right_I - reference_I
-    mean = float(weight_I @ change_I / weight_I.sum())
-    of_items = float(weight_I**2 @ (change_I - mean) ** 2) / weight_I.sum() ** 2 * float(seen_I.mean())
-    level_R = known_RI.mean(1)
-    of_run = max(float(level_R.var(ddof=1)), float(known_RI.var(0, ddof=1).sum()) / known_RI.shape[1] ** 2)
-    half = float(t.ppf(0.975, len(known_RI) - 1)) * np.sqrt(of_items + of_run * (2 + 1 / len(known_RI)))
-    return float(reference_I.mean()) + mean, half
+    mean = float(weight_I @ right_I / weight_I.sum())
+    left_I = (right_I - mean) ** 2
+    of_items = float(weight_I**2 @ left_I) * float(seen_I.mean())
+    of_guesses = float((seen_I * weight_I) @ left_I)
+    return mean, 1.959964 * float(np.sqrt(of_items + of_guesses)) / float(weight_I.sum())

@@ -19,6 +19,7 @@ def page(found: dict[str, Any]) -> str:
         ("Sets of seen items found at 5 %", _sets(found["sets"])),
         ("False alarms at 5 %", _false_alarms(found["false_alarms"])),
         ("Clean scores", _clean(found["clean_scores"])),
+        ("Clean scores, by when a run was opened", _before(found["before_and_now"])),
         ("Clean scores without the mixture", _blind(found["blind"])),
     ):
         lines += _table(title, list(rows))
@@ -107,7 +108,15 @@ def _clean(rows: Sequence[Row]) -> Iterable[Row]:
     for r in rows:
         yield {
             **_arm(r), "known": r["knows"], "items": r["items"], "half-width": f"{r['half_points']:.1f}",
-            "bias": f"{r['bias_points']:+.1f}", "covered": _share(r), "pairs": r["n"],
+            "bias": f"{r['bias_points']:+.1f}", "covered": _share(r), "pairs": r["n"], "of clean runs": r["truths"],
+        }  # fmt: skip
+
+
+def _before(rows: Iterable[Row]) -> Iterable[Row]:
+    for r in rows:
+        yield {
+            "clean runs": r["clean runs"], "items": r["items"], "half-width": f"{r['half_points']:.1f}",
+            "bias": f"{r['bias_points']:+.1f}", "covered": _share(r), "pairs": r["n"], "of clean runs": r["truths"],
         }  # fmt: skip
 
 

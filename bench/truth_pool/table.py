@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 from bench.truth_pool.blind import blind_scores
-from bench.truth_pool.design import MODELS
+from bench.truth_pool.clean import before_and_now, clean_scores
+from bench.truth_pool.design import MODELS, plans
 from bench.truth_pool.page import page
 from bench.truth_pool.results import DETECTORS, REFERENCES, TEXT, Done, Floats, Pool, load_pools
+from bench.truth_pool.run import file_of
 from bench.truth_pool.verdicts import verdicts
 from bench.truth_pool.work import unpack
 
 from steel_eval.leak.detectors.reference import rank_p_values
 from steel_eval.stats.aggregate import set_p
-from steel_eval.stats.clean import clean_score
 from steel_eval.stats.crossed import pool_area, pool_gains
 from steel_eval.stats.effects import Items
 from steel_eval.stats.paired import wilson
@@ -42,9 +43,13 @@ def write_table(folder: Path, results: Path, opened: bool) -> None:
         code = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
         times = [
             *(json.loads(note.read_text()) if note.is_file() else []),
-            {"at": f"{datetime.datetime.now():%Y-%m-%d %H:%M}", "code": code},
-        ]
+            {
+                "at": f"{datetime.datetime.now():%Y-%m-%d %H:%M}", "code": code,
+                "runs": [p.name for m in MODELS for p in plans(m) if p.kind == "sealed" and (results / file_of(p)).is_file()],
+            },
+        ]  # fmt: skip
         note.write_text(json.dumps(times, indent=1))
+    before = {run for t in json.loads(note.read_text())[:-1] for run in t.get("runs", ())} if opened else set()
     pools = [pool for model in MODELS for pool in load_pools(folder, results, model, opened)]
     found: dict[str, Any] = {
         "opened": json.loads(note.read_text()) if opened else None,
@@ -53,7 +58,8 @@ def write_table(folder: Path, results: Path, opened: bool) -> None:
         "gains": [row for pool in pools for row in gains(pool)],
         "sets": [row for pool in pools for row in sets(pool)],
         "false_alarms": [row for pool in pools for row in false_alarms(pool)],
-        "clean_scores": [row for pool in pools for row in clean_scores(pool)],
+        "clean_scores": [row for pool in pools for row in clean_scores(pool, judged(pool))],
+        "before_and_now": list(before_and_now(pools, before)) if opened else [],
         "blind": [row for pool in pools for row in blind_scores(pool, judged(pool))],
         "verdicts": [line for pool in pools for line in verdicts(pool)],
     }
@@ -211,36 +217,3 @@ def _share(hits: Any, effective: int | None = None) -> dict[str, Any]:
     share, n = float(np.mean(hits)), effective or len(hits)
     low, high = wilson(share * n, n)
     return {"share": share, "low": low, "high": high, "n": len(hits)}
-
-
-def clean_scores(pool: Pool) -> Iterator[dict[str, Any]]:
-    """Yield how often the interval for a clean run holds the score of one that it does not know, by size of benchmark.
-
-    The intervals of a pair of runs and those of its neighbours share the clean run or the injected one, so Wilson's
-    interval of the share counts the fewer of both.
-    """
-    truths = [r for r in judged(pool) if not r.plan.doses]
-    dirty = [r for r in judged(pool) if r.plan.doses]
-    cases: dict[Any, list[tuple[bool, float, float]]] = {}
-    for truth in truths:
-        known_RI = np.reshape([r.right_I for r in pool.clean if r.plan != truth.plan], (-1, len(truth.right_I)))
-        for run in dirty:
-            everything_I = np.ones(len(run.dose_I), bool)
-            for size, inside_I in {run.plan.size: run.inside_I, len(everything_I): everything_I}.items():
-                items = Items(run.dose_I, pool.subject_I, np.arange(len(run.dose_I))).only(inside_I)
-                for count in dict.fromkeys((len(known_RI), 2, 0)):
-                    if count == 1 or count > len(known_RI):
-                        continue  # one clean run says nothing of the noise of runs
-                    held_RI = known_RI[:count, inside_I] if count else None
-                    reference = None if held_RI is None else held_RI.mean(0)
-                    made = clean_score(run.right_I[inside_I], items, reference, held_RI)
-                    value = float(truth.right_I[inside_I].mean())
-                    case = (made.low <= value <= made.high, (made.high - made.low) / 2, made.clean - value)
-                    cases.setdefault((-count, size), []).append(case)
-    for (count, size), some in sorted(cases.items()):
-        held, half, off = (np.array(column, float) for column in zip(*some, strict=True))
-        yield {
-            "model": pool.model, "loss": pool.loss, "knows": f"{-count} clean runs" if count else "this run alone",
-            "items": size, "half_points": 100 * float(np.median(half)), "bias_points": 100 * float(off.mean()),
-            **_share(held, max(1, min(len(truths), len(some) // len(truths)))),
-        }  # fmt: skip

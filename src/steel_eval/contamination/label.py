@@ -22,7 +22,8 @@ class CleanEstimate:
     """What a contaminated checkpoint would have scored, with its 95 % interval, from `unseen` questions.
 
     `reference`: the arm, clean on this task, whose score on all questions was used, and its label; "" for none. `runs`:
-    runs of it that the noise of runs was learnt from; 0: the interval is of this run's own score, no other's.
+    runs of it, of which the estimate is learnt; 0: the interval is of this run's own score, no other's. `guessing`:
+    they are not surely above chance.
     """
 
     clean: float
@@ -31,6 +32,7 @@ class CleanEstimate:
     unseen: int
     reference: str
     runs: int = 0
+    guessing: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,10 @@ def _claim(e: CleanEstimate) -> str:
     """Return an estimate in words that claim no more than its interval holds."""
     using = f" with {e.reference} as reference" if e.reference else ""
     if e.runs:
+        chance = "; at chance, so it may favour another letter" if e.guessing else ""
         return (
-            f"Estimated clean score, of a run that saw none: {_interval(e)}{using}, whose {e.runs} runs give the noise "
-            "of a run"
+            f"Estimated clean score, of a further run that saw none: {_interval(e)}, as the {e.runs} runs of "
+            f"{e.reference} tell{chance}"
         )
     return (
         f"This run's score on questions that it never saw: {_interval(e)}{using}, from {e.unseen:,} of them (another "

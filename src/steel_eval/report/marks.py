@@ -235,6 +235,14 @@ def _of_leak(file: Path, result: Result, task: str) -> tuple[dict[str, Held], in
     return {item: Held(0, n, list(places or []), []) for item, n, places in rows}, len(looked)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A question's cluster of near-equal ones, and what guessing gives on it (NaN: not known)."""
+
+    cluster: str
+    chance: float
+
+
 def with_estimates(
     arms: Sequence[Arm], task: str, marks: Sequence[Sequence[Mark]], items: Sequence[Item]
 ) -> list[list[Mark]]:
@@ -245,18 +253,23 @@ def with_estimates(
     """
     if not any(mark.contaminated for of_arm in marks for mark in of_arm):
         return [list(of_arm) for of_arm in marks]
-    near = dict(zip((item.item for item in items), cluster_names(items), strict=True))
+    asked = {
+        item.item: _Asked(name, 1 / len(item.options) if item.options else np.nan)
+        for item, name in zip(items, cluster_names(items), strict=True)
+    }
     references = [
         (arm, of_arm[0]) for arm, of_arm in zip(arms, marks, strict=True)
         if all(m.n and m.declared is not None and not m.contaminated for m in of_arm)
     ]  # fmt: skip
     return [
-        [_estimated(_last(run, task), mark, references, near) for run, mark in zip(arm.runs, of_arm, strict=True)]
+        [_estimated(_last(run, task), mark, references, asked) for run, mark in zip(arm.runs, of_arm, strict=True)]
         for arm, of_arm in zip(arms, marks, strict=True)
     ]
 
 
-def _estimated(result: Result | None, mark: Mark, references: Sequence[tuple[Arm, Mark]], near: dict[str, str]) -> Mark:
+def _estimated(
+    result: Result | None, mark: Mark, references: Sequence[tuple[Arm, Mark]], asked: dict[str, _Asked]
+) -> Mark:
     if result is None or not mark.contaminated or mark.held is None:
         return mark
     if mark.inherited:
@@ -264,11 +277,13 @@ def _estimated(result: Result | None, mark: Mark, references: Sequence[tuple[Arm
     values = values_of([[result]], mark.task, "accuracy")
     if not values.items:
         return replace(mark, no_estimate="its questions have no key here")
-    items = _items(values.items, values.subject_Q, mark.held, near)
+    items = _items(values.items, values.subject_Q, mark.held, asked)
+    estimates, why = [], ""
     try:
-        estimates = [_estimate(values.arms[0][0], items, None, "")]
+        estimates.append(_estimate(values.arms[0][0], items, None, ""))
     except ValueError as error:
-        return replace(mark, no_estimate=str(error).partition(":")[0])
+        why = str(error).partition(":")[0]
+    chance_Q = np.array([asked[name].chance if name in asked else np.nan for name in values.items])
     for arm, its in references:
         chosen = [_last(run, mark.task) or run[-1] for run in arm.runs]
         try:
@@ -276,21 +291,29 @@ def _estimated(result: Result | None, mark: Mark, references: Sequence[tuple[Arm
             both = values_of([[result], chosen], mark.task, "accuracy")
         except (InputError, KeyError):
             continue  # another protocol or other questions: no reference
-        estimates.append(_estimate(both.arms[0][0], items, both.arms[1], f"{arm.name} ({its.short()})"))
+        try:
+            estimates.append(_estimate(both.arms[0][0], items, both.arms[1], f"{arm.name} ({its.short()})", chance_Q))
+        except ValueError:
+            continue
         break
-    return replace(mark, estimates=estimates)
+    return replace(mark, estimates=estimates, no_estimate="" if estimates else why)
 
 
-def _items(names: Sequence[str], subject_Q: "np.ndarray", held: dict[str, Held], near: dict[str, str]) -> Items:
+def _items(names: Sequence[str], subject_Q: "np.ndarray", held: dict[str, Held], asked: dict[str, _Asked]) -> Items:
     """Return doses (undeclared questions: their rows), subjects and clusters; an item near a seen one is seen."""
-    cluster_Q = np.unique([near.get(name, name) for name in names], return_inverse=True)[1].reshape(-1)
+    cluster_Q = np.unique([asked[name].cluster if name in asked else name for name in names], return_inverse=True)[
+        1
+    ].reshape(-1)
     dose_Q = np.array([held[name].dose or held[name].rows if name in held else 0 for name in names], np.int64)
     highest_C = np.zeros(cluster_Q.max(initial=-1) + 1, np.int64)
     np.maximum.at(highest_C, cluster_Q, dose_Q)
     return Items(highest_C[cluster_Q], subject_Q, cluster_Q.astype(np.int64))
 
 
-def _estimate(score_Q: Floats, items: Items, clean_SQ: Floats | None, name: str) -> CleanEstimate:
-    found = clean_score(score_Q, items, None if clean_SQ is None else clean_SQ.mean(0), clean_SQ)
+def _estimate(
+    score_Q: Floats, items: Items, clean_SQ: Floats | None, name: str, chance_Q: Floats | None = None
+) -> CleanEstimate:
+    chance = None if chance_Q is None or np.isnan(chance_Q).any() else chance_Q
+    found = clean_score(score_Q, items, None if clean_SQ is None else clean_SQ.mean(0), clean_SQ, chance)
     low, clean, high = (min(1.0, max(0.0, v)) for v in (found.low, found.clean, found.high))
-    return CleanEstimate(clean, low, high, found.unseen_items, name, found.runs)
+    return CleanEstimate(clean, low, high, found.unseen_items, name, found.runs, found.guessing)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from steel_eval.stats.clean import clean_score
+from steel_eval.stats.clean import FEWEST_RUNS, further_run
 from steel_eval.stats.effects import Items, agreed, dose_response, estimate, randomisation_test
 from steel_eval.stats.paired import Difference, wilson
 
@@ -156,42 +156,35 @@ class Coverage:
     expected: float = 0.95
 
 
-def coverage(clean_SQ: Floats, items: Items) -> Coverage | None:
-    """Count over subject x run pseudo-benchmarks how often the interval holds the score of *another* clean run.
+def coverage(clean_SQ: Floats, items: Items, chance_Q: Floats | None = None) -> Coverage | None:
+    """Count over subject x run pseudo-benchmarks how often the other clean runs' interval holds a clean run's score.
 
-    One clean run pretends to have seen what the draw gave; its interval, with the noise of all runs but the one that is
-    to be held, is compared with that one's score on the subject. None with fewer than three clean runs: then no noise
-    of runs is known without the run to be held. Wilson's interval counts a subject once for each run more than one.
+    None with fewer than four clean runs: the run that is to be held is not one of the three that an interval needs.
+    Wilson's interval counts a subject once for each run more than one.
     """
-    held = of = 0
-    for subject in np.unique(items.subject):
-        mine_Q = items.subject == subject
-        for hidden in range(len(clean_SQ)):
-            others_SQ = np.delete(clean_SQ[:, mine_Q], hidden, 0)
-            truth = float(clean_SQ[hidden, mine_Q].mean())
-            for number in range(len(others_SQ) if len(others_SQ) > 1 else 0):
-                reference_Q = np.delete(others_SQ, number, 0).mean(0)
-                try:
-                    found = clean_score(others_SQ[number], items.only(mine_Q), reference_Q, others_SQ)
-                except ValueError:
-                    continue
-                held += found.low <= truth <= found.high
-                of += 1
-    effective = len(np.unique(items.subject)) * (len(clean_SQ) - 1)
-    return Coverage(held, of, *wilson(held / of * effective, effective)) if of else None
-
-
-def held_runs(injected_SQ: Floats, clean_SQ: Floats, items: Items) -> tuple[int, int] | None:
-    """Return how many (injected run, clean run) pairs have the clean run's score inside the injected one's interval.
-
-    The interval knows the other clean runs only. None with fewer than three clean runs.
-    """
-    if len(clean_SQ) < 3:
+    if len(clean_SQ) <= FEWEST_RUNS:
         return None
     inside = []
-    for hidden in range(len(clean_SQ)):
-        others_SQ, truth = np.delete(clean_SQ, hidden, 0), float(clean_SQ[hidden].mean())
-        for right_Q in injected_SQ:
-            found = clean_score(right_Q, items, others_SQ.mean(0), others_SQ)
-            inside.append(found.low <= truth <= found.high)
+    subjects = np.unique(items.subject)
+    for subject in subjects:
+        mine_Q = items.subject == subject
+        inside += _held(clean_SQ[:, mine_Q], items.cluster[mine_Q], None if chance_Q is None else chance_Q[mine_Q])
+    effective = len(subjects) * (len(clean_SQ) - 1)
+    return Coverage(sum(inside), len(inside), *wilson(sum(inside) / len(inside) * effective, effective))
+
+
+def held_runs(clean_SQ: Floats, items: Items, chance_Q: Floats | None = None) -> tuple[int, int] | None:
+    """Return how many clean runs score inside the interval that the others give for all items; None as `coverage`."""
+    if len(clean_SQ) <= FEWEST_RUNS:
+        return None
+    inside = _held(clean_SQ, items.cluster, chance_Q)
     return sum(inside), len(inside)
+
+
+def _held(clean_SQ: Floats, cluster_Q: Ints, chance_Q: Floats | None) -> list[bool]:
+    """Return of each clean run whether its score lies in the interval that the others give."""
+    inside = []
+    for hidden in range(len(clean_SQ)):
+        clean, half, _ = further_run(np.delete(clean_SQ, hidden, 0), cluster_Q, chance_Q)
+        inside.append(bool(abs(float(clean_SQ[hidden].mean()) - clean) <= half))
+    return inside

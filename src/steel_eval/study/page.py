@@ -36,7 +36,9 @@ def write_pool_page(results: dict[str, Any]) -> str:
         _point(g["dose"], g["gain"], g["low"], g["high"]) for g in entry["gains"]
     ])]) for name, entry in own.items()}  # fmt: skip
     template = environment(Path(__file__).parent).get_template("pool.html.j2")
-    page: str = template.render(r=results, verdicts=pool_verdicts(results), plots=plots, first=language())
+    page: str = template.render(
+        r=results, verdicts=pool_verdicts(results), plots=plots, clean_claim=clean_claim, first=language()
+    )
     return page
 
 

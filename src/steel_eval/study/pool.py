@@ -30,7 +30,7 @@ from steel_eval.stats.clean import clean_score
 from steel_eval.stats.crossed import FEWEST, pool_area, pool_gains, unseen_mean
 from steel_eval.stats.effects import Items
 from steel_eval.study.arms import injected_source, shared_tokenizer
-from steel_eval.study.results import drawn
+from steel_eval.study.results import chance_of, drawn
 from steel_eval.study.score import ScoredArm, items_of
 from steel_eval.study.settings import StudySettings
 
@@ -104,7 +104,9 @@ def pool_results(
             out[preset][task.name] = {
                 "accuracy": right_RQ.mean(1).tolist(), "left_out": int((~kept_Q).sum()),
                 "gains": [_gain(g) for g in pool_gains(right_RQ, dose_RQ, subject_Q, cluster_Q)],
-                "clean_scores": [asdict(c) for c in clean_scores(right_RQ, dose_RQ, subject_Q, cluster_Q)],
+                "clean_scores": [
+                    asdict(c) for c in clean_scores(right_RQ, dose_RQ, subject_Q, cluster_Q, chance_of(task, kept_Q))
+                ],
             }  # fmt: skip
         if settings.detectors and detectors is None:
             places = [arm.last[0].folder for arm in runs]
@@ -137,11 +139,13 @@ def _gain(found: Any) -> dict[str, Any]:
             "detectable": found.gain.detectable}  # fmt: skip
 
 
-def clean_scores(right_RQ: Floats, dose_RQ: Ints, subject_Q: Ints, cluster_Q: Ints) -> list[Any]:
-    """Return each run's clean score for a further clean run, (R,); the noise of runs is the other runs'.
+def clean_scores(
+    right_RQ: Floats, dose_RQ: Ints, subject_Q: Ints, cluster_Q: Ints, chance_Q: Floats | None = None
+) -> list[Any]:
+    """Return each run's clean score, (R,): that of a further run without the items, as the other runs tell it.
 
     What another run saw is no clean answer of it: a run that did not see the item, drawn by lot, answers in its place.
-    Runs with too few unseen items have none and are left out.
+    With fewer than four runs it is the run's own score, and runs with too few unseen items are left out.
     """
     generator, out = np.random.default_rng(0), []
     for r in range(len(right_RQ)):
@@ -152,7 +156,8 @@ def clean_scores(right_RQ: Floats, dose_RQ: Ints, subject_Q: Ints, cluster_Q: In
         filled = np.where(unseen, right, right[order, np.arange(right.shape[1])])[:, known_Q]
         items = Items(dose_RQ[r], subject_Q, cluster_Q).only(known_Q)
         try:
-            out.append(clean_score(right_RQ[r, known_Q], items, filled.mean(0), filled))
+            chance = None if chance_Q is None else chance_Q[known_Q]
+            out.append(clean_score(right_RQ[r, known_Q], items, filled.mean(0), filled, chance))
         except ValueError:
             continue
     return out

@@ -102,46 +102,54 @@ def seen_entry(scored: Scored, task: Task, preset: str, truth: Truth) -> dict[st
     form = [f for f, kept in zip(truth.form, kept_Q, strict=True) if kept]
     last_SQ, steps = _ages(scored["injected"], task, kept_Q)
     known = float(control_SQ.mean())
-    entry = _gains(scored["injected"], task, items, control_SQ, injected_SQ, clean_SQ)
-    held = coverage(clean_SQ, items)
+    entry = _gains(scored["injected"], task, truth, control_SQ, injected_SQ, clean_SQ)
+    chance_Q = chance_of(task, kept_Q)
+    held = coverage(clean_SQ, items, chance_Q)
     entry |= {
         "against": against, "left_out": truth.left_out,
         "forms": [asdict(c) for c in by_form(control_SQ, injected_SQ, items, form)],
         "forgetting": [asdict(f) for f in forgetting(control_SQ, injected_SQ, items, last_SQ, steps)],
         "trajectory": _trajectory(scored["injected"], task, preset, truth, control_SQ.mean(0)),
         "true_clean": float(clean_SQ.mean()), "control_arm": known,
-        "held_clean_runs": held_runs(injected_SQ, clean_SQ, items),
+        "held_clean_runs": held_runs(clean_SQ, items, chance_Q),
         "coverage": asdict(held) if held else None, "diluted": None,
     }  # fmt: skip
     entry |= _above_chance(injected_SQ, items, task, kept_Q)
     if "diluted" in scored:
         truth = truth_of(task, scored, "diluted")
         clean_SQ, diluted_SQ = (scored[n].answers(preset, task.name)[:, truth.kept_Q] for n in ("clean", "diluted"))
-        items = truth.items.only(truth.kept_Q)
-        entry["diluted"] = _gains(scored["diluted"], task, items, clean_SQ, diluted_SQ, clean_SQ)
+        entry["diluted"] = _gains(scored["diluted"], task, truth, clean_SQ, diluted_SQ, clean_SQ)
     return entry
 
 
 def _gains(
-    arm: ScoredArm, task: Task, items: Items, control_SQ: Floats, right_SQ: Floats, clean_SQ: Floats
+    arm: ScoredArm, task: Task, truth: Truth, control_SQ: Floats, right_SQ: Floats, clean_SQ: Floats
 ) -> dict[str, Any]:
     """Return an injected arm's gains over a control arm by dose and seed, and its clean scores.
 
-    `right_SQ`: its answers; `clean_SQ`: those of the clean arm, reference and noise of runs of the clean scores.
+    `right_SQ`: its answers; `clean_SQ`: those of the clean arm, of which the clean scores are learnt.
     """
+    items, chance_Q = truth.items.only(truth.kept_Q), chance_of(task, truth.kept_Q)
     return {
         "doses": [asdict(e) for e in dose_response(control_SQ, right_SQ, items)],
         "by_seed": [[asdict(c) for c in row] for row in by_seed(control_SQ, right_SQ, items)],
         "exposures": _exposures(arm, task),
-        "clean_scores": [asdict(clean_score(right_Q, items, clean_SQ.mean(0), clean_SQ)) for right_Q in right_SQ],
+        "clean_scores": [
+            asdict(clean_score(right_Q, items, clean_SQ.mean(0), clean_SQ, chance_Q)) for right_Q in right_SQ
+        ],
     }
+
+
+def chance_of(task: Task, kept_Q: NDArray[np.bool_]) -> Floats:
+    """Return what guessing gives on each of the kept items, 1 / options."""
+    chance_Q: Floats = np.array([1 / len(item.options) for item in items_of(task)])[kept_Q]
+    return chance_Q
 
 
 def _above_chance(injected_SQ: Floats, items: Items, task: Task, kept_Q: NDArray[np.bool_]) -> dict[str, Any]:
     """Return accuracy on the unseen items, and whether it is surely above chance."""
     unseen_Q = items.dose == 0
-    options_Q = np.array([len(item.options) for item in items_of(task)])[kept_Q]
-    chance = float((1 / options_Q[unseen_Q]).mean())
+    chance = float(chance_of(task, kept_Q)[unseen_Q].mean())
     right, n = round(float(injected_SQ[:, unseen_Q].mean(0).sum())), int(unseen_Q.sum())
     low = wilson(right, n)[0]
     return {"control_accuracy": right / max(1, n), "control_above": low, "chance": chance, "testable": low > chance}

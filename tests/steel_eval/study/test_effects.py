@@ -65,15 +65,15 @@ def test_coverage_is_measured_on_runs_that_the_interval_did_not_know():
     rng = np.random.default_rng(3)
     items, _ = draw(rng, subjects=60)
     ease_Q = rng.uniform(0.1, 0.6, len(items.dose))
-    clean_SQ = answers(rng, np.clip(ease_Q + rng.normal(0, 0.05, (3, 1)), 0, 1))
+    clean_SQ = answers(rng, np.clip(ease_Q + rng.normal(0, 0.05, (4, 1)), 0, 1))
     found = coverage(clean_SQ, items)
-    assert found.of == 360 and found.held / found.of >= 0.93
-    assert found.high - found.low > 0.03  # 60 subjects and two runs beside the first are no 360 independent cases
-    assert held_runs(clean_SQ[:1], clean_SQ, items)[1] == 3
+    assert found.of == 240 and found.held / found.of >= 0.93
+    assert found.high - found.low > 0.03  # 60 subjects and three runs beside the first are no 240 independent cases
+    assert held_runs(clean_SQ, items)[1] == 4
 
 
-def test_two_clean_runs_cannot_measure_coverage():
+def test_three_clean_runs_cannot_measure_coverage():
     rng = np.random.default_rng(4)
     items, _ = draw(rng)
-    right_SQ = answers(rng, np.full((2, len(items.dose)), 0.5))
-    assert coverage(right_SQ, items) is None and held_runs(right_SQ, right_SQ, items) is None
+    right_SQ = answers(rng, np.full((3, len(items.dose)), 0.5))
+    assert coverage(right_SQ, items) is None and held_runs(right_SQ, items) is None

@@ -118,7 +118,7 @@ def test_a_plot_holds_its_points(points):
 
 def test_a_pool_s_page_is_read_in_one_language_at_a_time():
     gain = {"dose": 3, "pairs": 40, "runs": 4, "gain": 0.2, "low": 0.1, "high": 0.3, "p": 0.001, "detectable": 0.1}
-    clean = {"reported": 0.3, "clean": 0.26, "low": 0.24, "high": 0.28}
+    clean = {"reported": 0.3, "clean": 0.26, "low": 0.24, "high": 0.28, "runs": 3, "guessing": True}
     results = {
         "name": "</title><script>alert(1)</script>", "preset": "steel-likelihood", "shots": 0, "notes": [],
         "presets": {"steel-likelihood": {"cmmlu": {"gains": [gain], "clean_scores": [clean], "left_out": 2}}},
@@ -128,5 +128,5 @@ def test_a_pool_s_page_is_read_in_one_language_at_a_time():
     page = write_pool_page(results)
     assert 'class="en-first"' in page and 'id="zh"' in page and "结论" in page
     shown = english(page)
-    assert "<h2>Verdict</h2>" in shown and "2 items left out" in shown
+    assert "<h2>Verdict</h2>" in shown and "2 items left out" in shown and "another favourite letter" in shown
     assert "<script" not in page and "alert(1)" in page and "Undefined" not in page

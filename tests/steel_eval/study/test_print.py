@@ -17,7 +17,7 @@ def gain(dose, value, p):
 
 
 def results(p):
-    clean = {"reported": 0.40, "clean": 0.36, "low": 0.30, "high": 0.42}
+    clean = {"reported": 0.40, "clean": 0.36, "low": 0.30, "high": 0.42, "runs": 3}
     entry = {
         "accuracy": [0.4] * 4,
         "left_out": 0,
