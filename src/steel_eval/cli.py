@@ -251,6 +251,9 @@ def leak(
         str, typer.Option(help="The items' text: chat, text, plain, or auto (as injected, else chat with a template).")
     ] = "auto",
     permute: Annotated[int, typer.Option(min=0, help="Items, and controls, whose options are permuted.")] = 300,
+    in_context: Annotated[
+        int, typer.Option(min=0, help="Items of the subject that stand before each, for CoDeC; 0: it is not measured.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default leak/<name>.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16.")] = "auto",
@@ -292,7 +295,7 @@ def leak(
         model=model, base=base or "", tasks=_names(tasks), data=data, mixture=mixture, control=control,
         references=reference_runs or (), limit=limit,
     )  # fmt: skip
-    how = How(form=form, permute=permute, device=device, dtype=dtype, opening=opening)
+    how = How(form=form, permute=permute, in_context=in_context, device=device, dtype=dtype, opening=opening)
     leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.leak.detectors.reference import smallest_flaggable
 from steel_eval.leak.judge import Finding
-from steel_eval.leak.measure import MEASURES
+from steel_eval.leak.measure import IN_CONTEXT, MEASURES
 
 _COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess", "95 % interval", "p", "AUC", "flagged")
 
@@ -14,7 +14,7 @@ _COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess",
 def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: Sequence[str]) -> None:
     """Print the findings of one task; `about` as in leak.json; `error_rates`: what is known of them, in lines."""
     out = console()
-    passes = {m.name: m.passes for m in MEASURES}
+    passes = {m.name: m.passes for m in (*MEASURES, *IN_CONTEXT)}
     table = plain_table(*_COLUMNS)
     if about["in_mixture"] is not None:
         table.add_row("train-side overlap", "0", str(about["of"]), *["-"] * 5, str(about["in_mixture"]))
@@ -32,7 +32,8 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
         *_set_words(about["set_test"]),
         f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of the base {about['loss_gap_base']:+.3f}.",
         *_train_gap(about),
-        f"cost for each model: {about['pass_tokens']:,} tokens in single passes, {about['trie_tokens']:,} in tries.",
+        f"cost for each model: {about['pass_tokens']:,} tokens in single passes, {about['trie_tokens']:,} in tries"
+        + (f", {about['context_tokens']:,} in context." if about["context_tokens"] else "."),
         *about["notes"],
         *_limits(findings),
         *error_rates,

@@ -49,4 +49,4 @@ def mean_of(runs: Sequence[Measured]) -> Measured:
     scores = {name: np.mean([run.scores[name] for run in runs], axis=0) for name in runs[0].scores}
     right_I = np.mean([run.right_I for run in runs], axis=0)
     orders_IK = np.mean([run.orders_IK for run in runs], axis=0)
-    return Measured(scores, right_I, runs[0].tokens_I, runs[0].trie_I, orders_IK)
+    return Measured(scores, right_I, runs[0].tokens_I, runs[0].trie_I, orders_IK, runs[0].context_tokens)

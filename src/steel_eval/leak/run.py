@@ -30,7 +30,7 @@ from steel_eval.leak.kept import How, check_tokenizer
 from steel_eval.leak.measure import Measured, Texts, choose_permuted, measure
 from steel_eval.leak.page import write_page
 from steel_eval.leak.print import print_leak
-from steel_eval.leak.rates.match import load_calibrations, match, strength, words
+from steel_eval.leak.rates.match import context_words, load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.reference_runs import check_recipes, mean_of
 from steel_eval.leak.texts import Forms, as_injected, choose_form, fitting, in_words, measurable
@@ -116,7 +116,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
     tasks, verdicts, said = [], [], []
     for s, mine, its, form in zip(sets, after.sets, before.sets, forms, strict=True):
         known = match(regime, in_words(form), calibrations)
-        said.append(words(known))
+        said.append([*words(known), *context_words(known, how.in_context)])
         items = as_items(s.items, s.tested, s.stratified)
         findings, p_values, test = judge(mine, levelled(mine, its, ~s.tested, form), items)
         right = right_answers(its.right_I, mine.right_I, items)
@@ -127,7 +127,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
             "notes": s.notes,
             "loss_gap": gap.test_ref, "loss_gap_base": base_gap.test_ref, "loss_gap_train": gap.test_train,
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
-            "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,
+            "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens, "context_tokens": mine.context_tokens,
             "in_mixture": None if s.found is None else len(s.found), "of": sum(map(len, s.task.items.values())),
             "set_test": None if test is None else {**asdict(test.excess), "p": test.p}, "calibration": known.data(),
         }  # fmt: skip
@@ -255,8 +255,12 @@ def _both(
         asked if isinstance(asked, str) else tuple(itertools.compress(asked, fits_I))
         for asked, fits_I in zip(whole, fits, strict=True)
     ]
-    texts = [Texts(s.items, choose_permuted(s.items, (~s.tested).astype(np.int64), how.permute), asked, tokenizer)
-             for s, asked in zip(sets, forms, strict=True)]  # fmt: skip
+    texts = [
+        Texts(
+            s.items, choose_permuted(s.items, (~s.tested).astype(np.int64), how.permute), asked, tokenizer,
+            how.in_context,
+        ) for s, asked in zip(sets, forms, strict=True)
+    ]  # fmt: skip
 
     def side() -> Side:
         return Side([measure(loaded, t) for t in texts], row_logprobs(loaded, rows, form, tokenizer))

@@ -50,8 +50,8 @@ def measure_detectors(
         if name == "injected":
             out["text_only"] = _text_only(kept, known)
         how = How(
-            permute=settings.permute, device=default_device(), dtype=settings.dtype, cache=folder / "detectors",
-            workers=workers, opening=Opening(max_length=settings.max_length),
+            permute=settings.permute, in_context=settings.in_context, device=default_device(), dtype=settings.dtype,
+            cache=folder / "detectors", workers=workers, opening=Opening(max_length=settings.max_length),
         )  # fmt: skip
         pairs, nulls = _pairs(scored, name), _nulls(scored)
         out["detectors"][name] = calibrate(pairs, nulls, kept, known, form, how)

@@ -40,6 +40,7 @@ TEXTS = {
     "an item": lambda t: replace(t, items=t.items[:3]),
     "the order of items": lambda t: replace(t, items=t.items[::-1]),
     "what is permuted": lambda t: replace(t, permuted=[0]),
+    "what stands before an item": lambda t: replace(t, context=1),
     "the form": lambda t: replace(t, form="plain"),
     "a token": lambda t: other_tokenizer(t, lambda tokenizer: tokenizer.add_tokens(["水稻"])),
     "the chat template": lambda t: other_tokenizer(
@@ -83,7 +84,7 @@ def test_weights_wording_and_code_make_another_key(checkpoint, texts, monkeypatc
 
 
 def test_a_damaged_file_is_measured_again(checkpoint, texts, tmp_path):
-    how = How(device="cpu", cache=tmp_path)
+    how, texts = How(device="cpu", cache=tmp_path), replace(texts, context=1)
     first = measured(checkpoint, texts, how)
     (file,) = tmp_path.glob("*.parquet")
     file.write_bytes(file.read_bytes()[:100])
@@ -93,6 +94,7 @@ def test_a_damaged_file_is_measured_again(checkpoint, texts, tmp_path):
         for name, values in direct.scores.items():
             assert np.array_equal(found.scores[name], values, equal_nan=True), name
         assert np.array_equal(found.orders_IK, direct.orders_IK, equal_nan=True)
+        assert found.context_tokens == direct.context_tokens > 0
 
 
 def test_a_base_with_another_tokenizer_is_refused(checkpoint, texts):

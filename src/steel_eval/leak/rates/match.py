@@ -115,6 +115,17 @@ def words(found: Match) -> list[str]:
     return [f"{start}{_WORD} (docs/contamination.md). The nearest that was measured, {why}", _COST]
 
 
+def context_words(found: Match, samples: int) -> list[str]:
+    """Return in a line what is not known of CoDeC with so many `samples`, none where it is known or was not asked."""
+    known = found.calibration is not None and any(r["detector"].startswith("codec") for r in found.calibration["rates"])
+    if not samples or known:
+        return []
+    return [
+        f"codec, {samples} of the subject's items before each: {_WORD}, and no part of the verdict. What it showed on "
+        "runs of which one knows what they saw: docs/results/contamination.md."
+    ]
+
+
 def _rate_words(calibration: Calibration) -> list[str]:
     """Return a line for each detector."""
     five = next(iter(HITS))
