@@ -5,13 +5,14 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from steel_data.chinese import catalogue, chinese
-from steel_data.page.chart import in_both
+from steel_data.page.chart import as_data, in_both
 from steel_data.row.display import visible
 
 MOST_UP = 4  # folders that a link climbs: further away is another run
@@ -61,7 +62,8 @@ def environment(*folders: Path) -> Any:
     found.filters["p"] = lambda v: "–" if v is None else f"{v:.2g}"
     found.filters |= {"both": both, "place": lambda text: without_machine(str(text))}
     found.filters |= {"allowed": _allowed, "in_both": in_both}
-    found.globals |= {"t": t, "plain": _plain, "links": (), "first": "en"}
+    found.filters["as_data"] = lambda rows, *columns: Markup(as_data(columns, rows))
+    found.globals |= {"t": t, "plain": _plain, "links": (), "first": "en", "script_of_all": _script()}
     return found
 
 
@@ -95,6 +97,12 @@ def _plain(english: str, *values: Any) -> str:
 def _allowed(script: Any) -> str:
     """Return the source expression with which a content security policy lets this one script run and no other."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()}'"
+
+
+@cache
+def _script() -> str:
+    """Return the script of all pages, which hands out tables and pictures and turns the pages of lists."""
+    return Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 
 
 def _visible(value: Any) -> Any:
