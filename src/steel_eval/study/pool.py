@@ -15,17 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.clusters import cluster_names
-from steel_data.engine import run
+from steel_data.engine import Executor
 from steel_data.errors import InputError
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load
 from steel_eval.arms import RunArm, carry_steps, made_arm, portable_tables, with_source
 from steel_eval.ask.tasks import Task
 from steel_eval.contamination.overlap import mixture_overlap
+from steel_eval.jobs import side_by_side
 from steel_eval.leak.kept import How, measured, tokenizer_of
 from steel_eval.leak.measure import MEASURES, Texts, choose_permuted
 from steel_eval.leak.texts import choose_form, fitting, measurable
-from steel_eval.models import Opening, default_device, share_cores
+from steel_eval.models import Opening
 from steel_eval.stats.clean import clean_score
 from steel_eval.stats.crossed import FEWEST, pool_area, pool_gains, unseen_mean
 from steel_eval.stats.effects import Items
@@ -75,7 +76,7 @@ def pool_results(
     tasks: Sequence[Task],
     settings: StudySettings,
     folder: Path,
-    workers: int,
+    executor: Executor,
 ) -> dict[str, Any]:
     """Return preset -> task -> gains by dose, clean scores and accuracy of the runs, and `detectors` of the first task.
 
@@ -122,10 +123,10 @@ def pool_results(
             permuted = choose_permuted(chosen, np.zeros(len(chosen), np.int64), settings.permute)
             texts = Texts(chosen, permuted, form, tokenizer)
             how = How(
-                permute=settings.permute, device=default_device(), dtype=settings.dtype, cache=folder / "detectors",
+                permute=settings.permute, dtype=settings.dtype, cache=folder / "detectors",
                 opening=Opening(max_length=settings.max_length),
             )  # fmt: skip
-            found = run(partial(measured, texts=texts, how=how), places, workers, begin=partial(share_cores, workers))
+            found = side_by_side(executor, partial(measured, texts=texts, how=how), places)
             scores = {m.name: np.stack([one.scores[m.name] for one in found]) for m in MEASURES}
             detectors = areas(scores, dose_RQ[:, known_Q], subject_Q[known_Q], cluster_Q[known_Q])
     return {"presets": out, "detectors": detectors}
