@@ -30,7 +30,7 @@ FLOORS = {
         "settings say kernels", "tasks models", "examples", "schedule", "preflight", "loop", "run", "cli",
     ),
     "steel_eval": (
-        "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit from_python", "trial", "cli",
+        "stats trainers tokenizer", "models jobs", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit from_python", "trial", "cli",
     ),
     "steel": ("environment", "init chat export push ui", "cli"),
 }  # fmt: skip

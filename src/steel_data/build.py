@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.builders.unused import idle
-from steel_data.engine import Executor, Local, held, progress, threads
+from steel_data.engine import Executor, Local, held, progress, reached, threads
 from steel_data.errors import InputError
 from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
 from steel_data.mixture.manifest import damaged, read_manifest
@@ -77,9 +77,7 @@ def build(
 
 def reached_by(executor: Executor, where: Places) -> Places:
     """Return the places as the tasks have to name them: those on other machines run in folders of their own."""
-    if isinstance(executor, Local):
-        return where
-    return Places(where.data_root.absolute(), where.out.absolute(), where.cache.absolute())
+    return Places(*(reached(executor, path) for path in (where.data_root, where.out, where.cache)))
 
 
 def refuse_little_memory(executor: Executor, rows: int | None) -> None:

@@ -162,6 +162,14 @@ def analyze(
 
 
 @app.command()
+def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the recipes that come with steel; `steel build @exp3` uses one by its name."""
+    from steel_data.print import print_recipes
+
+    print_recipes(as_json)
+
+
+@app.command()
 def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
     from steel_data.errors import visible

@@ -126,6 +126,11 @@ def threads(executor: Executor) -> int:
     return executor.workers if isinstance(executor, Local) else os.cpu_count() or 1
 
 
+def reached(executor: Executor, path: Path) -> Path:
+    """Return a path as tasks have to name it: those on other machines run in folders of their own."""
+    return path if isinstance(executor, Local) else path.absolute()
+
+
 def run(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],

@@ -75,6 +75,22 @@ _MACHINE = {
 }
 
 
+# What is missing, by the name that is imported, and the extra of steel-lab that brings it.
+_EXTRAS = {
+    "torch": "train,eval", "transformers": "train,eval", "peft": "train,eval", "safetensors": "train,eval",
+    "datasets": "train,eval", "accelerate": "train", "trl": "train", "lm_eval": "eval", "scipy": "eval",
+    "sklearn": "eval", "vllm": "vllm", "ray": "ray", "starlette": "ui", "uvicorn": "ui", "modelscope": "modelscope",
+}  # fmt: skip
+
+
+def missing_extra(error: ImportError) -> str | None:
+    """Return in one line which package is not installed and what brings it; None where steel's extras do not."""
+    name = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or name not in _EXTRAS:
+        return None
+    return f'{name} is not installed. Fix: pip install "steel-lab[{_EXTRAS[name]}]".'
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line. `command` imports what it needs itself, so that an error there is told like any other."""
     for stream in (sys.stdout, sys.stderr):  # where a terminal has no Chinese: a mark instead of a crash
@@ -94,6 +110,11 @@ def run_command(command: Callable[[], object]) -> None:
         sys.exit(0)
     except MemoryError:
         sys.stderr.write("error: out of memory. Fix: more of it, or fewer --workers; what is done is kept.\n")
+        sys.exit(2)
+    except ImportError as error:
+        if (said := missing_extra(error)) is None:
+            raise
+        sys.stderr.write(f"error: {said}\n")
         sys.exit(2)
     except OSError as error:
         if error.errno not in _MACHINE:

@@ -83,11 +83,15 @@ def linked_to(path: Path) -> Path:
     return place
 
 
+class BusyError(InputError):
+    """Another process writes the folder."""
+
+
 @contextmanager
 def locked(out: Path, wait: bool = False) -> Iterator[None]:
     """Hold the operating system's lock on an output folder; it ends with the process, however that ends.
 
-    `wait`: until who holds it is done; else that is an InputError.
+    `wait`: until who holds it is done; else that is `BusyError`, an InputError.
     """
     from filelock import FileLock, Timeout
 
@@ -97,7 +101,7 @@ def locked(out: Path, wait: bool = False) -> Iterator[None]:
         lock = FileLock(place.parent / f".{place.name}.lock")
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
-        raise InputError(f"{out}: another build is writing this folder. Fix: wait for it, or another --out.") from None
+        raise BusyError(f"{out}: another build is writing this folder. Fix: wait for it, or another --out.") from None
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror or error}. Fix: a writable --out.") from None
     try:

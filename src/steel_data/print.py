@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
+from rich.markup import escape
 
 from steel_data.build import Result
 from steel_data.card.facts import selected, verdict
@@ -12,6 +15,7 @@ from steel_data.chinese import say
 from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
+from steel_data.recipe.shipped import shipped
 from steel_data.row.display import console, harmless, plain_table, print_table
 
 
@@ -137,3 +141,28 @@ def print_export(done: Exported) -> None:
     for benchmark, doses in done.contamination.items():
         items = sum(doses.values())
         out.print(f"warning: {items:,} items of {harmless(benchmark)} are injected, and no longer marked row by row")
+
+
+def print_recipes(as_json: bool) -> None:
+    """Print the shipped recipes: name and what their first line says."""
+    listed = {f"@{name}": _first_comment(path) for name, path in shipped().items()}
+    if as_json:
+        typer.echo(json.dumps(listed, ensure_ascii=False, indent=1))
+        return
+    table = plain_table("recipe", "what it is")
+    table.columns[1].justify = "left"
+    for name, says in listed.items():
+        table.add_row(escape(name), escape(says))
+    print_table(table)
+    typer.echo('Use one by its name: steel build @exp3 --data-root DIR. Lay your own over it: extends = "@exp3".')
+
+
+def _first_comment(path: Path) -> str:
+    """Return the first sentence of a recipe's opening comment, on one line."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    text = " ".join(lines)
+    return text.split(". ")[0].rstrip(".:")

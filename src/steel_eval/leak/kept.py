@@ -3,7 +3,7 @@
 A file's name is the hash of all that its scores depend on (`key_of`). A checkpoint overwritten in place is new.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from steel_data.builders.exam import load_wording
-from steel_data.engine import tell
+from steel_data.engine import Executor, Local, tell
 from steel_data.errors import InputError
 from steel_data.files import address, kept, source_sha256
 from steel_eval.leak.measure import IN_CONTEXT, MEASURES, Measured, Texts, measure
@@ -46,7 +46,7 @@ class How:
     `form` auto, chat, text or plain (see texts.py); `permute`: items a side whose options are permuted; `in_context`:
     other items that stand before each (CoDeC; 0: it is not measured); `device` None: a GPU where there is one; `dtype`
     and `opening` as in `score`. Of a study: `cache`: folder of kept scores, None: none are kept; `forests`: items, at
-    most, on which the published rule of scenario b is tried; `workers`: checkpoints measured side by side.
+    most, on which the published rule of scenario b is tried; `executor`: where checkpoints are measured side by side.
     """
 
     form: str = "auto"
@@ -56,7 +56,7 @@ class How:
     dtype: str = "auto"
     cache: Path | None = None
     forests: int = 100
-    workers: int = 1
+    executor: Executor = field(default_factory=Local)
     opening: Opening = AS_SAVED
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from steel_data.engine import tell
+from steel_data.engine import Executor, tell
 from steel_data.errors import InputError, one_line
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
@@ -44,7 +44,9 @@ class Trial:
     held: dict[str, int]  # source -> rows held out of all arms
 
 
-def trial_command(recipe_path: Path, data: Path | None, out: Path | None, workers: int, changes: Sequence[str]) -> None:
+def trial_command(
+    recipe_path: Path, data: Path | None, out: Path | None, executor: Executor, changes: Sequence[str]
+) -> None:
     """Run a trial to its end, print what it shows and write `trial.json` and `trial.html`. Raises InputError."""
     from steel_eval.trial.page import print_trial, write_page
 
@@ -52,12 +54,12 @@ def trial_command(recipe_path: Path, data: Path | None, out: Path | None, worker
     trial = _prepared(recipe, data, out)
     arms, sized = _recipes_sized(trial) if trial.settings.recipes else _sized(trial)
     control = trial.settings.controls[0]
-    found = {control: _trained(trial, arms[control], workers)}
+    found = {control: _trained(trial, arms[control], executor)}
     power = _power(trial, found[control], len(trial.settings.pairs))
     tell(power["words"])
     for name in arms:
         if name != control:
-            found[name] = _trained(trial, arms[name], workers)
+            found[name] = _trained(trial, arms[name], executor)
     result = {
         "name": recipe.name, "source": trial.source, "measure": trial.settings.measure.names,
         "unit": trial.settings.measure.unit, "power": power,
@@ -186,9 +188,9 @@ def _learnt(mixture: Path, encoder: Any) -> tuple[int, int]:
     return count, learnt
 
 
-def _trained(trial: Trial, arm: RunArm, workers: int) -> list[ArmResult]:
+def _trained(trial: Trial, arm: RunArm, executor: Executor) -> list[ArmResult]:
     jobs = [Job(arm, seed) for seed in trial.settings.seeds]
-    return measure_all(jobs, trial.how, workers, lambda found: tell(found.words()))
+    return measure_all(jobs, trial.how, executor, lambda found: tell(found.words()))
 
 
 def _power(trial: Trial, runs: Sequence[ArmResult], tests: int) -> dict[str, Any]:

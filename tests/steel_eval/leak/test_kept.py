@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.steel_eval import toys
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_eval.leak import kept
 from steel_eval.leak.kept import How, check_tokenizer, code_fingerprint, key_of, measured
@@ -67,7 +68,7 @@ def test_weights_wording_and_code_make_another_key(checkpoint, texts, monkeypatc
     before = key_of(checkpoint, texts, how)
     assert key_of(toys.save(tmp_path / "other", seed=4), texts, how) != before
     assert key_of(toys.save(tmp_path / "same", seed=3), texts, how) == before  # the folder's name is none of it
-    assert key_of(checkpoint, texts, replace(how, permute=3, workers=2, forests=1, cache=tmp_path)) == before
+    assert key_of(checkpoint, texts, replace(how, permute=3, executor=Local(2), forests=1, cache=tmp_path)) == before
     monkeypatch.setattr(kept, "WORDING", "plain")
     assert key_of(checkpoint, texts, how) != before
     monkeypatch.undo()

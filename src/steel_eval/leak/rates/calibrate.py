@@ -7,7 +7,7 @@ model that holds (regime.py), and what it costs. Nothing of it is a property of 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from steel_data.benchmarks.items import Item
-from steel_data.engine import run
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_eval.contamination.overlap import mixture_overlap
+from steel_eval.jobs import side_by_side
 from steel_eval.leak.judge import levelled
 from steel_eval.leak.kept import How, measured, tokenizer_of
 from steel_eval.leak.measure import IN_CONTEXT, MEASURES, Measured, Texts, choose_permuted
@@ -27,7 +28,6 @@ from steel_eval.leak.rates.published import published_flags
 from steel_eval.leak.rates.regime import Regime, differences, regime_of
 from steel_eval.leak.rates.table import Rate
 from steel_eval.leak.texts import as_injected, choose_form, fitting, in_words, measurable
-from steel_eval.models import share_cores
 from steel_eval.stats.effects import Items
 from steel_eval.stats.paired import wilson
 
@@ -73,9 +73,7 @@ def calibrate(
     asked = as_injected(mine, form_I.tolist()) if how.form == "auto" and chosen == "chat" else chosen
     texts = Texts(mine, permuted, asked, tokenizer, how.in_context)
     folders = list(dict.fromkeys(folder for p in [*pairs, *nulls] for folder in (p.model, p.reference)))
-    results = run(
-        partial(measured, texts=texts, how=how), folders, how.workers, begin=partial(share_cores, how.workers)
-    )
+    results = side_by_side(how.executor, partial(measured, texts=texts, how=replace(how, executor=Local())), folders)
     by_folder = dict(zip(folders, results, strict=True))
     unseen_I = known.dose == 0
     found, clean = (
