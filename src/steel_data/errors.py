@@ -5,6 +5,7 @@ traceback. The form of a message: **where: what is wrong. What would be right.**
 """
 
 import errno
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -14,6 +15,10 @@ from difflib import get_close_matches
 
 class InputError(Exception):
     """Something the user can put right: a recipe, a path, a data file, a full disk."""
+
+
+class BusyError(InputError):
+    """Another process writes the folder."""
 
 
 def nearest(word: str, known: Iterable[str], show_known: bool = True) -> str:
@@ -80,6 +85,7 @@ _EXTRAS = {
     "torch": "train,eval", "transformers": "train,eval", "peft": "train,eval", "safetensors": "train,eval",
     "datasets": "train,eval", "accelerate": "train", "trl": "train", "lm_eval": "eval", "scipy": "eval",
     "sklearn": "eval", "vllm": "vllm", "ray": "ray", "starlette": "ui", "uvicorn": "ui", "modelscope": "modelscope",
+    "obstore": "s3",
 }  # fmt: skip
 
 
@@ -91,6 +97,9 @@ def missing_extra(error: ImportError) -> str | None:
     return f'{name} is not installed. Fix: pip install "steel-lab[{_EXTRAS[name]}]".'
 
 
+_FAR = re.compile(r"\bs3:/(?=[^/])")  # pathlib's form of s3://…
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line. `command` imports what it needs itself, so that an error there is told like any other."""
     for stream in (sys.stdout, sys.stderr):  # where a terminal has no Chinese: a mark instead of a crash
@@ -100,7 +109,7 @@ def run_command(command: Callable[[], object]) -> None:
         command()
     except InputError as error:
         # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
-        sys.stderr.write(f"error: {one_line(str(error))}\n")
+        sys.stderr.write(f"error: {_FAR.sub('s3://', one_line(str(error)))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to go on\n")

@@ -17,6 +17,7 @@ from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
 from steel_data.recipe.shipped import shipped
 from steel_data.row.display import console, harmless, plain_table, print_table
+from steel_data.store.names import is_far, told
 
 
 def print_json(found: Result | Forecast) -> None:
@@ -25,7 +26,7 @@ def print_json(found: Result | Forecast) -> None:
         print_data(asdict(found))
         return
     manifest = {key: value for key, value in found.manifest.items() if key not in ("recipe", "inputs", "output")}
-    print_data({**manifest, "folder": str(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)})
+    print_data({**manifest, "folder": told(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)})
 
 
 def print_data(found: Any) -> None:
@@ -59,6 +60,8 @@ def print_build(result: Result) -> None:
     _print_summary(out, result)
     said = verdict(manifest, list(dict.fromkeys(result.warnings)))
     next_step = f"Next: steel show {result.folder} prints rows; steel open {result.folder} opens its data card."
+    if is_far(result.folder):
+        next_step = f"Next: steel show {told(result.folder)} prints rows."
     out.print(harmless(" ".join(map(say, [*said, next_step]))), soft_wrap=True)
 
 
@@ -95,7 +98,7 @@ def _print_summary(out: Console, result: Result) -> None:
         out.print(harmless(agreement(manifest["language_check"])))
     state = "written" if result.fresh else "up to date, verified"
     out.print(
-        f"{harmless(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there"
+        f"{harmless(told(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there"
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import typer
 
 from steel_data.build import Result, build
-from steel_data.errors import InputError
-from steel_data.files import BusyError, atomic_write
+from steel_data.errors import BusyError, InputError
+from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load, to_toml
 from steel_data.recipe.steps import Builder, Filter

@@ -18,6 +18,7 @@ import polars as pl
 from steel_data.errors import InputError, one_line
 from steel_data.files import atomic, atomic_write
 from steel_data.recipe.selection import Select
+from steel_data.store.names import is_far
 
 VERSION = 1
 _ABOUT, _PREFIX = "model.json", 16
@@ -110,9 +111,10 @@ def find_store(where: str, select: Select, cache: Path, recipe: Path) -> RatingS
             )
         if said.get("version") == VERSION:
             stores.append(RatingStore(about.parent, said["by"], said["model"], said["fingerprint"]))
+    here = ", with a --cache that is no bucket" if is_far(cache) else ""
     if not stores:
         raise InputError(
-            f'{where}: select by = "{select.by}" needs ratings, and none are in {cache}. Fix: `{command}`.'
+            f'{where}: select by = "{select.by}" needs ratings, and none are in {cache}. Fix: `{command}`{here}.'
         )
     shown = ", ".join(f"'{store.model}' ({store.fingerprint[:8]})" for store in stores)
     mine = stores if select.model is None else [store for store in stores if _is_named(store, select.model)]
