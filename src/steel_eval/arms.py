@@ -5,7 +5,7 @@ ordinary run folder: what is done is verified and kept, so whatever is made of a
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,11 @@ class Job:
     def folder(self) -> Path:
         """Return the run folder."""
         return self.arm.folder / f"seed-{self.seed}"
+
+
+def cards_of(arms: Iterable[RunArm]) -> dict[str, Path]:
+    """Return the arms' data cards by the names that links to them bear."""
+    return {f"Data card of {arm.name}": arm.mixture / "card.html" for arm in arms}
 
 
 def portable_tables(recipe: Recipe) -> dict[str, Any]:

@@ -118,7 +118,10 @@ def _short(value: float | None) -> float | None:
 
 
 def in_both(svg: str) -> str:
-    """Return a chart of a page with the Chinese form of each text that has one, beside the English."""
+    """Return a chart of a page with the Chinese form of each text that has one, beside the English.
+
+    What is read aloud or shown under the mouse can be in one language only: it holds both, one behind the other.
+    """
 
     def pair(match: re.Match[str]) -> str:
         said = chinese(unescape(match[2]))
@@ -126,6 +129,12 @@ def in_both(svg: str) -> str:
             return match[0]
         return f'<text class="en"{match[1]}>{match[2]}</text><text class="zh" lang="zh"{match[1]}>{_safe(said)}</text>'
 
+    def both(match: re.Match[str]) -> str:
+        said = chinese(unescape(match[2]))
+        return match[0] if said is None else f"{match[1]}{match[2]} · {_safe(said)}{match[3]}"
+
+    svg = re.sub(r"(<title>)([^<]*)(</title>)", both, svg)
+    svg = re.sub(r'(<svg [^>]*aria-label=")([^"]*)(")', both, svg, count=1)
     return re.sub(r"<text( [^>]*)>([^<]*)</text>", pair, svg)
 
 

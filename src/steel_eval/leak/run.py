@@ -20,7 +20,9 @@ from steel_data.benchmarks.clusters import cluster_key, cluster_names
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
+from steel_data.page.nav import CARD, LEAK, publish
 from steel_eval.ask.tasks import Task, limited, load_task
+from steel_eval.contamination.items import card_of
 from steel_eval.contamination.overlap import Held, mixture_overlap
 from steel_eval.contamination.verdict import joint, print_block
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
@@ -144,12 +146,8 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
                   for v, (_, findings, _) in zip(verdicts, tasks, strict=True)},
     }  # fmt: skip
     atomic_write(out / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    atomic_write(
-        out / "leak.html",
-        write_page(
-            asked.model, verdicts, tasks, list(dict.fromkeys(line for lines in said for line in lines))
-        ).encode(),
-    )
+    page = write_page(asked.model, verdicts, tasks, list(dict.fromkeys(line for lines in said for line in lines)))
+    publish(out / "leak.html", page, LEAK, {CARD: card_of(model, asked.mixture)})
     print_block(verdicts)
     for (about, findings, file), lines in zip(tasks, said, strict=True):
         print_leak(about, findings, lines)

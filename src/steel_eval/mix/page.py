@@ -161,16 +161,15 @@ def triangle(surface: dict[str, Any]) -> str:
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="none" stroke="currentColor" stroke-width="2"/>']
             parts += [_label(x + 12, y - 8, words, over=True)]
     # in which direction a source's share grows
-    for name, (dx, dy), anchor in zip(
-        names, ((-0.87, 0.5), (0.87, 0.5), (0.0, -1.0)), ("start", "end", "middle"), strict=True
-    ):
+    for name, (dx, dy) in zip(names, ((-0.87, 0.5), (0.87, 0.5), (0.0, -1.0)), strict=True):
         cx, cy = 600, 90
         parts.append(f'<path d="M{cx} {cy}l{50 * dx:.1f} {50 * dy:.1f}" stroke="currentColor" stroke-width="1.5"/>')
-        edge = "end" if anchor == "start" else "start" if anchor == "end" else "middle"
-        parts.append(
-            _label(cx + 56 * dx, cy + 56 * dy + (14 if dy > 0 else -4), f"more {name}", "middle" if edge else edge)
-        )
-    notes = ("blue: better than the recipe's own mixture, red: worse", "ringed: not shown worse than the best", "crosses: trained arms")
+        parts.append(_label(cx + 56 * dx, cy + 56 * dy + (14 if dy > 0 else -4), f"more {name}", "middle"))
+    notes = (
+        "blue: better than the recipe's own mixture, red: worse",
+        "ringed: not shown worse than the best",
+        "crosses: trained arms",
+    )
     parts += [_label(30, 424 + 20 * i, words) for i, words in enumerate(notes)]
     return _svg(700, 480, f"{unit_of(surface)} by shares of {', '.join(names)}", parts)
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from steel_data.engine import Executor, reached
-from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
-from steel_data.page.templates import links
+from steel_data.page.nav import STUDY, publish
 from steel_data.recipe.load import Recipe, load
-from steel_eval.arms import RunArm
+from steel_eval.arms import RunArm, cards_of
 from steel_eval.study.arms import HEADLINE, injected_share, injected_source, make_arms, train_arms
 from steel_eval.study.settings import StudySettings, read_study_settings
 from steel_eval.study.verdict import study_verdicts
@@ -71,9 +70,7 @@ def study_command(
     if results["detectors"]:
         write_json(folder / "rates.json", results["detectors"])
     write_json(folder / "study.json", results)
-    cards = {f"Data card of {arm.name}": arm.mixture / "card.html" for arm in arms}
-    near = links(folder / "study.html", cards)
-    atomic_write(folder / "study.html", write_page(results, near).encode())
+    publish(folder / "study.html", write_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
 
@@ -104,7 +101,7 @@ def _pool(
     results = {"verdict": [v.data() for v in pool_verdicts(results)], **results}
     print_pool(results)
     write_json(folder / "study.json", results)
-    atomic_write(folder / "study.html", write_pool_page(results).encode())
+    publish(folder / "study.html", write_pool_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
 

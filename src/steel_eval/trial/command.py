@@ -16,10 +16,11 @@ from steel_data.errors import InputError, one_line
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
 from steel_data.mixture.rows import files, rows
+from steel_data.page.nav import TRIAL, publish
 from steel_data.recipe.load import Recipe, load
 from steel_data.recipe.places import places
 from steel_data.recipe.selection import RATED
-from steel_eval.arms import Job, RunArm, build_arm, carry_steps, trained_on, with_source, write_arm
+from steel_eval.arms import Job, RunArm, build_arm, cards_of, carry_steps, trained_on, with_source, write_arm
 from steel_eval.mix.measure import ArmResult, Measuring, check_tasks, measure_all
 from steel_eval.mix.pool import arms_tables, built_pool, held_order, row_keys, rows_to_hold, write_held
 from steel_eval.trial.arms import Sized, batches, equal_arms
@@ -69,7 +70,7 @@ def trial_command(
         "notes": list(trial.notes),
     }  # fmt: skip
     atomic_write(trial.folder / "trial.json", (json.dumps(result, ensure_ascii=False, indent=2) + "\n").encode())
-    atomic_write(trial.folder / "trial.html", write_page(result).encode())
+    publish(trial.folder / "trial.html", write_page(result), TRIAL, cards_of(run[0].job.arm for run in found.values()))
     print_trial(result, trial.folder)
 
 
