@@ -87,7 +87,7 @@ def _own_value(surface: dict[str, Any]) -> float:
     """Return the mean of the recipe's own runs; of all runs where none of these has a value."""
     runs = [(a["kind"], a["observed"]) for a in surface["arms"] if a["observed"] is not None]
     own = [value for kind, value in runs if kind == "centre"] or [value for _, value in runs]
-    return sum(own) / len(own)
+    return float(sum(own) / len(own))
 
 
 def _lower(surface: dict[str, Any]) -> bool:
