@@ -85,7 +85,7 @@ def _colour(value: float, values: Sequence[float], own: float, lower: bool) -> t
 
 def _own_value(surface: dict[str, Any]) -> float:
     """Return the mean of the recipe's own runs; of all runs where none of these has a value."""
-    runs = [(a["kind"], a["observed"]) for a in surface["arms"] if a["observed"] is not None]
+    runs: list[tuple[str, float]] = [(a["kind"], a["observed"]) for a in surface["arms"] if a["observed"] is not None]
     own = [value for kind, value in runs if kind == "centre"] or [value for _, value in runs]
     return sum(own) / len(own)
 
@@ -170,7 +170,11 @@ def triangle(surface: dict[str, Any]) -> str:
         parts.append(
             _label(cx + 56 * dx, cy + 56 * dy + (14 if dy > 0 else -4), f"more {name}", "middle" if edge else edge)
         )
-    notes = ("blue: better than the recipe's own mixture, red: worse", "ringed: not shown worse than the best", "crosses: trained arms")
+    notes = (
+        "blue: better than the recipe's own mixture, red: worse",
+        "ringed: not shown worse than the best",
+        "crosses: trained arms",
+    )
     parts += [_label(30, 424 + 20 * i, words) for i, words in enumerate(notes)]
     return _svg(700, 480, f"{unit_of(surface)} by shares of {', '.join(names)}", parts)
 
