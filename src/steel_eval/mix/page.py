@@ -225,11 +225,16 @@ def _reach(surface: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def bar(effect: dict[str, float], reach: float, lower_is_better: bool) -> str:
-    """Return a small SVG of an interval around 0: blue where shown better, red where worse, grey where neither."""
+def bar(effect: dict[str, float], reach: float, lower_is_better: bool, verdict: str | None = None) -> str:
+    """Return a small SVG of an interval around 0: blue where shown better, red where worse, grey where neither.
+
+    `verdict`: "better", "worse" or another word, where more than the interval decides (a correction for many tests).
+    """
     low, value, high = (60 + 56 * effect[k] / (reach or 1.0) for k in ("low", "per_doubling", "high"))
     good = effect["high"] < 0 if lower_is_better else effect["low"] > 0
     bad = effect["low"] > 0 if lower_is_better else effect["high"] < 0
+    if verdict is not None:
+        good, bad = verdict == "better", verdict == "worse"
     colour = _BLUE if good else _RED if bad else COLOURS[-1]
     return (
         '<svg class="bar" viewBox="0 0 120 14" aria-hidden="true"><path d="M60 0v14" stroke="currentColor" '
