@@ -85,9 +85,9 @@ def _colour(value: float, values: Sequence[float], own: float, lower: bool) -> t
 
 def _own_value(surface: dict[str, Any]) -> float:
     """Return the mean of the recipe's own runs; of all runs where none of these has a value."""
-    runs = [(a["kind"], a["observed"]) for a in surface["arms"] if a["observed"] is not None]
+    runs: list[tuple[str, float]] = [(a["kind"], a["observed"]) for a in surface["arms"] if a["observed"] is not None]
     own = [value for kind, value in runs if kind == "centre"] or [value for _, value in runs]
-    return float(sum(own) / len(own))
+    return sum(own) / len(own)
 
 
 def _lower(surface: dict[str, Any]) -> bool:
@@ -220,11 +220,16 @@ def _reach(surface: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def bar(effect: dict[str, float], reach: float, lower_is_better: bool) -> str:
-    """Return a small SVG of an interval around 0: blue where shown better, red where worse, grey where neither."""
+def bar(effect: dict[str, float], reach: float, lower_is_better: bool, verdict: str | None = None) -> str:
+    """Return a small SVG of an interval around 0: blue where shown better, red where worse, grey where neither.
+
+    `verdict`: "better", "worse" or another word, where more than the interval decides (a correction for many tests).
+    """
     low, value, high = (60 + 56 * effect[k] / (reach or 1.0) for k in ("low", "per_doubling", "high"))
     good = effect["high"] < 0 if lower_is_better else effect["low"] > 0
     bad = effect["low"] > 0 if lower_is_better else effect["high"] < 0
+    if verdict is not None:
+        good, bad = verdict == "better", verdict == "worse"
     colour = _BLUE if good else _RED if bad else COLOURS[-1]
     return (
         '<svg class="bar" viewBox="0 0 120 14" aria-hidden="true"><path d="M60 0v14" stroke="currentColor" '

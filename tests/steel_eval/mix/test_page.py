@@ -75,6 +75,7 @@ def test_a_bar_is_coloured_by_what_is_shown():
     )
     assert "#0072b2" in better and "#d55e00" in worse and "#7f7f7f" in neither
     assert "#d55e00" in bar({"low": -1, "per_doubling": 0, "high": -0.1}, 1, False)
+    assert "#7f7f7f" in bar({"low": -1, "per_doubling": 0, "high": -0.1}, 1, False, "not shown")  # after Holm
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def page(tests, failed=()):
     }
     return {
         "name": "r<b>", "tests": tests, "arms": arms, "failed": list(failed), "notes": [], "measure": ["chat"],
-        "unit": "loss", "power": {"words": "differences under 0.1 will not be seen"},
+        "unit": "loss", "power": {"words": "differences under 0.1 will mostly not be seen"},
     }  # fmt: skip
 
 
