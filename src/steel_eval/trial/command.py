@@ -203,8 +203,8 @@ def _power(trial: Trial, runs: Sequence[ArmResult], tests: int) -> dict[str, Any
     return {
         "smallest": smallest, "tests": tests, "seeds": len(whole),
         "words": f"With {len(whole)} seeds an arm and {tests} tests, differences under {smallest:.4f} "
-        f"({trial.settings.measure.unit}) will mostly not be seen: so much the seeds of the {trial.settings.controls[0]} "
-        "arm differ.",
+        f"({trial.settings.measure.unit}) will mostly not be seen: so much the seeds of the "
+        f"{trial.settings.controls[0]} arm differ.",
     }  # fmt: skip
 
 
