@@ -27,7 +27,7 @@ from steel_data.row.record import turns_of
 from steel_data.row.table import id_texts
 from steel_data.selection.ratings import RatingStore, open_store
 from steel_data.selection.target import find_target, target_key
-from steel_eval.models import Loaded, default_device, find_checkpoints, load, scoring_dtype
+from steel_eval.models import Loaded, default_device, find_checkpoints, load
 from steel_eval.tokenizer import tokenizer_fingerprint
 
 _BATCH, _PART = 64, 2048  # rows that go through the model as one trie; rows that are read and put in order together
@@ -50,15 +50,13 @@ class Rated:
 def rate_command(recipe: Recipe, by: str, model: str, where: Places, workers: int = 1, dtype: str = "auto") -> Rated:
     """Rate all rows that the recipe may select from, but for those that are rated. Raises InputError.
 
-    `dtype`: of the model's weights; `auto` as for scores (`scoring_dtype`). One type's ratings are another rater's than
-    another's: they differ in the third digit.
+    `dtype`: of the model's weights; another than `auto` is another rater, for its ratings differ in the third digit.
     """
     if by not in RATED:
         raise InputError(f"--by {by}: is no rating by a model.{nearest(by, RATED)}")
     targets = _targets(recipe, where) if by == "rds" else []
     checkpoint = find_checkpoints(model)[0][-1]
     plan = _pool(recipe, where, workers)
-    dtype = scoring_dtype(checkpoint.folder, default_device(), dtype)
     loaded = load(checkpoint.folder, default_device(), dtype)
     asked = [] if dtype == "auto" else [dtype]
     fingerprint = address(loaded.fingerprint, tokenizer_fingerprint(loaded.tokenizer), loaded.max_length, *asked)[:32]

@@ -7,6 +7,7 @@ epochs.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,14 @@ def inline(value: Any) -> str:
     """Return a value as TOML on one line."""
     """Return a value in TOML, in one line."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(k)} = {inline(v)}" for k, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(k)} = {inline(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(inline, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 def arms_tables_of(recipes: Mapping[str, Recipe], own: dict[str, Any], held: Mapping[str, int]) -> dict[str, Any]:
