@@ -64,33 +64,34 @@ class Found:
 
 
 def detectors(found: Found) -> Rows:
-    """Yield for each detector and exposure what seeing adds, and how well the change tells seen from unseen."""
+    """Yield for each detector what seeing adds at each exposure, and how well the change tells seen from unseen."""
     runs = len(found.dose_RI)
     for name, score_RI in found.scores.items():
         known_I = ~np.isnan(score_RI).any(0)
         if not known_I.any():
-            continue
+            continue  # nothing was permuted
         dose_RI, subject_I, cluster_I = found.dose_RI[:, known_I], found.subject_I[known_I], found.cluster_I[known_I]
-        gains = {g.dose: g for g in pool_gains(score_RI[:, known_I], dose_RI, subject_I, cluster_I)}
+        gains = pool_gains(score_RI[:, known_I], dose_RI, subject_I, cluster_I)
+        cells = [
+            " / ".join(str(g.pairs) for g in gains),
+            " / ".join(f"{g.gain.value:+.2g} ({g.gain.low:+.2g} to {g.gain.high:+.2g})" for g in gains),
+            " / ".join(f"{g.p:.2g}" for g in gains),
+        ]
         others_RI = np.stack([unseen_mean(score_RI, found.dose_RI, without=r) for r in range(runs)])
-        for dose in found.doses:
-            g = gains[dose]
-            areas = []
-            for reference in (found.base[name][None], others_RI):
-                area = pool_area(score_RI - reference, found.dose_RI, dose, found.subject_I, found.cluster_I)
-                areas.append("-" if area is None else f"{area.auc:.2f} ({area.low:.2f} to {area.high:.2f})")
-            base = found.base[name][known_I].mean()
-            yield (
-                f"{name} | {dose} | {g.pairs} | {base:+.2f} | {g.gain.value:+.3f} ({g.gain.low:+.3f} to {g.gain.high:+.3f}) | "
-                f"{g.p:.2g} | {' | '.join(areas)}"
-            )
+        for reference in (found.base[name][None], others_RI):
+            areas = [
+                pool_area(score_RI - reference, found.dose_RI, dose, found.subject_I, found.cluster_I)
+                for dose in found.doses
+            ]
+            cells.append(" / ".join("-" if a is None else f"{a.auc:.2f} ({a.low:.2f} to {a.high:.2f})" for a in areas))
+        yield f"{name} | " + " | ".join(cells)
 
 
 def levels(found: Found, name: str) -> str:
     """Return the mean of a score of the base, and over the runs of their unseen and seen items."""
-    cells = [f"{np.nanmean(found.base[name]):.2f}"]
+    cells = [f"{np.nanmean(found.base[name]):.3g}"]
     for dose in (0, *found.doses):
-        cells.append(f"{np.nanmean(found.scores[name][found.dose_RI == dose]):.2f}")
+        cells.append(f"{np.nanmean(found.scores[name][found.dose_RI == dose]):.3g}")
     return f"{name} | " + " | ".join(cells)
 
 
@@ -101,6 +102,8 @@ def alarms(found: Found) -> Rows:
     """
     runs = len(found.dose_RI)
     for name, score_RI in found.scores.items():
+        if np.isnan(score_RI).all():
+            continue  # nothing was permuted
         cells = []
         for reference in ("base", "other runs"):
             hits: dict[str, list[bool]] = {"same": [], "other": []}
@@ -154,8 +157,11 @@ def main(recipe: Path, folder: Path, data: Path) -> None:
                     f"{g['dose']} | {g['pairs']} | {100 * g['gain']:+.1f} ({100 * g['low']:+.1f} to {100 * g['high']:+.1f}) | {g['p']:.2g}"
                     for g in entry["gains"]
                 ))  # fmt: skip
-    table("detector | exposures | run x item | base | gain of seen items | p, one-sided | AUC against the base | against the other runs",
-          detectors(found))  # fmt: skip
+    at = " / ".join(map(str, found.doses))
+    table(
+        f"detector | pairs at {at} | gain at {at} exposures | p, one-sided | AUC against the base | against the other runs",
+        detectors(found),
+    )
     doses = " | ".join(f"seen {d}x" for d in found.doses)
     table(
         f"mean | base | unseen | {doses}",

@@ -7,8 +7,8 @@ arXiv 2510.27055). An item's own score here is that fall, in nats a token of que
 
 Access: log-probabilities of the item's tokens, alone and in context. Cost: a second pass of the item and what stands
 before it. Items of one subject have the same samples before them (an item among them, or near one of them, has a second
-set), so that a token trie holds each set once: three samples before 24 items a subject were 0.9 times the tokens of the
-first pass (what the items share is read once too), not four times.
+set), so that a token trie holds each set once: three samples before 20 or 30 items a subject were 0.8 to 0.9 times the
+tokens of the first pass (what the items share is read once too), not four times.
 
 Where this differs from the paper. Samples are drawn from all measured items of the subject, tested and controls alike,
 so that who was tested changes nobody's context, and the exchange test stays exact; the paper draws them from the
