@@ -59,7 +59,7 @@ PAGES = {
             "gpus-and-cluster": (3, 1),
         }.items()
     },
-    "docs/results/contamination.md": (0, 6),
+    "docs/results/contamination.md": (0, 7),
     "docs/results/curation.md": (0, 0),
     "docs/results/gpu.md": (0, 0),
     "docs/results/kernels.md": (0, 0),
