@@ -15,7 +15,6 @@ import json
 import math
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,6 @@ from typing import Any
 import psutil
 import scale
 
-PASSES = {"prepare": "prepare", "map_sources": "map", "decide": "plan", "_write": "gather"}
 SIZES = (10_000_000, 100_000_000, 1_000_000_000)
 CORES, MACHINE_GB = 16, 64  # of one machine of the extension
 
@@ -49,7 +47,7 @@ def build(folder: Path, workers: int) -> None:
     spent: dict[str, dict[str, float]] = {}
 
     def timed(name: str) -> None:
-        function = getattr(module, name)
+        function = scale.begins(scale.PASSES[name], getattr(module, name))
 
         def call(*args: Any, **options: Any) -> Any:
             before = _used()
@@ -57,11 +55,11 @@ def build(folder: Path, workers: int) -> None:
                 return function(*args, **options)
             finally:
                 now = _used()
-                spent[PASSES[name]] = {key: now[key] - before[key] for key in now} | {"resident": now["resident"]}
+                spent[scale.PASSES[name]] = {key: now[key] - before[key] for key in now} | {"resident": now["resident"]}
 
         setattr(module, name, call)
 
-    for name in PASSES:
+    for name in scale.PASSES:
         timed(name)
     cache = folder / f"cache-{workers}"
     begun = time.monotonic()
@@ -77,8 +75,7 @@ def build(folder: Path, workers: int) -> None:
     }
     files = {kind: [len(held), sum(held)] for kind, held in sizes.items()}
     out = sum(p.stat().st_size for p in (folder / f"out-{workers}").rglob("*") if p.is_file())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    told = {"passes": spent, "cache": files, "out": out, "main_peak_MB": peak, "seconds": time.monotonic() - begun}
+    told = {"passes": spent, "cache": files, "out": out, "seconds": time.monotonic() - begun}
     print(json.dumps(told | {"cpu": whole["main"] + whole["workers"]}))
 
 
@@ -91,8 +88,10 @@ def measured(rows: int, workers: list[int], folder: Path | None) -> dict[int, di
         found = {}
         for count in workers:
             command = [sys.executable, __file__, "--one", str(count), "--folder", str(place)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-            found[count] = json.loads(done.stdout.splitlines()[-1])
+            (told,), peaks = scale.watched(command)
+            for name, part in told["passes"].items():
+                part |= {"tree_MB": peaks.tree.get(name, 0) / 1e6, "main_MB": peaks.main.get(name, 0) / 1e6}
+            found[count] = told
             show(rows, count, found[count])
         return found
 
@@ -100,11 +99,12 @@ def measured(rows: int, workers: list[int], folder: Path | None) -> dict[int, di
 def show(rows: int, workers: int, took: dict[str, Any]) -> None:
     """Print what a build took."""
     print(f"\n{rows:,} rows, {workers} workers: {took['seconds']:.0f} s, {took['cpu']:.1f} CPU-s, "
-          f"main process at most {took['main_peak_MB']:,.0f} MB, output {took['out'] / rows:.0f} bytes a row")  # fmt: skip
-    print(f"  {'pass':<9}{'main CPU-s':>11}{'of it alone':>12}{'workers':>9}{'us a row':>10}{'bytes a row':>13}")
+          f"output {took['out'] / rows:.0f} bytes a row")  # fmt: skip
+    print(f"  {'pass':<9}{'main CPU-s':>11}{'of it alone':>12}{'workers':>9}{'us a row':>10}{'bytes a row':>13}"
+          f"{'peak MB: main':>15}{'tree':>7}")  # fmt: skip
     for name, part in took["passes"].items():
         print(f"  {name:<9}{part['main']:>11.2f}{part['thread']:>12.2f}{part.get('workers', 0):>9.2f}"
-              f"{1e6 * cost(part) / rows:>10.1f}{part['bytes'] / rows:>13.0f}")  # fmt: skip
+              f"{1e6 * cost(part) / rows:>10.1f}{part['bytes'] / rows:>13.0f}{part['main_MB']:>15.0f}{part['tree_MB']:>7.0f}")  # fmt: skip
     for kind, (count, size) in took["cache"].items():
         print(f"  cache/{kind:<12}{count:>7,} files{size / rows:>9.0f} bytes a row")
 
@@ -124,12 +124,17 @@ def extend(found: dict[int, dict[int, dict[str, Any]]], rate: float) -> None:
         per_row = (cost(b["passes"][name]) - cost(a["passes"][name])) / max(large - small, 1)
         slope[name] = per_row if large > small and per_row > 0 else cost(a["passes"][name]) / small
         base[name] = cost(a["passes"][name]) - slope[name] * small if large > small else 0.0
-    memory = (b["main_peak_MB"] - a["main_peak_MB"]) / max(large - small, 1) * 1e6
+    grown = {name: b["passes"][name]["main_MB"] - a["passes"][name]["main_MB"] for name in a["passes"]}
+    memory = grown["plan"] / max(large - small, 1) * 1e6
     print("\nmodel: CPU-seconds = a + b * million rows")
     for name in slope:
         print(f"  {name:<9} a {base[name]:>6.2f}  b {slope[name] * 1e6:>8.2f}")
     if large > small:
-        print(f"  main process: {memory:.0f} bytes a row more at its peak")
+        rows = max(large - small, 1) / 1e6
+        print(
+            "  main process at its peak, bytes a row more: "
+            + ", ".join(f"{n} {mb / rows:.0f}" for n, mb in grown.items())
+        )
     print("\ncheck: CPU-seconds of each build, and of the model")
     for rows, by_workers in found.items():
         for count, took in by_workers.items():

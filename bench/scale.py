@@ -1,26 +1,34 @@
 """How much memory and time does a build of N rows take, and does a changed threshold recompute anything?
 
-    python bench/scale.py [--rows 5_000_000] [--workers 2] [--folder DIR]
+    python bench/scale.py [--rows 5_000_000] [--workers 2] [--memory 1GB] [--folder DIR] [--keep]
 
 Writes generated Chinese chat rows (5 % near copies, 2 % exact copies, a benchmark of 2,000 items of which some are
 quoted) as JSON lines, builds language + length + decontaminate + dedup, and prints the peak memory of the whole process
-tree (proportional set sizes on Linux, so that a page which processes share counts once; resident sizes elsewhere), CPU
-seconds, and what a second build with other thresholds adds to the cache.
+tree by pass (proportional set sizes on Linux, so that a page which processes share counts once; resident sizes
+elsewhere), CPU seconds, and what a second build with other thresholds adds to the cache. `--keep`: work in --folder
+itself, use what is there, and leave it.
 """
 
 import argparse
+import importlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 import psutil
 
+PASSES = {"prepare": "prepare", "map_sources": "map", "decide": "plan", "_write": "gather"}  # of steel_data.build
 SYLLABLES = "山水火土金木人口手足日月云雨风雪花草树鸟鱼虫马牛羊犬车船桥路门窗灯书笔纸墨琴棋画茶酒饭菜衣布针线刀斧犁锄田园村城国家学校医院工厂商店银行邮局"
 FORMS = (
     "请解释{}和{}的关系。",
@@ -95,35 +103,78 @@ def memory_of(process: psutil.Process) -> int:
     return int(process.memory_full_info().pss) if sys.platform == "linux" else int(process.memory_info().rss)
 
 
-def run(folder: Path, workers: int) -> tuple[float, float, float]:
-    """Build and return (seconds, CPU seconds of the tree, peak resident GB of the tree)."""
-    command = [sys.executable, "-m", "steel_data", "build", str(folder / "scale.toml"), "--data-root",
-               str(folder / "data"), "--out", str(folder / "mixture"), "--workers", str(workers)]  # fmt: skip
-    before, start = os.times(), time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peak = 0
-    done = threading.Event()
+def begins(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with a line on stdout before it that says which pass begins."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        print(json.dumps({"begins": name}), flush=True)
+        return function(*args, **options)
+
+    return call
+
+
+def build(folder: Path, workers: int, memory: str | None) -> None:
+    """Build, and say which pass begins."""
+    module: Any = importlib.import_module("steel_data.build")
+    cluster = importlib.import_module("steel_data.cluster")
+    engine = importlib.import_module("steel_data.engine")
+    for name, label in PASSES.items():
+        setattr(module, name, begins(label, getattr(module, name)))
+    executor = cluster.executor("local", workers, None if memory is None else engine.bytes_of(memory))
+    recipe = importlib.import_module("steel_data.recipe.load").load(folder / "scale.toml")
+    module.build(recipe, data_root=folder / "data", out=folder / "mixture", workers=executor)
+
+
+@dataclass
+class Peaks:
+    """Bytes at most, by pass: of the process tree and of its main process."""
+
+    tree: dict[str, int] = field(default_factory=dict)
+    main: dict[str, int] = field(default_factory=dict)
+
+
+def watched(command: list[str]) -> tuple[list[dict[str, Any]], Peaks]:
+    """Run a command that prints lines of JSON; return those that do not say which pass begins, and the peaks by pass."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    peaks, now, done, told = Peaks(), ["start"], threading.Event(), []
 
     def watch() -> None:
-        nonlocal peak
         tree = psutil.Process(process.pid)
         while not done.wait(0.1):
             try:
-                members = [tree, *tree.children(recursive=True)]
-                peak = max(peak, sum(memory_of(m) for m in members))
+                own = memory_of(tree)
+                others = sum(memory_of(member) for member in tree.children(recursive=True))
             except psutil.Error:
                 continue
+            peaks.main[now[0]] = max(peaks.main.get(now[0], 0), own)
+            peaks.tree[now[0]] = max(peaks.tree.get(now[0], 0), own + others)
 
     thread = threading.Thread(target=watch)
     thread.start()
+    assert process.stdout is not None
+    for line in process.stdout:
+        said = json.loads(line)
+        if "begins" in said:
+            now[0] = said["begins"]
+        else:
+            told.append(said)
     status = process.wait()
     done.set()
     thread.join()
     if status:
         raise SystemExit(f"build failed with status {status}")
+    return told, peaks
+
+
+def run(folder: Path, workers: int, memory: str | None) -> tuple[float, float, Peaks]:
+    """Build and return (seconds, CPU seconds of the tree, peaks by pass)."""
+    command = [sys.executable, __file__, "--one", "--folder", str(folder), "--workers", str(workers)]
+    command += [] if memory is None else ["--memory", memory]
+    before, start = os.times(), time.monotonic()
+    _, peaks = watched(command)
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return time.monotonic() - start, cpu, peak / 1e9
+    return time.monotonic() - start, cpu, peaks
 
 
 def cached(folder: Path) -> set[str]:
@@ -131,23 +182,38 @@ def cached(folder: Path) -> set[str]:
 
 
 def main() -> None:
+    """Write the rows, build twice, and say what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--memory", help="as that of `build`")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+    if given.one:
+        build(given.folder, given.workers, given.memory)
+        return
+    with nullcontext(given.folder) if given.keep else tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
-        write(folder, given.rows)
-        print(f"{given.rows:,} rows, {given.workers} workers")
-        print(f"{'build':<28}{'seconds':>10}{'CPU s':>10}{'rows/CPU s':>12}{'peak GB':>10}{'new files':>11}")
-        have: set[str] = set()
+        if not (folder / "data").exists():
+            write(folder, given.rows)
+        bound = f", --memory {given.memory}" if given.memory else ""
+        print(f"{given.rows:,} rows, {given.workers} workers{bound}")
+        print(
+            f"{'build':<18}{'seconds':>10}{'CPU s':>10}{'rows/CPU s':>12}{'new files':>11}  peak MB by pass: tree (main)"
+        )
+        have = cached(folder)
         for label, chars, threshold in (("first", 20, 0.8), ("other thresholds", 40, 0.7)):
             recipe(folder, chars, threshold)
-            seconds, cpu, peak = run(folder, given.workers)
+            seconds, cpu, peaks = run(folder, given.workers, given.memory)
             now = cached(folder)
+            by_pass = ", ".join(
+                f"{name} {peak / 1e6:.0f} ({peaks.main[name] / 1e6:.0f})" for name, peak in peaks.tree.items()
+            )
             print(
-                f"{label:<28}{seconds:>10.1f}{cpu:>10.1f}{given.rows / cpu:>12,.0f}{peak:>10.2f}{len(now - have):>11,}"
+                f"{label:<18}{seconds:>10.1f}{cpu:>10.1f}{given.rows / cpu:>12,.0f}{len(now - have):>11,}  {by_pass}",
+                flush=True,
             )
             have = now
 

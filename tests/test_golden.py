@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from tests.golden.renew import HERE, RECIPES, outputs
+from tests.steel_data.toys import Elsewhere
 
 from steel_data.recipe.load import load
 from steel_data.recipe.steps import BUILDERS, FILTERS
@@ -58,6 +59,13 @@ def test_mixture_is_the_expected_one(recipe, workers, tmp_path, monkeypatch):
             f"{recipe}/{name}: see the module's docstring"
         )
         assert content == expected
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_tasks_that_run_elsewhere_make_the_same(recipe, tmp_path):
+    """Whatever a task is told goes through a pickle, as it does to a cluster."""
+    for name, content in outputs(recipe, tmp_path, Elsewhere()).items():
+        assert content == (HERE / "expected" / recipe / name).read_bytes(), f"{recipe}/{name}"
 
 
 def test_expected_files_say_what_the_recipe_says():

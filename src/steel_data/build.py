@@ -18,7 +18,14 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.attributes import index_of
 from steel_data.passes.gather import Gathered, gather
 from steel_data.passes.language_check import LanguageCheck
-from steel_data.passes.ledger import contamination, faults_left, ledger, losses, selections
+from steel_data.passes.ledger import (
+    contamination,
+    faults_left,
+    ledger,
+    losses,
+    selections,
+    tokens_by_language,
+)
 from steel_data.passes.map import MappedChunk, MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
@@ -136,7 +143,7 @@ def _write(
         for source, bound in zip(sources, prepared.recipe.sources, strict=True):
             lost += idle(source.name, bound.table.ignore, source.unread)
         check = LanguageCheck(plan, prepared.recipe.seed)
-        with progress("gather", len(plan.frame)) as advance:
+        with progress("gather", len(plan.rows)) as advance:
 
             def look(place: int, records: pl.DataFrame) -> None:
                 check.look(place, records)
@@ -196,9 +203,7 @@ def _write_truth(prepared: Prepared, folder: Path) -> dict[str, dict[str, Any]]:
 def _manifest(
     head: dict[str, Any], plan: Plan, accounts: dict[str, Any], gathered: Gathered, truth: dict[str, Any]
 ) -> dict[str, Any]:
-    weighted = plan.frame.select("language", tokens=pl.col("tokens").fill_null(0).cast(pl.Int64) * pl.col("written"))
-    by_language = weighted.group_by("language").agg(pl.col("tokens").sum()).filter(pl.col("tokens") > 0)
-    languages = dict(by_language.sort(["tokens", "language"], descending=[True, False]).iter_rows())
+    languages = tokens_by_language(plan)
     return {
         **head,
         "sources": accounts,

@@ -4,6 +4,7 @@ Processes are spawned, never forked (Windows, macOS, and polars' threads). A wor
 so that a killed build leaves no orphans behind.
 """
 
+import ctypes
 import errno
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
@@ -290,6 +291,13 @@ def _ending(processes: Sequence[multiprocessing.process.BaseProcess]) -> str:
     if code > 0:
         return f"ended itself with status {code}"
     return f"was ended by the system with signal {-code}, which is nearly always for want of memory"
+
+
+def release() -> None:
+    """Give memory that is free back to the system: what large arrays leave behind, the C library keeps."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another library than GNU's
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def in_threads(function: Callable[[Task], Result], items: Iterable[Task], workers: int) -> Iterator[Result]:

@@ -13,13 +13,14 @@ from typing import Any
 import polars as pl
 
 from steel_data.build import build
+from steel_data.engine import Executor
 from steel_data.recipe.load import load
 
 HERE = Path(__file__).parent
 RECIPES = ("golden", "golden-mix", "golden-pairs", "golden-faults", "golden-text")
 
 
-def outputs(recipe: str, folder: Path, workers: int = 1) -> dict[str, bytes]:
+def outputs(recipe: str, folder: Path, workers: int | Executor = 1) -> dict[str, bytes]:
     """Build a golden recipe into `folder` and return its outcome as text files, name -> bytes.
 
     Parquet becomes JSON lines, since its bytes depend on the version of pyarrow; of the manifest the versions of

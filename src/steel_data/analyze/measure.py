@@ -18,7 +18,7 @@ from steel_data.errors import InputError, excerpt
 from steel_data.passes.attributes import index_of
 from steel_data.passes.ledger import ledger
 from steel_data.passes.map import MappedSource, map_sources
-from steel_data.passes.plan import Plan, decide, texts_at
+from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import prepare
 from steel_data.recipe.load import load
 from steel_data.recipe.places import Places
@@ -147,8 +147,7 @@ class _Rows:
         """Return what each row says, its error where it became no record, as the start of one line."""
         if not rows:
             return []
-        chunk_R, pos_R = (self.plan.frame[name].to_numpy()[rows] for name in ("chunk", "pos"))
-        texts = texts_at(self.plan.chunks, chunk_R, pos_R, lambda records: compared_of(records, "all", "\n"))
+        texts = self.plan.rows.texts(np.array(rows), lambda records: compared_of(records, "all", "\n"))
         errors = self._column("error", rows)
         return [excerpt(text or error or "", _TEXT) for text, error in zip(texts, errors, strict=True)]
 

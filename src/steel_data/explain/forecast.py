@@ -24,6 +24,8 @@ from steel_data.recipe.load import Mix, Recipe
 from steel_data.recipe.places import places
 
 SAMPLE_FILES = 3
+# what `_from_sample` looks at
+_SEEN = (pl.col("part", "tokens", "dose").cast(pl.Int64), pl.col("reason", "language").cast(pl.String))
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _exact(prepared: Prepared, workers: int) -> list[SourceForecast]:
     plan = decide(prepared.recipe, mapped)
     out = []
     for s, source in enumerate(mapped):
-        mine = plan.frame.filter(pl.col("source") == s)
+        mine = plan.rows.columns(*plan.rows.span(s), "language", "tokens", "written")
         weighted = mine.with_columns(n=pl.col("tokens").fill_null(0).cast(pl.Int64) * pl.col("written"))
         read = prepared.inputs[s].rows
         written, tokens = int(mine["written"].sum()), int(weighted["n"].sum())
@@ -118,7 +120,7 @@ def _estimated(prepared: Prepared, workers: int) -> list[SourceForecast]:
     head = replace(prepared, inputs=tuple(_first_chunks(inputs) for inputs in prepared.inputs))
     out = []
     for inputs, source in zip(prepared.inputs, map_sources(head, Local(workers)), strict=True):
-        seen = pl.concat(source.narrow) if source.narrow else pl.DataFrame()
+        seen = pl.concat([part.select(_SEEN) for part in source.narrow]) if source.narrow else pl.DataFrame()
         one = _from_sample(prepared, inputs, source.repeat, seen)
         looked = int((seen["part"] == 0).sum()) if len(seen) else 0
         out.append(replace(one, unused=source.unused_columns, looked=looked))

@@ -92,7 +92,7 @@ def _matching(plan: Plan, sources: tuple[MappedSource, ...], query: Query) -> li
 
 def _with_text(plan: Plan, text: str) -> list[int]:
     wanted = pl.select(squeezed(pl.lit(text))).item()
-    starts = plan.first_rows[:-1]
+    starts = plan.rows.first_C[:-1]
     rows: list[int] = []
     for start, (_, chunk) in zip(starts.tolist(), plan.chunks, strict=True):
         texts = pl.DataFrame({"text": texts_of(read_records(chunk.stages[-1].records, ["messages", "tools"]))})

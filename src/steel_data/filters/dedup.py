@@ -30,7 +30,7 @@ from steel_data.benchmarks.index import TURN
 from steel_data.engine import in_threads
 from steel_data.errors import InputError
 from steel_data.filters.alike import SHINGLE, alike_pairs
-from steel_data.row.text import TextBatch, distinct, mix64, with_places
+from steel_data.row.text import TextBatch, distinct, mix64, ranges, with_places
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
@@ -44,8 +44,6 @@ VERSION = "dedup-3"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
 WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
 _PART = 1000  # rows whose minima are made at once
-_BLOCK = 2**20  # rows looked at at once
-_RANGE = 2**18  # rows that are sorted at once, about: those whose keys lie in a range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,23 +187,14 @@ def _buckets(key: U32 | U64) -> Iterator[tuple[I64, U32]]:
     Of a key of 64 bits only the upper half is looked at. Where there are many rows, those of a range of keys at a time:
     a sixteenth of them is in memory.
     """
-    width = 8 * key.dtype.itemsize
-    levels = min(max(len(key) // _RANGE, 1).bit_length() - 1, 4)
-    for part in range(2**levels):
-        rows = np.arange(len(key)) if levels == 0 else _in_range(key, width - levels, part)
-        packed = with_places((key[rows] >> (width - 32)).astype(np.uint32), rows)
+    for rows in ranges(key):
+        packed = with_places((key[rows] >> (8 * key.dtype.itemsize - 32)).astype(np.uint32), rows)
         inside = np.zeros(len(rows), bool)
         same = packed[1:] >> 32 == packed[:-1] >> 32
         inside[1:] = same
         inside[:-1] |= same
         shared = packed[inside]
         yield (shared & np.uint64(2**32 - 1)).astype(np.int64), (shared >> 32).astype(np.uint32)
-
-
-def _in_range(key: U32 | U64, shift: int, part: int) -> I64:
-    """Return the rows whose keys have `part` above their lower `shift` bits."""
-    blocks = range(0, len(key), _BLOCK)
-    return np.concatenate([start + np.flatnonzero(key[start : start + _BLOCK] >> shift == part) for start in blocks])
 
 
 def _begins(key: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

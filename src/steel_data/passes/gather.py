@@ -28,6 +28,7 @@ from steel_data.files import sha256_of
 from steel_data.mixture.schema import Shape, to_arrow
 from steel_data.passes.map import MappedChunk, MappedSource
 from steel_data.passes.plan import Plan
+from steel_data.passes.rows import small, true_rows
 from steel_data.row.record import EXTRA_KEYS, FORMS
 from steel_data.row.table import id_texts, read_columns, read_records, texts_of
 from steel_data.row.text import I64, distinct, with_places
@@ -75,28 +76,28 @@ def gather(
     aside = _Aside(folder / ".aside", _WAITING if bound is None else min(_WAITING, bound // 10))
     order_U = _by_record(plan.record)
     start_C = np.searchsorted(plan.record[order_U], dropped.first_C.astype(plan.record.dtype))
-    pos = plan.frame["pos"].to_numpy()
-    rated = "rating" in plan.frame.columns
+    rated = "rating" in plan.rows.names
     found: set[str] = set()
 
     def sorted_out(place: int) -> tuple[pl.DataFrame, set[str], list[tuple[Pile, pl.DataFrame, npt.NDArray[Any]]]]:
         """Return the records of a chunk, the extras in them, and what goes to which piles and files."""
         s, chunk = plan.chunks[place]
+        first = int(dropped.first_C[place])
         records = read_records(chunk.stages[-1].records, _COLUMNS)
         piles: list[tuple[Pile, pl.DataFrame, npt.NDArray[Any]]] = []
         units, lost = order_U[start_C[place] : start_C[place + 1]], dropped.of(place)
         if len(units) or len(lost):
             rows = _whole(sources[s], chunk, records)
             if rated:
-                rows = rows.with_columns(plan.frame["rating"][dropped.first_C[place] : dropped.first_C[place + 1]])
+                rows = rows.with_columns(plan.rows.column("rating", *dropped.first_C[place : place + 2].tolist()))
             copies = {"copy": pl.Series(plan.copy[units], dtype=pl.Int32), "position": pl.Series(units, dtype=pl.Int64)}
             shard = np.searchsorted(first_S, units, side="right") - 1
-            piles.append(("train", rows[pos[plan.record[units]]].with_columns(**copies), shard))
-            verdicts = _verdicts(plan, rows[pos[lost]], lost, item_texts)
+            piles.append(("train", rows[plan.record[units] - first].with_columns(**copies), shard))
+            verdicts = _verdicts(plan, rows[lost - first], lost, item_texts)
             piles.append(("dropped", verdicts, np.full(len(lost), dropped.part_C[place])))
         witness, part = dropped.witnesses(place)
         if len(witness):
-            texts = [_cut(text) for text in texts_of(records[pos[witness].tolist()])]
+            texts = [_cut(text) for text in texts_of(records[witness - first])]
             piles.append(("witness", pl.DataFrame({"witness_row": witness, "witness_text": texts}), part))
         return records, _extras(records), piles
 
@@ -129,7 +130,7 @@ def gather(
 
 def _form(plan: Plan) -> str:
     """Return the form of the mixture's rows, a name of FORMS. Raises InputError where there would be several."""
-    kinds = set(plan.frame["kind"].unique().drop_nulls().to_list())
+    kinds = plan.rows.kinds()
     form = next((form for form in FORMS if form in kinds), "messages")
     if form in kinds and len(kinds) > 1:
         others = ", ".join(sorted(kinds - {form}))
@@ -154,7 +155,7 @@ def _by_record(record_U: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _shards(plan: Plan) -> npt.NDArray[np.int64]:
     """Return the first unit of each output shard: a new one after SHARD_ROWS rows or SHARD_CHARS characters."""
-    chars = plan.frame["chars"].fill_null(0).to_numpy()
+    chars = plan.rows.column("chars").fill_null(0).to_numpy()
     first_S, start = [], 0
     while start < len(plan.record):
         first_S.append(start)
@@ -167,13 +168,13 @@ class _Dropped:
     """The dropped rows: which file of dropped/ each chunk's go to, and the rows that they repeat."""
 
     def __init__(self, plan: Plan) -> None:
-        self.first_C = plan.first_rows
-        self._row_D = np.flatnonzero(plan.frame["reason"].is_not_null().to_numpy())
+        self.first_C = plan.rows.first_C
+        self._row_D: I64 = true_rows(~plan.rows.verdicts.kept(), 0, np.int64)
         self._start_C = np.searchsorted(self._row_D, self.first_C)
         self.part_C = self._parts(np.diff(self._start_C))
         part_D = np.repeat(self.part_C, np.diff(self._start_C))
         self.parts = int(part_D[-1]) + 1 if len(part_D) else 1
-        witness_D = plan.frame["witness"].to_numpy()[self._row_D].astype(np.int64)
+        witness_D = plan.rows.at(self._row_D, "witness")["witness"].to_numpy().astype(np.int64)
         told = witness_D >= 0
         pair = distinct(witness_D[told] * self.parts + part_D[told])
         self._witness, self._part = pair // self.parts, pair % self.parts
@@ -213,7 +214,7 @@ def _whole(source: MappedSource, chunk: MappedChunk, records: pl.DataFrame) -> p
 
 def _verdicts(plan: Plan, rows: pl.DataFrame, lost: I64, item_texts: Callable[[list[str]], list[str]]) -> pl.DataFrame:
     """Return dropped rows with step, reason and witness; a benchmark's item with its text, of a row its number."""
-    verdict = plan.frame[lost].select("step", "reason", "witness", "overlap_item")
+    verdict = plan.rows.at(lost, "step", "reason", "witness", "overlap_item")
     witness = verdict["witness"].to_list()
     items = verdict["overlap_item"].cast(pl.String)
     hits = [i for i, item in enumerate(items) if item is not None]
@@ -221,7 +222,7 @@ def _verdicts(plan: Plan, rows: pl.DataFrame, lost: I64, item_texts: Callable[[l
     for at, text in zip(hits, item_texts([items[i] for i in hits]), strict=True):
         texts[at] = _cut(text)
     others = pl.Series([w if w >= 0 else None for w in witness], dtype=pl.UInt32)
-    by_row = pl.Series(id_texts(plan.frame["id"].gather(others)), dtype=pl.String)
+    by_row = pl.Series(id_texts(plan.rows.column("id").gather(others)), dtype=pl.String)
     return rows.with_columns(
         copy=pl.lit(0, pl.Int32), position=pl.Series(lost), step=verdict["step"].cast(pl.String),
         reason=verdict["reason"].cast(pl.String), witness_row=verdict["witness"].cast(pl.Int64),
@@ -328,10 +329,11 @@ def _content_sha256(plan: Plan, sources: tuple[MappedSource, ...]) -> str:
     """Return the SHA-256 of the lines `id\\tsource\\tcopy\\n` in output order."""
     digest = hashlib.sha256()
     names = pl.Series([source.name for source in sources], dtype=pl.String)
-    ids, source = plan.frame["id"], plan.frame["source"].to_numpy()
+    ids, source = plan.rows.column("id"), small([s for s, _ in plan.chunks])
     for start in range(0, len(plan.record), _FLUSH_ROWS):
         record, copy = plan.record[start : start + _FLUSH_ROWS], plan.copy[start : start + _FLUSH_ROWS]
-        told = pl.DataFrame({"id": id_texts(ids.gather(record)), "source": names.gather(source[record]), "copy": copy})
+        chunk = np.searchsorted(plan.rows.first_C, record, side="right") - 1
+        told = pl.DataFrame({"id": id_texts(ids.gather(record)), "source": names.gather(source[chunk]), "copy": copy})
         lines = told.select(pl.concat_str("id", "source", "copy", separator="\t").str.join("\n")).item()
         digest.update(lines.encode() + b"\n")
     return digest.hexdigest()

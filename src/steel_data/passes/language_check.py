@@ -26,8 +26,9 @@ class LanguageCheck:
 
     def __init__(self, plan: Plan, seed: int) -> None:
         rows = _drawn(plan, seed)
-        self._chunk, self._pos = plan.frame["chunk"].to_numpy()[rows], plan.frame["pos"].to_numpy()[rows]
-        self._ours = plan.frame["language"].gather(rows).cast(pl.String).to_list()
+        told = plan.rows.at(rows, "chunk", "pos", "language")
+        self._chunk, self._pos = told["chunk"].to_numpy(), told["pos"].to_numpy()
+        self._ours = told["language"].cast(pl.String).to_list()
         self._pairs: Counter[tuple[str, str]] = Counter()
 
     def look(self, place: int, records: pl.DataFrame) -> None:
@@ -51,10 +52,10 @@ class LanguageCheck:
 
 
 def _drawn(plan: Plan, seed: int) -> Any:
-    """Return rows of the plan's frame, ascending: of SAMPLE distinct texts the first row each."""
+    """Return rows of the plan, ascending: of SAMPLE distinct texts the first row each."""
     best_key, best = np.zeros(0, np.uint64), np.zeros(0, np.int64)  # block by block: few are held at once
-    for start in range(0, len(plan.frame), _BLOCK):
-        ids = plan.frame["id"][start : start + _BLOCK]
+    for start in range(0, len(plan.rows), _BLOCK):
+        ids = plan.rows.column("id")[start : start + _BLOCK]
         text = ids.to_frame("id").select(first_half(pl.col("id"))).to_series().drop_nulls().to_numpy()
         key = mix64(text ^ np.uint64(seed & (2**64 - 1)))  # an id is a hash already: mixing keys it by the seed
         rows = np.concatenate([best, start + np.flatnonzero(ids.is_not_null().to_numpy())])

@@ -27,30 +27,43 @@ def ledger(plan: Plan, sources: tuple[MappedSource, ...], read: dict[str, int]) 
     """Return the account of each source and assert that it balances (LedgerError when it does not)."""
     accounts = {}
     for s, source in enumerate(sources):
-        mine = plan.of(s)
-        reasons = Counter(dict(mine["reason"].drop_nulls().value_counts().iter_rows()))
+        counts: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        notes: Counter[str] = Counter()
+        first, last = plan.rows.span(s)
+        for block in plan.rows.blocks(first, last, "reason", "written", "note", "tokens"):
+            reasons.update(dict(block["reason"].drop_nulls().value_counts().iter_rows()))
+            for joined, rows in block["note"].drop_nulls().value_counts().iter_rows():
+                notes.update(dict.fromkeys(joined.split(","), rows))
+            counts.update(_counted(block))
         unreadable = reasons.pop(UNREADABLE, 0)
-        built = len(mine) - unreadable
-        written = mine["written"].to_numpy()
-        kept = mine["reason"].is_null().to_numpy()
+        built = last - first - unreadable
         account: dict[str, Any] = {
             "read": read[source.name],
             "unreadable": unreadable,
             "made": built - (read[source.name] - unreadable),
             "built": built,
-            "kept": int(kept.sum()),
+            "kept": counts["kept"],
             "dropped": dict(sorted(reasons.items())),
-            "sampled_out": int((kept & (written == 0)).sum()),
-            "repeated": int((written[kept] - 1).clip(min=0).sum()),
-            "written": int(written.sum()),
+            "sampled_out": counts["sampled_out"],
+            "repeated": counts["written"] - (counts["kept"] - counts["sampled_out"]),
+            "written": counts["written"],
         }
-        notes = Counter(note for notes in mine["note"].drop_nulls().to_list() for note in notes.split(","))
         if notes:
             account["notes"] = dict(sorted(notes.items()))
-        account["tokens"] = int(np.dot(mine["tokens"].fill_null(0).to_numpy().astype(np.int64), written))
-        _balance(source.name, account, mine)
+        account["tokens"] = counts["tokens"]
+        _balance(source.name, account, _raw_rows(plan, first, last))
         accounts[source.name] = account
     return accounts
+
+
+def _counted(rows: pl.DataFrame) -> dict[str, int]:
+    """Return how many of some rows are `kept` and `sampled_out`, and how many copies and tokens of them are written."""
+    kept, written = rows["reason"].is_null(), rows["written"].cast(pl.Int64)
+    return {
+        "kept": int(kept.sum()), "sampled_out": int((kept & (written == 0)).sum()), "written": int(written.sum()),
+        "tokens": int((rows["tokens"].fill_null(0).cast(pl.Int64) * written).sum()),
+    }  # fmt: skip
 
 
 def losses(recipe: Recipe, plan: Plan, accounts: dict[str, dict[str, Any]]) -> list[str]:
@@ -85,39 +98,50 @@ def losses(recipe: Recipe, plan: Plan, accounts: dict[str, dict[str, Any]]) -> l
 
 def _example(plan: Plan, source: int, reason: str) -> str:
     """Return what the first of a source's rows that falls for a reason was told, in brackets."""
-    mine = plan.of(source).select("chunk", "pos", "reason")
+    mine = plan.rows.columns(*plan.rows.span(source), "chunk", "pos", "reason")
     row = mine.filter(pl.col("reason") == reason).row(0)
     records = plan.chunks[row[0]][1].stages[0].records
     error = read_columns(records, ["error"])["error"][row[1]]
     return f" ({excerpt(error, 120)})" if error else ""
 
 
-def _balance(name: str, account: dict[str, Any], rows: pl.DataFrame) -> None:
-    readable = (rows["reason"] != UNREADABLE).fill_null(True).to_numpy()
-    raw_rows = _distinct(*(rows[name].fill_null(0).to_numpy()[readable] for name in ("file", "origin_row")))
+def _balance(name: str, account: dict[str, Any], raw_rows: int) -> None:
     every = account["made"] >= 0 and (raw_rows == account["read"] - account["unreadable"] or account["read"] == 0)
     for law in [*([] if every else ["every readable raw row yields a record"]), *broken_laws(account)]:
         raise LedgerError(f"source {name}: {law} does not hold: {account}")
 
 
-def _distinct(file_R: I64, row_R: I64) -> int:
-    """Return how many raw rows there are; the records of one stand side by side, as a builder makes them."""
-    same_file, same_row = file_R[1:] == file_R[:-1], row_R[1:] == row_R[:-1]
-    if (same_file & (row_R[1:] < row_R[:-1])).any():  # not in the order of the file
-        return pl.DataFrame({"file": file_R, "row": row_R}).unique().height
-    return int(len(row_R) - (same_file & same_row).sum())
+def _raw_rows(plan: Plan, first: int, last: int) -> int:
+    """Return of how many raw rows some records are; those of one stand side by side, as a builder makes them."""
+    found, before = 0, np.array([[-1, -1]])
+    for block in plan.rows.blocks(first, last, "file", "origin_row", "reason"):
+        raw = np.concatenate([before, _readable(block).to_numpy()])
+        same_file, step = raw[1:, 0] == raw[:-1, 0], np.diff(raw[:, 1])
+        if (same_file & (step < 0)).any():  # not in the order of the file
+            return _readable(plan.rows.columns(first, last, "file", "origin_row", "reason")).unique().height
+        found += int((~same_file | (step != 0)).sum())
+        before = raw[-1:]
+    return found
+
+
+def _readable(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return file and row of the records that could be read."""
+    readable = rows.filter((pl.col("reason").cast(pl.String) != UNREADABLE).fill_null(True))
+    return readable.select(pl.col("file", "origin_row").cast(pl.Int64).fill_null(0))
 
 
 def faults_left(plan: Plan, sources: tuple[MappedSource, ...]) -> dict[str, dict[str, Any]]:
     """Return, of each source, in how many kept `rows` the checks of `quality` looked, and what each of them `found`."""
     counts = {}
     for s, source in enumerate(sources):
-        kept = plan.of(s).select("quality", "reason").filter(pl.col("reason").is_null())["quality"]
-        looked = dict(kept.drop_nulls().value_counts().iter_rows())
+        looked = 0
         found: Counter[str] = Counter()
-        for checks, rows in looked.items():
-            found.update(dict.fromkeys(checks.split(","), rows))
-        counts[source.name] = {"rows": sum(looked.values()), "found": {check: found[check] for check in CHECKS}}
+        for block in plan.rows.blocks(*plan.rows.span(s), "quality", "reason"):
+            quality = block.filter(pl.col("reason").is_null())["quality"].drop_nulls()
+            looked += len(quality)
+            for checks, rows in quality.value_counts().iter_rows():
+                found.update(dict.fromkeys(checks.split(","), rows))
+        counts[source.name] = {"rows": looked, "found": {check: found[check] for check in CHECKS}}
     return counts
 
 
@@ -132,7 +156,7 @@ def selections(plan: Plan, sources: tuple[MappedSource, ...]) -> dict[str, dict[
             continue
         selection, how, store = plan.selections[source.name], source.choice.select, source.choice.store
         chosen = selection.chosen
-        tokens_R = plan.frame["tokens"].fill_null(0).cast(pl.Int64).gather(selection.rows_R[chosen.order_R])
+        tokens_R = plan.rows.column("tokens")[selection.rows_R[chosen.order_R]].fill_null(0).cast(pl.Int64)
         ends = [0, chosen.count - 1, chosen.count] if chosen.count else []
         ratings = [chosen.rating_R[chosen.order_R[i]] if i < len(chosen.order_R) else math.nan for i in ends]
         found[source.name] = {
@@ -147,9 +171,19 @@ def selections(plan: Plan, sources: tuple[MappedSource, ...]) -> dict[str, dict[
 
 def contamination(plan: Plan) -> dict[str, dict[str, int]]:
     """Return benchmark -> dose -> items, of what is in the mixture."""
-    injected = plan.frame.filter((pl.col("kind") == "injected") & pl.col("reason").is_null())
+    injected = plan.rows.at(np.flatnonzero(plan.rows.injected() & plan.rows.verdicts.kept()), "benchmark", "dose")
     counts: dict[str, dict[str, int]] = {}
     for benchmark, dose in sorted(zip(injected["benchmark"], injected["dose"], strict=True)):
         of = counts.setdefault(benchmark, {})
         of[str(dose)] = of.get(str(dose), 0) + 1
     return counts
+
+
+def tokens_by_language(plan: Plan) -> dict[str, int]:
+    """Return language -> tokens of what is written, most of them first."""
+    found: Counter[str] = Counter()
+    tokens = pl.col("tokens").fill_null(0).cast(pl.Int64) * pl.col("written")
+    for block in plan.rows.blocks(0, len(plan.rows), "language", "tokens", "written"):
+        said = block.group_by(pl.col("language").cast(pl.String)).agg(tokens.sum())
+        found.update(dict(said.filter(pl.col("tokens") > 0).iter_rows()))
+    return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0] or "")))

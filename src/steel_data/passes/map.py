@@ -66,8 +66,8 @@ class MappedSource:
     """A source after the map pass: its job, its files' names, its chunks in order of file and place.
 
     `narrow`: of each chunk the columns NARROW, language, tokens, what `quality` finds, and step and reason of the first
-    row-by-row step that drops a record. The plan pass takes them away, for they are most of what a large build has in
-    memory.
+    row-by-row step that drops a record, as `slim` leaves them. The plan pass takes them away, for they are most of what
+    a large build has in memory.
     """
 
     name: str
@@ -227,11 +227,15 @@ def _refuse_unreadable_files(prepared: Prepared, mapped: dict[str, list[Mapped]]
     for inputs in prepared.inputs:
         for i, file in enumerate(inputs.files):
             mine = [done for done in mapped[inputs.source.name] if done[0].file == i]
-            if not mine or not all((rows["reason"] == UNREADABLE).fill_null(False).all() for _, rows in mine):
+            if not mine or not all(_all_unreadable(rows) for _, rows in mine):
                 continue
             errors = [read_columns(c.stages[0].records, ["error"])["error"] for c, _ in mine]
             error = next((e for column in errors for e in column), "no rows")
             raise InputError(f"{file.name}: none of its {file.scan.rows:,} rows can be read; the first: {error}")
+
+
+def _all_unreadable(rows: pl.DataFrame) -> bool:
+    return bool((rows["reason"].cast(pl.String) == UNREADABLE).fill_null(False).all())
 
 
 def _refuse_lost_meaning(prepared: Prepared, inputs: SourceInputs, mapped: list[Mapped], whole: bool) -> None:
@@ -367,14 +371,29 @@ def map_records(chunk: StageOfChunk, file_index: int, index: int) -> Mapped:
     verdict = _first(verdict, chunk.reasons(since))
     chunk.measure_for_plan()
     stages.append(chunk.stage())
-    # Few words, many rows: as categories they take 4 bytes a row instead of 16.
-    words = pl.col("kind", "language", "benchmark", "item", "note", "step", "reason", "quality").cast(pl.Categorical)
     told = [chunk.measured["language"].select("language"), chunk.measured["tokens"], verdict]
     told.append(chunk.quality().alias("quality").to_frame())
     narrow = pl.concat([chunk.narrow.select(NARROW).drop(verdict.columns), *told], how="horizontal")
     unread = count(dict(chunk.narrow["unread"].drop_nulls().value_counts().iter_rows()))
-    narrow = narrow.with_columns(words, packed(pl.col("id")))
+    narrow = slim(narrow.with_columns(packed(pl.col("id"))))
     return MappedChunk(file_index, index, len(narrow), tuple(stages), unread), narrow
+
+
+def slim(narrow: pl.DataFrame) -> pl.DataFrame:
+    """Return narrow columns in few bytes: numbers in the smallest type, words numbered, nothing for a column of nulls.
+
+    The words' numbers are the chunk's own.
+    """
+    columns = []
+    for column in narrow:
+        if column.null_count() == len(column):
+            column = column.cast(pl.Null)
+        elif column.dtype == pl.String:
+            column = column.cast(pl.Enum(column.unique().drop_nulls().sort()))
+        elif column.dtype in (pl.Int64, pl.Int32):
+            column = column.shrink_dtype()
+        columns.append(column)
+    return pl.DataFrame(columns)
 
 
 def edit_key(chunk: StageOfChunk, since: list[tuple[int, Filter]], step: Filter) -> str:

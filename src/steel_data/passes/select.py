@@ -8,7 +8,7 @@ taken, so that a smaller budget's mixture lies inside a larger one's. Tokens are
 row; row budgets are exact.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,126 +19,128 @@ import polars as pl
 import xxhash
 
 from steel_data.errors import InputError, nearest
-from steel_data.filters.dedup import Rows, rows_kind
+from steel_data.filters.dedup import Rows
 from steel_data.passes.map import MappedSource
+from steel_data.passes.rows import PlannedRows, small, true_rows
 from steel_data.recipe.load import Mix, Recipe
 from steel_data.row.table import id_digits, id_texts
-from steel_data.row.text import distinct, xxh3
-from steel_data.selection.candidates import Candidates, View
+from steel_data.row.text import distinct, sorting, xxh3
+from steel_data.selection.candidates import Candidates
 from steel_data.selection.choose import Chosen, choose_rows
 
 I64 = npt.NDArray[np.int64]
+Copies = npt.NDArray[np.integer[Any]]  # from 0, in the smallest type that holds them
 Bool = npt.NDArray[np.bool_]
 _BLOCK = 2**17  # units whose hashes are made at once
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a source's `select` chose from: rows of the frame (R), and the order of choice among them."""
+    """What a source's `select` chose from: rows of the plan (R), and the order of choice among them."""
 
     rows_R: I64
     chosen: Chosen
 
     @property
     def taken(self) -> I64:
-        """The chosen rows of the frame, ascending."""
+        """The chosen rows of the plan, ascending."""
         return np.sort(self.rows_R[self.chosen.order_R[: self.chosen.count]])
 
 
-Read = Callable[[I64, View], Iterator[tuple[I64, list[Any]]]]  # some rows of the frame, and what is looked at in them
-
-
 def select(
-    recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, kept: Bool, read: Read
-) -> tuple[I64, I64, dict[str, Selection]]:
-    """Return records (rows of `frame`) and copies (from 0) of the mixture in output order, and what sources selected.
+    recipe: Recipe, sources: Sequence[MappedSource], rows: PlannedRows
+) -> tuple[Rows, Copies, dict[str, Selection]]:
+    """Return records (numbers of rows) and copies (from 0) of the mixture in output order, and what sources selected.
 
-    `kept`: rows that no step has dropped. Raises InputError where more is asked for than there is.
+    Raises InputError where more is asked for than there is.
     """
     selections: dict[str, Selection] = {}
-    source_of = frame["source"].to_numpy()
-    injected_row = (frame["kind"] == "injected").fill_null(False).to_numpy()
-    tokens = frame["tokens"].fill_null(0).to_numpy()
-    kind = rows_kind(len(frame))
+    injected_R, ids = rows.injected(), rows.column("id")
+    tokens = rows.column("tokens").fill_null(0).to_numpy()
     records: list[Rows] = []
-    copies: list[Rows] = []
+    copies: list[Copies] = []
     for s, source in enumerate(sources):
-        mine: Rows = np.flatnonzero(kept & (source_of == s) & ~injected_row).astype(kind)
-        mine = take_rows(recipe, source, mine, frame["id"], tokens)
-        mine = without_held(recipe, source, mine, frame["id"])
+        first, last = rows.span(s)
+        mine = true_rows(rows.verdicts.kept(first, last) & ~injected_R[first:last], first, rows.kind)
+        mine = take_rows(recipe, source, mine, ids, tokens)
+        mine = without_held(recipe, source, mine, ids)
         if source.choice is not None:
-            candidates = _candidates(recipe, source, mine, frame, read)
+            candidates = _candidates(recipe, source, mine, rows)
             selections[source.name] = Selection(mine, choose_rows(source.choice, candidates, source.job.meta))
-            mine = selections[source.name].taken.astype(kind)
+            mine = selections[source.name].taken.astype(rows.kind)
         records.append(np.repeat(mine, source.repeat) if source.repeat > 1 else mine)
-        copies.append(np.tile(np.arange(source.repeat, dtype=np.int32), len(mine)))
+        copies.append(np.tile(small(range(source.repeat)), len(mine)))
         del mine
-    injected = np.flatnonzero(kept & injected_row)
-    doses = frame["dose"].fill_null(1).to_numpy().astype(np.int64)[injected]
+    injected = true_rows(rows.verdicts.kept() & injected_R, 0, rows.kind)
+    doses = rows.at(injected, "dose")["dose"].fill_null(1).to_numpy().astype(np.int64)
     if recipe.mix != Mix():
-        units = np.concatenate(records), np.concatenate(copies)
-        chosen = _chosen(recipe, sources, frame, units, (injected, doses))
+        fixed = _Fixed(injected, doses)
+        chosen = _chosen(recipe, sources, rows, np.concatenate(records), np.concatenate(copies), fixed)
         records, copies = [chosen], [_counted(chosen)]  # a budget may have left out copy 0 and kept copy 1
-    record = np.concatenate([*records, np.repeat(injected, doses).astype(kind)])
-    copy = np.concatenate([*copies, *[np.arange(d, dtype=np.int32) for d in doses.tolist()]])
+    record = np.concatenate([*records, np.repeat(injected, doses)])
+    copy = np.concatenate([*copies, *[small(range(dose)) for dose in doses.tolist()]])
     records.clear()
     copies.clear()
-    return *_ordered(recipe.seed, sources, frame, record, copy), selections
+    return *_ordered(recipe.seed, sources, rows, record, copy), selections
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """Rows that are in the mixture anyway, and how often each."""
+
+    rows: Rows
+    doses: I64
 
 
 def _chosen(
-    recipe: Recipe, sources: Sequence[MappedSource], frame: pl.DataFrame, units: tuple[Rows, Rows],
-    injected: tuple[I64, I64],
-) -> Rows:  # fmt: skip
-    """Return the records, ascending, of the units (record and copy) that budgets and targets leave.
-
-    injected: rows that are in the mixture anyway, and how often each.
-    """
-    (record, copy), (rows, doses) = units, injected
-    tokens = frame["tokens"].fill_null(0).to_numpy()
-    languages, code = _codes(frame["language"])
+    recipe: Recipe, sources: Sequence[MappedSource], rows: PlannedRows, record: Rows, copy: Copies, fixed: _Fixed
+) -> Rows:
+    """Return the records, ascending, of the units (record and copy) that budgets and targets leave."""
+    tokens = rows.column("tokens").fill_null(0).to_numpy()
+    languages, code = _codes(rows.column("language"))
     pool = Pool(
-        key=keyed_hashes("mix", recipe.seed, frame["id"], record, copy),
+        key=keyed_hashes("mix", recipe.seed, rows.column("id"), record, copy),
         record=record,
-        tokens=tokens[record].astype(np.int64),
+        tokens=tokens[record],
         languages=languages,
         language=code[record],
         sources=[source.name for source in sources],
-        source=frame["source"].to_numpy()[record],
+        source=rows.column("source").to_numpy()[record],
         copy=copy,
-        fixed_rows=int(doses.sum()),
-        fixed_tokens=_tokens_by_language(languages, code[rows], tokens[rows] * doses),
+        fixed_rows=int(fixed.doses.sum()),
+        fixed_tokens=_tokens_by_language(languages, code[fixed.rows], tokens[fixed.rows] * fixed.doses),
     )
     return record[choose(recipe.mix, pool, str(recipe.path))]
 
 
-def _counted(record: I64) -> I64:
+def _counted(record: Rows) -> Copies:
     """Return the place of each unit among those of its record, whose units stand side by side."""
     new = np.ones(len(record), bool)
     new[1:] = record[1:] != record[:-1]
     starts = np.flatnonzero(new)
-    return np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
+    counted = np.arange(len(record)) - np.repeat(starts, np.diff(np.append(starts, len(record))))
+    return counted.astype(np.min_scalar_type(counted.max(initial=0)))
 
 
-def _candidates(recipe: Recipe, source: MappedSource, rows: I64, frame: pl.DataFrame, read: Read) -> Candidates:
-    mine = frame[rows]
+def _candidates(recipe: Recipe, source: MappedSource, mine: Rows, rows: PlannedRows) -> Candidates:
+    told = rows.at(mine, "id", "tokens", "language", "file")
     return Candidates(
-        where=f"{recipe.path} [source.{source.name}]", ids=pl.Series("id", id_texts(mine["id"]), dtype=pl.String),
-        key_R=keyed_hashes("select", recipe.seed, frame["id"], rows, np.zeros(len(rows), np.int64)),
-        tokens_R=mine["tokens"].fill_null(0).to_numpy().astype(np.int64), language=mine["language"],
-        file=mine["file"].replace_strict(range(len(source.files)), source.files, return_dtype=pl.String),
-        read=partial(read, rows),
+        where=f"{recipe.path} [source.{source.name}]", ids=pl.Series("id", id_texts(told["id"]), dtype=pl.String),
+        key_R=keyed_hashes("select", recipe.seed, rows.column("id"), mine, np.zeros(len(mine), np.int64)),
+        tokens_R=told["tokens"].fill_null(0).to_numpy().astype(np.int64), language=told["language"],
+        file=told["file"].replace_strict(range(len(source.files)), source.files, return_dtype=pl.String),
+        read=partial(rows.read, mine),
     )  # fmt: skip
 
 
-def _codes(column: pl.Series) -> tuple[list[str], I64]:
+def _codes(column: pl.Series) -> tuple[list[str], npt.NDArray[np.integer[Any]]]:
     """Return the distinct values of a column of strings, and the place of each row's value among them (-1: null)."""
     names = column.drop_nulls().unique().sort().to_list()
-    codes = column.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
+    codes = column.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int16)
     return names, codes.fill_null(-1).to_numpy()
 
 
-def _tokens_by_language(languages: list[str], code: I64, tokens: I64) -> dict[str, int]:
+def _tokens_by_language(languages: list[str], code: npt.NDArray[Any], tokens: npt.NDArray[Any]) -> dict[str, int]:
     totals = np.bincount(code + 1, weights=tokens, minlength=len(languages) + 1)[1:]
     return {name: int(n) for name, n in zip(languages, totals.tolist(), strict=True) if n}
 
@@ -184,7 +186,7 @@ def without_held(recipe: Recipe, source: MappedSource, rows: I64, ids: pl.Series
     return np.sort(held_first(recipe.seed, ids, rows)[source.hold_out :])
 
 
-def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64) -> npt.NDArray[np.uint64]:
+def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: Rows | I64, copy: Copies) -> npt.NDArray[np.uint64]:
     """Return xxh3-64, keyed by the seed, of purpose, id and copy of each unit.
 
     The purposes must differ: were the sampling's hash also the order's, a sampled source would lie at the beginning of
@@ -210,25 +212,26 @@ def keyed_hashes(purpose: str, seed: int, ids: pl.Series, record: I64, copy: I64
 
 
 def _ordered(
-    seed: int, sources: Sequence[MappedSource], frame: pl.DataFrame, record: I64, copy: I64
-) -> tuple[I64, I64]:
+    seed: int, sources: Sequence[MappedSource], rows: PlannedRows, record: Rows, copy: Copies
+) -> tuple[Rows, Copies]:
     """Sort by (xxh3(seed, id, copy), source, origin_file, origin_row, copy)."""
     names = [source.name for source in sources]
     rank = np.argsort(np.argsort(names))  # the source's name decides, not its place in the recipe
-    key = keyed_hashes("order", seed, frame["id"], record, copy)
-    order = np.argsort(key)
-    tied = _tied(key, order)  # rows of one id: few, and only they need the rest
+    key = keyed_hashes("order", seed, rows.column("id"), record, copy)
+    order = sorting(key)
+    tied = _tied(key, order)  # units of one id: few, and only they need the rest
     units = order[tied]
-    rows = frame[record[units]]
+    told = rows.at(record[units], "part", "origin_row", "file", "source")
     rest = (
-        units, copy[units], rows["part"].to_numpy(), rows["origin_row"].to_numpy(), rows["file"].to_numpy(),
-        rank[rows["source"].to_numpy()],
+        units, copy[units], told["part"].to_numpy(), told["origin_row"].to_numpy(), told["file"].to_numpy(),
+        rank[told["source"].to_numpy()],
     )  # fmt: skip
     order[tied] = units[np.lexsort((*rest, key[units]))]
+    del key
     return record[order], copy[order]
 
 
-def _tied(key: npt.NDArray[np.uint64], order: I64) -> I64:
+def _tied(key: npt.NDArray[np.uint64], order: Rows) -> I64:
     """Return the places in `order`, which sorts `key`, at which an entry equals one beside it."""
     found = [np.zeros(0, np.int64)]
     for start in range(0, len(order) - 1, _BLOCK):
@@ -247,12 +250,12 @@ class Pool:
 
     key: npt.NDArray[np.uint64]
     record: I64
-    tokens: I64
+    tokens: npt.NDArray[np.integer[Any]]
     languages: list[str]
-    language: I64  # place in `languages`, -1 for none
+    language: npt.NDArray[np.integer[Any]]  # place in `languages`, -1 for none
     sources: list[str]
-    source: I64  # place in `sources`
-    copy: I64
+    source: npt.NDArray[np.integer[Any]]  # place in `sources`
+    copy: Copies
     fixed_rows: int
     fixed_tokens: dict[str, int]
 
@@ -304,7 +307,7 @@ class Groups:
     what: str
     shares: Mapping[str, float]
     names: list[str]
-    group: I64
+    group: npt.NDArray[np.integer[Any]]
     fixed: Mapping[str, int]
     beside: int = 0
 

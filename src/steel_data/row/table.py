@@ -1,5 +1,6 @@
 """The narrow table of records on disk: its columns, and the ways from and to a record."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,9 @@ def own_words_of(records: pl.DataFrame) -> list[str]:
     return ["\n".join(text for role, text in parts if role in own) for parts in segments_of(records)]
 
 
+_MORE = re.compile('"(?:tool_calls|reasoning_content)":')  # what a message may hold beside role and content
+
+
 def compared_of(records: pl.DataFrame, on: str, separator: str) -> list[str]:
     """Return what duplicates are told by: the turns of each row, one after another, joined by `separator`.
 
@@ -133,8 +137,11 @@ def compared_of(records: pl.DataFrame, on: str, separator: str) -> list[str]:
     """
     roles = {"all": ("user", "assistant", "call", "tool"), "question": ("user",), "answer": ("assistant", "call")}[on]
     found = []
-    for body, tools in zip(records["messages"], records["tools"], strict=True):
+    for body, tools in zip(records["messages"].to_list(), records["tools"].to_list(), strict=True):
         held = orjson.loads(body) if body is not None else []
+        if not tools and isinstance(held, list) and len(held) > 1 and not _MORE.search(body):  # nearly every row
+            found.append(separator.join([t["content"] for t in held if t["role"] in roles and t["content"]]))
+            continue
         turns = turns_of(held, rejected=True)
         texts = [tools] if tools and on == "all" else []
         lone = len(turns) == 1  # a document: its text is all there is to compare

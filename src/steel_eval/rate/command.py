@@ -133,7 +133,8 @@ def _pool(recipe: Recipe, where: Places, workers: int, store: RatingStore | None
         prepared = replace(prepared, ratings=dict.fromkeys(mine, store))
     plan = decide(bare, map_sources(prepared, Local(workers)))
     places = [i for i, source in enumerate(recipe.sources) if source.name in names]
-    return replace(plan, frame=plan.frame.with_columns(written=pl.col("written") * pl.col("source").is_in(places)))
+    plan.rows.written *= np.isin(plan.rows.column("source").to_numpy(), places)
+    return plan
 
 
 def _rate_all(store: RatingStore, plan: Plan, rate: Rate, column: str) -> Rated:

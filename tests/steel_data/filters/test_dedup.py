@@ -15,6 +15,7 @@ from steel_data.build import Result
 from steel_data.errors import InputError
 from steel_data.filters import dedup
 from steel_data.filters.dedup import BANDS, WINDOW, Dedup, exact_winners, near_winners
+from steel_data.row import text as text_module
 from steel_data.row.text import TextBatch
 
 Make = Callable[..., Result]
@@ -169,8 +170,7 @@ def test_winners_do_not_depend_on_ranges_or_threads(data: st.DataObject) -> None
     first = [own.index(i) for i in own]
     for size in (1, 2**18):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(dedup, "_RANGE", size)
-            patch.setattr(dedup, "_BLOCK", 7)
+            patch.setattr(text_module, "_RANGE", size)
             read = lambda some: [texts[own[r]] for r in some.tolist()]  # noqa: E731
             for workers in (1, 3):
                 assert near_winners(keys.__getitem__, read, rows, 0.75, workers).tolist() == first

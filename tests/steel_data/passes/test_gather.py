@@ -1,18 +1,20 @@
 """The written files: shards, extras, preference rows, order."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_jsonl
+from tests.steel_data.toys import Elsewhere, chat_rows, read_dropped, read_train, write_jsonl
 
 from steel_data.build import Result
 from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.mixture.check import find_faults
-from steel_data.passes import gather
+from steel_data.passes import gather, plan
+from steel_data.passes import rows as rows_module
 
 Make = Callable[..., Result]
 SOURCE = '[source.a]\npath = "a.jsonl"\n'
@@ -141,6 +143,31 @@ def test_evidence_of_a_duplicate_is_the_row_that_stayed(make: Make, tmp_path: Pa
         (winner,) = kept.filter(pl.col("id") == row["witness_id"]).to_dicts()
         assert winner["source"] == "a"
         assert winner["messages"][0]["content"] in row["witness_text"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, Elsewhere()])
+def test_each_chunk_is_read_once_however_many_rows_repeat_one(
+    workers: int | Elsewhere, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts that dropped rows repeat are found in the one reading: evidence does not grow with the square of the rows."""
+    base = chat_rows(60)
+    rows = [{**base[i % 60], "output": base[i % 60]["output"] + "。" * (i // 100)} for i in range(400)]
+    for i in range(11):  # each repeats rows of all the others
+        write_jsonl(tmp_path / f"{i}.jsonl", rows[i::11])
+    monkeypatch.setattr(gather, "_FLUSH_ROWS", 50)  # dropped rows of one file
+    monkeypatch.setattr(gather, "_WAITING", 10_000)  # bytes: several pieces a task
+    counts: Counter[Path] = Counter()
+    for module in (gather, rows_module, plan):
+        real = module.read_records  # type: ignore[attr-defined]
+        counted = lambda place, columns=None, real=real: counts.update([place]) or real(place, columns)  # noqa: E731
+        monkeypatch.setattr(module, "read_records", counted)
+    result = make('filters = [{ use = "dedup" }]\n[source.a]\npath = "*.jsonl"\n', workers=workers)
+    dropped = read_dropped(result.folder)
+    assert dropped["reason"].value_counts().sort("reason").rows() == [("dedup:exact", 160), ("dedup:near", 180)]
+    questions = [body[0]["content"] for body in dropped["messages"]]
+    assert [text.partition("\n")[0] for text in dropped["witness_text"]] == questions
+    assert len(counts) == 11
+    assert max(counts.values()) <= 2  # once for near-duplicates, once to write
 
 
 def test_a_file_that_does_not_fit_is_written_in_several_readings_to_the_same_bytes(

@@ -309,7 +309,8 @@ def test_one_plain_file_is_work_for_all_workers_and_its_rows_the_same(
 
     def mapped(tasks: list[Task]) -> pl.DataFrame:
         parts = [part for task in tasks for part in run_task(task)]
-        return pl.concat(narrow for _, narrow in sorted(parts, key=lambda part: part[0].index))
+        found = [narrow.rows() for _, narrow in sorted(parts, key=lambda part: part[0].index)]
+        return pl.DataFrame([row for rows in found for row in rows], schema=parts[0][1].columns, orient="row")
 
     chunks = range(len(found.chunks))
     builder, tokenizer = bind_builder("", {"use": "chat"}, tmp_path, 0, True), find_tokenizer(None, tmp_path)

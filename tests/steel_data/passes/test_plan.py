@@ -11,9 +11,8 @@ from tests.steel_data.passes.narrow import recipe, source
 from steel_data.filters.dedup import Dedup
 from steel_data.filters.overlap import Decontaminate
 from steel_data.passes import plan as plan_pass
-from steel_data.passes.plan import Plan, _Texts, by_chunk, decide, texts_at
+from steel_data.passes.plan import Plan, _Texts, decide
 from steel_data.recipe.steps import Filter
-from steel_data.row.table import texts_of
 
 EXACT = Filter("dedup", {"near": False}, Path(), Dedup(near=False))
 CLEAN = Filter("decontaminate", {"benchmarks": ["bench"]}, Path(), Decontaminate(benchmarks=["bench"]))
@@ -99,24 +98,6 @@ def test_a_sources_own_dedup_looks_at_its_own_rows(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_texts_come_in_the_order_asked_and_each_chunk_is_read_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mapped = source(tmp_path, "a", [{"text": "零"}, {"text": "一"}], [{"text": "二"}, {"text": "三"}])
-    read: list[Path] = []
-    real = plan_pass.read_records
-    monkeypatch.setattr(plan_pass, "read_records", lambda place, columns: read.append(place) or real(place, columns))
-    chunks = [(0, chunk) for chunk in mapped.chunks]
-    assert texts_at(chunks, np.array([1, 0, 1, 0]), np.array([1, 0, 0, 1]), texts_of) == ["三", "零", "二", "一"]
-    assert len(read) == len(set(read)) == 2
-
-
-def test_by_chunk_gives_every_row_once() -> None:
-    found = {place: rows.tolist() for place, rows in by_chunk(np.array([7, 2, 7, 2, 9], np.uint32))}
-    assert found == {2: [1, 3], 7: [0, 2], 9: [4]}
-    assert list(by_chunk(np.zeros(0, np.uint32))) == []
-
-
 @pytest.mark.parametrize("in_memory", [2**20, 1])
 def test_columns_put_aside_come_back_whole(in_memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_pass, "_IN_MEMORY", in_memory)
@@ -140,16 +121,14 @@ def test_texts_that_wait_in_a_file_come_back_by_their_rows() -> None:
     assert list(texts) == ["", "一\n", "two", "three", "四四"]
 
 
-def test_a_row_of_the_plan_takes_few_bytes(tmp_path: Path) -> None:
-    """A thousand million rows are planned at once: words take a byte, numbers the smallest type that holds them."""
+def test_the_frame_of_a_plan_has_all_chunks_rows(tmp_path: Path) -> None:
     rows = [{"language": "zh" if i % 3 else "en", "chars": i % 900, "note": None} for i in range(3000)]
     lost = [row | {"step": "length", "reason": f"length:{i % 200}"} for i, row in enumerate(rows)]
     plan = decide(recipe(tmp_path), [source(tmp_path, "a", rows, lost), source(tmp_path, "b", rows)])
-    assert plan.frame.drop("id").estimated_size() / len(plan.frame) < 32  # an id takes 16 beside
     assert plan.frame["reason"].cast(pl.String).to_list() == [None] * 3000 + [r["reason"] for r in lost] + [None] * 3000
     assert plan.frame["chars"].to_list() == [row["chars"] for row in rows] * 3
     assert plan.frame.select("source", "file", "chunk", "pos").rows()[2999:3001] == [(0, 0, 0, 2999), (0, 0, 1, 0)]
-    assert plan.of(1).equals(plan.frame[6000:]) and plan.first_rows.tolist() == [0, 3000, 6000, 9000]
+    assert plan.rows.columns(*plan.rows.span(1)).equals(plan.frame[6000:])
 
 
 def test_more_verdicts_than_16_bits_hold_are_kept_apart(tmp_path: Path) -> None:
