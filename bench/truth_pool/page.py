@@ -97,10 +97,11 @@ def _area(r: Row | None) -> str:
 
 def _gains(rows: Sequence[Row]) -> Iterable[Row]:
     for r in rows:
-        scale, digits = (100, 1) if r["score"] == "right" else (1, 2)
+        right = r["score"].startswith("right")
+        scale, digits = (100, 1) if right else (1, 3)
         value, low, high = (f"{scale * r[key]:+.{digits}f}" for key in ("gain", "low", "high"))
         yield {
-            **_arm(r), "score": "right, points" if r["score"] == "right" else f"{r['score']}, nats",
+            **_arm(r), "score": f"{r['score']}, {'points' if right else 'nats'}",
             "exposures": r["dose"], "pairs": r["pairs"], "runs": r["runs"], "gain": f"{value} ({low} to {high})",
             "p": f"{r['p']:.4f}",
         }  # fmt: skip

@@ -60,6 +60,11 @@ class Pool:
         """Return the number of each item's right letter."""
         return np.unique(self.key_I, return_inverse=True)[1].astype(np.int64)
 
+    def of_letter(self, value_I: Floats) -> Floats:
+        """Return for each item the mean value over all items with the same right letter, (I,)."""
+        mean: Floats = (np.bincount(self.letters, value_I) / np.bincount(self.letters))[self.letters]
+        return mean
+
     @cached_property
     def clean(self) -> list[Done]:
         """Return the fitted clean runs."""
@@ -87,7 +92,7 @@ class Pool:
         """Return a run's score of a detector less the reference, (I,)."""
         if name == LETTERED:
             left = self.change(run, "reference difference: answer", kind)
-            return left - np.bincount(self.letters, left)[self.letters] / np.bincount(self.letters)[self.letters]
+            return left - self.of_letter(left)
         found: Floats = run.scores[name] - self.reference(run, name, kind)
         return found
 

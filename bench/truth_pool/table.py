@@ -127,16 +127,22 @@ def _of_form(run: Done, form: str) -> Any:
 
 
 def gains(pool: Pool) -> Iterator[dict[str, Any]]:
-    """Yield what seeing an item adds to right answers and to the two main scores: all injected runs as one crossed pool."""
+    """Yield what seeing an item adds to right answers and to the two main scores: all injected runs as one crossed pool.
+
+    "beside its letter": less the run's mean over all items with the same right letter. Rows with items teach a run which letters to
+    give, and the items it saw are rich in these; what is left is of the items.
+    """
     some = [*pool.fitted, *pool.sealed]
     dose_RI = np.stack([r.dose_I for r in some])
     for name in ("right", "loss gap: item", "reference difference: answer"):
         score_RI = np.stack([r.right_I if name == "right" else r.scores[name] for r in some])
-        for g in pool_gains(score_RI, dose_RI, pool.subject_I, np.arange(dose_RI.shape[1])):
-            yield {
-                "model": pool.model, "loss": pool.loss, "score": name, "dose": g.dose, "pairs": g.pairs, "runs": g.runs,
-                "gain": g.gain.value, "low": g.gain.low, "high": g.gain.high, "p": g.p,
-            }  # fmt: skip
+        beside_RI = score_RI - np.stack([pool.of_letter(row_I) for row_I in score_RI])
+        for words, value_RI in ((name, score_RI), (f"{name}, beside its letter", beside_RI)):
+            for g in pool_gains(value_RI, dose_RI, pool.subject_I, np.arange(dose_RI.shape[1])):
+                yield {
+                    "model": pool.model, "loss": pool.loss, "score": words, "dose": g.dose, "pairs": g.pairs, "runs": g.runs,
+                    "gain": g.gain.value, "low": g.gain.low, "high": g.gain.high, "p": g.p,
+                }  # fmt: skip
 
 
 def sets(pool: Pool) -> Iterator[dict[str, Any]]:
