@@ -17,7 +17,7 @@ import polars as pl
 from curation_steps import REAL, SHARED
 
 from steel_data.build import build
-from steel_data.filters.dedup import SHINGLE, jaccard
+from steel_data.filters.alike import SHINGLE
 from steel_data.recipe.load import load
 from steel_data.row.text import TextBatch
 
@@ -69,9 +69,9 @@ def findings(name: str, sources: str, benchmarks: list[str], data: Path, out: Pa
 def show(rows: list[dict[str, Any]]) -> None:
     for number, row in enumerate(rows, 1):
         hash_G, offset_R = TextBatch([text_of(row), row["witness_text"]]).shingles(SHINGLE)
-        a, b = (np.unique(some).astype(np.uint32) for some in np.split(hash_G, offset_R[1:-1]))
+        a, b = (set(some.tolist()) for some in np.split(hash_G, offset_R[1:-1]))
         place = f"{row['origin_file']} {row['origin_row']}"
-        print(f"\n#{number} {row['reason']} {row['witness_id']} jaccard {jaccard(a, b):.2f} {place}")
+        print(f"\n#{number} {row['reason']} {row['witness_id']} jaccard {len(a & b) / max(len(a | b), 1):.2f} {place}")
         for name, text in (("row", text_of(row)), ("other", row["witness_text"])):
             print(textwrap.indent(f"{name}: {text}", "   ")[:900])
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.files import address
 from steel_eval.arms import Job
@@ -119,7 +120,7 @@ def main() -> None:
         recipe = said.out / f"search-{seed}.toml"
         more = f"seed = {seed}\ntokens = {said.tokens}\nruns = {said.runs}\n"
         recipe.write_text(RECIPE + more, encoding="utf-8")
-        search = prepare_search(recipe, None, said.out / f"search-{seed}", said.workers)
+        search = prepare_search(recipe, None, said.out / f"search-{seed}", Local(said.workers))
         first = first or Grid(search, said.grid)
         runs = run_design(search)
         surface = surface_of(search.pool, search.space, search.settings, runs)
@@ -140,7 +141,7 @@ def main() -> None:
     try:
         twins = said.out / "twins.toml"
         twins.write_text(RECIPE.replace('"noise.jsonl"', '"one.jsonl"') + "tokens = 12_000\n", encoding="utf-8")
-        prepare_search(twins, None, said.out / "twins", 1)
+        prepare_search(twins, None, said.out / "twins", Local())
         print("two sources of the same rows: not refused")
     except InputError as error:
         print(f"two sources of the same rows: {error}")

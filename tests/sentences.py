@@ -22,10 +22,26 @@ TOLD = {
         "short", "sentence", "weight", "caveat", "note", "estimated", "basis", "comparison_warning", "_claim", "_times",
     ),
     "steel_eval/leak/verdict.py": ("verdict", "_mixture", "_seen", "_limits"),
-    "steel_eval/study/verdict.py": ("_verdict",),
+    "steel_eval/study/verdict.py": ("_verdict", "_of_pool"),
     "steel_eval/study/page.py": ("summary", "clean_claim"),
     "steel_eval/mix/print.py": ("sentences", "verdict_words", "confirmed_words", "rank_words"),
     "steel_eval/trial/results.py": ("sentences",),
+    "steel_eval/trial/command.py": ("_power",),
+    "steel_eval/mix/choose.py": ("_doubt",),
+    "steel_eval/mix/results.py": ("_at_chance", "_verdict"),
+    "steel_eval/study/command.py": ("_tries",),
+    "steel_eval/study/results.py": ("_spill",),
+    "steel_eval/leak/run.py": ("_apart", "_fitted", "_beside"),
+    "steel_eval/leak/reference_runs.py": ("saw",),
+    "steel_eval/leak/twins.py": ("twin_verdict",),
+    "steel_eval/leak/rates/match.py": ("words", "_rate_words"),
+    "steel_eval/audit/findings.py": ("twins", "_options", "_lacks"),
+    "steel_eval/audit/answers.py": ("consensus", "negative"),
+    "steel_eval/audit/run.py": ("audit_command",),
+    "steel_data/passes/ledger.py": ("losses",),
+    "steel_data/builders/unused.py": ("idle",),
+    "steel_data/analyze/print.py": ("layout_lines",),
+    "steel_data/analyze/analysis.py": ("_refused",),
 }  # fmt: skip
 WORDS = re.compile(r"[A-Za-z]{2,}")
 
@@ -36,7 +52,7 @@ def of_templates() -> set[str]:
     for path in [p for p in SRC.rglob("*.html.j2") if "ui" not in p.parts]:
         tree = jinja2.Environment().parse(path.read_text(encoding="utf-8"))
         for call in tree.find_all(jinja2.nodes.Call):
-            if isinstance(call.node, jinja2.nodes.Name) and call.node.name in ("t", "plain") and call.args:
+            if isinstance(call.node, jinja2.nodes.Name) and call.node.name in ("t", "plain", "title") and call.args:
                 first = call.args[0]
                 consts = [first] if isinstance(first, jinja2.nodes.Const) else list(first.find_all(jinja2.nodes.Const))
                 found |= {c.value for c in consts if isinstance(c.value, str)}
@@ -85,6 +101,8 @@ def of_code() -> set[str]:
 
 
 def _texts(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Raise):  # errors stay English
+        return set()
     if isinstance(node, ast.JoinedStr):
         parts = [v.value if isinstance(v, ast.Constant) else "{}" for v in node.values]
         inner = [v.value for v in node.values if isinstance(v, ast.FormattedValue)]

@@ -23,14 +23,14 @@ SHORT, LONG = 60, 100  # lines: below the one a module says why it stands alone,
 # The rooms of each package, floor by floor: a room imports rooms of lower floors only. README prints the same tree.
 FLOORS = {
     "steel_data": (
-        "errors", "files engine row chinese", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "selection", "passes",
+        "errors", "store", "files engine row chinese", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "selection", "passes",
         "build analyze explain fetch cluster", "parts print opened", "cli",
     ),
     "steel_train": (
         "settings say kernels", "tasks models", "examples", "schedule", "preflight", "loop", "run", "cli",
     ),
     "steel_eval": (
-        "stats trainers tokenizer", "models", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit from_python", "trial", "cli",
+        "stats trainers tokenizer", "models jobs", "ask contamination", "score", "harness compare leak", "run report arms rate", "study mix audit from_python", "trial", "cli",
     ),
     "steel": ("environment", "init chat export push ui", "cli"),
 }  # fmt: skip
@@ -279,7 +279,7 @@ def test_steel_data_needs_the_base_install_alone():
     """No torch anywhere in it, and nothing that pyproject.toml does not promise."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     promised = {re.split(r"[<>=~!;\[ ]", line)[0] for line in project["dependencies"]}
-    promised |= {"modelscope", "ray"}  # extras, asked for by name where they are missing
+    promised |= {"modelscope", "ray", "obstore"}  # extras, asked for by name where they are missing
     for path in (SRC / "steel_data").rglob("*.py"):
         foreign = imports(path) - set(sys.stdlib_module_names) - {"steel_data"}
         assert {DISTRIBUTIONS.get(name, name) for name in foreign} - promised == set(), name_of(path)

@@ -4,9 +4,11 @@ import asyncio
 import re
 
 import pytest
+from tests.chinese_page import english_left
 from tests.chromium import axe, browser, tab
 from tests.every_page import every_page
 
+NAMES = r"(base|tuned) on cmmlu(, )?|differences under 0.1 will not be seen"  # of arms and tasks; a toy of test_results
 LOOKS = {"desk, light": (1200, False), "phone, dark": (390, True)}
 OPEN = "document.querySelectorAll('details').forEach(d => { d.open = true; })"
 RULES = "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 200)))"
@@ -28,6 +30,12 @@ def test_every_page_in_a_browser(tmp_path, monkeypatch):
         assert tmp_path.as_posix() not in text and not re.search(r"(src|href)=\"?(https?:|//|/)", text), page
     found = asyncio.run(_looked_at(pages, rules))
     assert {where: what for where, what in found.items() if what} == {}
+
+
+def test_a_page_in_chinese_has_no_english_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEEL_LANG", "zh")
+    left = {name: english_left(page.read_text(encoding="utf-8"), NAMES) for name, page in every_page(tmp_path).items()}
+    assert {name: lines for name, lines in left.items() if lines} == {}
 
 
 async def _looked_at(pages, rules):

@@ -55,14 +55,6 @@ def _main(
 
 
 @app.command()
-def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List the recipes that come with steel; `steel build @exp3` uses one by its name."""
-    from steel.environment import print_recipes
-
-    print_recipes(as_json)
-
-
-@app.command()
 def init(
     recipe: Annotated[Path, typer.Argument(metavar="[RECIPE]", help="The file to write.")] = Path("mine.toml"),
     data: Annotated[

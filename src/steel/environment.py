@@ -1,4 +1,4 @@
-"""What is here: the recipes that come with steel, the machine and its libraries, the pages of a folder."""
+"""What is here: the machine and its libraries, the pages of a folder."""
 
 import json
 import os
@@ -14,7 +14,6 @@ import typer
 from rich.markup import escape
 
 from steel_data.errors import InputError, first_line
-from steel_data.recipe.shipped import shipped
 from steel_data.row.display import plain_table, print_table
 
 LIBRARIES = (
@@ -28,31 +27,6 @@ VARIABLES = (
 )  # fmt: skip
 # what the commands call the pages that they write
 PAGES = ("card.html", "report.html", "study.html", "mix.html", "trial.html", "leak.html", "audit.html")
-
-
-def print_recipes(as_json: bool) -> None:
-    """Print the shipped recipes: name and what their first line says."""
-    listed = {f"@{name}": _first_comment(path) for name, path in shipped().items()}
-    if as_json:
-        typer.echo(json.dumps(listed, ensure_ascii=False, indent=1))
-        return
-    table = plain_table("recipe", "what it is")
-    table.columns[1].justify = "left"
-    for name, says in listed.items():
-        table.add_row(escape(name), escape(says))
-    print_table(table)
-    typer.echo('Use one by its name: steel build @exp3 --data-root DIR. Lay your own over it: extends = "@exp3".')
-
-
-def _first_comment(path: Path) -> str:
-    """Return the first sentence of a recipe's opening comment, on one line."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# "))
-    text = " ".join(lines)
-    return text.split(". ")[0].rstrip(".:")
 
 
 def environment() -> dict[str, Any]:

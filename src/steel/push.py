@@ -15,6 +15,7 @@ import typer
 
 from steel_data.errors import InputError, first_line, nearest, one_line
 from steel_data.mixture.manifest import damaged, read_manifest
+from steel_data.page.nav import unlinked
 from steel_data.recipe.load import portable
 from steel_eval.models import find_checkpoints, training_of
 
@@ -83,7 +84,7 @@ def _mixture(folder: Path, repository: str) -> Parcel:
     if faults:
         raise InputError(f"{faults[0]}. Fix: build it again.")
     names = [*manifest["output"], *(manifest.get("truth") or {}), "manifest.json"]
-    files = {name: folder / name for name in [*names, "card.html"] if (folder / name).is_file()}
+    files = {name: folder / name for name in names if (folder / name).is_file()}
     notes = ["dropped rows are not sent: they quote benchmarks and whatever else was left out"]
     for benchmark in manifest.get("contamination") or {}:
         notes.append(f"this mixture holds test items of {benchmark}: whoever trains on it cannot be scored by that")
@@ -97,7 +98,10 @@ def _mixture(folder: Path, repository: str) -> Parcel:
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train-*.parquet"}]}],
     }  # fmt: skip
     card = (folder / "card.md").read_text(encoding="utf-8") if (folder / "card.md").is_file() else f"# {repository}\n"
-    return Parcel("dataset", files, {"README.md": front_matter(head) + _without_front_matter(card)}, tuple(notes))
+    texts = {"README.md": front_matter(head) + _without_front_matter(card)}
+    if (folder / "card.html").is_file():  # its links lead to pages that are not sent
+        texts["card.html"] = unlinked((folder / "card.html").read_text(encoding="utf-8"))
+    return Parcel("dataset", files, texts, tuple(notes))
 
 
 def _model(folder: Path, repository: str) -> Parcel:

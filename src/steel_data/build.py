@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.builders.unused import idle
-from steel_data.engine import Executor, Local, held, progress, threads
+from steel_data.engine import Executor, Local, held, progress, reached, threads
 from steel_data.errors import InputError
 from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
 from steel_data.mixture.manifest import damaged, read_manifest
@@ -19,12 +19,15 @@ from steel_data.passes.attributes import index_of
 from steel_data.passes.gather import Gathered, gather
 from steel_data.passes.language_check import LanguageCheck
 from steel_data.passes.ledger import contamination, faults_left, ledger, losses, selections
-from steel_data.passes.map import MappedSource, map_sources
+from steel_data.passes.map import MappedChunk, MappedSource, map_sources
 from steel_data.passes.plan import Plan, decide
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import Places, places
 from steel_data.row.table import write_columns
+from steel_data.store.copies import bring, copied_alone, scratch
+from steel_data.store.listings import forget
+from steel_data.store.names import is_far
 
 # What a build takes at least (docs/scale.md): this process and one that maps, then this process and one file of the
 # mixture; and for each row, while duplicates are looked for.
@@ -60,7 +63,8 @@ def build(
     """
     executor = Local(workers) if isinstance(workers, int) else workers
     where = reached_by(executor, places(recipe, data_root, out, cache))
-    with locked(where.out):
+    with locked(where.out), scratch(where.data_root, where.out, where.cache):
+        forget()
         refuse_foreign_folder(where.out)
         with held(executor):
             prepared = prepare(recipe, where, executor, verify)
@@ -70,6 +74,8 @@ def build(
             if there is not None:
                 return Result(where.out, there, fresh=False, warnings=_warnings(prepared, there))
             sources = map_sources(prepared, executor)
+        if is_far(where.cache):
+            bring(place for source in sources for chunk in source.chunks for place in _read_again(chunk))
         plan = decide(recipe, sources, threads(executor))
         manifest = _write(prepared, sources, plan, head, executor)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
@@ -77,9 +83,13 @@ def build(
 
 def reached_by(executor: Executor, where: Places) -> Places:
     """Return the places as the tasks have to name them: those on other machines run in folders of their own."""
-    if isinstance(executor, Local):
-        return where
-    return Places(where.data_root.absolute(), where.out.absolute(), where.cache.absolute())
+    return Places(*(reached(executor, path) for path in (where.data_root, where.out, where.cache)))
+
+
+def _read_again(chunk: MappedChunk) -> Iterator[Path]:
+    """Yield the files of the cache that plan and gather read of a chunk."""
+    yield chunk.stages[-1].records
+    yield from chunk.stages[-1].attributes.values()
 
 
 def refuse_little_memory(executor: Executor, rows: int | None) -> None:
@@ -103,11 +113,12 @@ def _warnings(prepared: Prepared, manifest: dict[str, Any]) -> tuple[str, ...]:
 
 
 def finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the manifest of a whole mixture made of the very same things, or None."""
-    if not (out / "manifest.json").is_file():
+    """Return the manifest of a whole mixture made of the very same things, or None. In a bucket all of it is read."""
+    folder = copied_alone(out, "manifest.json")
+    if not (folder / "manifest.json").is_file():
         return None
     try:
-        manifest = read_manifest(out)
+        manifest = read_manifest(folder)
     except InputError:
         return None
     # [train] and [eval] do not change a mixture
@@ -131,7 +142,8 @@ def _write(
                 check.look(place, records)
                 advance(len(records))
 
-            gathered = gather(plan, sources, fresh, executor, _item_texts(sources), look)
+            writer = Local(threads(executor)) if is_far(prepared.places.out) else executor  # the folder is here alone
+            gathered = gather(plan, sources, fresh, writer, _item_texts(sources), look)
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
         manifest["unused_columns"] = {source.name: source.unused_columns for source in sources}

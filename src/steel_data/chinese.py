@@ -14,6 +14,8 @@ from heapq import merge
 from pathlib import Path
 from typing import Any
 
+from steel_data.store.names import refuse_arguments
+
 LANGUAGES = ("en", "zh")
 
 
@@ -47,6 +49,7 @@ def take_lang(arguments: list[str]) -> list[str]:
 def run(app: Any, name: str | None = None) -> None:
     """Run a command line (a Typer) in the reader's language; `--lang` may stand anywhere in it."""
     sys.argv[1:] = take_lang(sys.argv[1:])
+    refuse_arguments(sys.argv[1:])
     if language() == "en":
         app(prog_name=name)
         return

@@ -17,14 +17,19 @@ app = typer.Typer(
 RecipePath = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="A recipe file (.toml), or @name of one that comes with steel.")
 ]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A mixture folder that `build` wrote.")]
-DataRoot = Annotated[
-    Path | None, typer.Option(help="Where the data lies; else STEEL_DATA_ROOT, the recipe's data_root, its folder.")
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A mixture folder that `build` wrote; s3://… is copied here to be read.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/mixture.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="Where the data lies, may be s3://…; else STEEL_DATA_ROOT, the recipe's data_root, its folder."),
+]
+Out = Annotated[Path | None, typer.Option(help="Output folder, may be s3://…; by default runs/<name>/mixture.")]
 Cache = Annotated[
     Path | None,
-    typer.Option(help="Reusable intermediate files; else STEEL_CACHE, else .cache beside the output folder."),
+    typer.Option(
+        help="Reusable intermediate files, may be s3://…; else STEEL_CACHE, else .cache beside the output folder."
+    ),
 ]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
@@ -162,12 +167,21 @@ def analyze(
 
 
 @app.command()
+def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the recipes that come with steel; `steel build @exp3` uses one by its name."""
+    from steel_data.print import print_recipes
+
+    print_recipes(as_json)
+
+
+@app.command()
 def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
     from steel_data.errors import visible
     from steel_data.mixture.check import check_mixture
+    from steel_data.store.copies import brought
 
-    typer.echo(visible(check_mixture(folder)))
+    typer.echo(visible(check_mixture(brought(folder))))
 
 
 @app.command()
@@ -184,11 +198,12 @@ def show(
     import signal
 
     from steel_data.mixture.show import print_rows, show_rows
+    from steel_data.store.copies import brought
 
     if hasattr(signal, "SIGPIPE"):  # `show … | head` closes the pipe: end as other commands do, without a word
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     show = print_rows if as_json else show_rows
-    show(folder, source=source, kind=kind, dropped=dropped, grep=grep, number=number)
+    show(brought(folder), source=source, kind=kind, dropped=dropped, grep=grep, number=number)
 
 
 @app.command()
@@ -206,9 +221,10 @@ def why(
     """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
     from steel_data.explain.query import Again
     from steel_data.explain.why import ask, print_answer
+    from steel_data.store.copies import brought
 
     again = Again(recipe, data_root, cache, os.cpu_count() or 1)
-    answer = ask(folder, row, again, number)
+    answer = ask(brought(folder), row, again, number)
     if as_json:
         from dataclasses import asdict
 
@@ -233,8 +249,9 @@ def diff(
     from steel_data.explain.diff import Where, print_diff
     from steel_data.explain.diff import diff as run_diff
     from steel_data.print import print_data
+    from steel_data.store.copies import brought
 
-    found = run_diff(a, b, Where(data_root, cache, workers or os.cpu_count() or 1), number)
+    found = run_diff(brought(a), brought(b), Where(data_root, cache, workers or os.cpu_count() or 1), number)
     if as_json:
         print_data(found.data())
         return

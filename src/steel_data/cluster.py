@@ -4,9 +4,10 @@ Core tasks and nothing else of Ray. The machines share the folders of data, cach
 tasks again. A machine whose steel, or a library that decides bytes, is of another version is refused by name.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from steel_data.engine import Executor, Local, tell
 from steel_data.errors import InputError, first_line, nearest
@@ -14,6 +15,7 @@ from steel_data.passes.cache import versions
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+LOOK_SECONDS = 2.0  # between two looks at which machines are there
 RETRIES = 5  # of a task whose machine or process is gone; an error of its own is raised at once
 
 
@@ -37,22 +39,45 @@ def executor(engine: str, workers: int, memory: int | None = None) -> Executor:
             f"--engine {engine}: Ray is missing ({first_line(error)}). Fix: pip install 'steel-lab[ray]'."
         ) from None
     try:
-        ray.init(address=address or None, log_to_driver=False, logging_level="error")
+        if not _connected(ray, address):
+            ray.init(address=address or None, log_to_driver=False, logging_level="error")
     except Exception as error:
         raise InputError(
             f"--engine {engine}: no cluster answers there: {first_line(error)}. Fix: the address that `ray start "
             "--head` printed."
         ) from None
-    processors = int(ray.cluster_resources().get("CPU", 1))
-    tell(f"ray: {len([node for node in ray.nodes() if node['Alive']])} nodes, {processors} processors")
-    return Ray(processors)
+    # else it prints thirty lines to stdout, which holds results, when a machine is lost; `map` says that in one
+    ray._private.worker._worker_logs_enabled = False
+    there = ray.cluster_resources()
+    processors, gpus = (int(there.get(kind, 0)) for kind in ("CPU", "GPU"))
+    tell(f"ray: {_alive(ray)} nodes, {processors} processors" + (f", {gpus} GPUs" if gpus else ""))
+    return Ray(max(processors, 1), gpus)
+
+
+def _connected(ray: Any, address: str) -> bool:
+    """Whether this process is connected to that cluster: a notebook asks for it again and again."""
+    return ray.is_initialized() and address in ("", ray.get_runtime_context().gcs_address)
+
+
+def _alive(ray: Any) -> int:
+    return len([node for node in ray.nodes() if node["Alive"]])
 
 
 @dataclass(frozen=True)
 class Ray:
-    """A cluster that this process is connected to."""
+    """A cluster that this process is connected to.
+
+    `gpus`: that it has; `gpu`: whether each task gets one of them; `told`: which versions must be alike everywhere.
+    """
 
     workers: int
+    gpus: int = 0
+    gpu: bool = False
+    told: Callable[[], dict[str, str]] = versions
+
+    def of_models(self, told: Callable[[], dict[str, str]]) -> "Ray":
+        """Return the same cluster for tasks that run a model: on its GPUs where it has any."""
+        return replace(self, workers=self.gpus or self.workers, gpu=self.gpus > 0, told=told)
 
     def map(
         self,
@@ -67,13 +92,19 @@ class Ray:
         """
         import ray
 
-        remote = ray.remote(max_retries=RETRIES)(_there)
-        waiting = [remote.remote(function, task, versions()) for task in tasks]
+        remote = ray.remote(max_retries=RETRIES, num_gpus=int(self.gpu))(_there)
+        work = ray.put(_Work(function, self.told, self.told()))  # once, however many tasks there are
+        waiting = [remote.remote(work, task) for task in tasks]
         results: list[Result] = []
+        nodes, looked = _alive(ray), time.monotonic()
         try:
             for reference in waiting:
                 results.append(ray.get(reference))
                 on_done(results[-1])
+                if time.monotonic() - looked > LOOK_SECONDS or len(results) == len(waiting):
+                    before, nodes, looked = nodes, _alive(ray), time.monotonic()
+                    if nodes < before:
+                        tell(f"ray: {before - nodes} of {before} machines are gone; what they were at is done again")
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:
@@ -87,10 +118,19 @@ class Ray:
         return results
 
 
-def _there(function: Callable[[Task], Result], task: Task, driver: dict[str, str]) -> Result:
+@dataclass(frozen=True)
+class _Work:
+    """What is done with each task, by what is called `driver`'s versions there (`told`)."""
+
+    function: Callable[[Any], Any]
+    told: Callable[[], dict[str, str]]
+    driver: dict[str, str]
+
+
+def _there(work: _Work, task: Any) -> Any:
     """Run a task on a machine of the cluster, which must be what the driver is."""
-    refuse_other(driver, versions(), _machine())
-    return function(task)
+    refuse_other(work.driver, work.told(), _machine())
+    return work.function(task)
 
 
 def refuse_other(driver: dict[str, str], worker: dict[str, str], machine: str) -> None:

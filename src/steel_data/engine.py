@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from steel_data.errors import InputError, excerpt, first_line, visible
+from steel_data.store.names import is_far
 
 _SHM = Path("/dev/shm")  # what Linux makes locks between processes of
 PROCESS_BYTES = 300_000_000  # that a process takes which maps a chunk of 16 MiB (bench/scale.py: 150 to 310 MB)
@@ -124,6 +125,11 @@ def bytes_of(text: str) -> int:
 def threads(executor: Executor) -> int:
     """Return how many threads this process may use beside the tasks: as many as it has workers of its own."""
     return executor.workers if isinstance(executor, Local) else os.cpu_count() or 1
+
+
+def reached(executor: Executor, path: Path) -> Path:
+    """Return a path as tasks have to name it: those on other machines run in folders of their own."""
+    return path if isinstance(executor, Local) or is_far(path) else path.absolute()
 
 
 def run(

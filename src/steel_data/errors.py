@@ -5,6 +5,7 @@ traceback. The form of a message: **where: what is wrong. What would be right.**
 """
 
 import errno
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -14,6 +15,10 @@ from difflib import get_close_matches
 
 class InputError(Exception):
     """Something the user can put right: a recipe, a path, a data file, a full disk."""
+
+
+class BusyError(InputError):
+    """Another process writes the folder."""
 
 
 def nearest(word: str, known: Iterable[str], show_known: bool = True) -> str:
@@ -75,6 +80,26 @@ _MACHINE = {
 }
 
 
+# What is missing, by the name that is imported, and the extra of steel-lab that brings it.
+_EXTRAS = {
+    "torch": "train,eval", "transformers": "train,eval", "peft": "train,eval", "safetensors": "train,eval",
+    "datasets": "train,eval", "accelerate": "train", "trl": "train", "lm_eval": "eval", "scipy": "eval",
+    "sklearn": "eval", "vllm": "vllm", "ray": "ray", "starlette": "ui", "uvicorn": "ui", "modelscope": "modelscope",
+    "obstore": "s3",
+}  # fmt: skip
+
+
+def missing_extra(error: ImportError) -> str | None:
+    """Return in one line which package is not installed and what brings it; None where steel's extras do not."""
+    name = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or name not in _EXTRAS:
+        return None
+    return f'{name} is not installed. Fix: pip install "steel-lab[{_EXTRAS[name]}]".'
+
+
+_FAR = re.compile(r"\bs3:/(?=[^/])")  # pathlib's form of s3://…
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line. `command` imports what it needs itself, so that an error there is told like any other."""
     for stream in (sys.stdout, sys.stderr):  # where a terminal has no Chinese: a mark instead of a crash
@@ -84,7 +109,7 @@ def run_command(command: Callable[[], object]) -> None:
         command()
     except InputError as error:
         # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
-        sys.stderr.write(f"error: {one_line(str(error))}\n")
+        sys.stderr.write(f"error: {_FAR.sub('s3://', one_line(str(error)))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to go on\n")
@@ -94,6 +119,11 @@ def run_command(command: Callable[[], object]) -> None:
         sys.exit(0)
     except MemoryError:
         sys.stderr.write("error: out of memory. Fix: more of it, or fewer --workers; what is done is kept.\n")
+        sys.exit(2)
+    except ImportError as error:
+        if (said := missing_extra(error)) is None:
+            raise
+        sys.stderr.write(f"error: {said}\n")
         sys.exit(2)
     except OSError as error:
         if error.errno not in _MACHINE:

@@ -19,6 +19,9 @@ from steel_data.passes.map import map_part, unmapped
 from steel_data.passes.prepare import manifest_head, prepare
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import Places
+from steel_data.store.copies import brought, removed, scratch
+from steel_data.store.listings import tree
+from steel_data.store.names import is_far, told
 
 # What a mark and the build that finishes must have in common, and how it is called.
 _ALIKE = {
@@ -48,10 +51,11 @@ def build_part(recipe: Recipe, where: Places, part: Share, executor: Executor, v
     refuse_foreign_folder(where.out)
     refuse_little_memory(executor, None)
     where = reached_by(executor, where)
-    prepared = prepare(recipe, where, executor, verify, begin=(part.number - 1) / part.of)
-    tasks = map_part(prepared, part.number, part.of, executor)
-    with atomic(_folder(where.out) / f"{part.number:06d}-of-{part.of:06d}.json") as temporary:
-        write_sealed(temporary, _alike(manifest_head(prepared)))
+    with scratch(where.data_root, where.out, where.cache):
+        prepared = prepare(recipe, where, executor, verify, begin=(part.number - 1) / part.of)
+        tasks = map_part(prepared, part.number, part.of, executor)
+        with atomic(_folder(where.out) / f"{part.number:06d}-of-{part.of:06d}.json") as temporary:
+            write_sealed(temporary, _alike(manifest_head(prepared)))
     return tasks
 
 
@@ -61,16 +65,26 @@ def finish(recipe: Recipe, where: Places, executor: Executor, verify: bool = Fal
     Raises InputError where a part never came, or is of another recipe, of other inputs, or of another number of parts.
     """
     where = reached_by(executor, where)
+    with scratch(where.data_root, where.out, where.cache):
+        _refuse_missing(recipe, where, executor, verify)
+    result = build(recipe, data_root=where.data_root, out=where.out, cache=where.cache, workers=executor)
+    marks = _folder(where.out)
+    if is_far(marks):
+        removed(marks)
+    else:
+        shutil.rmtree(marks, ignore_errors=True)
+    return result
+
+
+def _refuse_missing(recipe: Recipe, where: Places, executor: Executor, verify: bool) -> None:
+    """Raise InputError where the mixture is not there yet, and the marks of its parts are not what it takes."""
     prepared = prepare(recipe, where, executor, verify)
     head = manifest_head(prepared)
     marks = _marks(_folder(where.out))
     if marks or finished(where.out, head) is None:
         _refuse_unlike(where.out, marks, _alike(head))
         if left := unmapped(prepared, executor.workers):
-            tell(f"{where.cache}: {left:,} chunks that the parts made are not there; they are made here")
-    result = build(recipe, data_root=where.data_root, out=where.out, cache=where.cache, workers=executor)
-    shutil.rmtree(_folder(where.out), ignore_errors=True)
-    return result
+            tell(f"{told(where.cache)}: {left:,} chunks that the parts made are not there; they are made here")
 
 
 def _folder(out: Path) -> Path:
@@ -85,6 +99,7 @@ def _alike(head: dict[str, Any]) -> dict[str, str]:
 
 def _marks(folder: Path) -> dict[Share, dict[str, str]]:
     marks = {}
+    folder = brought(folder, tree(folder) if is_far(folder) else {})
     for path in sorted(folder.glob("*.json")):
         if match := re.fullmatch(r"(\d+)-of-(\d+)\.json", path.name):
             try:

@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
+from rich.markup import escape
 
 from steel_data.build import Result
 from steel_data.card.facts import selected, verdict
@@ -12,7 +15,9 @@ from steel_data.chinese import say
 from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
+from steel_data.recipe.shipped import shipped
 from steel_data.row.display import console, harmless, plain_table, print_table
+from steel_data.store.names import is_far, told
 
 
 def print_json(found: Result | Forecast) -> None:
@@ -21,7 +26,7 @@ def print_json(found: Result | Forecast) -> None:
         print_data(asdict(found))
         return
     manifest = {key: value for key, value in found.manifest.items() if key not in ("recipe", "inputs", "output")}
-    print_data({**manifest, "folder": str(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)})
+    print_data({**manifest, "folder": told(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)})
 
 
 def print_data(found: Any) -> None:
@@ -55,6 +60,8 @@ def print_build(result: Result) -> None:
     _print_summary(out, result)
     said = verdict(manifest, list(dict.fromkeys(result.warnings)))
     next_step = f"Next: steel show {result.folder} prints rows; steel open {result.folder} opens its data card."
+    if is_far(result.folder):
+        next_step = f"Next: steel show {told(result.folder)} prints rows."
     out.print(harmless(" ".join(map(say, [*said, next_step]))), soft_wrap=True)
 
 
@@ -91,7 +98,7 @@ def _print_summary(out: Console, result: Result) -> None:
         out.print(harmless(agreement(manifest["language_check"])))
     state = "written" if result.fresh else "up to date, verified"
     out.print(
-        f"{harmless(str(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there"
+        f"{harmless(told(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there"
     )
 
 
@@ -137,3 +144,28 @@ def print_export(done: Exported) -> None:
     for benchmark, doses in done.contamination.items():
         items = sum(doses.values())
         out.print(f"warning: {items:,} items of {harmless(benchmark)} are injected, and no longer marked row by row")
+
+
+def print_recipes(as_json: bool) -> None:
+    """Print the shipped recipes: name and what their first line says."""
+    listed = {f"@{name}": _first_comment(path) for name, path in shipped().items()}
+    if as_json:
+        typer.echo(json.dumps(listed, ensure_ascii=False, indent=1))
+        return
+    table = plain_table("recipe", "what it is")
+    table.columns[1].justify = "left"
+    for name, says in listed.items():
+        table.add_row(escape(name), escape(says))
+    print_table(table)
+    typer.echo('Use one by its name: steel build @exp3 --data-root DIR. Lay your own over it: extends = "@exp3".')
+
+
+def _first_comment(path: Path) -> str:
+    """Return the first sentence of a recipe's opening comment, on one line."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    text = " ".join(lines)
+    return text.split(". ")[0].rstrip(".:")

@@ -4,7 +4,8 @@ An arm's recipe holds from wherever it lies, and all arms of a model from scratc
 ordinary run folder: what is done is verified and kept, so whatever is made of arms goes on where it was.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 import typer
 
 from steel_data.build import Result, build
-from steel_data.errors import InputError
+from steel_data.errors import BusyError, InputError
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load, to_toml
 from steel_data.recipe.steps import Builder, Filter
+from steel_eval.jobs import patience
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Job:
     def folder(self) -> Path:
         """Return the run folder."""
         return self.arm.folder / f"seed-{self.seed}"
+
+
+def cards_of(arms: Iterable[RunArm]) -> dict[str, Path]:
+    """Return the arms' data cards by the names that links to them bear."""
+    return {f"Data card of {arm.name}": arm.mixture / "card.html" for arm in arms}
 
 
 def portable_tables(recipe: Recipe) -> dict[str, Any]:
@@ -135,11 +142,16 @@ def train_job(job: Job, data: Path) -> str:
     torch.set_num_threads(1)
     arm = job.arm
     log = job.folder.with_suffix(".log")
-    try:
-        with _said_to(log):
-            run(arm.recipe, arm.mixture, arm.folder, data, only_seed=job.seed)
-    except InputError as error:
-        raise InputError(f"arm {arm.name}, seed {job.seed}: {error} All of it: {log}") from None
+    until, trained = time.monotonic() + patience(), False
+    while not trained:
+        try:
+            with _said_to(log):
+                run(arm.recipe, arm.mixture, arm.folder, data, only_seed=job.seed)
+            trained = True
+        except InputError as error:
+            if not isinstance(error, BusyError) or time.monotonic() >= until:
+                raise InputError(f"arm {arm.name}, seed {job.seed}: {error} All of it: {log}") from None
+            time.sleep(2)
     return (log.read_text(encoding="utf-8").strip().splitlines() or ["said nothing"])[-1]
 
 

@@ -32,6 +32,7 @@ TemplateValues = Annotated[
     str, typer.Option(metavar="JSON", help="Variables of the chat template: '{\"enable_thinking\": false}'.")
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+Engine = Annotated[str, typer.Option(help="local, ray or ray:ADDRESS: where jobs are placed (docs/scale.md).")]
 _OfRecipe = Annotated[str | None, typer.Option(hidden=True)]  # named in order to be refused with a reason
 _TABLE = """Fix: '{"enable_thinking": false}'."""
 
@@ -102,12 +103,18 @@ def score(
     include_path: Annotated[
         Path | None, typer.Option(help="A folder of lm-eval's YAML with tasks of your own.")
     ] = None,
+    engine: Engine = "local",
 ) -> None:
     """Score a checkpoint, or every checkpoint of a run."""
+    from steel_data.cluster import executor
     from steel_data.engine import tell
+    from steel_data.errors import InputError
     from steel_eval.ask.prompts import check_switches, known_presets
     from steel_eval.models import Opening, check, default_device, find_checkpoints
 
+    if engine != "local" and (watch is not None or (device or "").count(",")):
+        raise InputError(f"--engine {engine}: the cluster says where. Fix: without --watch, and one --device at most.")
+    there = executor(engine, 1)
     presets = known_presets(_names(preset))
     opening = Opening(
         base=base, tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision, max_length=max_length,
@@ -120,19 +127,24 @@ def score(
     tell(f"loading {model} for {tasks}")
 
     from steel_eval.ask.tasks import Foreign
-    from steel_eval.run import output_folder, refuse_other_parts, score_command, split_tasks
+    from steel_eval.run import output_folder, refuse_other_parts, score_command, score_on_cluster, split_tasks
     from steel_eval.score.sweep import Settings
 
     local, foreign = split_tasks(_names(tasks), data, limit)
     limits = [task.limit for task in local if task.limit] + [limit for _ in foreign if limit]
     out = out or output_folder(model, watch, limit, revision)
     refuse_other_parts(out, max(limits, default=None))
+    here = default_device() if engine == "local" else ""  # each machine its own
     settings = Settings(
         tasks=local, presets=presets, shots=5 if shots is None else shots, out=out,
-        store=store or out / "store.jsonl", device=device or default_device(), dtype=dtype, rotate=rotate,
+        store=store or out / "store.jsonl", device=device or here, dtype=dtype, rotate=rotate,
         generator=generator, with_base=with_base, showcase=showcase, opening=opening, max_new_tokens=max_new_tokens,
     )  # fmt: skip
-    score_command(model, settings, Foreign(foreign, shots, include_path, limit), watch)
+    others = Foreign(foreign, shots, include_path, limit)
+    if engine != "local":
+        score_on_cluster(model, settings, others, there)
+        return
+    score_command(model, settings, others, watch)
 
 
 @app.command()
@@ -251,6 +263,9 @@ def leak(
         str, typer.Option(help="The items' text: chat, text, plain, or auto (as injected, else chat with a template).")
     ] = "auto",
     permute: Annotated[int, typer.Option(min=0, help="Items, and controls, whose options are permuted.")] = 300,
+    in_context: Annotated[
+        int, typer.Option(min=0, help="Items of the subject that stand before each, for CoDeC; 0: it is not measured.")
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default leak/<name>.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16.")] = "auto",
@@ -292,7 +307,7 @@ def leak(
         model=model, base=base or "", tasks=_names(tasks), data=data, mixture=mixture, control=control,
         references=reference_runs or (), limit=limit,
     )  # fmt: skip
-    how = How(form=form, permute=permute, device=device, dtype=dtype, opening=opening)
+    how = How(form=form, permute=permute, in_context=in_context, device=device, dtype=dtype, opening=opening)
     leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)
 
 
@@ -324,6 +339,7 @@ def study(
     preset: Annotated[str | None, typer.Option(help="Prompt presets; by default [eval] presets.")] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
+    engine: Engine = "local",
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
     ] = None,
@@ -339,6 +355,7 @@ def study(
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", hidden=True)] = False,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
+    from steel_data.cluster import executor
     from steel_data.recipe.load import load
     from steel_eval.study.command import study_command
     from steel_eval.study.settings import refuse_of_recipe
@@ -353,7 +370,7 @@ def study(
         "max_new_tokens": max_new_tokens, "thinking": thinking,
         "chat_template_kwargs": _table("--chat-template-kwargs", chat_template_kwargs) or None,
     }  # fmt: skip
-    study_command(load(recipe, changes or ()), data, out, workers, said)
+    study_command(load(recipe, changes or ()), data, out, executor(engine, workers), said)
 
 
 @app.command()
@@ -370,7 +387,7 @@ def rate(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read the data; the model uses all cores.")] = 1,
     dtype: Annotated[
-        str, typer.Option(help="auto (on a CPU float32), float32, bfloat16: half the time where the processor has it.")
+        str, typer.Option(help="auto (on a CPU float32), float32, bfloat16: less time where the processor has it.")
     ] = "auto",
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
@@ -393,14 +410,16 @@ def trial(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/trial.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Runs side by side, on a machine without a GPU.")] = 1,
+    engine: Engine = "local",
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
     ] = None,
 ) -> None:
     """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
+    from steel_data.cluster import executor
     from steel_eval.trial.command import trial_command
 
-    trial_command(recipe, data, out, workers, changes or ())
+    trial_command(recipe, data, out, executor(engine, workers), changes or ())
 
 
 @app.command()
@@ -428,6 +447,7 @@ def mix(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default runs/<name>/mix.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Arms side by side, on a machine without a GPU.")] = 1,
+    engine: Engine = "local",
     confirm: Annotated[
         int, typer.Option(min=0, help="Train proposal and recipe with so many fresh seeds each, and compare: 3.")
     ] = 0,
@@ -443,6 +463,7 @@ def mix(
     ] = None,
 ) -> None:
     """Train arms with other shares of the sources; say which mixture is better, by how much, or that none is."""
+    from steel_data.cluster import executor
     from steel_data.errors import InputError
     from steel_eval.mix.search import prepare_search
 
@@ -452,7 +473,7 @@ def mix(
         raise InputError(f"--rank {rank}: the ranks of so few arms agree by chance. Fix: --rank 6.")
     if screen and (confirm or rank):
         raise InputError("--screen trains one run: there is nothing to confirm or to rank. Fix: one of them.")
-    search = prepare_search(recipe, data, out, workers, changes or ())
+    search = prepare_search(recipe, data, out, executor(engine, workers), changes or ())
     if screen:
         from steel_eval.mix.screen import screen_command
 

@@ -7,7 +7,6 @@ their own results.
 """
 
 import inspect
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -416,13 +415,6 @@ def swap(loaded: Loaded, state: dict[str, Any]) -> bool:
         for name, tensor in state.items():
             own[name].copy_(tensor)
     return True
-
-
-def share_cores(workers: int) -> None:
-    """Leave to this process its share of the cores among `workers` that run side by side."""
-    import torch
-
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 
 def default_device() -> str:

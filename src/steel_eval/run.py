@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,24 @@ import typer
 
 from steel_data.benchmarks.items import part_line
 from steel_data.chinese import say
+from steel_data.engine import Executor
 from steel_data.errors import InputError
 from steel_data.row.display import one_line, plain_table, print_table
 from steel_eval.ask.tasks import Foreign, Task, is_local, key_may_be_another, limited, load_task
 from steel_eval.contamination.label import MARK, mark_of_scores
-from steel_eval.models import Checkpoint, find_checkpoints, with_base
+from steel_eval.jobs import side_by_side
+from steel_eval.models import Checkpoint, find_checkpoints
 from steel_eval.score.accounting import in_words
+from steel_eval.score.spread import (
+    ScoreJob,
+    checkpoints_of,
+    fill_on_devices,
+    on_this_device,
+    refuse_unseen,
+    score_jobs,
+    seen_everywhere,
+    sweep_on_cluster,
+)
 from steel_eval.score.sweep import Settings, run_sweep
 
 _COLUMNS = ("task", "preset", "accuracy", "± stderr", "macro", "n", "invalid", "on valid", "if guessed", "p(gold)",
@@ -67,51 +80,49 @@ def score_command(place: str, settings: Settings, foreign: Foreign, watch: float
     settings = replace(settings, device=devices[0])
     _report_missing(settings.tasks)
     if len(devices) > 1:
-        _on_devices(place, settings, devices)
+        fill_on_devices(place, settings, devices)
     if settings.tasks:
         for checkpoint, results in run_sweep(place, settings, watch):
             print_scores(checkpoint, results)
     if foreign.tasks:
         from steel_eval.harness import score_foreign
 
-        checkpoints, is_run = find_checkpoints(place, settings.opening.revision)
-        if settings.with_base:
-            checkpoints, is_run = with_base(checkpoints), True
-        for checkpoint in checkpoints:
-            folder = settings.out / checkpoint.name if is_run or watch is not None else settings.out
-            print_foreign(checkpoint, score_foreign(checkpoint, foreign, settings, folder))
-    following = f"Next: steel report {settings.out} shows every question; steel compare A B sets two side by side."
+        checkpoints, is_run = checkpoints_of(place, settings)
+        for job in score_jobs(checkpoints, is_run or watch is not None, settings):
+            print_foreign(job.checkpoint, score_foreign(job.checkpoint, foreign, settings, job.folder))
+    _say_next(settings.out)
+
+
+def score_on_cluster(place: str, settings: Settings, foreign: Foreign, executor: Executor) -> None:
+    """Run `score` on a cluster: each (checkpoint, task) is a job; prints as `score_command` does.
+
+    `settings.device`: of every machine; "": a GPU where one is. The folders are those that every machine sees.
+    """
+    _report_missing(settings.tasks)
+    if settings.tasks:
+        for checkpoint, results in sweep_on_cluster(place, settings, executor):
+            print_scores(checkpoint, results)
+    if foreign.tasks:
+        checkpoints, is_run = checkpoints_of(place, settings)
+        settings = seen_everywhere(settings)
+        include = None if foreign.include is None else foreign.include.absolute()
+        function = partial(_foreign_job, replace(foreign, include=include), settings)
+        jobs = score_jobs(checkpoints, is_run, settings)
+        for checkpoint, scores in zip(checkpoints, side_by_side(executor, function, jobs), strict=True):
+            print_foreign(checkpoint, scores)
+    _say_next(settings.out)
+
+
+def _foreign_job(foreign: Foreign, settings: Settings, job: ScoreJob) -> dict[str, Any]:
+    from steel_eval.harness import score_foreign
+
+    refuse_unseen(job.checkpoint, settings)
+    return score_foreign(job.checkpoint, foreign, on_this_device(settings), job.folder)
+
+
+def _say_next(out: Path) -> None:
+    following = f"Next: steel report {out} shows every question; steel compare A B sets two side by side."
     typer.echo(one_line(say(following)))
-
-
-def _on_devices(place: str, settings: Settings, devices: Sequence[str]) -> None:
-    """Score a run's checkpoints in one process a device; all write to one store, from which the caller then reads."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    checkpoints, _ = find_checkpoints(place, settings.opening.revision)
-    settings = replace(settings, opening=replace(settings.opening, revision=None))  # each is a folder now
-    # weights in a run's root are scored by the caller: their folder is the whole run's
-    checkpoints = [c for c in checkpoints if not any(c.folder in other.folder.parents for other in checkpoints)]
-    settings = replace(settings, with_base=False)
-    with ProcessPoolExecutor(len(devices), mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(
-                _score_share, [str(c.folder) for c in checkpoints[i :: len(devices)]], replace(settings, device=device)
-            )
-            for i, device in enumerate(devices)
-        ]
-        for job in jobs:
-            job.result()
-
-
-def _score_share(folders: Sequence[str], settings: Settings) -> None:
-    import tempfile
-
-    for folder in folders:
-        with tempfile.TemporaryDirectory() as scratch:  # of its own: a folder holds scores of one model
-            for _ in run_sweep(folder, replace(settings, out=Path(scratch))):
-                pass
 
 
 def _report_missing(tasks: Sequence[Task]) -> None:

@@ -1,4 +1,4 @@
-"""`steel env`, `recipes`, `open`: what a bug report holds and what it must not."""
+"""`steel env`, `open`: what a bug report holds and what it must not."""
 
 import json
 import webbrowser
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from steel.environment import _first_comment, environment, open_in_browser
+from steel.environment import environment, open_in_browser
 from steel_data.errors import InputError
 
 
@@ -16,11 +16,6 @@ def test_the_environment_names_versions_and_no_secret(monkeypatch: pytest.Monkey
     found = environment()
     assert found["libraries"]["polars"] and found["variables"]["CUDA_VISIBLE_DEVICES"] == "1"
     assert "password" not in json.dumps(found) and found["variables"]["PIP_INDEX_URL"] == "(set)"
-
-
-def test_a_recipe_is_described_by_the_first_sentence_of_its_comment(tmp_path: Path) -> None:
-    (tmp_path / "r.toml").write_text("# One thing,\n# said here. And more.\n\n# not this\nseed = 1\n")
-    assert _first_comment(tmp_path / "r.toml") == "One thing, said here"
 
 
 def test_open_finds_the_page_of_a_folder_and_refuses_one_without(

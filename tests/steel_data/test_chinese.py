@@ -35,11 +35,16 @@ def test_help_is_in_chinese_where_it_is_asked_for(arguments):
 # words of data structures, not of people, that stand in the functions which write sentences
 NO_SENTENCES = {
     "cannot-tell", "not-measurable", "sampled_out", "shots_dropped", "expected_if_guessed", "sampled out", "raw rows", " looked at",
+    "answer-inside", "equal-options", "equal-wrong-options", "merged-options", "no-passage", "no-picture", "nothing-to-choose", "left_out",
+    "audit.html", "audit.html.j2", "audit.json", "its sources hold no rows",
 }  # fmt: skip
 # pieces that stand in longer sentences of the catalogue, which are looked up whole
 PIECES = {
     " A build keeps {}{} ({})", " of {} sampled", ", and loses most to {} ({})", "; {} cannot be read",
-    "{} Nothing can be built of it: {}.", "could not have been seen: {}",
+    "{} Nothing can be built of it: {}.", "could not have been seen: {}", "{}, and keeps none", "Its score does not show that items were seen: {}",
+    "Error rates of these detectors on a model of this kind ({}): ", "measured on {}", "{}{} (docs/contamination.md). {}",
+    "{}{} (docs/contamination.md). The nearest that was measured, {}", "{}: at 5 % false alarms finds {}; {}", "{} accused falsely: {}",
+    "of no known layout, ", "{} {}with columns {}",
 }  # fmt: skip
 
 

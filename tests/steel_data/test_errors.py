@@ -1,12 +1,19 @@
 """One line a fault, whatever another library says or does not say."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from steel_data.errors import excerpt, first_line, nearest, one_line, run_command, visible
+from steel_data.errors import _EXTRAS, InputError, excerpt, first_line, nearest, one_line, run_command, visible
+from steel_data.filters import language
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -83,3 +90,54 @@ def test_a_terminal_without_chinese_shows_marks():
         [sys.executable, "-c", code], capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1252"}
     )
     assert (done.returncode, done.stdout.strip()) == (0, b"?a")
+
+
+def fails_to_import(name):
+    def command():
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+    return command
+
+
+def test_a_missing_extra_is_told_in_one_line_and_any_other_module_keeps_its_traceback(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_command(fails_to_import("torch.nn"))
+    assert capsys.readouterr().err == 'error: torch is not installed. Fix: pip install "steel-lab[train,eval]".\n'
+    for name in ("steel_data.gone", "my_filters", "polars"):
+        with pytest.raises(ModuleNotFoundError):
+            run_command(fails_to_import(name))
+
+
+def test_each_extra_is_named_by_what_brings_it():
+    """And whatever an extra brings is known, so that none of it ends in a traceback."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    imported = {"lm-eval": "lm_eval", "scikit-learn": "sklearn"}
+    brought = {}
+    for extra in ("train", "eval", "vllm", "ray", "ui", "modelscope"):
+        for line in extras[extra]:
+            name = re.match(r"[\w-]+", line)[0]
+            brought.setdefault(imported.get(name, name), []).append(extra)
+    del brought["triton"]  # asked for nowhere: its absence is told by what runs in its place
+    assert {name: ",".join(names) for name, names in brought.items()} == _EXTRAS
+
+
+def test_fasttext_that_cannot_be_imported_is_told_with_what_helps(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fasttext", None)
+    language._model.cache_clear()
+    with pytest.raises(InputError, match=r"^languages need fastText, .*Fix: pip install fasttext-community, or, on"):
+        language.fasttext_language("Bonjour")
+
+
+def test_tested_versions_are_named_for_all_that_is_asked_for_and_are_within_its_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    extras = project["optional-dependencies"]
+    asked = [
+        Requirement(line)
+        for line in [*project["dependencies"], *extras["train"], *extras["eval"], *extras["ui"], *extras["ray"]]
+    ]
+    for requirement in asked:
+        assert tested[requirement.name] in requirement.specifier, requirement
+    bare = [r.name for r in asked if not any("<" in s.operator for s in r.specifier)]
+    assert set(bare) == {"pyarrow", "regex"}  # their first number rises every few months

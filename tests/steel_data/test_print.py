@@ -8,7 +8,7 @@ from tests.steel_data.toys import chat_rows, write_jsonl
 
 from steel_data.build import Result
 from steel_data.explain.forecast import forecast
-from steel_data.print import print_build, print_forecast
+from steel_data.print import _first_comment, print_build, print_forecast
 from steel_data.recipe.load import load
 
 
@@ -25,6 +25,11 @@ def test_columns_that_nobody_reads_are_named(
     write_jsonl(tmp_path / "a.jsonl", [{**row, "topic": "x" if i else ""} for i, row in enumerate(chat_rows(5))])
     print_forecast(forecast(load(tmp_path / "r.toml"), data_root=tmp_path, cache=tmp_path / "cache"))
     assert "  not read from a: 'topic' (4), of 5 rows looked at\n" in capsys.readouterr().out
+
+
+def test_a_recipe_is_described_by_the_first_sentence_of_its_comment(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("# One thing,\n# said here. And more.\n\n# not this\nseed = 1\n")
+    assert _first_comment(tmp_path / "r.toml") == "One thing, said here"
 
 
 def test_names_from_data_and_recipe_do_not_act_on_the_terminal(

@@ -19,7 +19,7 @@ HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _NOTHING_ELSE = "base-uri 'none'; frame-ancestors 'none'"
 POLICY = f"default-src 'none'; style-src 'self'; form-action 'self'; {_NOTHING_ELSE}"
 EXPORTED_POLICY = (
-    "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "sandbox allow-scripts allow-downloads; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     f"img-src data:; form-action 'none'; {_NOTHING_ELSE}"
 )
 HEADERS = {

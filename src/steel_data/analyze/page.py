@@ -11,7 +11,7 @@ from steel_data.files import atomic_write
 
 
 def write_page(path: Path, said: dict[str, Any]) -> None:
-    """Write what `facts` returns as a page that needs nothing else: no script, no font, no picture from anywhere."""
+    """Write what `facts` returns as a page that needs nothing else: no font, no picture from anywhere."""
     bars = {part["name"]: _bars(part["sampled"]) for part in said["parts"] if part["sampled"]}
     lines = {part["name"]: layout_lines(part) for part in said["parts"]}
     page = (

@@ -26,6 +26,7 @@ from steel_data.read.blocks import SUFFIX, ByteBlocks, compression_of
 from steel_data.read.csv_rows import DELIMITER, read_table
 from steel_data.read.formats import SUFFIXES, FileScan, data_suffix, format_of, read_whole
 from steel_data.row.columns import unread
+from steel_data.store.names import is_far, told
 
 LETTERS = "ABCDEFGHIJ"
 SPLITS = ("dev", "val", "test", "train")
@@ -80,6 +81,8 @@ def benchmark_files(name: str, data_root: Path, split: str | None = None) -> lis
     `split`: only the files of that one; a benchmark that is one file is one split, by its name (else `test`), whatever
     is asked for. Raises InputError where the folder, the split or the file is missing.
     """
+    if is_far(data_root / name):
+        raise InputError(f"{told(data_root / name)}: lies in a bucket. Fix: a copy of it here.")
     root = benchmark_path(name, data_root)
     if root is None:
         known = [p.name for p in data_root.iterdir() if p.is_dir()] if data_root.is_dir() else []

@@ -19,8 +19,9 @@ from steel_data.row.display import Turn, shortened, turns
 from steel_data.row.table import UNREADABLE
 from steel_data.row.text import mix64
 
-SAMPLES = 3  # conversations a source
-MOST_SAMPLES = 90  # in all, so that a recipe with hundreds of sources still gets a card that opens
+ROWS, PAGE = 200, 20  # conversations to look through, and those of them that a page shows at once
+ROWS_CHARS = 300_000  # of their texts in all: a card stays a file that opens at once
+SAMPLES, MOST_SAMPLES = 3, 90  # those of them in the Markdown card: a source, and in all
 EXAMPLES, MOST_REASONS = 2, 40  # dropped rows a reason
 LARGEST, SAMPLED = 10, 20  # clusters
 MEMBERS = 4  # dropped rows of a cluster
@@ -33,6 +34,7 @@ _BEFORE = 60  # characters shown before the place where a row holds an item
 
 def evidence(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Return the templates' variables that are rows, of a written mixture."""
+    rows = _rows(folder, manifest)
     dropped = _dropped(folder, manifest)
     clusters = _clusters(dropped.filter(step="dedup"))
     sizes, least = [], 1
@@ -41,7 +43,9 @@ def evidence(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         sizes += [(label, len(mine), mine.sum())] if len(mine) else []
         least = most + 1
     return {
-        "samples": _samples(folder, manifest),
+        "shown_rows": rows,
+        "page": PAGE,
+        "samples": _samples(rows),
         "reasons": _reasons(folder, manifest, dropped),
         "cluster_sizes": sizes,
         "clusters": _shown_clusters(folder, manifest, dropped, clusters),
@@ -49,20 +53,35 @@ def evidence(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _samples(folder: Path, manifest: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return each source's first rows that are no repeats.
+def _rows(folder: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return rows that are no repeats: the first of each source, then the second of each, and so on.
 
     The mixture's order is a keyed hash of the ids already: the first rows of a source are a random sample of it.
     """
-    sources = list(manifest["sources"])[:MOST_SAMPLES]
-    most = max(1, min(SAMPLES, MOST_SAMPLES // max(len(manifest["sources"]), 1)))
+    sources = list(manifest["sources"])[:ROWS]
     chosen: dict[str, list[Place]] = {source: [] for source in sources}
     for name in manifest["output"]:
         first = scan(folder, [name]).filter(pl.col("copy") == 0, pl.col("source").is_in(sources))
-        for source, places in collect(folder, first.group_by("source").agg(pl.col("at").sort().head(most))).iter_rows():
-            chosen[source] += [(name, at) for at in places[: most - len(chosen[source])]]
-    rows = dict(rows_at(folder, [place for places in chosen.values() for place in places]))
-    return {source: [_shown(rows[place]) for place in places] for source, places in chosen.items() if places}
+        for source, places in collect(folder, first.group_by("source").agg(pl.col("at").sort().head(ROWS))).iter_rows():
+            chosen[source] += [(name, at) for at in places[: ROWS - len(chosen[source])]]
+    in_turn = [places[i] for i in range(ROWS) for places in chosen.values() if i < len(places)][:ROWS]
+    rows, shown, left = dict(rows_at(folder, in_turn)), [], ROWS_CHARS
+    for place in in_turn:
+        row = _shown(rows[place])
+        left -= sum(len(turn.text) for turn in row["turns"])
+        if left < 0:
+            break
+        shown.append(row)
+    return shown
+
+
+def _samples(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the first rows of each source."""
+    samples: dict[str, list[dict[str, Any]]] = {}
+    for row in rows[:MOST_SAMPLES]:
+        if len(mine := samples.setdefault(row["source"], [])) < SAMPLES:
+            mine.append(row)
+    return samples
 
 
 def _dropped(folder: Path, manifest: dict[str, Any]) -> pl.DataFrame:

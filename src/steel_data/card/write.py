@@ -1,8 +1,9 @@
 """The data card: card.md and card.html, two forms of the same view of a written mixture.
 
-card.html is one file that needs nothing else: no script, no font, no picture from anywhere; a content security policy
-in it forbids the browser to fetch or run anything, should a text from the data ever slip through the escaping. Both
-are functions of the mixture alone: the same mixture has the same cards, byte for byte.
+card.html is one file that needs nothing else: no font, no picture from anywhere; a content security policy in it
+forbids the browser to fetch anything, and to run anything but the pages' own script (page/page.js, without which it can
+be read), should a text from the data ever slip through the escaping. Both are functions of the mixture alone: the same
+mixture has the same cards, byte for byte.
 """
 
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from steel_data.card.evidence import evidence
-from steel_data.card.facts import facts
+from steel_data.card.facts import Table, facts
 from steel_data.files import atomic_write
 from steel_data.page.templates import environment
 from steel_data.row.display import one_line, visible
@@ -37,7 +38,7 @@ def templates(*folders: Path) -> Any:
     """
     found = environment(*folders, _TEMPLATES)
     filters = {"n": _number, "pc": _percent, "code": code_span, "fence": fenced, "bar": _bar, "line": one_line}
-    filters["opening"] = _opening
+    filters |= {"opening": _opening, "signed_rows": _signed_rows, "rows_by_length": _rows_by_length}
     found.filters |= filters
     return found
 
@@ -52,6 +53,16 @@ def _percent(share: float) -> str:
         return "<\u00a00.1\u00a0%" if share < 0.5 else ">\u00a099.9\u00a0%"
     whole = share in (0, 1) or 0.0995 <= share <= 0.995
     return f"{100 * share:.{0 if whole else 1}f}\u00a0%"
+
+
+def _signed_rows(bars: Table) -> list[tuple[str, int]]:
+    """Return what each bar of a waterfall is and its rows, those that are lost below 0."""
+    return [(bar["label"], -bar["rows"] if bar["form"] in ("falls", "rests") else bar["rows"]) for bar in bars]
+
+
+def _rows_by_length(bins: Table) -> list[tuple[str, str, int]]:
+    """Return (characters, kind, rows) of a histogram."""
+    return [(one["label"], kind, rows) for one in bins for kind, rows, _ in one["pieces"]]
 
 
 def _opening(text: str) -> str:

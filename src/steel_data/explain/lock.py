@@ -16,6 +16,7 @@ from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.changes import changes, recipe_changes
 from steel_data.recipe.load import Recipe, of_mixture
 from steel_data.recipe.places import places
+from steel_data.store.copies import copied_alone
 
 _PREFIX = 12  # hex digits of a checksum that are shown
 _LINES = 20  # differences shown
@@ -35,12 +36,13 @@ def verify_lock(
     line each.
     """
     where = places(recipe, data_root, out, cache)
-    if not (where.out / "manifest.json").is_file():
+    folder = copied_alone(where.out, "manifest.json")
+    if not (folder / "manifest.json").is_file():
         raise InputError(
             f"{where.out}: no manifest.json, so nothing is locked. Fix: `python -m steel_data build {recipe.path}` "
             "without --locked once; its manifest is the lock."
         )
-    manifest = read_manifest(where.out)
+    manifest = read_manifest(folder)
     prepared = prepare(recipe, where, verify=verify)
     found = differences(manifest, manifest_head(prepared), prepared) + damaged(where.out, manifest)
     if not found:

@@ -4,7 +4,7 @@ Exact: the same conversation as it is, by its id: code and formulas differ by a 
 over character 5-grams (Broder 1997), 125 permutations in 25 bands of 5: two texts of Jaccard similarity 0.75 meet in
 some band with probability 0.999, of 0.3 with 0.06. Every pair that meets is then *verified*, turn by turn: the question
 and the answer must both be alike, so that a shared system prompt, passage or template makes no duplicates. Two turns
-are alike when the true Jaccard similarity of their 5-grams is at least the threshold; of short ones (SHORT), which one
+are alike when the true Jaccard similarity of their 5-grams is at least the threshold; of short ones, which one
 letter can turn into another question, when nearly all characters follow in the same order and all that looks like code
 or a formula is the same. Characters and not words, since Chinese has no blanks between words (word shingles find 29 %
 of the near-duplicates, these 99.9 %; research/curation.md C1).
@@ -18,10 +18,8 @@ read.
 """
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -31,14 +29,14 @@ import numpy.typing as npt
 from steel_data.benchmarks.index import TURN
 from steel_data.engine import in_threads
 from steel_data.errors import InputError
-from steel_data.row.text import TextBatch, distinct, mix64, normalise, with_places
+from steel_data.filters.alike import SHINGLE, alike_pairs
+from steel_data.row.text import TextBatch, distinct, mix64, with_places
 
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.signedinteger[Any]]  # numbers of rows, of the smallest type that holds them
 
-SHINGLE = 5
 BANDS, BAND_ROWS = 25, 5
 MINIMA = BANDS * BAND_ROWS
 NEAR_KEYS = [*(f"band_{i:02d}" for i in range(BANDS)), "bits_0", "bits_1"]  # the columns of `near_keys`
@@ -46,11 +44,8 @@ VERSION = "dedup-3"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
 WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
 _PART = 1000  # rows whose minima are made at once
-SHORT = 64  # characters: below it a turn is compared letter by letter
-# What a letter changes in a short text: words that touch a sign of code or mathematics or hold a digit, indentation.
-_CODE = re.compile(r"[\w.]*[(){}\[\]=<>+*/^\\|&%$#@~\d²³¹⁰-₟][\w.(){}\[\]=<>+*/^\\|&%$#@~-]*|\n[ \t]+(?=\S)")
 _BLOCK = 2**20  # rows looked at at once
-_BATCH, _CHARS = 100_000, 10_000_000  # pairs verified at once, and characters whose shingles are held (100 MB)
+_RANGE = 2**18  # rows that are sorted at once, about: those whose keys lie in a range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,21 +102,10 @@ def _minima(hash_G: U64, offset_R: I64) -> U32:
 def exact_winners(exact: U64) -> Rows:
     """Return for each row (best first) the index of the first row with the same key: itself where it stays."""
     winner = np.arange(len(exact), dtype=rows_kind(len(exact)))
-    held = np.sort(exact)
-    repeated = distinct(held[1:][held[1:] == held[:-1]])
-    del held
-    if not len(repeated):
-        return winner
-    found = []  # the rows of repeated keys, which are few
-    for start in range(0, len(exact), _BLOCK):
-        block = exact[start : start + _BLOCK]
-        place = np.minimum(np.searchsorted(repeated, block), len(repeated) - 1)
-        found.append(start + np.flatnonzero(repeated[place] == block))
-    alike = np.concatenate(found)
-    order = alike[np.argsort(exact[alike], kind="stable")]
-    new = np.ones(len(order), bool)
-    new[1:] = exact[order[1:]] != exact[order[:-1]]
-    winner[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]
+    for order, _ in _buckets(exact):
+        order = order[np.argsort(exact[order], kind="stable")]  # few: rows that share half of their key
+        new = _begins(exact[order])
+        winner[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]
     return winner
 
 
@@ -139,24 +123,53 @@ def near_winners(
 ) -> Rows:
     """Return for each of `rows` rows (best first) the row of its cluster that stays: itself, or the cluster's first.
 
-    `read_key(name)` gives a column of `near_keys` for all rows; `read_texts(rows)` the texts of some, in that order; it
-    is asked twice at most, for all pairs at once, so what it returns had better not lie in memory.
-    The bands are sorted on `workers` threads.
+    `read_key(name)` gives a column of `near_keys` for all rows, to several threads at once. `read_texts(rows)` gives
+    the texts of some, in that order; it is asked twice at most, for all pairs at once, so what it returns had better
+    not lie in memory. `workers` threads.
     """
-    bits = np.empty((rows, 2), np.uint64)
-    for i in range(2):
-        bits[:, i] = read_key(f"bits_{i}")
-    least = _least_agreement(threshold)
+    crowds = np.zeros((BANDS, (rows + 7) // 8), np.uint8)  # a bit for each row that meets two others in a band
+    pair = _met(partial(_first_pairs, crowds=crowds), read_key, rows, threshold, workers)
     root: Rows = np.arange(rows, dtype=rows_kind(rows))
-    judged = np.zeros(0, np.int64)
-    for pairs_of in (_first_pairs, _window_pairs):
-        bands = (read_key(f"band_{i:02d}") for i in range(BANDS))
-        found: list[I64] = list(in_threads(partial(pairs_of, bits=bits, least=least, root=root), bands, workers))
-        pair = np.setdiff1d(distinct(np.concatenate(found)), judged, assume_unique=True)
-        judged = pair
-        pairs = np.column_stack([pair // max(rows, 1), pair % max(rows, 1)])
-        root = _joined(root, pairs[verify(pairs, read_texts, threshold)])
+    root = _joined(root, _verified(pair, read_texts, rows, threshold, workers))
+    if crowds.any():
+        more = _met(partial(_window_pairs, crowds=crowds, root=root), read_key, rows, threshold, workers)
+        pair = np.setdiff1d(more, pair, assume_unique=True)
+        root = _joined(root, _verified(pair, read_texts, rows, threshold, workers))
     return root
+
+
+def _met(
+    pairs_of: Callable[[int, U32, U64, int], I64],
+    read_key: Callable[[str], npt.NDArray[Any]],
+    rows: int,
+    threshold: float,
+    workers: int,
+) -> I64:
+    """Return the pairs (as `first * rows + other`, sorted) that meet in some band and may be alike by their bits."""
+    most = MINIMA - _least_agreement(threshold)
+    pair = _in_bands(pairs_of, read_key, most, workers)
+    a, b = pair // max(rows, 1), pair % max(rows, 1)
+    differing = _differing(a, b, read_key("bits_0")) + _differing(a, b, read_key("bits_1"))
+    return pair[differing <= most]
+
+
+def _in_bands(
+    pairs_of: Callable[[int, U32, U64, int], I64], read_key: Callable[[str], npt.NDArray[Any]], most: int, workers: int
+) -> I64:
+    """Return the pairs that `pairs_of` finds in some band, of which half of the bits are in memory."""
+    bits, pair = read_key("bits_0"), np.zeros(0, np.int64)
+    # joined one after another: alike rows meet in nearly every band, and all together were 25 times as many pairs
+    for found in in_threads(lambda i: pairs_of(i, read_key(f"band_{i:02d}"), bits, most), range(BANDS), workers):
+        pair = distinct(np.concatenate([pair, found]))
+    return pair
+
+
+def _verified(pair: I64, read_texts: Callable[[I64], Sequence[str]], rows: int, threshold: float, workers: int) -> I64:
+    """Return those of some pairs that are alike, shape (pairs, 2)."""
+    pairs = np.column_stack([pair // max(rows, 1), pair % max(rows, 1)])
+    asked = distinct(pairs.reshape(-1))
+    texts = read_texts(asked)  # of all pairs at once: in their order, each batch would need nearly every chunk again
+    return pairs[alike_pairs(pairs, asked, texts, threshold, TURN, workers)]
 
 
 def _least_agreement(threshold: float) -> int:
@@ -165,50 +178,81 @@ def _least_agreement(threshold: float) -> int:
     return math.floor(MINIMA * share - 4 * math.sqrt(MINIMA * share * (1 - share)))
 
 
-def _alike_bits(a: I64, b: I64, bits: U64, least: int) -> npt.NDArray[np.bool_]:
-    differing = np.bitwise_count(bits[a] ^ bits[b]).sum(axis=1)
-    alike: npt.NDArray[np.bool_] = differing <= MINIMA - least
-    return alike
+def _differing(a: I64, b: I64, bits: U64) -> npt.NDArray[np.uint8]:
+    differing: npt.NDArray[np.uint8] = np.bitwise_count(bits[a] ^ bits[b])
+    return differing
 
 
-def _buckets(band: U32) -> tuple[I64, U32]:
-    """Return the rows that share their key with another row, bucket by bucket and best first, and the keys of those."""
-    packed = with_places(band)
-    key = packed.view(np.uint32)[1::2]
-    inside = np.zeros(len(band), bool)
-    same = key[1:] == key[:-1]
-    inside[1:] = same
-    inside[:-1] |= same
-    shared = packed[inside]
-    return (shared & np.uint64(2**32 - 1)).astype(np.int64), (shared >> np.uint64(32)).astype(np.uint32)
+def _buckets(key: U32 | U64) -> Iterator[tuple[I64, U32]]:
+    """Yield the rows that share their key with another row, bucket by bucket and best first, and the keys of those.
+
+    Of a key of 64 bits only the upper half is looked at. Where there are many rows, those of a range of keys at a time:
+    a sixteenth of them is in memory.
+    """
+    width = 8 * key.dtype.itemsize
+    levels = min(max(len(key) // _RANGE, 1).bit_length() - 1, 4)
+    for part in range(2**levels):
+        rows = np.arange(len(key)) if levels == 0 else _in_range(key, width - levels, part)
+        packed = with_places((key[rows] >> (width - 32)).astype(np.uint32), rows)
+        inside = np.zeros(len(rows), bool)
+        same = packed[1:] >> 32 == packed[:-1] >> 32
+        inside[1:] = same
+        inside[:-1] |= same
+        shared = packed[inside]
+        yield (shared & np.uint64(2**32 - 1)).astype(np.int64), (shared >> 32).astype(np.uint32)
 
 
-def _first_pairs(band: U32, bits: U64, least: int, root: Rows) -> I64:
-    """Return pairs (first row of a bucket, another of it) that may be alike, as `first * rows + other`."""
-    order, key = _buckets(band)
-    new = np.ones(len(order), bool)
+def _in_range(key: U32 | U64, shift: int, part: int) -> I64:
+    """Return the rows whose keys have `part` above their lower `shift` bits."""
+    blocks = range(0, len(key), _BLOCK)
+    return np.concatenate([start + np.flatnonzero(key[start : start + _BLOCK] >> shift == part) for start in blocks])
+
+
+def _begins(key: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return at which entries of a sorted array another value begins."""
+    new = np.ones(len(key), bool)
     new[1:] = key[1:] != key[:-1]
-    first = order[np.flatnonzero(new)[np.cumsum(new) - 1]] if len(order) else order
-    first, other = first[~new], order[~new]
-    alike = _alike_bits(first, other, bits, least)
-    pair: I64 = first[alike] * len(root) + other[alike]
-    return pair
+    return new
 
 
-def _window_pairs(band: U32, bits: U64, least: int, root: Rows) -> I64:
-    """Return pairs of rows at most WINDOW places apart in a bucket, of two clusters so far, that may be alike."""
-    order, key = _buckets(band)
-    at = np.arange(len(order))
+def _first_pairs(band: int, key: U32, bits: U64, most: int, crowds: npt.NDArray[np.uint8]) -> I64:
+    """Return pairs (first row of a bucket, another of it) that may be alike, as `first * rows + other`.
+
+    Notes in `crowds` which rows are three or more in a bucket.
+    """
     found = [np.zeros(0, np.int64)]
-    for apart in range(1, WINDOW + 1):
-        at = at[at + apart < len(order)]
-        at = at[key[at] == key[at + apart]]
-        a, b = order[at], order[at + apart]
-        open_pair = root[a] != root[b]
-        a, b = a[open_pair], b[open_pair]
-        alike = _alike_bits(a, b, bits, least)
-        found.append(a[alike] * len(root) + b[alike])
-    return np.concatenate(found)
+    crowd = np.zeros(len(key), bool)
+    for order, own in _buckets(key):
+        new = _begins(own)
+        start = np.flatnonzero(new)
+        size = np.diff(start, append=len(order))
+        crowd[order[np.repeat(size > 2, size)]] = True
+        first, other = np.repeat(order[start], size - 1), order[~new]
+        alike = _differing(first, other, bits) <= most
+        found.append(first[alike] * len(key) + other[alike])
+    crowds[band] = np.packbits(crowd)
+    return distinct(np.concatenate(found))
+
+
+def _window_pairs(band: int, key: U32, bits: U64, most: int, crowds: npt.NDArray[np.uint8], root: Rows) -> I64:
+    """Return pairs of rows at most WINDOW places apart in a bucket, of two clusters so far, that may be alike.
+
+    Only rows of `crowds` are looked at: what is to be said of a bucket of two is said.
+    """
+    found = [np.zeros(0, np.int64)]
+    crowd = np.flatnonzero(np.unpackbits(crowds[band], count=len(key)))
+    for place, own in _buckets(key[crowd]):
+        order = crowd[place]
+        at = np.arange(len(order))
+        for apart in range(1, WINDOW + 1):
+            at = at[at + apart < len(order)]
+            at = at[own[at] == own[at + apart]]
+            a, b = order[at], order[at + apart]
+            open_pair = root[a] != root[b]
+            a, b = a[open_pair], b[open_pair]
+            alike = _differing(a, b, bits) <= most
+            found.append(a[alike] * len(key) + b[alike])
+    return distinct(np.concatenate(found))
 
 
 def _joined(root: Rows, pairs: I64) -> Rows:
@@ -225,65 +269,3 @@ def _joined(root: Rows, pairs: I64) -> Rows:
         np.minimum.at(root, np.maximum(a, b)[apart], np.minimum(a, b)[apart])
         while (root[root] != root).any():
             root = root[root]
-
-
-def verify(pairs: I64, read_texts: Callable[[I64], Sequence[str]], threshold: float) -> npt.NDArray[np.bool_]:
-    """Return which pairs (shape (pairs, 2), sorted by the first) are alike, turn by turn; TURN stands between turns."""
-    asked = distinct(pairs.reshape(-1))
-    texts = read_texts(asked)  # of all pairs at once: in their order, each batch would need nearly every chunk again
-    parts = [pairs[start : start + _BATCH] for start in range(0, len(pairs), _BATCH)]
-    return np.array([alike for part in parts for alike in _verified(part, asked, texts, threshold)], bool)
-
-
-def _verified(pairs: I64, asked: I64, texts: Sequence[str], threshold: float) -> list[bool]:
-    """Return which of some pairs are alike, all their 5-grams in memory at once; half at a time where they are many."""
-    rows, place = np.unique(pairs, return_inverse=True)
-    found = [texts[at] for at in np.searchsorted(asked, rows).tolist()]
-    if len(pairs) > 1 and sum(map(len, found)) > _CHARS:
-        del found
-        middle = len(pairs) // 2
-        halves = pairs[:middle], pairs[middle:]
-        return [alike for half in halves for alike in _verified(half, asked, texts, threshold)]
-    turns = [text.split(TURN) for text in found]
-    sets = _shingle_sets([turn for row in turns for turn in row])
-    first = np.cumsum([0, *map(len, turns)])
-    return [
-        len(turns[a]) == len(turns[b])
-        and all(
-            one == two or _is_alike(one, two, sets[first[a] + t], sets[first[b] + t], threshold)
-            for t, (one, two) in enumerate(zip(turns[a], turns[b], strict=True))
-        )
-        for a, b in place.reshape(-1, 2).tolist()
-    ]
-
-
-def _shingle_sets(texts: Sequence[str], step: int = 4000) -> list[U32]:
-    """Return each text's distinct 5-gram hashes, sorted (32 bits: for a verification, not for a key)."""
-    sets: list[U32] = []
-    for start in range(0, len(texts), step):
-        hash_G, offset_R = TextBatch(list(texts[start : start + step])).shingles(SHINGLE)
-        row_G = np.repeat(np.arange(len(offset_R) - 1, dtype=np.uint64), np.diff(offset_R))
-        pair = distinct((row_G << np.uint64(32)) | (hash_G & np.uint64(0xFFFFFFFF)))
-        bounds = np.searchsorted(pair, np.arange(1, len(offset_R) - 1, dtype=np.uint64) << np.uint64(32))
-        sets += np.split(pair.astype(np.uint32), bounds)
-    return sets
-
-
-def _is_alike(one: str, two: str, a: U32, b: U32, threshold: float) -> bool:
-    """Return whether two turns that differ are alike; `a` and `b` are their 5-grams."""
-    if min(len(one), len(two)) < SHORT:
-        if _CODE.findall(one) != _CODE.findall(two):
-            return False
-        return SequenceMatcher(None, normalise(one), normalise(two), autojunk=False).ratio() >= (1 + threshold) / 2
-    small, large = sorted((len(a), len(b)))
-    return small >= threshold * large and jaccard(a, b) >= threshold
-
-
-def jaccard(a: U32, b: U32) -> float:
-    """Return the Jaccard similarity of two sets given as sorted distinct arrays (1 for two empty ones)."""
-    if not len(a) and not len(b):
-        return 1.0
-    both = np.concatenate([a, b])
-    both.sort(kind="stable")  # merges two sorted runs
-    shared = int((both[1:] == both[:-1]).sum())
-    return shared / (len(a) + len(b) - shared)

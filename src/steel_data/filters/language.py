@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 from steel_data.row.record import check_language
 from steel_data.row.text import HAN, HANGUL, KANA, LATIN, LETTER, U64, TextBatch, distinct
 
@@ -209,8 +209,13 @@ def _plain_width(text: str) -> str:
 
 @cache
 def _model() -> Any:
-    import fasttext
-
+    try:
+        import fasttext
+    except ImportError as error:  # missing, or made for a newer system
+        raise InputError(
+            f"languages need fastText, which cannot be imported: {first_line(error)}. Fix: pip install "
+            "fasttext-community, or, on Linux with a glibc before 2.27, fasttext-predict: it gives the same labels."
+        ) from None
     return fasttext.load_model(str(MODEL))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from steel_data.errors import InputError, excerpt
 from steel_data.files import sha256_of
+from steel_data.store.names import is_far, told
 
 # What the account of each source must fulfil: nothing vanishes between what was read and what was written.
 LAWS: dict[str, Callable[[dict[str, Any]], bool]] = {
@@ -54,8 +55,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a finished mixture, which is looked through as it is used.
 
     Raises InputError where there is none; later, when a key is asked for that it lacks, or whose value is of another
-    type than belongs there.
+    type than belongs there. A mixture in a bucket is read from a copy (`store.copies.brought`), or not at all.
     """
+    if is_far(folder):
+        raise InputError(f"{told(folder)}: lies in a bucket. Fix: copy it here (aws s3 cp --recursive).")
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -100,9 +103,12 @@ def damaged(folder: Path, manifest: dict[str, Any]) -> list[str]:
     faults = []
     for name, entry in {**manifest["output"], **manifest.get("dropped_files", {}), **manifest.get("truth", {})}.items():
         path = folder / name
-        if not path.is_file():
+        try:
+            same = sha256_of(path) == entry["sha256"]
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             faults.append(f"{path}: is missing")
-        elif sha256_of(path) != entry["sha256"]:
+            continue
+        if not same:
             faults.append(f"{path}: its bytes are not those that the manifest names")
     return faults
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
+from steel_data.store.reading import opened
+
 # The file that says what a folder is -> the keys that it holds.
 _MARKS = {
     "manifest.json": ("content_sha256", "recipe_sha256", "sources"),
@@ -55,7 +57,8 @@ def _place_of(path: Path, root: Path, is_marked: Callable[[Path], bool]) -> Path
 def _is_marked(folder: Path) -> bool:
     for name, keys in _MARKS.items():
         try:
-            held = json.loads((folder / name).read_text(encoding="utf-8"))
+            with opened(folder / name) as file:
+                held = json.load(file)
         except (OSError, ValueError):
             continue
         if isinstance(held, dict) and all(key in held for key in keys):
@@ -67,7 +70,8 @@ def _is_shard(path: Path) -> bool:
     import polars as pl
 
     try:
-        columns = set(pl.read_parquet_schema(path))
+        with opened(path) as file:
+            columns = set(pl.read_parquet_schema(file))
     except (OSError, pl.exceptions.PolarsError):
         return False
     return any(wanted <= columns for wanted in _COLUMNS)

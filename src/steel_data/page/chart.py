@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, told apart by colour-blind eyes. Text and axes have
 picture, so that a page's light and dark look hold for it; a picture with a title stands alone, on white.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from steel_data.row.display import visible
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 DASHES = ("none", "7 3", "2 3")  # after all colours they begin again, dashed
+_MOST_POINTS = 2000
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM, _STEP = 860, 360, 60, 210, 32, 46, 18
 
 
@@ -73,7 +75,8 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, title: str = "", whisker
     right, bottom = _WIDTH - _RIGHT, height - _BOTTOM
     across = _scale(x, [p.x for p in points], _LEFT, right, 0.0)
     up = _scale(y, [v for p in points for v in (p.y, p.low, p.high) if v is not None], bottom, _TOP, 0.03)
-    parts = [_head(title, f"{y.label} by {x.label}", height), _text(_LEFT, _TOP - 14, title or y.label)]
+    held = "" if title else _points(lines, x, y)
+    parts = [_head(title, f"{y.label} by {x.label}", height, held), _text(_LEFT, _TOP - 14, title or y.label)]
     for value in y.ticks or round_ticks(up.low, up.high, y.least):
         parts += [_rule("grid", (_LEFT, up(value)), (right, up(value)))]
         parts += [_text(_LEFT - 8, up(value) + 4, y.words(value), "end")]
@@ -93,8 +96,32 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, title: str = "", whisker
     return "\n".join(part for part in [*parts, "</svg>"] if part) + "\n"
 
 
+def as_data(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> str:
+    """Return a table as an attribute's value: what page.js hands out as a file."""
+    named = [[visible(cell) if isinstance(cell, str) else cell for cell in row] for row in (columns, *rows)]
+    return escape(json.dumps({"columns": named[0], "rows": named[1:]}, ensure_ascii=False, separators=(",", ":")))
+
+
+def _points(lines: Sequence[Line], x: Axis, y: Axis) -> str:
+    """Return the attribute that holds the numbers of a chart; none for so many that a page would grow by them."""
+    rows = [[line.name, *map(_short, (p.x, p.y, p.low, p.high))] for line in lines for p in line.points]
+    if len(rows) > _MOST_POINTS:
+        return ""
+    wide = 5 if any(row[3] is not None for row in rows) else 3
+    columns = ["line", x.label, y.label, "low", "high"]
+    return f' data-points="{as_data(columns[:wide], [row[:wide] for row in rows])}"'
+
+
+def _short(value: float | None) -> float | None:
+    """Return a number with six digits, None for none and for what JSON cannot hold."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
 def in_both(svg: str) -> str:
-    """Return a chart of a page with the Chinese form of each text that has one, beside the English."""
+    """Return a chart of a page with the Chinese form of each text that has one, beside the English.
+
+    What is read aloud or shown under the mouse can be in one language only: it holds both, one behind the other.
+    """
 
     def pair(match: re.Match[str]) -> str:
         said = chinese(unescape(match[2]))
@@ -102,6 +129,12 @@ def in_both(svg: str) -> str:
             return match[0]
         return f'<text class="en"{match[1]}>{match[2]}</text><text class="zh" lang="zh"{match[1]}>{_safe(said)}</text>'
 
+    def both(match: re.Match[str]) -> str:
+        said = chinese(unescape(match[2]))
+        return match[0] if said is None else f"{match[1]}{match[2]} · {_safe(said)}{match[3]}"
+
+    svg = re.sub(r"(<title>)([^<]*)(</title>)", both, svg)
+    svg = re.sub(r'(<svg [^>]*aria-label=")([^"]*)(")', both, svg, count=1)
     return re.sub(r"<text( [^>]*)>([^<]*)</text>", pair, svg)
 
 
@@ -187,11 +220,11 @@ def _stroke(line: Line, number: int) -> str:
     return f'stroke="{_colour(line, number)}" stroke-width="{2.5 if line.total else 1.7}" stroke-dasharray="{dash}"'
 
 
-def _head(title: str, what: str, height: int) -> str:
+def _head(title: str, what: str, height: int, held: str) -> str:
     alone = f'<rect width="{_WIDTH}" height="{height}" fill="white"/>' if title else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" '
-        f'aria-label="{_safe(title or what)}" font-family="system-ui, sans-serif" font-size="12">{alone}'
+        f'aria-label="{_safe(title or what)}"{held} font-family="system-ui, sans-serif" font-size="12">{alone}'
     )
 
 

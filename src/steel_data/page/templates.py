@@ -2,19 +2,16 @@
 
 import base64
 import hashlib
-import os
 import re
-from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from steel_data.chinese import catalogue, chinese
-from steel_data.page.chart import in_both
+from steel_data.page.chart import as_data, in_both
 from steel_data.row.display import visible
 
-MOST_UP = 4  # folders that a link climbs: further away is another run
 _NAME = r"[^\s'\"<>|,;:/\\]+"
 _PATH = re.compile(
     rf"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]|/)(?:{_NAME}[\\/])+?(?P<last>(?:{_NAME}[\\/])?{_NAME})(?![\w/\\])"
@@ -59,24 +56,17 @@ def environment(*folders: Path) -> Any:
     found.filters["signed"] = lambda v: "–" if v is None else f"{100 * v:+.1f}"
     found.filters["number"] = lambda v: "–" if v is None else f"{v:.3f}"
     found.filters["p"] = lambda v: "–" if v is None else f"{v:.2g}"
-    found.filters |= {"both": both, "place": lambda text: without_machine(str(text))}
+
+    @jinja2.pass_context
+    def title(context: Any, english: str, *values: Any) -> str:
+        """Return the title of a page, which can be in one language only: the one that the page begins with."""
+        shown = english.format(*(visible(str(value)) for value in values))
+        return (chinese(shown) or shown) if context.get("first") == "zh" else shown
+
+    found.filters |= {"both": both, "label": _label, "place": lambda text: without_machine(str(text))}
     found.filters |= {"allowed": _allowed, "in_both": in_both}
-    found.globals |= {"t": t, "plain": _plain, "links": (), "first": "en"}
-    return found
-
-
-def links(page: Path, others: Mapping[str, Path | None]) -> list[tuple[str, str]]:
-    """Return (name, relative address) of the pages of the same run that are there; names are sentences of the pages."""
-    found = []
-    for name, other in others.items():
-        if other is None or not other.is_file() or other.resolve() == page.resolve():
-            continue
-        try:
-            way = Path(os.path.relpath(other.resolve(), page.resolve().parent))
-        except ValueError:  # another drive
-            continue
-        if way.parts.count("..") <= MOST_UP:
-            found.append((name, quote(way.as_posix())))
+    found.filters["as_data"] = lambda rows, *columns: Markup(as_data(columns, rows))
+    found.globals |= {"t": t, "title": title, "plain": _plain, "first": "en", "script_of_all": _script()}
     return found
 
 
@@ -89,12 +79,25 @@ def _plain(english: str, *values: Any) -> str:
     """Return a sentence for an attribute: the English one, and the Chinese behind it."""
     said = catalogue().get(english)
     shown = visible(english.format(*values))
-    return shown if said is None else f"{shown} · {visible(said.format(*values))}"
+    return shown if said is None else f"{shown} · {visible(said.format(*(chinese(str(v)) or v for v in values)))}"
+
+
+def _label(text: Any) -> str:
+    """Return a sentence that comes from elsewhere for an attribute, as `plain` does one of the template."""
+    shown = visible(str(text))
+    said = chinese(shown)
+    return shown if said is None else f"{shown} · {said}"
 
 
 def _allowed(script: Any) -> str:
     """Return the source expression with which a content security policy lets this one script run and no other."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()}'"
+
+
+@cache
+def _script() -> str:
+    """Return the script of all pages, which hands out tables and pictures and turns the pages of lists."""
+    return Path(__file__).with_name("page.js").read_text(encoding="utf-8")
 
 
 def _visible(value: Any) -> Any:

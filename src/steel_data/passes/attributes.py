@@ -77,10 +77,13 @@ class Stage:
 
 
 class StageOfChunk:
-    """One stage of one chunk while it is looked at. `key` addresses its records, `make` makes them."""
+    """One stage of one chunk while it is looked at. `key` addresses its records, `make` makes them.
 
-    def __init__(self, job: Job, key: str, file_name: str, make: Callable[[], pl.DataFrame]) -> None:
-        self.job, self.key, self.file_name = job, key, file_name
+    look: False where the cache is known to hold nothing of it.
+    """
+
+    def __init__(self, job: Job, key: str, file_name: str, make: Callable[[], pl.DataFrame], look: bool = True) -> None:
+        self.job, self.key, self.file_name, self.look = job, key, file_name, look
         self.place = place_of(job.cache, key, "records")
         self.attributes: dict[str, Path] = {}
         self.measured: dict[str, pl.DataFrame] = {}  # the attributes that decide on a row by itself
@@ -91,7 +94,7 @@ class StageOfChunk:
     def narrow(self) -> pl.DataFrame:
         """The records' narrow columns, `meta` and `unread`."""
         columns = [*NARROW, "meta", "unread"]
-        found = kept_frame(self.place, self._made, columns) if self._records is None else self._records
+        found = kept_frame(self.place, self._made, columns, self.look) if self._records is None else self._records
         return found.select(columns)
 
     @cached_property
@@ -108,7 +111,7 @@ class StageOfChunk:
     def records(self) -> pl.DataFrame:
         """The records whole, read when first asked for."""
         if self._records is None:
-            self._records = kept_frame(self.place, self._made)
+            self._records = kept_frame(self.place, self._made, look=self.look)
         return self._records
 
     def _made(self) -> pl.DataFrame:
@@ -155,7 +158,7 @@ class StageOfChunk:
     def _measure(self, name: str, parameters: Any, compute: Callable[[], pl.DataFrame]) -> None:
         """Make sure that an attribute is there and in memory."""
         if name not in self.measured:
-            self.measured[name] = kept_frame(self._place(name, parameters), compute)
+            self.measured[name] = kept_frame(self._place(name, parameters), compute, look=self.look)
 
     def measure_rows(self) -> None:
         """Make the two attributes that every stage has: language and tokens."""
@@ -212,7 +215,7 @@ class StageOfChunk:
         for on in dict.fromkeys(settings.on for settings in wanted):
             near = any(settings.near for settings in wanted if settings.on == on)
             place = self._place(dedup_name(on), [dedup.VERSION, on, near])
-            made_sure(place, partial(self._keys, on, near))
+            made_sure(place, partial(self._keys, on, near), self.look)
         for benchmarks in self.job.benchmarks:
 
             def overlaps(benchmarks: Benchmarks = benchmarks) -> pl.DataFrame:
@@ -220,7 +223,7 @@ class StageOfChunk:
                 return self._by_part(lambda texts, batch: overlap.overlap(texts, index, batch), self.turns)
 
             parameters = [overlap.VERSION, benchmarks.names, benchmarks.key]
-            made_sure(self._place(overlap_name(benchmarks.names), parameters), overlaps)
+            made_sure(self._place(overlap_name(benchmarks.names), parameters), overlaps, self.look)
 
     def _keys(self, on: str, near: bool) -> pl.DataFrame:
         """Return `exact` (u64), and the columns of near-duplicates, of what duplicates are told by."""

@@ -23,6 +23,8 @@ import xxhash
 from steel_data import __version__
 from steel_data.files import address, kept
 from steel_data.row.table import read_columns, write_columns
+from steel_data.store.listings import under
+from steel_data.store.names import is_far
 
 FORMAT = 1
 UNUSED_DAYS = 90  # after which a file is swept away
@@ -66,24 +68,29 @@ def place_of(cache: Path, key: str, kind: Kind) -> Path:
     return cache / kind / key[:2] / f"{key[2:34]}.{_SUFFIX[kind]}"
 
 
-def kept_frame(place: Path, make: Callable[[], pl.DataFrame], columns: list[str] | None = None) -> pl.DataFrame:
-    """Return the table kept in a file of the cache (all columns or some), or what `make` makes and leaves there."""
+def kept_frame(
+    place: Path, make: Callable[[], pl.DataFrame], columns: list[str] | None = None, look: bool = True
+) -> pl.DataFrame:
+    """Return the table kept in a file of the cache (all columns or some), or what `make` makes and leaves there.
+
+    look: False where it is known not to be there.
+    """
 
     def read(there: Path) -> pl.DataFrame:
         _check(there)
         return read_columns(there, columns)
 
-    return kept(place, make, write_frame, read)
+    return kept(place, make, write_frame, read, look)
 
 
-def made_sure(place: Path, make: Callable[[], pl.DataFrame]) -> None:
+def made_sure(place: Path, make: Callable[[], pl.DataFrame], look: bool = True) -> None:
     """Make a table and leave it in a file of the cache, unless it is there whole; it is not decoded."""
 
-    def look(there: Path) -> pl.DataFrame:
+    def whole(there: Path) -> pl.DataFrame:
         _check(there)
         return pl.DataFrame()
 
-    kept(place, make, write_frame, look)
+    kept(place, make, write_frame, whole, look)
 
 
 def write_frame(place: Path, frame: pl.DataFrame) -> None:
@@ -122,8 +129,18 @@ def _check(place: Path) -> None:
             raise ValueError(f"{place}: not what was written")
 
 
+def is_absent(cache: Path, place: Path) -> bool:
+    """Whether a cache in a bucket held no such file when it was listed: once a kind, for a thousand files a request."""
+    return is_far(cache) and place not in under(cache / place.relative_to(cache).parts[0])
+
+
 def sweep(cache: Path) -> int:
-    """Remove what no build has used for UNUSED_DAYS, and what a killed build was writing; return how many files."""
+    """Remove what no build has used for UNUSED_DAYS, and what a killed build was writing; return how many files.
+
+    In a bucket that is for a rule of the bucket to do: what is in use is not written there.
+    """
+    if is_far(cache):
+        return 0
     now, removed = time.time(), 0
     for kind in _SUFFIX:
         for path in (cache / kind).glob("*/*"):

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache as memo
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from steel_data.benchmarks.items import benchmark_files, look
 from steel_data.engine import Executor, Local, start, tell
 from steel_data.errors import InputError, nearest, one_line
-from steel_data.files import address, kept, read_sealed, source_sha256, write_sealed
+from steel_data.files import address, kept, present, read_sealed, source_sha256, write_sealed
 from steel_data.mixture.own_output import places_of_output
 from steel_data.passes.cache import place_of
 from steel_data.read.formats import CHUNK_BYTES, scan_file
@@ -19,9 +20,14 @@ from steel_data.read.hub import is_hub_uri, locate
 from steel_data.read.rows import Chunk, FileScan, shown
 from steel_data.recipe.load import BoundSource, Recipe
 from steel_data.recipe.steps import Builder
+from steel_data.store import listings
+from steel_data.store.bucket import Seen
+from steel_data.store.copies import bring, brought
+from steel_data.store.names import is_far, told
 
 # A file changed less than this long ago may change again within one tick of the clock: its checksum is not remembered.
 _SETTLED_SECONDS = 2.0
+_MANY = 32  # objects
 _LARGE = 4 * CHUNK_BYTES  # of all new files: less is looked through before a process has started
 _READERS = (
     "read.blocks", "read.csv_rows", "read.formats", "read.json_rows", "read.parquet_rows", "read.rows",
@@ -69,7 +75,7 @@ class SourceInputs:
     @property
     def benchmark(self) -> str:
         """Of an injected source: where its benchmark lies, under the data root."""
-        return _benchmark_root(self.source)
+        return benchmark_root(self.source)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,8 @@ class Looking:
     """How inputs are looked through: where it is remembered, by whom, and whether all the same where it is.
 
     verify: every file again, though its size and its time of change are those of an earlier look. begin: share of the
-    files after which to begin, and go round: builds side by side that share a cache then share the looking.
+    files after which to begin, and go round: builds side by side that share a cache then share the looking. copies:
+    where benchmarks lie, which are read whole, where the data root is in a bucket.
     """
 
     data_root: Path
@@ -96,6 +103,33 @@ class Looking:
     executor: Executor = field(default_factory=Local)
     verify: bool = False
     begin: float = 0.0
+    copies: Path | None = None
+
+    @property
+    def whole(self) -> Path:
+        """Where benchmarks lie."""
+        return self.copies or self.data_root
+
+
+def whole_inputs(data_root: Path, benchmarks: Iterable[str], targets: Iterable[str]) -> Path:
+    """Return where what is read whole lies: the data root, or a folder with copies, where that is in a bucket.
+
+    That is benchmarks, and the targets of selections: a benchmark and its split, or files.
+    """
+    if not is_far(data_root):
+        return data_root
+    targets = [target for target in targets if not Path(target).is_absolute()]
+    wanted: dict[Path, Seen] = {}
+    for name in dict.fromkeys([*benchmarks, *(target.rpartition("/")[0] for target in targets)]):
+        place = data_root / name
+        if name and is_far(place):
+            beside = listings.files(place.parent)
+            mine = [one for one in beside if one == place.name or one.startswith(f"{place.name}.")]
+            wanted |= {place.parent / one: beside[one] for one in mine}
+            wanted |= listings.tree(place) if place.name in listings.folders(place.parent) else {}
+    for path in (path for target in targets for path in listings.glob(data_root, target)):
+        wanted[path] = listings.found(path)
+    return brought(data_root, wanted)
 
 
 def resolve(recipe: Recipe, looking: Looking) -> tuple[SourceInputs, ...]:
@@ -115,18 +149,44 @@ def resolve(recipe: Recipe, looking: Looking) -> tuple[SourceInputs, ...]:
     return tuple(inputs(f) if isinstance(f, _Found) else f for f in found)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """A file to be looked through, and what is known of it where it is an object; whether a look is remembered."""
+
+    path: Path
+    seen: Seen | None
+    remembered: bool
+
+    def __str__(self) -> str:
+        return f"the look at {told(self.path)}"
+
+
+def _look_through(looking: Looking, look: _Look) -> FileScan:
+    if look.seen is not None:
+        listings.remember({look.path: look.seen})
+    return scan(look.path, looking.cache, verify=looking.verify, remembered=look.remembered)
+
+
 def _looked_through(paths: list[Path], looking: Looking) -> dict[Path, FileScan]:
     """Return the scans of some files; large ones that no look is remembered of are looked through by the workers."""
-    look = partial(scan, cache=looking.cache, verify=looking.verify)
-    new = [path for path in paths if looking.verify or not scan_place(path, looking.cache).exists()]
-    size = sum(path.stat().st_size for path in new)
-    if size < _LARGE:
-        return {path: look(path) for path in paths}
+    places = {path: scan_place(path, looking.cache) for path in paths}
+    if is_far(looking.cache):
+        there = listings.under(looking.cache / "scans").intersection(places.values())
+        bring(there)
+    else:
+        there = frozenset(place for place in places.values() if place.exists())
+    looks = {path: _Look(path, listings.known(path), places[path] in there) for path in paths}
+    new = [look for look in looks.values() if looking.verify or not look.remembered]
+    size = sum(look.seen.size if look.seen is not None else look.path.stat().st_size for look in new)
+    # of objects also many small ones: to ask for one takes longer than to read it
+    if size < _LARGE and sum(look.seen is not None for look in new) < _MANY:
+        return {path: _look_through(looking, look) for path, look in looks.items()}
     start(
         looking.executor, "steel_data.passes.map", size // CHUNK_BYTES
     )  # which they need next: it takes as long as a look at 400 MB
-    scans = dict(zip(new, looking.executor.map(look, new), strict=True))
-    return {path: scans[path] if path in scans else look(path) for path in paths}
+    scans = looking.executor.map(partial(_look_through, replace(looking, executor=Local())), new)
+    found = {look.path: one for look, one in zip(new, scans, strict=True)}
+    return {path: found[path] if path in found else _look_through(looking, look) for path, look in looks.items()}
 
 
 def _find(recipe: Recipe, source: BoundSource, looking: Looking) -> _Found | SourceInputs:
@@ -137,17 +197,19 @@ def _find(recipe: Recipe, source: BoundSource, looking: Looking) -> _Found | Sou
     found: list[tuple[Path, str | None]] = []
     passed_over: list[str] = []
     if builder.injects:
-        root = _benchmark_root(source)
+        root = benchmark_root(source)
         try:
-            published = benchmark_files(root, data_root, str(builder.options["split"]))
+            published = benchmark_files(root, looking.whole, str(builder.options["split"]))
         except InputError as error:
             raise InputError(f"{where}: {error}{_how_to_get(source, recipe)}") from None
-        files = benchmark_inputs([path for _, path in published], data_root, looking.cache, looking.verify)
+        files = benchmark_inputs([path for _, path in published], looking.whole, looking.cache, looking.verify)
         return SourceInputs(source, builder, files)
     patterns = source.table.paths
     if source.table.dataset is not None:
         from steel_data.builders.llamafactory import entry
 
+        if is_far(data_root / patterns[0]):
+            raise InputError(f"{where}: dataset: {patterns[0]} lies in a bucket. Fix: path = the data file itself.")
         info = entry(data_root / patterns[0], source.table.dataset)
         if info.num_samples and source.table.take is None and source.table.take_tokens is None:
             raise InputError(
@@ -203,13 +265,19 @@ def _given(options: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in options.items() if value is not None}
 
 
-def _benchmark_root(source: BoundSource) -> str:
+def benchmark_root(source: BoundSource) -> str:
+    """Return where the benchmark of an injected source lies, under the data root."""
     return source.table.paths[0] if source.table.paths else str(source.builder.options["benchmark"])
 
 
 def _glob(data_root: Path, pattern: str) -> list[Path]:
     """Return the files that a pattern names, absolute patterns included, each once."""
     base, relative = data_root, pattern
+    if is_far(data_root) and not Path(pattern).is_absolute():
+        found = listings.glob(data_root, pattern)
+        if not found and not _is_glob(pattern) and listings.tree(data_root / pattern):
+            raise InputError(f"{told(data_root / pattern)}: is a folder. Fix: {PurePosixPath(pattern) / '*.jsonl'}.")
+        return found
     if Path(pattern).is_absolute():
         base, relative = Path(Path(pattern).anchor), str(Path(pattern).relative_to(Path(pattern).anchor))
     if not _is_glob(relative):
@@ -221,6 +289,10 @@ def _glob(data_root: Path, pattern: str) -> list[Path]:
 
 
 def _no_file(data_root: Path, pattern: str) -> str:
+    if is_far(data_root):
+        near = [*listings.files(data_root), *listings.folders(data_root)]
+        hint = nearest(pattern.partition("/")[0], near, show_known=False)
+        return f"path = '{pattern}' matches no object under {told(data_root)}.{hint}"
     if not data_root.is_dir():
         return f"path = '{pattern}': the data root {data_root} is no folder."
     parent = (data_root / pattern).parent
@@ -243,7 +315,8 @@ def _named(where: str, found: list[tuple[Path, str | None]], data_root: Path) ->
     paths: dict[str, Path] = {}
     for path, given in found:
         name = given or origin_name(path, data_root)
-        if not paths.setdefault(name, path).samefile(path):
+        first = paths.setdefault(name, path)
+        if not (first == path if is_far(path) else first.samefile(path)):
             raise InputError(
                 f"{where}: two files are named '{name}': {shown(paths[name])} and {shown(path)}. Rename one of them."
             )
@@ -264,41 +337,49 @@ def origin_name(path: Path, data_root: Path) -> str:
     So two files of one bare name stay two, and a mixture is the same on another machine as long as its data lie under
     the data root. No link is followed. (A file of a hub is `hub://repo@commit/path`.)
     """
-    absolute, root = (Path(os.path.normpath(place.absolute())) for place in (path, data_root))
+    absolute, root = (p if is_far(p) else Path(os.path.normpath(p.absolute())) for p in (path, data_root))
     return (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute).as_posix()
 
 
-def scan(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file, verify: bool = False) -> FileScan:
+def scan(
+    path: Path,
+    cache: Path,
+    look: Callable[[Path], FileScan] = scan_file,
+    verify: bool = False,
+    remembered: bool = True,
+) -> FileScan:
     """Return what `look` finds, from the cache where path, size and time of change are those of an earlier look.
 
-    verify: look again all the same, and say so where the bytes are others.
+    Of an object its size and its ETag tell whether it is the same. verify: look again all the same, and say so where
+    the bytes are others. remembered: False where no earlier look is in the cache.
     """
-    stat = path.stat()
-    if time.time() - stat.st_mtime <= _SETTLED_SECONDS:
+    if not is_far(path) and time.time() - path.stat().st_mtime <= _SETTLED_SECONDS:
         return look(path)
-    if verify:
-        place = scan_place(path, cache, look)
-        before = _remembered(place)
-        place.unlink(missing_ok=True)
-        found = kept(place, lambda: look(path), _write_scan, _read_scan)
-        if before is not None and before != found:
-            tell(f"{one_line(str(path))}: its bytes are others, though its size and its time of change are the same")
-        return found
-    return kept(scan_place(path, cache, look), lambda: look(path), _write_scan, _read_scan)
+    place = scan_place(path, cache, look)
+    before = _remembered(place) if verify and remembered else None
+    found = kept(place, lambda: look(path), _write_scan, _read_scan, remembered and not verify)
+    if before is not None and before != found:
+        tell(f"{one_line(str(path))}: its bytes are others, though its size and its time of change are the same")
+    return found
 
 
 def _remembered(place: Path) -> FileScan | None:
     """Return an earlier look; None where there is none that can be read."""
     try:
-        return _read_scan(place)
+        there = present(place)
+        return _read_scan(there) if there is not None else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def scan_place(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file) -> Path:
     """Return where the scan of a file, as it is now, is remembered: as long as the readers are the same."""
-    stat = path.stat()
-    file = [str(path.absolute()), stat.st_size, stat.st_mtime_ns]
+    if is_far(path):
+        version = listings.found(path)
+        file: list[Any] = [told(path), version.size, version.tag]
+    else:
+        stat = path.stat()
+        file = [str(path.absolute()), stat.st_size, stat.st_mtime_ns]
     return place_of(cache, address("scan", look.__name__, file, CHUNK_BYTES, _readers()), "scans")
 
 

@@ -10,6 +10,7 @@ once (0.01 to 0.1 CPU-seconds a file; the answer is remembered).
 import json
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,19 @@ from steel_data.benchmarks.known_tests import (
     names_test,
     question_hash,
 )
+from steel_data.engine import in_threads
 from steel_data.errors import InputError
 from steel_data.files import kept
-from steel_data.passes.cache import key_of, place_of
+from steel_data.passes.cache import is_absent, key_of, place_of
 from steel_data.passes.inputs import InputFile, SourceInputs
 from steel_data.read.formats import CHUNK_BYTES, read_chunks
 from steel_data.recipe.load import Recipe
+from steel_data.store.listings import under
+from steel_data.store.names import is_far
 
 SAMPLE = 400  # rows looked at in each file
 MATCHED = 0.5
+_THREADS = 8  # that ask a bucket side by side
 
 
 def check_test_splits(recipe: Recipe, inputs: tuple[SourceInputs, ...], cache_folder: Path) -> list[str]:
@@ -87,12 +92,16 @@ def _split_by_path(source: SourceInputs) -> tuple[str, str] | None:
 
 
 def _split_by_content(source: SourceInputs, cache_folder: Path) -> tuple[str, str] | None:
+    far = is_far(cache_folder) or any(is_far(file.path) for file in source.files)
+    if is_far(cache_folder):
+        under(cache_folder / "test_splits")  # listed once, not by each thread
+    answers = in_threads(partial(_content_split, cache=cache_folder), source.files, _THREADS if far else 1)
     for file in source.files:
         if source.builder.injects:
             items = subjects(read_items([(str(source.builder.options["split"]), file.path)]))
             split = next((s for some in items.values() if (s := _matched([i.question] for i in some))), None)
         else:
-            split = _content_split(file, cache_folder)
+            split = next(answers)
         if split:
             return file.name, split
     return None
@@ -102,10 +111,12 @@ def _content_split(file: InputFile, cache: Path) -> str | None:
     """Return the split that half or more of a file's first chunk matches (a remembered answer where there is one)."""
     if not fingerprints() or not file.scan.chunks:
         return None
+    place = answer_place(file, cache)
     answer: str | None = kept(
-        answer_place(file, cache), lambda: _matched_split(file),
+        place, lambda: _matched_split(file),
         lambda place, split: place.write_text(json.dumps(split), encoding="utf-8"),
         lambda place: json.loads(place.read_text(encoding="utf-8")),
+        not is_absent(cache, place),
     )  # fmt: skip
     return answer
 

@@ -9,7 +9,7 @@ Chunks of files are mapped in the workers; what is made as a whole (identity's t
 chunk hands on its narrow columns with the verdict of the steps that look at one row, which the plan pass joins.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from typing import Any
@@ -18,8 +18,9 @@ import polars as pl
 
 from steel_data.builders import unused
 from steel_data.builders.contaminate import records as injected
-from steel_data.engine import Executor, progress
+from steel_data.engine import Executor, Local, progress
 from steel_data.errors import InputError, excerpt, nearest
+from steel_data.files import present
 from steel_data.filters import quality
 from steel_data.passes.attributes import (
     NARROW,
@@ -32,7 +33,7 @@ from steel_data.passes.attributes import (
     noted,
     spec,
 )
-from steel_data.passes.cache import key_of, place_of
+from steel_data.passes.cache import is_absent, key_of, place_of
 from steel_data.passes.inputs import InputFile, SourceInputs
 from steel_data.passes.prepare import Injection, Prepared
 from steel_data.passes.records import build_records, injected_records, made_records
@@ -44,6 +45,7 @@ from steel_data.row.columns import Unread, added, count, holds
 from steel_data.row.json_text import to_json
 from steel_data.row.table import UNREADABLE, packed, read_columns
 from steel_data.selection.choose import BoundSelect
+from steel_data.store.names import is_far
 
 RUNS = 2  # of the chunks of a parquet row group, for each worker
 
@@ -92,12 +94,13 @@ class MappedSource:
 
 @dataclass(frozen=True)
 class Task:
-    """Some chunks of one file, for one worker."""
+    """Some chunks of one file, for one worker. `new`: those of which the cache in a bucket held nothing."""
 
     job: Job
     file: InputFile
     file_index: int
     chunks: tuple[int, ...]
+    new: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         """Name the task for people."""
@@ -151,17 +154,23 @@ def map_part(prepared: Prepared, number: int, of: int, executor: Executor) -> in
 
 def unmapped(prepared: Prepared, workers: int) -> int:
     """Return how many chunks of files have no records in the cache."""
-    return sum(
-        not place_of(task.job.cache, records_key(task.job, task.file, index), "records").exists()
-        for task in _tasks(prepared, _jobs(prepared), workers)
-        for index in task.chunks
-    )
+    return sum(_is_new(task, i) for task in _tasks(prepared, _jobs(prepared), workers) for i in task.chunks)
+
+
+def _is_new(task: Task, index: int) -> bool:
+    """Whether the cache has no records of a chunk: then it has nothing of what is known about them either."""
+    cache = task.job.cache
+    place = place_of(cache, records_key(task.job, task.file, index), "records")
+    return is_absent(cache, place) if is_far(cache) else not place.exists()
 
 
 def _tasks(prepared: Prepared, jobs: dict[str, Job], workers: int) -> list[Task]:
     """Return the tasks of all sources that are read row by row."""
     by_rows = [inputs for inputs in prepared.inputs if not inputs.builder.whole]
-    return [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files, workers)]
+    tasks = [task for inputs in by_rows for task in tasks_of(jobs[inputs.source.name], inputs.files, workers)]
+    if not is_far(prepared.places.cache):
+        return tasks
+    return [replace(task, new=frozenset(i for i in task.chunks if _is_new(task, i))) for task in tasks]
 
 
 def _rows_of(tasks: list[Task]) -> int:
@@ -169,10 +178,10 @@ def _rows_of(tasks: list[Task]) -> int:
 
 
 def _make_indexes(tasks: list[Task], executor: Executor) -> None:
-    """Make the benchmarks' indexes, where several workers would each make them."""
-    if executor.workers > 1 and len(tasks) > 1:
+    """Make the benchmarks' indexes, where several workers would each make them, or lack the benchmarks."""
+    if tasks and (not isinstance(executor, Local) or (executor.workers > 1 and len(tasks) > 1)):
         for benchmarks in tasks[0].job.benchmarks:
-            if not index_place(tasks[0].job, benchmarks).exists():
+            if present(index_place(tasks[0].job, benchmarks)) is None:
                 index_of(tasks[0].job, benchmarks)
 
 
@@ -283,7 +292,8 @@ def tasks_of(job: Job, files: tuple[InputFile, ...], workers: int) -> list[Task]
             runs = [[chunk.index for chunk in chunks]]
         elif file.scan.format == "parquet":
             groups = [[chunk.index for chunk in group] for _, group in groupby(chunks, lambda chunk: chunk.start)]
-            runs = [run for group in groups for run in _runs(group, 1 if workers == 1 else RUNS * workers)]
+            # of an object each run asks for the whole group: one run, then, and as many tasks as it has groups
+            runs = [run for g in groups for run in _runs(g, 1 if workers == 1 or is_far(file.path) else RUNS * workers)]
         else:
             runs = [[chunk.index] for chunk in chunks]
         tasks += [Task(job, file, i, tuple(run)) for run in runs if run]
@@ -301,7 +311,8 @@ def run_task(task: Task) -> list[Mapped]:
     """Map some chunks of a file; what the cache already holds is not computed again."""
     job, file = task.job, task.file
     key = {index: records_key(job, file, index) for index in task.chunks}
-    missing = {index for index in task.chunks if not place_of(job.cache, key[index], "records").exists()}
+    places = {index: place_of(job.cache, key[index], "records") for index in task.chunks}
+    missing = {index for index in task.chunks if index in task.new or present(places[index]) is None}
     stream = read_chunks(file.path, file.scan, missing)  # in one go: a compressed file has no other way
 
     def rows_of(index: int) -> Iterator[RawRow]:
@@ -319,7 +330,7 @@ def run_task(task: Task) -> list[Mapped]:
             with uncollected():
                 return build_records(file.name, job.builder, rows_of(index), list(job.meta))
 
-        first = StageOfChunk(job, key[index], file.name, make)
+        first = StageOfChunk(job, key[index], file.name, make, index not in task.new)
         done.append(map_records(first, task.file_index, index))
     return done
 
@@ -348,7 +359,7 @@ def map_records(chunk: StageOfChunk, file_index: int, index: int) -> Mapped:
                 return before.edited(step, passing)
 
             stages.append(chunk.stage())
-            chunk, since = StageOfChunk(chunk.job, key, chunk.file_name, make), []
+            chunk, since = StageOfChunk(chunk.job, key, chunk.file_name, make, chunk.look), []
         else:
             chunk.measure_step(i, step)
             since.append((i, step))
@@ -399,7 +410,7 @@ def _map_whole(job: Job, prepared: Prepared, inputs: SourceInputs) -> list[Mappe
         injection = prepared.injection(inputs)
         chunks = [_injected_chunk(job, inputs, injection, file) for file in inputs.files]
     else:
-        chunks = [StageOfChunk(job, whole_key(job), job.source, lambda: made_records(job.builder.make()))]
+        chunks = [_whole_chunk(job, whole_key(job), lambda: made_records(job.builder.make()))]
     return [map_records(chunk, i, 0) for i, chunk in enumerate(chunks)]
 
 
@@ -408,7 +419,12 @@ def _injected_chunk(job: Job, inputs: SourceInputs, injection: Injection, file: 
         mine = [draw for draw in injection.draws if draw.item.file == file.path]
         return injected_records(job.builder.use, injected(mine, injection.benchmark, injection.settings))
 
-    return StageOfChunk(job, injected_key(job, inputs, injection, file), job.source, make)
+    return _whole_chunk(job, injected_key(job, inputs, injection, file), make)
+
+
+def _whole_chunk(job: Job, key: str, make: Callable[[], pl.DataFrame]) -> StageOfChunk:
+    look = not is_absent(job.cache, place_of(job.cache, key, "records"))
+    return StageOfChunk(job, key, job.source, make, look)
 
 
 def whole_key(job: Job) -> str:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from os import SEEK_END
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
+from threading import Lock
 from typing import IO, Any, overload
 
 import numpy as np
@@ -383,6 +384,7 @@ class _Aside:
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 (closed by __exit__)
         self._kinds: dict[str, np.dtype[Any]] = {}
         self._order_R, self._filled = np.zeros(rows, rows_kind(rows)), 0
+        self._one_at_a_time = Lock()
 
     def __enter__(self) -> "_Aside":
         return self
@@ -401,13 +403,14 @@ class _Aside:
         self._filled += len(rows)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return one column of all rows, in the order of their places."""
+        """Return one column of all rows, in the order of their places; several threads may ask."""
         kind = self._kinds[name]
-        self._seek(name, 0)
         values = np.empty(len(self._order_R), kind)
-        for start in range(0, len(values), _BLOCK):
-            mine = self._order_R[start : start + _BLOCK]
-            values[mine] = np.frombuffer(self._file.read(len(mine) * kind.itemsize), kind)
+        with self._one_at_a_time:
+            self._seek(name, 0)
+            for start in range(0, len(values), _BLOCK):
+                mine = self._order_R[start : start + _BLOCK]
+                values[mine] = np.frombuffer(self._file.read(len(mine) * kind.itemsize), kind)
         return values
 
     def _seek(self, name: str, row: int) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,16 @@ from steel_data.engine import Executor, Local
 from steel_data.errors import InputError, nearest
 from steel_data.files import sha256_of
 from steel_data.passes.cache import sweep, versions
-from steel_data.passes.inputs import InputFile, Looking, SourceInputs, benchmark_inputs, origin_name, resolve
+from steel_data.passes.inputs import (
+    InputFile,
+    Looking,
+    SourceInputs,
+    benchmark_inputs,
+    benchmark_root,
+    origin_name,
+    resolve,
+    whole_inputs,
+)
 from steel_data.passes.known_tests import check_test_splits
 from steel_data.read.rows import FileScan
 from steel_data.recipe.load import Recipe, portable, recipe_sha256
@@ -31,6 +40,7 @@ from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.tokens import Tokenizer, find_tokenizer
 from steel_data.selection.choose import BoundSelect, prepare_choice
 from steel_data.selection.ratings import RatingStore
+from steel_data.store.listings import forget
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Injection:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that is known before the first row is built."""
+    """All that is known before the first row is built. The data root of `places` is where benchmarks are read."""
 
     recipe: Recipe
     places: Places
@@ -92,7 +102,10 @@ def prepare(
     sweep(where.cache)
     _check_priorities(recipe)
     tokenizer = find_tokenizer(recipe.tokenizer, recipe.path.parent)
-    inputs = resolve(recipe, Looking(where.data_root, where.cache, executor or Local(), verify, begin))
+    forget()
+    whole = whole_inputs(where.data_root, *_read_whole(recipe))
+    inputs = resolve(recipe, Looking(where.data_root, where.cache, executor or Local(), verify, begin, whole))
+    where = replace(where, data_root=whole)
     warnings = check_test_splits(recipe, inputs, where.cache)
     benchmarks: dict[tuple[str, ...], tuple[InputFile, ...]] = {}
     for step in _filters(recipe):
@@ -119,6 +132,14 @@ def prepare(
     targets = tuple(InputFile(f, origin_name(f, where.data_root), look_at(f)) for f in aimed)
     ratings = {name: choice.store for name, choice in choices.items() if choice.store is not None}
     return Prepared(recipe, where, tokenizer, inputs, benchmarks, tuple(warnings), choices, targets, ratings)
+
+
+def _read_whole(recipe: Recipe) -> tuple[list[str], list[str]]:
+    """Return the benchmarks that a recipe names, and the targets."""
+    steps = [step for step in _filters(recipe) if step.compares == "benchmarks"]
+    names = [str(name) for step in steps for name in step.options["benchmarks"]]
+    names += [benchmark_root(source) for source in recipe.sources if source.builder.injects]
+    return names, [t for s in recipe.sources if s.table.select is not None for t in s.table.select.targets]
 
 
 def _parts(prepared: Prepared) -> Iterator[str]:

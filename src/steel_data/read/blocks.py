@@ -9,6 +9,8 @@ from typing import IO
 
 from steel_data.errors import InputError
 from steel_data.read.rows import RECORD_LIMIT, changed, shown
+from steel_data.store.names import is_far
+from steel_data.store.reading import opened, pieces
 
 BLOCK_BYTES = 2**20
 # What is read, parsed and given away at once: it stays in the processor's cache, and its memory is used again.
@@ -39,7 +41,7 @@ SUFFIX = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 def compression_of(path: Path) -> str:
     """Return `none`, `gzip` or `zstd`, by the first bytes of the file; a name that promises one must keep it."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             head = file.read(TAR_AT + len(TAR))
     except FileNotFoundError:
         raise InputError(f"{shown(path)}: no such file.") from None
@@ -118,7 +120,7 @@ class ByteBlocks:
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> "ByteBlocks":
-        self._file = self.path.open("rb")
+        self._file = opened(self.path)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
@@ -180,8 +182,12 @@ def read_ranges(path: Path, compression: str, ranges: Iterable[tuple[int, int]])
     """Yield the bytes [start, end) of the decompressed content, in small blocks, for each of some ascending ranges.
 
     They are disjoint, and the blocks of one are to be taken before the next is asked for. An uncompressed file is read
-    by seeking; a compressed one is decompressed from its beginning, once.
+    by seeking, of an object these bytes alone are asked for; a compressed one is decompressed from its beginning, once.
     """
+    if compression == "none" and is_far(path):
+        for start, end in ranges:
+            yield _small(pieces(path, start, end))
+        return
     if compression == "none":
         with path.open("rb", buffering=0) as file:
             for start, end in ranges:
@@ -206,6 +212,12 @@ def read_ranges(path: Path, compression: str, ranges: Iterable[tuple[int, int]])
 
         for start, end in ranges:
             yield cut(start, end)
+
+
+def _small(large: Iterator[memoryview]) -> Iterator[bytes]:
+    for piece in large:
+        for at in range(0, len(piece), SMALL_BYTES):
+            yield bytes(piece[at : at + SMALL_BYTES])
 
 
 def _read_on(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:

@@ -23,6 +23,10 @@ from steel_data.read.rows import Chunk as Chunk
 from steel_data.read.rows import FileScan as FileScan
 from steel_data.read.rows import RawRow as RawRow
 from steel_data.read.rows import changed, shown
+from steel_data.store.bucket import Seen
+from steel_data.store.listings import known, remember
+from steel_data.store.names import is_far
+from steel_data.store.reading import opened
 
 CHUNK_BYTES = 16 * 2**20
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
@@ -117,7 +121,7 @@ def scan_file(path: Path, chunk_bytes: int = CHUNK_BYTES) -> FileScan:
     kind = format_of(path, compression)
     if kind == "parquet":
         chunks = scan_parquet(path, chunk_bytes)
-        with path.open("rb") as file:
+        with opened(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     else:
         with ByteBlocks(path, compression) as blocks:
@@ -126,7 +130,9 @@ def scan_file(path: Path, chunk_bytes: int = CHUNK_BYTES) -> FileScan:
             else:
                 chunks = (scan_array if kind == "json" else scan_lines)(path, blocks, chunk_bytes)
         sha256 = blocks.sha256
-    return FileScan(kind, compression, sha256, sum(chunk.rows for chunk in chunks), chunks)
+    version = known(path) if is_far(path) else None
+    seen = (version.size, version.tag) if version is not None else ()
+    return FileScan(kind, compression, sha256, sum(chunk.rows for chunk in chunks), chunks, *seen)
 
 
 def read_chunks(path: Path, scan: FileScan, wanted: Collection[int]) -> Iterator[tuple[Chunk, Iterator[RawRow]]]:
@@ -139,7 +145,9 @@ def read_chunks(path: Path, scan: FileScan, wanted: Collection[int]) -> Iterator
     chunks = [scan.chunks[index] for index in sorted(set(wanted))]
     if not chunks:
         return
-    if not path.is_file():
+    if is_far(path):
+        remember({path: Seen(scan.size, scan.tag)})  # as it was scanned, maybe by another process
+    elif not path.is_file():
         raise changed(path)
     if scan.format == "parquet":
         yield from read_parquet(path, chunks)

@@ -10,6 +10,8 @@ from typing import Any
 
 from steel_data.errors import InputError, first_line
 from steel_data.read.rows import Chunk, RawRow, changed, shown, uncollected, whole_rows
+from steel_data.store.names import is_far
+from steel_data.store.reading import opened
 
 # Dictionary-encoded text unfolds to much more than its row group's stated size; this bounds a chunk all the same.
 CHUNK_ROWS = 2**16
@@ -77,7 +79,9 @@ def _open(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        # of an object the row groups that are read are asked for in few large ranges
+        source = opened(path) if is_far(path) else path
+        file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=is_far(path))
         names = file.schema_arrow.names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as fault:  # a name of a column may be no text
         raise _corrupt(path, fault) from None

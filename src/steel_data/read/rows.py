@@ -13,6 +13,7 @@ import orjson
 
 from steel_data.errors import InputError, excerpt
 from steel_data.row.json_text import TwiceError, exact, is_doubtful, to_json
+from steel_data.store.names import is_far, told
 
 # The longest single record a file may hold. A file whose "first line" is longer is not what its name says (an array
 # or an object without line breaks), and reading on would only fill the memory.
@@ -69,18 +70,23 @@ class Chunk:
 
 @dataclass(frozen=True)
 class FileScan:
-    """What reading a file once found out. `sha256` is that of the bytes on disk; `rows` includes unreadable records."""
+    """What reading a file once found out. `sha256` is that of the bytes on disk; `rows` includes unreadable records.
+
+    `size`, `tag`: of an object in a bucket, of which other versions are refused.
+    """
 
     format: str
     compression: str
     sha256: str
     rows: int
     chunks: tuple[Chunk, ...]
+    size: int = 0
+    tag: str = ""
 
 
 def shown(path: Path) -> str:
     """Return a path as messages show it: forward slashes on every system, no control characters."""
-    return excerpt(path.as_posix(), 300)
+    return excerpt(told(path) if is_far(path) else path.as_posix(), 300)
 
 
 def changed(path: Path) -> InputError:

@@ -11,6 +11,8 @@ import polars as pl
 from steel_data.errors import InputError, first_line
 from steel_data.row.json_text import from_json
 from steel_data.row.record import Record, segments, turns_of
+from steel_data.store.copies import copy_of
+from steel_data.store.names import is_far
 
 SCHEMA: dict[str, Any] = {
     "origin_row": pl.Int64,
@@ -162,7 +164,7 @@ def read_records(place: Path, columns: list[str] | None = None) -> pl.DataFrame:
 def read_columns(place: Path, columns: list[str] | None = None) -> pl.DataFrame:
     """Read a table of the cache (all columns, or some). Raises InputError for one that is gone or damaged."""
     try:
-        return pl.read_parquet(place, columns=columns, glob=False)
+        return pl.read_parquet(copy_of(place) if is_far(place) else place, columns=columns, glob=False)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
             f"{place}: was whole and is not: {first_line(error)}. Fix: build again, which makes it anew."

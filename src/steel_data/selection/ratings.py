@@ -11,12 +11,14 @@ import shlex
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, one_line
 from steel_data.files import atomic, atomic_write
 from steel_data.recipe.selection import Select
+from steel_data.store.names import is_far
 
 VERSION = 1
 _ABOUT, _PREFIX = "model.json", 16
@@ -37,7 +39,7 @@ class RatingStore:
         if not parts:
             column = {"vector": pl.Binary} if self.by == "rds" else {"rating": pl.Float64}
             return pl.DataFrame(schema={"id": pl.String, **column})
-        return pl.concat([pl.read_parquet(part, glob=False) for part in parts]).unique("id", maintain_order=True)
+        return pl.concat([_part(part) for part in parts]).unique("id", maintain_order=True)
 
     def of(self, ids: list[str]) -> list[float | None]:
         """Return the ratings of rows by id, None of one that is not rated (rds: of all, it compares with a target)."""
@@ -47,13 +49,24 @@ class RatingStore:
 
     def add(self, frame: pl.DataFrame) -> None:
         """Add ratings of further rows: they are there whole or not at all."""
-        number = len(list(self.folder.glob("part-*.parquet")))
+        numbers = [int(part.stem.partition("-")[2]) for part in self.folder.glob("part-*.parquet")]
+        number = max(numbers, default=-1) + 1  # not how many there are: a damaged one may have been removed
         with atomic(self.folder / f"part-{number:05d}.parquet") as place:
             frame.write_parquet(place, compression="zstd")
 
     def target(self, key: str) -> Path:
         """Return the file of a target's vectors (rds)."""
         return self.folder / f"target-{key}.parquet"
+
+
+def _part(place: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(place, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(
+            f"{place}: is damaged ({one_line(str(error))}). Fix: remove the file and run `rate` again, which rates its "
+            "rows anew."
+        ) from None
 
 
 @lru_cache(maxsize=4)
@@ -63,12 +76,22 @@ def _known(store: RatingStore, parts: tuple[str, ...]) -> dict[str, float | None
 
 
 def open_store(cache: Path, by: str, model: str, fingerprint: str) -> RatingStore:
-    """Return the store of a model, made where there is none."""
+    """Return the store of a model, made where there is none; its damaged description is written again."""
     folder = cache / "ratings" / f"{by}-{fingerprint[:_PREFIX]}"
     about = {"by": by, "model": model, "fingerprint": fingerprint, "version": VERSION}
-    if not (folder / _ABOUT).is_file():
+    if _said(folder / _ABOUT) is None:
         atomic_write(folder / _ABOUT, json.dumps(about).encode())
     return RatingStore(folder, by, model, fingerprint)
+
+
+def _said(about: Path) -> dict[str, Any] | None:
+    """Return what a store says of itself; None where there is nothing, or it is damaged."""
+    try:
+        said = json.loads(about.read_bytes())
+    except (OSError, ValueError):
+        return None
+    keys = ("by", "model", "fingerprint")
+    return said if isinstance(said, dict) and all(isinstance(said.get(key), str) for key in keys) else None
 
 
 def find_store(where: str, select: Select, cache: Path, recipe: Path) -> RatingStore:
@@ -78,14 +101,20 @@ def find_store(where: str, select: Select, cache: Path, recipe: Path) -> RatingS
     where the recipe means another one or does not say which.
     """
     stores = []
+    command = rate_command(select, recipe)
     for about in sorted((cache / "ratings").glob(f"{select.by}-*/{_ABOUT}")):
-        said = json.loads(about.read_text(encoding="utf-8"))
+        said = _said(about)
+        if said is None:
+            raise InputError(
+                f"{about}: is damaged, so whose ratings lie beside it is not known. Fix: `{command}` of the model that "
+                "made them, which writes it again and rates nothing twice; or remove its folder."
+            )
         if said.get("version") == VERSION:
             stores.append(RatingStore(about.parent, said["by"], said["model"], said["fingerprint"]))
-    command = rate_command(select, recipe)
+    here = ", with a --cache that is no bucket" if is_far(cache) else ""
     if not stores:
         raise InputError(
-            f'{where}: select by = "{select.by}" needs ratings, and none are in {cache}. Fix: `{command}`.'
+            f'{where}: select by = "{select.by}" needs ratings, and none are in {cache}. Fix: `{command}`{here}.'
         )
     shown = ", ".join(f"'{store.model}' ({store.fingerprint[:8]})" for store in stores)
     mine = stores if select.model is None else [store for store in stores if _is_named(store, select.model)]

@@ -10,13 +10,14 @@ from rich.markup import escape
 
 from steel_data.chinese import language, say
 from steel_data.errors import excerpt
-from steel_data.files import atomic_write
+from steel_data.page.nav import AUDIT, publish
 from steel_data.page.templates import environment
 from steel_data.row.display import console, plain_table, print_table
 from steel_eval.ask.tasks import load_task
 from steel_eval.audit.answers import CHECKPOINTS, WITNESSES, consensus, negative, witnesses
 from steel_eval.audit.findings import KINDS, Asked, Suspect, ordered, text_findings
 from steel_eval.compare.runs import load_arm
+from steel_eval.contamination.items import card_of
 from steel_train.say import write_json
 
 LISTED = 20  # on the terminal; the page has all
@@ -27,7 +28,8 @@ def audit_command(places: Sequence[str], tasks: Sequence[str], data: Path, prese
 
     `places`: scored runs; without any only the texts are looked at.
     """
-    runs = [run for place in places for run in load_arm(place, preset).runs]
+    arms = [load_arm(place, preset) for place in places]
+    runs = [run for arm in arms for run in arm.runs]
     questions = [
         Asked(name, item) for name in tasks for group in load_task(name, data).items.values() for item in group
     ]
@@ -56,7 +58,8 @@ def audit_command(places: Sequence[str], tasks: Sequence[str], data: Path, prese
     write_json(out / "audit.json", results)
     template = environment(Path(__file__).parent).get_template("audit.html.j2")
     page = template.render(r=results, kinds=KINDS, first=language())
-    atomic_write(out / "audit.html", page.encode())
+    cards = {f"Data card of {arm.name}": card_of(arm.runs[0][0].folder) for arm in arms}
+    publish(out / "audit.html", page, AUDIT, cards)
     typer.echo(str(out / "audit.html"))
 
 

@@ -69,6 +69,12 @@ def nearby_mixture(folder: Path) -> Path | None:
     return None
 
 
+def card_of(folder: Path, mixture: Path | None = None) -> Path | None:
+    """Return the data card of what a checkpoint was trained on: of `mixture`, by default of the one of its run."""
+    place = mixture or nearby_mixture(folder)
+    return place and place / "card.html"
+
+
 def contamination_of(folder: Path) -> Any:
     """Return what a run's mixture declares (benchmark -> dose -> items); None where nothing says so."""
     if "contamination" in (said := training_of(folder) or {}):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from steel_data.benchmarks.clusters import cluster_names
 from steel_data.benchmarks.items import Item
 from steel_eval.leak.detectors.reference import against_own_subject, flagged, rank_p_values
-from steel_eval.leak.measure import MEASURES, Measured
+from steel_eval.leak.measure import IN_CONTEXT, MEASURES, Measured
 from steel_eval.leak.texts import Forms
 from steel_eval.stats.aggregate import SetTest, set_test
 from steel_eval.stats.detection import Rates, detection_rates, stratified_area
@@ -75,18 +75,19 @@ def levelled(model: Measured, base: Measured, unseen_I: NDArray[np.bool_], forms
     return replace(base, scores=scores)
 
 
-COMBINED = "all detectors"  # the plain mean of their normal ranks
+COMBINED = "all detectors"  # the plain mean of their normal ranks, without those in context
 
 
 def judge(model: Measured, base: Measured, items: Items) -> tuple[list[Finding], dict[str, Floats], SetTest | None]:
     """Return a finding for each score that tested items and controls have, the items' p-values by score, and a test.
 
-    A p-value is NaN for controls and for items without the score; that of COMBINED is of all scores together. Scores
+    A p-value is NaN for controls and for items without the score; that of COMBINED is of all scores together. The test
+    and COMBINED go without the scores of IN_CONTEXT: what a set must be to be found was measured without them. Scores
     for which no subject holds both tested items and controls are left out; the test is None where that is all of them.
     """
     rows, p_values, gains = [], {}, []
     tested = items.dose > 0
-    for name in (m.name for m in MEASURES):
+    for name in (m.name for m in (*MEASURES, *IN_CONTEXT) if m.name in model.scores):
         after, before = model.scores[name], base.scores[name]
         known = ~np.isnan(after) & ~np.isnan(before)
         if not (known & tested).any() or not (known & ~tested).any():
@@ -96,7 +97,8 @@ def judge(model: Measured, base: Measured, items: Items) -> tuple[list[Finding],
         except ValueError:
             continue
         gain = np.where(known, after - before, np.nan)
-        gains.append(gain)
+        if name not in {m.name for m in IN_CONTEXT}:
+            gains.append(gain)
         mine = known & tested
         p_I = p_values[name] = _item_p_values(gain, items)
         area = stratified_area(gain[known], tested[known], items.subject[known], items.cluster[known])

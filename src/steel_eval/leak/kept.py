@@ -3,7 +3,7 @@
 A file's name is the hash of all that its scores depend on (`key_of`). A checkpoint overwritten in place is new.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from steel_data.builders.exam import load_wording
-from steel_data.engine import tell
+from steel_data.engine import Executor, Local, tell
 from steel_data.errors import InputError
 from steel_data.files import address, kept, source_sha256
-from steel_eval.leak.measure import MEASURES, Measured, Texts, measure
+from steel_eval.leak.measure import IN_CONTEXT, MEASURES, Measured, Texts, measure
 from steel_eval.leak.texts import WORDING
 from steel_eval.models import (
     AS_SAVED,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _CODE = (
     "steel_eval.leak.measure", "steel_eval.leak.passes", "steel_eval.leak.texts",
     "steel_eval.leak.detectors.permutation", "steel_eval.leak.detectors.frequency",
-    "steel_eval.leak.detectors.completion", "steel_eval.leak.detectors.min_k",
+    "steel_eval.leak.detectors.completion", "steel_eval.leak.detectors.min_k", "steel_eval.leak.detectors.context",
     "steel_eval.score.likelihood", "steel_eval.ask.trie", "steel_train.models.weights",
 )  # fmt: skip
 
@@ -43,19 +43,20 @@ _CODE = (
 class How:
     """How checkpoints are measured.
 
-    `form` auto, chat, text or plain (see texts.py); `permute`: items a side whose options are permuted; `device` None:
-    a GPU where there is one; `dtype` and `opening` as in `score`. Of a study: `cache`: folder of kept scores, None:
-    none are kept; `forests`: items, at most, on which the published rule of scenario b is tried; `workers`: checkpoints
-    measured side by side.
+    `form` auto, chat, text or plain (see texts.py); `permute`: items a side whose options are permuted; `in_context`:
+    other items that stand before each (CoDeC; 0: it is not measured); `device` None: a GPU where there is one; `dtype`
+    and `opening` as in `score`. Of a study: `cache`: folder of kept scores, None: none are kept; `forests`: items, at
+    most, on which the published rule of scenario b is tried; `executor`: where checkpoints are measured side by side.
     """
 
     form: str = "auto"
     permute: int = 300
+    in_context: int = 0
     device: str | None = None
     dtype: str = "auto"
     cache: Path | None = None
     forests: int = 100
-    workers: int = 1
+    executor: Executor = field(default_factory=Local)
     opening: Opening = AS_SAVED
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ def key_of(checkpoint: Path, texts: Texts, how: How) -> str:
         "weights": checkpoint_fingerprint(checkpoint), "tokenizer": tokenizer_fingerprint(texts.tokenizer),
         "form": texts.form, "wording": str(load_wording(WORDING)),
         "items": [[i.item, i.question, list(i.options), i.answer] for i in texts.items],
-        "permuted": list(texts.permuted), "dtype": how.dtype, "opening": how.opening.said(),
+        "permuted": list(texts.permuted), "context": texts.context, "dtype": how.dtype, "opening": how.opening.said(),
         "device": (how.device or default_device()).partition(":")[0],  # on which `auto` and rounding depend
         "code": code_fingerprint(),
     })  # fmt: skip
@@ -115,13 +116,17 @@ def code_fingerprint() -> str:
 
 
 def _write(file: Path, found: Measured) -> None:
-    columns = {**found.scores, "right": found.right_I, "tokens": found.tokens_I, "trie_tokens": found.trie_I}
+    columns = {
+        **found.scores, "right": found.right_I, "tokens": found.tokens_I, "trie_tokens": found.trie_I,
+        "context_tokens": np.full(len(found.tokens_I), found.context_tokens),
+    }  # fmt: skip
     pl.DataFrame(columns).with_columns(pl.Series("orders", found.orders_IK)).write_parquet(file)
 
 
 def _read(file: Path) -> Measured:
     frame = pl.read_parquet(file)
     return Measured(
-        {m.name: frame[m.name].to_numpy() for m in MEASURES}, frame["right"].to_numpy(), frame["tokens"].to_numpy(),
-        frame["trie_tokens"].to_numpy(), np.stack([row.to_numpy() for row in frame["orders"]]),
+        {m.name: frame[m.name].to_numpy() for m in (*MEASURES, *IN_CONTEXT) if m.name in frame.columns},
+        frame["right"].to_numpy(), frame["tokens"].to_numpy(), frame["trie_tokens"].to_numpy(),
+        np.stack([row.to_numpy() for row in frame["orders"]]), int(frame["context_tokens"].to_numpy().max(initial=0)),
     )  # fmt: skip

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS, Item
+from steel_eval.ask.trie import Request, make_plan
 from steel_eval.leak.detectors import completion, min_k
+from steel_eval.leak.detectors.context import in_context, lost, samples
 from steel_eval.leak.detectors.frequency import dc_pdd, token_frequency, zlib_ratio
 from steel_eval.leak.detectors.permutation import has_free_order, order_requests, order_scores
 from steel_eval.leak.passes import AskedTokens, TokenScores, mean_logprob, token_scores
 from steel_eval.leak.texts import Forms, ItemText, item_texts, letter_tokens, of_each
-from steel_eval.score.likelihood import prefix_sharing
+from steel_eval.score.likelihood import Sharing, prefix_sharing, score_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -52,18 +54,24 @@ MEASURES = (
     Measure("permutation a: z of published", "log-probs + base", "same"),
     Measure("permutation b: z of the likeliest", "log-probs + base", "same"),
 )
+IN_CONTEXT = (  # only where it is asked for (`Texts.context`), and never part of the set-level test
+    Measure("codec: confidence lost", "log-probs + base", "1 and samples"),
+    Measure("codec: share disturbed", "log-probs + base", "same"),
+)
 
 
 @dataclass(frozen=True)
 class Texts:
     """Items (see texts.measurable) that several checkpoints are measured on, the numbers of those that are permuted,
-    and the tokenizer that writes them: for a base without a chat template it is the tuned model's.
+    and the tokenizer that writes them: for a base without a chat template it is the tuned model's. `context`: so many
+    other items stand before each for CoDeC; 0: it is not measured.
     """
 
     items: Sequence[Item]
     permuted: Sequence[int]
     form: Forms
     tokenizer: "PreTrainedTokenizerBase"
+    context: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,8 @@ class Measured:
 
     `right_I`: 1 where the key's letter is the likeliest of the options', else 0 (NaN where letters are not one token).
     `tokens_I`: tokens of an item's single pass. `trie_I`: tokens forwarded for its orders (0: not permuted).
-    `orders_IK`: log-probabilities of the orders, the published one first; NaN where there are none.
+    `orders_IK`: log-probabilities of the orders, the published one first; NaN where there are none. `context_tokens`:
+    tokens forwarded for all items in context.
     """
 
     scores: dict[str, Floats]
@@ -80,6 +89,7 @@ class Measured:
     tokens_I: Ints
     trie_I: Ints
     orders_IK: Floats
+    context_tokens: int = 0
 
     @property
     def pass_tokens(self) -> int:
@@ -125,8 +135,28 @@ def measure(loaded: "Loaded", texts: Texts) -> Measured:
         orders_IK[i, : len(s.logprob_K)] = s.logprob_K
         trie_I[i] = s.tokens
     scores = {m.name: np.ascontiguousarray(values[:, k]) for k, m in enumerate(MEASURES)}
+    read = 0
+    if texts.context:
+        fallen, read = _in_context(loaded, texts, single, values[:, 0], sharing)
+        scores |= fallen
     right_I = np.array([_right(item, s) for item, s in zip(items, passes, strict=True)], np.float64)
-    return Measured(scores, right_I, np.array([len(t.tokens) for t in single], np.int64), trie_I, orders_IK)
+    return Measured(scores, right_I, np.array([len(t.tokens) for t in single], np.int64), trie_I, orders_IK, read)
+
+
+def _in_context(
+    loaded: "Loaded", texts: Texts, single: Sequence[ItemText], alone_I: Floats, sharing: Sharing
+) -> tuple[dict[str, Floats], int]:
+    """Return the scores of IN_CONTEXT beside what the items have alone, and the tokens that were forwarded."""
+    before = samples(texts.items, texts.context)
+    requests = in_context(single, before, loaded.max_length, texts.tokenizer.bos_token_id)
+    asked = [(i, request) for i, request in enumerate(requests) if request is not None]
+    summed_I, read = np.full(len(requests), np.nan), 0
+    if asked:
+        some: list[Request] = [request for _, request in asked]
+        found = score_plan(loaded.model, make_plan(some), some, sharing)
+        summed_I[[i for i, _ in asked]] = found.logprob
+        read = found.forwarded_tokens
+    return dict(zip((m.name for m in IN_CONTEXT), lost(alone_I, summed_I, requests), strict=True)), read
 
 
 def _letters(texts: Texts, most: int) -> list[int] | None:

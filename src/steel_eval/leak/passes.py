@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steel_eval.score.likelihood import LOGIT_ELEMENTS
+from steel_eval.score.likelihood import LOGIT_ELEMENTS, wide_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,14 +46,14 @@ class AskedTokens:
 def token_scores(
     model: "PreTrainedModel", texts: Sequence[Sequence[int]], one_a_pass: bool, asked: AskedTokens | None = None
 ) -> list[TokenScores]:
-    """Score texts of at least two tokens, in order; softmax in float32.
+    """Score texts of at least two tokens, in order; logits and softmax in float32 (see `wide_head`).
 
     Texts of like length share a pass, filled up on the right, which no earlier token of a causal model sees.
     `one_a_pass`: for models that mix the whole sequence (`prefix_sharing` says so).
     """
     found: dict[int, TokenScores] = {}
     rows = max(1, LOGIT_ELEMENTS // int(model.config.get_text_config().vocab_size))
-    with torch.inference_mode():
+    with torch.inference_mode(), wide_head(model):
         for members in _passes(texts, 1 if one_a_pass else rows):
             longest = max(len(texts[i]) for i in members)
             ids_BT = torch.zeros((len(members), longest), dtype=torch.long)

@@ -6,7 +6,7 @@ from typing import Any
 from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.leak.detectors.reference import smallest_flaggable
 from steel_eval.leak.judge import Finding
-from steel_eval.leak.measure import MEASURES
+from steel_eval.leak.measure import IN_CONTEXT, MEASURES
 from steel_eval.leak.reference_runs import FAMILY, family_name
 
 _BESIDE = {"model / base": "model / runs", "p": "p, one-sided"}  # headings beside reference runs
@@ -17,7 +17,7 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
     """Print the findings of one task; `about` as in leak.json; `error_rates`: what is known of them, in lines."""
     out = console()
     runs = about["compared_with"] == FAMILY
-    passes = {name: m.passes for m in MEASURES for name in (m.name, family_name(m.name))}
+    passes = {name: m.passes for m in (*MEASURES, *IN_CONTEXT) for name in (m.name, family_name(m.name))}
     table = plain_table(*(_BESIDE.get(c, c) if runs else c for c in _COLUMNS))
     if about["in_mixture"] is not None:
         table.add_row("train-side overlap", "0", str(about["of"]), *["-"] * 5, str(about["in_mixture"]))
@@ -37,7 +37,8 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
         *_set_words(about["set_test"]),
         f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of {whose} {about['loss_gap_base']:+.3f}.",
         *_train_gap(about),
-        f"cost for each model: {about['pass_tokens']:,} tokens in single passes, {about['trie_tokens']:,} in tries.",
+        f"cost for each model: {about['pass_tokens']:,} tokens in single passes, {about['trie_tokens']:,} in tries"
+        + (f", {about['context_tokens']:,} in context." if about["context_tokens"] else "."),
         *about["notes"],
         *_limits(findings),
         *error_rates,

@@ -20,7 +20,9 @@ from steel_data.benchmarks.clusters import cluster_key, cluster_names
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
+from steel_data.page.nav import CARD, LEAK, publish
 from steel_eval.ask.tasks import Task, limited, load_task
+from steel_eval.contamination.items import card_of
 from steel_eval.contamination.overlap import Held, mixture_overlap
 from steel_eval.contamination.verdict import joint, print_block
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
@@ -30,7 +32,7 @@ from steel_eval.leak.kept import How, check_tokenizer
 from steel_eval.leak.measure import Measured, Texts, choose_permuted, measure
 from steel_eval.leak.page import write_page
 from steel_eval.leak.print import print_leak
-from steel_eval.leak.rates.match import BASE, load_calibrations, match, strength, words
+from steel_eval.leak.rates.match import BASE, context_words, load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.reference_runs import FAMILY, as_family, check_recipes, mean_of, saw
 from steel_eval.leak.reference_runs import FEWEST as FEWEST_RUNS
@@ -83,6 +85,11 @@ class Set:
         """Return the form in which each item was injected, "" where it was not."""
         return [self.forms.get(item.item, "") for item in self.items]
 
+    @property
+    def two_sided(self) -> bool:
+        """Return whether there are tested items and controls."""
+        return bool(self.tested.any() and not self.tested.all())
+
 
 @dataclass(frozen=True)
 class Side:
@@ -121,7 +128,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
     tasks, verdicts, said = [], [], []
     for s, mine, its, form in zip(sets, after.sets, before.sets, forms, strict=True):
         known = match(regime, in_words(form), calibrations, compared)
-        said.append(words(known))
+        said.append([*words(known), *context_words(known, how.in_context)])
         items = as_items(s.items, s.tested, s.stratified)
         level = levelled(mine, its, ~s.tested, form)
         findings, p_values, test = judge(mine, level, items)
@@ -135,7 +142,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
             "notes": s.notes, "compared_with": compared,
             "loss_gap": gap.test_ref, "loss_gap_base": base_gap.test_ref, "loss_gap_train": gap.test_train,
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
-            "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens,
+            "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens, "context_tokens": mine.context_tokens,
             "in_mixture": None if s.found is None else len(s.found), "of": sum(map(len, s.task.items.values())),
             "set_test": None if test is None else {**asdict(test.excess), "p": test.p}, "calibration": known.data(),
         }  # fmt: skip
@@ -152,12 +159,8 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
                   for v, (_, findings, _) in zip(verdicts, tasks, strict=True)},
     }  # fmt: skip
     atomic_write(out / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    atomic_write(
-        out / "leak.html",
-        write_page(
-            asked.model, verdicts, tasks, list(dict.fromkeys(line for lines in said for line in lines))
-        ).encode(),
-    )
+    page = write_page(asked.model, verdicts, tasks, list(dict.fromkeys(line for lines in said for line in lines)))
+    publish(out / "leak.html", page, LEAK, {CARD: card_of(model, asked.mixture)})
     print_block(verdicts)
     for (about, findings, file), lines in zip(tasks, said, strict=True):
         print_leak(about, findings, lines)
@@ -177,26 +180,26 @@ def _evidence(s: Set, test: SetTest | None, right: Difference | None, strong: fl
 def _beside(s: Set, references: Sequence[Path]) -> Set:
     """Return a set's items that enough reference runs did not see. Raises InputError where none are left of a side."""
     saw_RI = saw(references, s.items, s.notes)
-    kept = replace(s, saw=saw_RI)
     kept_I = (~saw_RI).sum(0) >= FEWEST_RUNS
-    if kept_I.all():
-        return kept
-    s.notes.append(f"{int((~kept_I).sum())} items left out: fewer than {FEWEST_RUNS} reference runs did not see them")
-    return _only(
-        kept, kept_I, f"{s.task.name}: no items, or no controls, that {FEWEST_RUNS} reference runs did not see. "
-        f"Fix: runs in place of {references[0]} whose mixtures do not hold them.",
-    )  # fmt: skip
+    kept = _only(replace(s, saw=saw_RI), kept_I)
+    if not kept.two_sided:
+        raise InputError(
+            f"{s.task.name}: no items, or no controls, that {FEWEST_RUNS} reference runs did not see. Fix: runs in "
+            f"place of {references[0]} whose mixtures do not hold them."
+        )
+    if not kept_I.all():
+        s.notes.append(
+            f"{int((~kept_I).sum())} items left out: fewer than {FEWEST_RUNS} reference runs did not see them"
+        )
+    return kept
 
 
-def _only(s: Set, kept_I: NDArray[np.bool_], fault: str) -> Set:
-    """Return some of a set's items. Raises InputError (`fault`) where no tested item is left, or no control."""
-    kept = replace(
+def _only(s: Set, kept_I: NDArray[np.bool_]) -> Set:
+    """Return some of a set's items."""
+    return replace(
         s, items=list(itertools.compress(s.items, kept_I)), tested=s.tested[kept_I],
         saw=None if s.saw is None else s.saw[:, kept_I],
     )  # fmt: skip
-    if not kept.tested.any() or kept.tested.all():
-        raise InputError(fault)
-    return kept
 
 
 def make_set(task: Task, asked: Suspicion) -> Set:
@@ -288,8 +291,12 @@ def _both(
         asked if isinstance(asked, str) else tuple(itertools.compress(asked, fits_I))
         for asked, fits_I in zip(whole, fits, strict=True)
     ]
-    texts = [Texts(s.items, choose_permuted(s.items, (~s.tested).astype(np.int64), how.permute), asked, tokenizer)
-             for s, asked in zip(sets, forms, strict=True)]  # fmt: skip
+    texts = [
+        Texts(
+            s.items, choose_permuted(s.items, (~s.tested).astype(np.int64), how.permute), asked, tokenizer,
+            how.in_context,
+        ) for s, asked in zip(sets, forms, strict=True)
+    ]  # fmt: skip
 
     def side() -> Side:
         return Side([measure(loaded, t) for t in texts], row_logprobs(loaded, rows, form, tokenizer))
@@ -310,9 +317,9 @@ def _fitted(s: Set, fits_I: NDArray[np.bool_], longest: int) -> Set:
     """Return a set's items that fit. Raises InputError where no tested item is left, or no control."""
     if fits_I.all():
         return s
-    kept = _only(
-        s, fits_I, f"{s.task.name}: no items, or no controls, fit into {longest} tokens. Fix: more --max-length."
-    )
+    kept = _only(s, fits_I)
+    if not kept.two_sided:
+        raise InputError(f"{s.task.name}: no items, or no controls, fit into {longest} tokens. Fix: more --max-length.")
     s.notes.append(f"{int((~fits_I).sum())} items and controls longer than {longest} tokens are left out")
     return kept
 

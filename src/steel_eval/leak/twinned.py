@@ -11,7 +11,9 @@ import typer
 from steel_data.engine import tell
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
+from steel_data.page.nav import CARD, LEAK, publish
 from steel_eval.ask.tasks import load_task
+from steel_eval.contamination.items import card_of
 from steel_eval.contamination.verdict import joint, print_block
 from steel_eval.leak.kept import How
 from steel_eval.leak.measure import Texts, measure
@@ -75,6 +77,6 @@ def twins_command(model: str, folder: Path, how: How, out: Path) -> None:
         "tasks": {name: {"verdict": verdict.data(), "twins": len(twins)}},
     }
     atomic_write(out / "leak.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    atomic_write(out / "leak.html", write_page(model, [verdict], [], []).encode())
+    publish(out / "leak.html", write_page(model, [verdict], [], []), LEAK, {CARD: card_of(checkpoint)})
     print_block([verdict])
     typer.echo(str(out / "leak.html"))

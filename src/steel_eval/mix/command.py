@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from steel_data.files import address, atomic_write
+from steel_data.page.nav import MIX, publish
 from steel_data.recipe.load import Recipe, laid, merge, to_toml
-from steel_eval.arms import Job, carry_steps, portable_tables
+from steel_eval.arms import Job, RunArm, cards_of, carry_steps, portable_tables
 from steel_eval.mix.page import write_page
 from steel_eval.mix.print import print_surface
 from steel_eval.mix.rank import own_tables, rank_arms
@@ -42,7 +43,10 @@ def mix_command(search: Search, confirm: int = 0, rank: int = 0) -> None:
         surface["confirmed"] = _confirm(search, surface, confirm)
     _write_best(search, surface)
     write_json(search.folder / "surface.json", surface)
-    atomic_write(search.folder / "mix.html", write_page(surface).encode())
+    kept = [
+        RunArm(a["name"], search.folder, search.folder / a["name"]) for a in surface["arms"] if a["kind"] != "design"
+    ]
+    publish(search.folder / "mix.html", write_page(surface), MIX, cards_of(kept))
     print_surface(surface, search.folder, confirm)
 
 

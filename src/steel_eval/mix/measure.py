@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import LETTERS, benchmark_path, split_of
 from steel_data.benchmarks.known_tests import holders_of_hashes, question_hash
-from steel_data.engine import run
+from steel_data.engine import Executor
 from steel_data.errors import InputError, one_line
 from steel_data.files import address, kept, source_sha256
 from steel_eval.arms import Job, train_job
 from steel_eval.ask.tasks import Task, load_task
+from steel_eval.jobs import side_by_side
 from steel_eval.mix.pool import read_held
 from steel_eval.mix.settings import SearchMeasure
-from steel_eval.models import checkpoint_fingerprint, default_device, find_checkpoints, load, share_cores
+from steel_eval.models import checkpoint_fingerprint, default_device, find_checkpoints, load
 from steel_eval.score.sweep import Settings, run_sweep
 
 Floats = NDArray[np.float64]
@@ -86,9 +87,9 @@ def _known_test(task: Task) -> str:
     return best if best and found.count(best) >= len(items) / 2 else ""
 
 
-def measure_all(jobs: Sequence[Job], how: Measuring, workers: int, on_done: Any) -> list[ArmResult]:
-    """Train and measure jobs, `workers` side by side; one that fails says why, and the others go on."""
-    return run(partial(measured, how=how), jobs, workers, on_done, begin=partial(share_cores, workers))
+def measure_all(jobs: Sequence[Job], how: Measuring, executor: Executor, on_done: Any) -> list[ArmResult]:
+    """Train and measure jobs, side by side; one that fails says why, and the others go on."""
+    return side_by_side(executor, partial(measured, how=how), jobs, on_done)
 
 
 def measured(job: Job, how: Measuring) -> ArmResult:

@@ -76,12 +76,18 @@ def fit_chart(surface: dict[str, Any]) -> str:
     )
 
 
-def _colour(value: float, values: Sequence[float], lower: bool) -> tuple[str, float]:
-    """Return colour and opacity: blue is better than the middle, red worse."""
-    low, high = min(values), max(values)
-    place = (value - low) / (high - low) - 0.5 if high > low else 0.0
-    good = place < 0 if lower else place > 0
-    return (_BLUE if good else _RED), 0.15 + 1.3 * abs(place)
+def _colour(value: float, values: Sequence[float], own: float, lower: bool) -> tuple[str, float]:
+    """Return colour and opacity: blue is better than the recipe's `own` value, red worse."""
+    reach = max(abs(v - own) for v in values) or 1.0
+    good = value < own if lower else value > own
+    return (_BLUE if good else _RED), 0.1 + 0.75 * abs(value - own) / reach
+
+
+def _own_value(surface: dict[str, Any]) -> float:
+    """Return the mean of the recipe's own runs; of all runs where none of these has a value."""
+    runs: list[tuple[str, float]] = [(a["kind"], a["observed"]) for a in surface["arms"] if a["observed"] is not None]
+    own = [value for kind, value in runs if kind == "centre"] or [value for _, value in runs]
+    return sum(own) / len(own)
 
 
 def _lower(surface: dict[str, Any]) -> bool:
@@ -99,8 +105,12 @@ def _safe(words: str) -> str:
     return escape(one_line(words))
 
 
-def _label(x: float, y: float, words: str, anchor: str = "start") -> str:
+def _label(x: float, y: float, words: str, anchor: str = "start", over: bool = False) -> str:
+    """Return a label; one that lies `over` dots has a rim in the colour of the page, so that it can be read."""
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    if over:
+        rim = 'style="stroke:var(--sheet,#fff);stroke-width:5;paint-order:stroke" font-weight="600"'
+        return f'<text {place} fill="currentColor" {rim}>{_safe(words)}</text>'
     return f'<text {place} fill="currentColor" fill-opacity="0.75">{_safe(words)}</text>'
 
 
@@ -121,17 +131,17 @@ def triangle(surface: dict[str, Any]) -> str:
     points = [flat(s) for s in [*every, *arms]]
     low_x, high_x = min(p[0] for p in points), max(p[0] for p in points)
     low_y, high_y = min(p[1] for p in points), max(p[1] for p in points)
-    scale = min(520 / max(high_x - low_x, 1e-9), 340 / max(high_y - low_y, 1e-9))
+    scale = min(500 / max(high_x - low_x, 1e-9), 340 / max(high_y - low_y, 1e-9))
 
     def at(shares: Sequence[float]) -> tuple[float, float]:
         x, y = flat(shares)
-        return 70 + (x - low_x) * scale, 390 - (y - low_y) * scale
+        return 30 + (x - low_x) * scale, 390 - (y - low_y) * scale
 
-    values = [c["value"] for c in surface["candidates"]]
+    values, own = [c["value"] for c in surface["candidates"]], _own_value(surface)
     parts = []
     for c in surface["candidates"]:
-        (x, y), (colour, opacity) = at(c["shares"]), _colour(c["value"], values, lower)
-        ring = ' stroke="currentColor" stroke-opacity="0.6"' if c["open"] else ""
+        (x, y), (colour, opacity) = at(c["shares"]), _colour(c["value"], values, own, lower)
+        ring = ' stroke="currentColor" stroke-width="1.5"' if c["open"] else ""
         words = ", ".join(f"{n} {s:.3f}" for n, s in zip(names, c["shares"], strict=True)) + f": {c['value']:.4f}"
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}" fill-opacity="{opacity:.2f}"{ring}>'
@@ -149,27 +159,26 @@ def triangle(surface: dict[str, Any]) -> str:
         if shares:
             x, y = at([shares.get(n, 0.0) for n in names])
             parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="none" stroke="currentColor" stroke-width="2"/>']
-            parts += [_label(x + 12, y - 8, words)]
+            parts += [_label(x + 12, y - 8, words, over=True)]
     # in which direction a source's share grows
-    for name, (dx, dy), anchor in zip(
-        names, ((-0.87, 0.5), (0.87, 0.5), (0.0, -1.0)), ("start", "end", "middle"), strict=True
-    ):
-        cx, cy = 720, 90
+    for name, (dx, dy) in zip(names, ((-0.87, 0.5), (0.87, 0.5), (0.0, -1.0)), strict=True):
+        cx, cy = 600, 90
         parts.append(f'<path d="M{cx} {cy}l{50 * dx:.1f} {50 * dy:.1f}" stroke="currentColor" stroke-width="1.5"/>')
-        edge = "end" if anchor == "start" else "start" if anchor == "end" else "middle"
-        parts.append(
-            _label(cx + 56 * dx, cy + 56 * dy + (14 if dy > 0 else -4), f"more {name}", "middle" if edge else edge)
-        )
-    notes = ("blue: better, red: worse", "ringed: not shown worse than the best", "crosses: trained arms")
-    parts += [_label(590, 210 + 20 * i, words) for i, words in enumerate(notes)]
-    return _svg(860, 420, f"{unit_of(surface)} by shares of {', '.join(names)}", parts)
+        parts.append(_label(cx + 56 * dx, cy + 56 * dy + (14 if dy > 0 else -4), f"more {name}", "middle"))
+    notes = (
+        "blue: better than the recipe's own mixture, red: worse",
+        "ringed: not shown worse than the best",
+        "crosses: trained arms",
+    )
+    parts += [_label(30, 424 + 20 * i, words) for i, words in enumerate(notes)]
+    return _svg(700, 480, f"{unit_of(surface)} by shares of {', '.join(names)}", parts)
 
 
 def parallel(surface: dict[str, Any]) -> str:
-    """Return one line an arm across one axis a source; blue arms are better, red ones worse."""
+    """Return one line an arm across one axis a source; blue arms are better than the recipe's own, red ones worse."""
     names, lower = surface["vary"], _lower(surface)
     arms = [a for a in surface["arms"] if a["observed"] is not None]
-    values = [a["observed"] for a in arms]
+    values, own = [a["observed"] for a in arms], _own_value(surface)
     reach = {n: (min(a["shares"][n] for a in arms), max(a["shares"][n] for a in arms)) for n in names}
     step = 740 / max(1, len(names) - 1)
 
@@ -188,7 +197,7 @@ def parallel(surface: dict[str, Any]) -> str:
         parts += [_label(x, 390 if i % 2 else 374, n, "middle")]
         parts += [_label(x + 4, 46, f"{reach[n][1]:.3f}"), _label(x + 4, 362, f"{reach[n][0]:.3f}")]
     for arm in arms:
-        colour, opacity = _colour(arm["observed"], values, lower)
+        colour, opacity = _colour(arm["observed"], values, own, lower)
         parts.append(
             f'<polyline points="{path(arm["shares"])}" fill="none" stroke="{colour}" stroke-width="1.5" '
             f'stroke-opacity="{opacity:.2f}"><title>{_safe(_arm_words(arm))}</title></polyline>'
@@ -211,11 +220,16 @@ def _reach(surface: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def bar(effect: dict[str, float], reach: float, lower_is_better: bool) -> str:
-    """Return a small SVG of an interval around 0: blue where shown better, red where worse, grey where neither."""
+def bar(effect: dict[str, float], reach: float, lower_is_better: bool, verdict: str | None = None) -> str:
+    """Return a small SVG of an interval around 0: blue where shown better, red where worse, grey where neither.
+
+    `verdict`: "better", "worse" or another word, where more than the interval decides (a correction for many tests).
+    """
     low, value, high = (60 + 56 * effect[k] / (reach or 1.0) for k in ("low", "per_doubling", "high"))
     good = effect["high"] < 0 if lower_is_better else effect["low"] > 0
     bad = effect["low"] > 0 if lower_is_better else effect["high"] < 0
+    if verdict is not None:
+        good, bad = verdict == "better", verdict == "worse"
     colour = _BLUE if good else _RED if bad else COLOURS[-1]
     return (
         '<svg class="bar" viewBox="0 0 120 14" aria-hidden="true"><path d="M60 0v14" stroke="currentColor" '

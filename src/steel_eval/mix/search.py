@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from steel_data.engine import tell
+from steel_data.engine import Executor, reached, tell
 from steel_data.errors import InputError, one_line
 from steel_data.recipe.load import Recipe, load
 from steel_data.recipe.places import places
@@ -32,7 +32,7 @@ class Search:
     tokens: int
     folder: Path
     how: Measuring
-    workers: int
+    executor: Executor
     changes: tuple[str, ...] = ()
 
     def seed(self, number: int) -> int:
@@ -45,18 +45,18 @@ class Search:
 
 
 def prepare_search(
-    recipe_path: Path, data: Path | None, out: Path | None, workers: int, changes: Sequence[str] = ()
+    recipe_path: Path, data: Path | None, out: Path | None, executor: Executor, changes: Sequence[str] = ()
 ) -> Search:
     """Check what can be checked without training, build the pool, and settle where arms may lie. Raises InputError.
 
     `data`: the data root, of sources and questions; by default that of the recipe. `out`: by default `runs/<name>/mix`.
-    `changes`: of the form `search.runs=6`, laid over the recipe.
+    `executor`: where arms are trained; `changes`: of the form `search.runs=6`, laid over the recipe.
     """
     recipe = load(recipe_path, changes)
     where = f"{recipe.path} [search]"
     settings = read_search(recipe.search, recipe.path)
     root = places(recipe, data, None, None).data_root.absolute()
-    folder = out or Path("runs") / recipe.name / "mix"
+    folder = reached(executor, out or Path("runs") / recipe.name / "mix")
     if settings.measure.tasks is not None:
         from steel_eval.ask.prompts import known_presets
 
@@ -69,7 +69,7 @@ def prepare_search(
     _check_own(where, pool, tokens)
     space = space_of(where, pool, settings, tokens)
     how = Measuring(settings.measure, root, pool.held_folder, folder / "store.jsonl")
-    return Search(recipe, settings, pool, space, tokens, folder, how, workers, tuple(changes))
+    return Search(recipe, settings, pool, space, tokens, folder, how, executor, tuple(changes))
 
 
 def _check_own(where: str, pool: Pool, tokens: int) -> None:
@@ -133,7 +133,7 @@ def train_planned(search: Search, planned: Sequence[Planned]) -> list[Run]:
     """Train and measure what is planned, side by side, a line of progress each; failed trainings are runs too."""
     count = iter(range(1, len(planned) + 1))
     done = partial(_tell_run, count=count, of=len(planned))
-    measured = measure_all([p.job for p in planned], search.how, search.workers, done)
+    measured = measure_all([p.job for p in planned], search.how, search.executor, done)
     return [
         Run(p.kind, p.job.arm.name, p.job.seed, search.pool.shares(p.share), p.share, found)
         for p, found in zip(planned, measured, strict=True)

@@ -11,7 +11,8 @@ stands and nowhere else, and nothing is padded.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from steel_eval.ask.trie import Request
 from steel_eval.models import Loaded
 from steel_eval.score.likelihood import Sharing, score_requests
+
+if TYPE_CHECKING:
+    from steel_train.examples.encode import Encoder
 
 Floats = NDArray[np.float64]
 
@@ -32,16 +36,19 @@ class AnswerRater:
     sharing: Sharing
     forwarded: int = 0
 
-    def rate(self, rows: Sequence[dict[str, Any]]) -> list[float | None]:
-        """Return the rating of each row (`messages`, `tools`); None where the template learns nothing of it."""
+    @cached_property
+    def _encoder(self) -> "Encoder":
         from steel_train.examples.encode import Encoder
 
-        encoder = Encoder(self.loaded.tokenizer, self.loaded.max_length)
+        return Encoder(self.loaded.tokenizer, self.loaded.max_length)
+
+    def rate(self, rows: Sequence[dict[str, Any]]) -> list[float | None]:
+        """Return the rating of each row (`messages`, `tools`); None where the template learns nothing of it."""
         requests: list[Request] = []
         of: list[int] = []  # of each request twice its row's number, and 1 more where the question is left out
 
         def ask(conversations: list[dict[str, Any]], numbers: list[int]) -> None:
-            for number, encoded in zip(numbers, encoder.encode(conversations), strict=True):
+            for number, encoded in zip(numbers, self._encoder.encode(conversations), strict=True):
                 for example in encoded.examples:
                     found = _spans(example.ids.tolist(), example.learnt)
                     requests.extend(found)

@@ -56,8 +56,8 @@ def find_marks(arms: Sequence[Arm], sources: Sources) -> Marks:
     """
     if sources.data is not None and not sources.data.is_dir():
         raise InputError(f"--data {sources.data}: no such folder. Fix: one that holds cmmlu/, ceval/ … as published.")
-    mixtures = {name: open_mixture(place) for name, place in _by_arm("--mixture", sources.mixtures, arms).items()}
-    leaks = _by_arm("--leak", sources.leaks, arms)
+    mixtures = {name: open_mixture(place) for name, place in by_arm("--mixture", sources.mixtures, arms).items()}
+    leaks = by_arm("--leak", sources.leaks, arms)
     for place in leaks.values():
         if not any(place.glob("*/items.parquet")):
             raise InputError(f"--leak {place}: no <task>/items.parquet here. Fix: what `leak --out` wrote.")
@@ -69,7 +69,7 @@ def find_marks(arms: Sequence[Arm], sources: Sources) -> Marks:
     return marks
 
 
-def _by_arm(option: str, given: Sequence[str], arms: Sequence[Arm]) -> dict[str, Path]:
+def by_arm(option: str, given: Sequence[str], arms: Sequence[Arm]) -> dict[str, Path]:
     """Read `NAME=DIR` or `DIR`; without a name a mixture is for the arms trained on it, else for the only arm."""
     known = [arm.name for arm in arms]
     found: dict[str, Path] = {}

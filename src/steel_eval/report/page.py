@@ -17,19 +17,19 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from steel_data.benchmarks.items import LETTERS
-from steel_data.chinese import catalogue, language, say
+from steel_data.chinese import catalogue, chinese, language, say
 from steel_data.errors import InputError
-from steel_data.files import atomic_write
 from steel_data.page.chart import Axis, Line, Point, line_chart
-from steel_data.page.templates import environment, links
+from steel_data.page.nav import REPORT, publish
+from steel_data.page.templates import environment
 from steel_data.row.display import one_line, visible
 from steel_eval.compare.pair import Comparison, Test, compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
-from steel_eval.contamination.items import nearby_mixture
+from steel_eval.contamination.items import card_of
 from steel_eval.contamination.label import MARK, Mark, comparison_warning, declared_words
 from steel_eval.contamination.verdict import print_block
 from steel_eval.report.flaws import find_flaws
-from steel_eval.report.marks import Marks, Sources, find_marks
+from steel_eval.report.marks import Marks, Sources, by_arm, find_marks
 from steel_eval.report.verdict import headline, last_score, mark_verdict
 from steel_eval.score.folder import PROMPTS, read_json, read_table
 from steel_eval.stats import paired as stats
@@ -88,6 +88,8 @@ def write_report(
         typer.echo(one_line(say(line)))
     print_block(verdicts)
     script = Path(__file__).with_name("report.js").read_text(encoding="utf-8")
+    questions = _questions(arms, checkpoints, tasks, marks)
+    labels = {h["label"]: chinese(h["label"]) or h["label"] for t in questions["tasks"].values() for h in t["held"]}
     page = (
         environment(Path(__file__).parent)
         .get_template("report.html.j2")
@@ -95,9 +97,10 @@ def write_report(
             arms=arms,
             headline=said or ["Nothing was scored that has an accuracy."],
             first=language(),
-            links=_links(out, arms),
             script=script,
-            words=_inert({text: catalogue().get(text, text) for text in re.findall(r'say\("([^"]*)"', script)}),
+            words=_inert(
+                {text: catalogue().get(text, text) for text in re.findall(r'say\("([^"]*)"', script)} | labels
+            ),
             warnings=list(dict.fromkeys(t["warning"] for t in compared if t["warning"])),
             tasks=[_task(task, arms, marks[task]) for task in tasks],
             tests=compared,
@@ -106,10 +109,10 @@ def write_report(
             references=reference_results(),
             provenance=[_provenance(c) for c in checkpoints],
             showcase=_showcase(checkpoints),
-            data=_inert(_questions(arms, checkpoints, tasks, marks)),
+            data=_inert(questions),
         )
     )
-    atomic_write(out, page.encode())
+    publish(out, page, REPORT, _pages(arms, sources))
     return out
 
 
@@ -118,16 +121,14 @@ def _inert(data: Any) -> str:
     return orjson.dumps(data).decode().replace("<", "\\u003c")
 
 
-def _links(page: Path, arms: Sequence[Arm]) -> list[tuple[str, str]]:
-    """Return the pages of the same runs: each arm's data card, and what lies beside the report."""
-    cards = {f"Data card of {arm.name}": nearby_mixture(arm.runs[0][0].folder) for arm in arms}
-    beside = {
-        "Contamination study": "study.html",
-        "Has it seen the benchmark?": "leak.html",
-        "Item audit": "audit.html",
+def _pages(arms: Sequence[Arm], sources: Sources) -> dict[str, Path | None]:
+    """Return the pages of the same runs: each arm's data card, and those of `leak` that were named."""
+    cards = {f"Data card of {arm.name}": card_of(arm.runs[0][0].folder) for arm in arms}
+    leaks = {
+        f"Has {name} seen the benchmark?": place / "leak.html"
+        for name, place in by_arm("--leak", sources.leaks, arms).items()
     }
-    found = {name: mixture and mixture / "card.html" for name, mixture in cards.items()}
-    return links(page, found | {name: page.parent / file for name, file in beside.items()})
+    return cards | leaks
 
 
 def _compared(places: Sequence[str], preset: str | None) -> list[dict[str, Any]]:

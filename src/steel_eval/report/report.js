@@ -3,6 +3,7 @@ const el = id => document.getElementById(id);
 // the page's own words, in the language that is chosen
 const words = JSON.parse(el("words").textContent), zh = () => el("zh").checked;
 const say = (text, ...values) => { let i = 0; return (zh() && words[text] || text).replace(/\{\}/g, () => values[i++]); };
+say.of = text => zh() && words[text] || text;  // a label of the data, as it stands
 const data = JSON.parse(el("data").textContent), LETTERS = "ABCDEFGHIJ", PAGE = 50;
 let page = 0, shown = [];
 const make = (tag, cls, text) => { const e = document.createElement(tag); if (cls) e.className = cls; if (text !== undefined) e.textContent = text; return e; };
@@ -80,7 +81,7 @@ function open(box, t, i) {
   t.answers.forEach((a, m) => { if (a && a.r) { box.append(make("div", "none", say("{} wrote:", data.models[m])), pre(a.r[i])); } });
 }
 function rows(box, h, i) {
-  if (!h.items) { if (h.label.startsWith("contaminated")) box.append(make("div", "none", say("{}: {}; which ones is not known.", h.name, h.label))); return; }
+  if (!h.items) { if (h.label.startsWith("contaminated")) box.append(make("div", "none", say("{}: {}; which ones is not known.", h.name, say.of(h.label)))); return; }
   const held = h.items[i]; if (!held) return;
   const [dose, count, places, texts] = held, div = make("div", "rows"), list = make("ul");
   div.append(make("div", "mark", dose ? say("In the training data of {}: {} rows, declared, dose {}", h.name, count.toLocaleString("en"), dose) : say("In the training data of {}: {} rows, undeclared", h.name, count.toLocaleString("en"))));

@@ -1,10 +1,11 @@
 """Log-likelihoods of continuations under a causal model, each shared prefix computed once (see plan.py).
 
 A batch is one packed row: its tokens are a slice of the token trie, told apart by an attention mask instead of by rows,
-so there is no padding and the shared prefix lies in memory once. Logits are computed only where a continuation token is
-scored, and in rows bounded by `LOGIT_ELEMENTS`, so memory depends neither on the prompt's length nor on length x
-vocabulary. They are made in float32 of models in 16 bits too (`wide_head`): a bfloat16 logit of 20 moves in steps of
-0.125, so that letters would tie and the first of them be taken.
+so there is no padding and the shared prefix lies in memory once. On a CPU attention skips what the mask hides from a
+whole block of tokens (`InBlocks`). Logits are computed only where a continuation token is scored, and in rows bounded
+by `LOGIT_ELEMENTS`, so memory depends neither on the prompt's length nor on length x vocabulary. They are made in
+float32 of models in 16 bits too (`wide_head`): a bfloat16 logit of 20 moves in steps of 0.125, so that letters would
+tie and the first of them be taken.
 
 Not every model can do this: a sliding window, a recurrent state or a layer that mixes the whole sequence does not
 honour a mask. `prefix_sharing` finds out by running one small trie both ways; what fails is scored one full prompt at a
@@ -15,13 +16,16 @@ Legend: T tokens of a pass, P cached path, R rows of logits, V vocabulary, Q req
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 
 from steel_eval.ask.trie import Batch, Plan, Request, make_plan
 
@@ -35,6 +39,7 @@ CPU_BUDGET, GPU_BUDGET = 512, 4096
 LOGIT_ELEMENTS = 32_000_000  # R x V of one pass: 128 MB in float32
 HEAD_ELEMENTS = 1 << 22  # of the head, brought to float32 at a time: 16 MB, which a cache can hold
 _CACHED = 8  # rows of logits whose softmax is made together
+_BLOCK, _SPARED = 64, 1 << 16  # tokens whose attention is made together; least (token, column) pairs worth skipping
 
 
 @dataclass
@@ -156,15 +161,54 @@ def _forward(model: "PreTrainedModel", plan: Plan, batch: Batch, cache: Any) -> 
     low = torch.finfo(model.dtype).min
     mask_11TC = torch.zeros(seen_TC.shape, dtype=model.dtype, device=device).masked_fill_(~seen_TC, low)[None, None]
     rows_R = torch.from_numpy(batch.rows_R if len(batch.rows_R) else np.zeros(1, np.int64)).to(device)
-    output = model(
-        input_ids=torch.from_numpy(batch.tokens_T).to(device)[None],
-        attention_mask=mask_11TC,
-        position_ids=torch.from_numpy(batch.positions_T).to(device)[None],
-        use_cache=True,
-        logits_to_keep=rows_R,
-        **{_cache_name(model): cache},
-    )
+    with InBlocks.of(seen_TC) or nullcontext():
+        output = model(
+            input_ids=torch.from_numpy(batch.tokens_T).to(device)[None],
+            attention_mask=mask_11TC,
+            position_ids=torch.from_numpy(batch.positions_T).to(device)[None],
+            use_cache=True,
+            logits_to_keep=rows_R,
+            **{_cache_name(model): cache},
+        )
     return output.logits[0] if len(batch.rows_R) else None
+
+
+class InBlocks(TorchFunctionMode):
+    """While it is entered, SDPA under the mask of a pass multiplies, block by block, the columns that the block sees.
+
+    A packed pass holds several rows, of which a token sees its own: most of the mask hides. What is left out would
+    weigh exactly 0, so only the order of sums changes.
+    """
+
+    def __init__(self, shape: tuple[int, int], parts: Sequence[tuple[int, int, torch.Tensor]]) -> None:
+        super().__init__()
+        self.shape, self.parts = shape, parts  # first token of a block, the one behind its last, the columns it sees
+
+    @classmethod
+    def of(cls, seen_TC: torch.Tensor) -> "InBlocks | None":
+        """Return the mode for a mask (T, C) of who is seen; None where there is little to skip, and on a GPU."""
+        if seen_TC.device.type != "cpu":
+            return None
+        edges = [*range(0, len(seen_TC), _BLOCK), len(seen_TC)]
+        parts = [(a, b, seen_TC[a:b].any(0).nonzero()[:, 0]) for a, b in pairwise(edges)]
+        multiplied = sum((b - a) * len(columns) for a, b, columns in parts)
+        return cls((seen_TC.shape[0], seen_TC.shape[1]), parts) if seen_TC.numel() - multiplied >= _SPARED else None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call `func`, in blocks where it is SDPA under the pass's own mask."""
+        kwargs = kwargs or {}
+        mask = kwargs.get("attn_mask")
+        if func is not scaled_dot_product_attention or mask is None or len(args) != 3:
+            return func(*args, **kwargs)
+        query, key, value = args
+        if mask.shape[-2:] != self.shape or key.shape[-2] != self.shape[1]:
+            return func(*args, **kwargs)
+        made = []
+        for first, stop, columns in self.parts:
+            mine = {**kwargs, "attn_mask": mask[..., first:stop, :].index_select(-1, columns)}
+            there = (key.index_select(-2, columns), value.index_select(-2, columns))
+            made.append(func(query[..., first:stop, :], *there, **mine))
+        return torch.cat(made, dim=-2)
 
 
 def _collect(logits_RV: torch.Tensor, batch: Batch, logprob: NDArray[np.float64], greedy: NDArray[np.bool_]) -> None:

@@ -199,7 +199,7 @@ def run_sweep(
     """
     sweep = Sweep(settings)
     done: set[str] = set()
-    curve: list[dict[str, Any]] = []
+    curve: list[tuple[Checkpoint, dict[str, dict[str, Any]]]] = []
     last_news = time.monotonic()
     with ThreadPoolExecutor(1) as reader:
         while True:
@@ -216,9 +216,9 @@ def run_sweep(
                 folder = settings.out / checkpoint.name if is_run else settings.out
                 results = sweep.score(checkpoint, folder)
                 done.add(checkpoint.name)
-                curve.append({"name": checkpoint.name, "step": checkpoint.step, "scores": _short(results)})
+                curve.append((checkpoint, results))
                 if is_run:
-                    _write_curve(settings.out, curve)
+                    write_curve(settings.out, curve)
                 sweep.store.compact()
                 yield checkpoint, results
                 last_news = time.monotonic()  # not before: what the caller does meanwhile is no idle time
@@ -273,5 +273,7 @@ def _short(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {p: {t: {k: s.get(k) for k in keys} for t, s in r["tasks"].items()} for p, r in results.items()}
 
 
-def _write_curve(out: Path, curve: list[dict[str, Any]]) -> None:
-    atomic_write(out / "curve.json", orjson.dumps(curve, option=orjson.OPT_INDENT_2))
+def write_curve(out: Path, curve: Sequence[tuple[Checkpoint, dict[str, dict[str, Any]]]]) -> None:
+    """Write what checkpoints scored, in order of steps, to curve.json."""
+    short = [{"name": c.name, "step": c.step, "scores": _short(results)} for c, results in curve]
+    atomic_write(out / "curve.json", orjson.dumps(short, option=orjson.OPT_INDENT_2))

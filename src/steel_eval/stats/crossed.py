@@ -110,7 +110,7 @@ def exchange_test(
     Labels change places among the clusters of one size, subject and run, as a draw could have made it. Valid whatever
     was learnt from all pairs together, since that does not depend on the labels.
     """
-    return _exchanged((_residual(score_RI, kept_RI), seen_RI, kept_RI), subject_I, cluster_I, DRAWS, seed)
+    return _exchanged(_Labelled(_residual(score_RI, kept_RI), seen_RI, kept_RI), subject_I, cluster_I, DRAWS, seed)
 
 
 def run_test(
@@ -123,16 +123,25 @@ def run_test(
     """
     kept_I = ~np.isnan(gain_I)
     value_I = np.where(kept_I, gain_I - gain_I[kept_I].mean() if kept_I.any() else 0.0, 0.0)
-    parts = (value_I[None], tested_I[None], kept_I[None])
-    return _exchanged(parts, subject_I, cluster_I, draws or DRAWS, seed)
+    return _exchanged(
+        _Labelled(value_I[None], tested_I[None], kept_I[None]), subject_I, cluster_I, draws or DRAWS, seed
+    )
 
 
-def _exchanged(parts: tuple[Floats, Bools, Bools], subject_I: Ints, cluster_I: Ints, draws: int, seed: int) -> float:
-    """Return the share of exchanges that give as much as the real labels; `parts`: value, label, kept, (R, I) each."""
+@dataclass(frozen=True)
+class _Labelled:
+    """What is exchanged, (R, I) each: values, who saw, and which pairs take part."""
+
+    value_RI: Floats
+    seen_RI: Bools
+    kept_RI: Bools
+
+
+def _exchanged(its: _Labelled, subject_I: Ints, cluster_I: Ints, draws: int, seed: int) -> float:
+    """Return the share of exchanges that give as much as the real labels."""
     generator = np.random.default_rng(seed)
     real, drawn_B = 0.0, np.zeros(draws)
-    value_RI, seen_RI, kept_RI = parts
-    for value_I, seen_I, kept_I in zip(value_RI, seen_RI, kept_RI, strict=True):
+    for value_I, seen_I, kept_I in zip(its.value_RI, its.seen_RI, its.kept_RI, strict=True):
         for group_KI in _exchangeable(subject_I, cluster_I, kept_I):
             part_K, label_K = value_I[group_KI].sum(1), seen_I[group_KI[:, 0]].astype(np.float64)
             real += float(label_K @ part_K)

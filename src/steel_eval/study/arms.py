@@ -14,12 +14,13 @@ from typing import Any
 
 import typer
 
-from steel_data.engine import run
+from steel_data.engine import Executor
 from steel_data.errors import InputError
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load
 from steel_eval.arms import Job, RunArm, carry_steps, made_arm, portable_tables, train_job, trained_on, with_source
 from steel_eval.ask.tasks import parse_name
+from steel_eval.jobs import by_itself, side_by_side
 from steel_eval.study.settings import StudySettings
 
 HEADLINE = 0.05  # injected share of tokens, above which an arm is a stress test
@@ -104,18 +105,17 @@ def injected_share(mixture: Path, source: str) -> dict[str, float]:
     }
 
 
-def train_arms(arms: Sequence[RunArm], data: Path, workers: int) -> None:
+def train_arms(arms: Sequence[RunArm], data: Path, executor: Executor) -> None:
     """Train every seed of every arm; what is finished is verified. Raises InputError where a run failed.
 
-    `workers` above 1: so many processes side by side, each with its share of the processor's cores (one thread each
-    trains a tiny model faster than all threads train one).
+    Where several run side by side each has one thread: that trains a tiny model faster than all threads train one.
     """
     from steel_train.examples.prepare import prepare
     from steel_train.run import run as train
     from steel_train.say import quiet
     from steel_train.settings import read_settings
 
-    if workers == 1:
+    if by_itself(executor):
         for arm in arms:
             train(arm.recipe, None, arm.folder, data)
         return
@@ -125,4 +125,4 @@ def train_arms(arms: Sequence[RunArm], data: Path, workers: int) -> None:
         recipe = load(arm.recipe)
         prepare(recipe, read_settings(recipe.train, arm.recipe), arm.folder, arm.mixture, data)
         jobs += [Job(arm, seed) for seed in recipe.train["seeds"]]
-    run(partial(train_job, data=data), jobs, workers, typer.echo)
+    side_by_side(executor, partial(train_job, data=data), jobs, typer.echo)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from steel_data.files import atomic_write
+from steel_data.engine import Executor, reached
 from steel_data.mixture.manifest import read_manifest
-from steel_data.page.templates import links
+from steel_data.page.nav import STUDY, publish
 from steel_data.recipe.load import Recipe, load
-from steel_eval.arms import RunArm
+from steel_eval.arms import RunArm, cards_of
 from steel_eval.study.arms import HEADLINE, injected_share, injected_source, make_arms, train_arms
 from steel_eval.study.settings import StudySettings, read_study_settings
 from steel_eval.study.verdict import study_verdicts
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from steel_eval.ask.tasks import Task
 
 
-def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, workers: int, said: dict[str, Any]) -> None:
+def study_command(
+    recipe_path: Path | Recipe, data: Path, out: Path | None, executor: Executor, said: dict[str, Any]
+) -> None:
     """Run a study to its end; print its results, write `rates.json`, `study.json`, `study.html`. Raises InputError.
 
-    `data`: the folder of the questions; `out`: by default `runs/<name>`; `workers`: runs side by side; `said`: what the
-    command line says of keys of the recipe's `[eval]`, None: as the recipe says.
+    `data`: the folder of the questions; `out`: by default `runs/<name>`; `executor`: where runs are placed; `said`:
+    what the command line says of keys of the recipe's `[eval]`, None: as the recipe says.
     """
     from steel_eval.ask.prompts import check_switches, known_presets
     from steel_eval.ask.tasks import limited, load_task
@@ -40,20 +42,20 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
     recipe = load(recipe_path)
     source = injected_source(recipe)
     settings = read_study_settings(recipe.eval, recipe.path, said)
-    folder = out or Path("runs") / recipe.name
+    folder = reached(executor, out or Path("runs") / recipe.name)
     switched = settings.thinking is not None or bool(settings.chat_template_kwargs)
     check_switches(known_presets(settings.presets), switched, settings.max_new_tokens is not None)
     tasks = [limited(load_task(name, data), settings.limit) for name in settings.tasks]
     if settings.pool:
-        _pool(recipe, settings, tasks, folder, data.absolute(), workers)
+        _pool(recipe, settings, tasks, folder, data.absolute(), executor)
         return
     arms = make_arms(recipe, settings, folder, data.absolute())
     about = _about(arms, source)
     about["notes"] += _tries(tasks)
     for line in about["notes"]:
         typer.echo(line)
-    train_arms(arms, data.absolute(), workers)
-    scored = score_arms(arms, tasks, settings, folder, workers)
+    train_arms(arms, data.absolute(), executor)
+    scored = score_arms(arms, tasks, settings, folder, executor)
     found, own = study_results(scored, tasks, settings), settings.presets[0]
     results = {
         "name": recipe.name, **about, "preset": own, "shots": settings.shots, "tasks": found[own], "presets": found,
@@ -62,21 +64,19 @@ def study_command(recipe_path: Path | Recipe, data: Path, out: Path | None, work
     if settings.detectors:
         from steel_eval.study.detectors import measure_detectors
 
-        results |= measure_detectors(scored, tasks, settings, folder, workers)
+        results |= measure_detectors(scored, tasks, settings, folder, executor)
     results = {"verdict": [v.data() for v in study_verdicts(results)], **results}
     print_study(results)
     if results["detectors"]:
         write_json(folder / "rates.json", results["detectors"])
     write_json(folder / "study.json", results)
-    cards = {f"Data card of {arm.name}": arm.mixture / "card.html" for arm in arms}
-    near = links(folder / "study.html", cards)
-    atomic_write(folder / "study.html", write_page(results, near).encode())
+    publish(folder / "study.html", write_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
 
 
 def _pool(
-    recipe: Recipe, settings: StudySettings, tasks: Sequence["Task"], folder: Path, data: Path, workers: int
+    recipe: Recipe, settings: StudySettings, tasks: Sequence["Task"], folder: Path, data: Path, executor: Executor
 ) -> None:
     """Run a crossed pool to its end; print its results, write `rates.json`, `study.json` and `study.html`."""
     from steel_eval.study.page import write_pool_page
@@ -91,9 +91,9 @@ def _pool(
     about["notes"] += _tries(tasks)
     for line in about["notes"]:
         typer.echo(line)
-    train_arms(arms, data, workers)
-    scored = score_arms(arms, tasks, settings, folder, workers)
-    found = pool_results([scored[arm.name] for arm in arms], ordinary, tasks, settings, folder, workers)
+    train_arms(arms, data, executor)
+    scored = score_arms(arms, tasks, settings, folder, executor)
+    found = pool_results([scored[arm.name] for arm in arms], ordinary, tasks, settings, folder, executor)
     results: dict[str, Any] = {
         "name": recipe.name, "runs": about["arms"], "notes": about["notes"], "train": about["train"],
         "preset": settings.presets[0], "shots": settings.shots, **found,
@@ -103,7 +103,7 @@ def _pool(
     if results["detectors"]:
         write_json(folder / "rates.json", pool_calibration(results["detectors"], [scored[arm.name] for arm in arms]))
     write_json(folder / "study.json", results)
-    atomic_write(folder / "study.html", write_pool_page(results).encode())
+    publish(folder / "study.html", write_pool_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
 

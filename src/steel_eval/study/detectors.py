@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import Item
+from steel_data.engine import Executor
 from steel_data.recipe.load import load
 from steel_eval.ask.tasks import Task
 from steel_eval.leak.kept import How
@@ -22,13 +23,13 @@ UNSEEN = 1_200  # unseen items measured, at most: a rate of 1 % needs 1,000, and
 
 
 def measure_detectors(
-    scored: dict[str, ScoredArm], tasks: Sequence[Task], settings: StudySettings, folder: Path, workers: int = 1
+    scored: dict[str, ScoredArm], tasks: Sequence[Task], settings: StudySettings, folder: Path, executor: Executor
 ) -> dict[str, Any]:
     """Return `text_only`, `overlap` and `detectors` (by injected arm) for the task with the most seen items.
 
-    `workers`: so many checkpoints measured side by side.
+    `executor`: where checkpoints are measured side by side.
     """
-    from steel_eval.models import Opening, default_device
+    from steel_eval.models import Opening
 
     draws = drawn(scored["injected"].arm.mixture)
 
@@ -50,8 +51,8 @@ def measure_detectors(
         if name == "injected":
             out["text_only"] = _text_only(kept, known)
         how = How(
-            permute=settings.permute, device=default_device(), dtype=settings.dtype, cache=folder / "detectors",
-            workers=workers, opening=Opening(max_length=settings.max_length),
+            permute=settings.permute, in_context=settings.in_context, dtype=settings.dtype, cache=folder / "detectors",
+            executor=executor, opening=Opening(max_length=settings.max_length),
         )  # fmt: skip
         pairs, nulls = _pairs(scored, name), _nulls(scored)
         out["detectors"][name] = calibrate(pairs, nulls, kept, known, form, how)

@@ -11,8 +11,8 @@ from steel_eval.leak.rates.table import AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, S
 from steel_eval.study.verdict import pool_verdicts, study_verdicts
 
 
-def write_page(results: dict[str, Any], links: Sequence[tuple[str, str]] = ()) -> str:
-    """Return the HTML page of `study.json`'s content; `links`: (name, address) of other pages of the study."""
+def write_page(results: dict[str, Any]) -> str:
+    """Return the HTML page of `study.json`'s content."""
     hit = {name: entry for name, entry in results["tasks"].items() if entry["doses"]}
     plots = {name: dose_chart(_lines(results, entry)) for name, entry in hit.items()}
     curves = {name: dose_chart(_over_training(entry)) for name, entry in hit.items() if entry["trajectory"]}
@@ -23,7 +23,7 @@ def write_page(results: dict[str, Any], links: Sequence[tuple[str, str]] = ()) -
         .render(
             r=results, verdicts=study_verdicts(results), hit=hit, plots=plots, curves=curves, others=others,
             summary=summary(results), clean_claim=clean_claim, hit_rows=hit_rows,
-            alarm_rows=alarm_rows, flag_rows=flag_rows, first=language(), links=links,
+            alarm_rows=alarm_rows, flag_rows=flag_rows, first=language(),
         )
     )  # fmt: skip
     return page

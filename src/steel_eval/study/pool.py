@@ -15,22 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.clusters import cluster_names
-from steel_data.engine import run
+from steel_data.benchmarks.items import Item
+from steel_data.engine import Executor
 from steel_data.errors import InputError
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load
 from steel_eval.arms import RunArm, carry_steps, made_arm, portable_tables, with_source
 from steel_eval.ask.tasks import Task
 from steel_eval.contamination.overlap import mixture_overlap
+from steel_eval.jobs import side_by_side
 from steel_eval.leak.kept import How, measured, tokenizer_of
-from steel_eval.leak.measure import MEASURES, Texts, choose_permuted
+from steel_eval.leak.measure import Texts, choose_permuted
 from steel_eval.leak.rates.match import BASE
 from steel_eval.leak.rates.pooled import pooled_rates
 from steel_eval.leak.rates.regime import regime_of
 from steel_eval.leak.rates.table import AUC
 from steel_eval.leak.reference_runs import FAMILY, family_name
 from steel_eval.leak.texts import choose_form, fitting, measurable
-from steel_eval.models import Opening, default_device, share_cores
+from steel_eval.models import Opening
 from steel_eval.stats.clean import clean_score
 from steel_eval.stats.crossed import FEWEST, exchange_test, pool_gains, unseen_mean
 from steel_eval.stats.effects import Items
@@ -81,7 +83,7 @@ def pool_results(
     tasks: Sequence[Task],
     settings: StudySettings,
     folder: Path,
-    workers: int,
+    executor: Executor,
 ) -> dict[str, Any]:
     """Return preset -> task -> gains by dose, clean scores and accuracy of the runs, and `detectors` of the first task.
 
@@ -115,28 +117,44 @@ def pool_results(
                 ],
             }  # fmt: skip
         if settings.detectors and detectors is None:
-            places = [arm.last[0].folder for arm in runs]
-            base = load(runs[0].arm.recipe).train["model"]
-            places += [Path(base)] if isinstance(base, str) else []
-            tokenizer = tokenizer_of(places[0])
             forms = {form for d in draws for dose, form in d.get(task.benchmark, {}).values() if dose}
-            # an item has another form in each run, so all are asked in one
-            form = choose_form("text" if forms == {"text"} else "auto", tokenizer)
-            known_Q = np.array([measurable(item) for item in items])
-            if settings.max_length is not None:
-                some = [item for item, known in zip(items, known_Q, strict=True) if known]
-                known_Q[known_Q] = fitting(some, form, tokenizer, settings.max_length)
-            chosen = [item for item, known in zip(items, known_Q, strict=True) if known]
-            permuted = choose_permuted(chosen, np.zeros(len(chosen), np.int64), settings.permute)
-            texts = Texts(chosen, permuted, form, tokenizer)
-            how = How(
-                permute=settings.permute, device=default_device(), dtype=settings.dtype, cache=folder / "detectors",
-                opening=Opening(max_length=settings.max_length),
-            )  # fmt: skip
-            found = run(partial(measured, texts=texts, how=how), places, workers, begin=partial(share_cores, workers))
-            scores = {m.name: np.stack([one.scores[m.name] for one in found]) for m in MEASURES}
+            scores, known_Q = pool_scores(runs, items, forms, settings, folder, executor)
             detectors = areas(scores, dose_RQ[:, known_Q], subject_Q[known_Q], cluster_Q[known_Q])
     return {"presets": out, "detectors": detectors}
+
+
+def pool_scores(
+    runs: Sequence[ScoredArm],
+    items: Sequence[Item],
+    forms: set[str],
+    settings: StudySettings,
+    folder: Path,
+    executor: Executor,
+) -> tuple[dict[str, Floats], NDArray[np.bool_]]:
+    """Return by detector the runs' scores (R, K), a last row being the base's where there is one, and which items these
+    are, (Q,): those that can be measured, K of them. What `folder` keeps is not measured again.
+
+    `forms`: those of the injection.
+    """
+    places = [arm.last[0].folder for arm in runs]
+    base = load(runs[0].arm.recipe).train["model"]
+    places += [Path(base)] if isinstance(base, str) else []
+    tokenizer = tokenizer_of(places[0])
+    # an item has another form in each run, so all are asked in one
+    form = choose_form("text" if forms == {"text"} else "auto", tokenizer)
+    known_Q = np.array([measurable(item) for item in items])
+    if settings.max_length is not None:
+        some = [item for item, known in zip(items, known_Q, strict=True) if known]
+        known_Q[known_Q] = fitting(some, form, tokenizer, settings.max_length)
+    chosen = [item for item, known in zip(items, known_Q, strict=True) if known]
+    permuted = choose_permuted(chosen, np.zeros(len(chosen), np.int64), settings.permute)
+    texts = Texts(chosen, permuted, form, tokenizer, settings.in_context)
+    how = How(
+        permute=settings.permute, dtype=settings.dtype, cache=folder / "detectors",
+        opening=Opening(max_length=settings.max_length),
+    )  # fmt: skip
+    found = side_by_side(executor, partial(measured, texts=texts, how=how), places)
+    return {name: np.stack([one.scores[name] for one in found]) for name in found[0].scores}, known_Q
 
 
 def _gain(found: Any) -> dict[str, Any]:

@@ -12,10 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import Item
-from steel_data.engine import run
+from steel_data.engine import Executor, Local
 from steel_eval.arms import RunArm
 from steel_eval.ask.tasks import Task
-from steel_eval.models import default_device, find_checkpoints, share_cores
+from steel_eval.jobs import side_by_side
+from steel_eval.models import default_device, find_checkpoints
 from steel_eval.score.sweep import Settings, run_sweep
 from steel_eval.study.settings import StudySettings
 
@@ -60,16 +61,20 @@ def items_of(task: Task) -> list[Item]:
 
 
 def score_arms(
-    arms: Sequence[RunArm], tasks: Sequence[Task], settings: StudySettings, folder: Path, workers: int = 1
+    arms: Sequence[RunArm],
+    tasks: Sequence[Task],
+    settings: StudySettings,
+    folder: Path,
+    executor: Executor | None = None,
 ) -> dict[str, ScoredArm]:
     """Score the last checkpoint of every seed; with `checkpoints = "all"` every checkpoint of the injected arms.
 
-    `workers`: so many seeds side by side, in processes of their own.
+    `executor`: where seeds are scored side by side; None: one after another here.
     """
     seeds = [seed for arm in arms for seed in arm.seeds]
     all_of = [seed for arm in arms for seed in arm.seeds if arm.name in ("injected", "diluted")]
     score = partial(_scored, tasks=tasks, settings=settings, folder=folder, all_of=all_of)
-    points = iter(run(score, seeds, workers, begin=partial(share_cores, workers)))
+    points = iter(side_by_side(executor or Local(), score, seeds))
     return {arm.name: ScoredArm(arm, [next(points) for _ in arm.seeds]) for arm in arms}
 
 

@@ -60,6 +60,9 @@ class StudySettings(BaseModel):
     permute: Annotated[int, Field(ge=0)] = Field(
         default=300, description="Items a dose, and unseen items, whose options are permuted for the detectors."
     )
+    in_context: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Other items of the subject that stand before each for CoDeC; 0: it is not measured."
+    )
     primary: Any = Field(default=None, description="The primary comparison of `compare`; a study does not read it.")
 
     @model_validator(mode="after")

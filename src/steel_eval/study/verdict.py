@@ -61,14 +61,17 @@ def _of_pool(name: str, entry: dict[str, Any]) -> Verdict:
         f"item (one-sided p {best['p']:.2g}, the smallest of {len(gains)})."
     )
     smallest = 100 * strongest["detectable"]
-    of_whom = "a clean run" if clean and clean[0]["runs"] else "its score on questions it never saw"
+    known = bool(clean and clean[0]["runs"])
+    against = (
+        "the mean run against a clean run" if known else "the mean run against its score on questions it never saw"
+    )
     return Verdict(
         name=f"{name}, crossed pool",
         mixture=f"{strongest['runs']} runs and more hold items of their own, put there by the draw",
         seen="yes" if shown else "cannot-tell",
         finding=words if shown else f"Its score does not show that items were seen: {words}",
         false_alarm_rate=LEVEL if shown else None, inflation=_mean_inflation(clean) if clean else None,
-        no_inflation=f"the mean run against {of_whom}" if clean else "too few unseen items for a clean score",
+        no_inflation=against if clean else "too few unseen items for a clean score",
         smallest_detectable=smallest,
         limits=f"gains of seen items at {strongest['dose']} copies below {smallest:.1f} points (four of five as large "
         "would be)",

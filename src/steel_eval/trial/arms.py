@@ -49,12 +49,12 @@ def equal_arms(where: str, names: list[str], tokens: int, least_rows: int, most:
                     f"there are {most:,}. Fix: tokens = {right} or less, or a larger source."
                 )
     fewest = min(selected.values()) + other
-    steps = fewest // least_rows
-    if steps < 2:
+    if fewest // least_rows < 2:
         raise InputError(
             f"{where}: tokens = {tokens:,} are {fewest:,} rows in an arm, less than two steps of {least_rows}. "
             "Fix: more tokens, or a smaller micro_batch and accumulate."
         )
+    steps = best_steps([rows + other for rows in selected.values()], fewest // least_rows)
     sized = {}
     for name in names:
         per_step = round((selected[name] + other) / steps)
@@ -74,6 +74,20 @@ def equal_arms(where: str, names: list[str], tokens: int, least_rows: int, most:
             "tokens, or more rows a step (micro_batch, accumulate)."
         )
     return sized
+
+
+def best_steps(rows: list[int], most: int) -> int:
+    """Return the steps, `most` or up to a fifth fewer, with which whole rows a step bring the arms nearest to `rows`.
+
+    Rows of a step are rounded: of few, the tokens of two arms come far apart. Of steps that bring the arms equally near
+    to one another those that bring them nearest to `rows`, then the most.
+    """
+
+    def apart(steps: int) -> tuple[float, float]:
+        kept = [round(count / steps) * steps / count for count in rows]
+        return round(max(kept) / max(min(kept), 1e-9), 3), round(abs(sum(kept) / len(kept) - 1), 3)
+
+    return min(range(most, max(2, -(-4 * most // 5)) - 1, -1), key=apart)
 
 
 def batches(per_step: int, micro_batch: int) -> dict[str, Any]:

@@ -11,15 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from steel_data.engine import tell
+from steel_data.engine import Executor, tell
 from steel_data.errors import InputError, one_line
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
 from steel_data.mixture.rows import files, rows
+from steel_data.page.nav import TRIAL, publish
 from steel_data.recipe.load import Recipe, load
 from steel_data.recipe.places import places
 from steel_data.recipe.selection import RATED
-from steel_eval.arms import Job, RunArm, build_arm, carry_steps, trained_on, with_source, write_arm
+from steel_eval.arms import Job, RunArm, build_arm, cards_of, carry_steps, trained_on, with_source, write_arm
 from steel_eval.mix.measure import ArmResult, Measuring, check_tasks, measure_all
 from steel_eval.mix.pool import arms_tables, built_pool, held_order, row_keys, rows_to_hold, write_held
 from steel_eval.trial.arms import Sized, batches, equal_arms
@@ -44,7 +45,9 @@ class Trial:
     held: dict[str, int]  # source -> rows held out of all arms
 
 
-def trial_command(recipe_path: Path, data: Path | None, out: Path | None, workers: int, changes: Sequence[str]) -> None:
+def trial_command(
+    recipe_path: Path, data: Path | None, out: Path | None, executor: Executor, changes: Sequence[str]
+) -> None:
     """Run a trial to its end, print what it shows and write `trial.json` and `trial.html`. Raises InputError."""
     from steel_eval.trial.page import print_trial, write_page
 
@@ -52,12 +55,12 @@ def trial_command(recipe_path: Path, data: Path | None, out: Path | None, worker
     trial = _prepared(recipe, data, out)
     arms, sized = _recipes_sized(trial) if trial.settings.recipes else _sized(trial)
     control = trial.settings.controls[0]
-    found = {control: _trained(trial, arms[control], workers)}
+    found = {control: _trained(trial, arms[control], executor)}
     power = _power(trial, found[control], len(trial.settings.pairs))
     tell(power["words"])
     for name in arms:
         if name != control:
-            found[name] = _trained(trial, arms[name], workers)
+            found[name] = _trained(trial, arms[name], executor)
     result = {
         "name": recipe.name, "source": trial.source, "measure": trial.settings.measure.names,
         "unit": trial.settings.measure.unit, "power": power,
@@ -67,7 +70,7 @@ def trial_command(recipe_path: Path, data: Path | None, out: Path | None, worker
         "notes": list(trial.notes),
     }  # fmt: skip
     atomic_write(trial.folder / "trial.json", (json.dumps(result, ensure_ascii=False, indent=2) + "\n").encode())
-    atomic_write(trial.folder / "trial.html", write_page(result).encode())
+    publish(trial.folder / "trial.html", write_page(result), TRIAL, cards_of(run[0].job.arm for run in found.values()))
     print_trial(result, trial.folder)
 
 
@@ -186,9 +189,9 @@ def _learnt(mixture: Path, encoder: Any) -> tuple[int, int]:
     return count, learnt
 
 
-def _trained(trial: Trial, arm: RunArm, workers: int) -> list[ArmResult]:
+def _trained(trial: Trial, arm: RunArm, executor: Executor) -> list[ArmResult]:
     jobs = [Job(arm, seed) for seed in trial.settings.seeds]
-    return measure_all(jobs, trial.how, workers, lambda found: tell(found.words()))
+    return measure_all(jobs, trial.how, executor, lambda found: tell(found.words()))
 
 
 def _power(trial: Trial, runs: Sequence[ArmResult], tests: int) -> dict[str, Any]:
@@ -203,8 +206,8 @@ def _power(trial: Trial, runs: Sequence[ArmResult], tests: int) -> dict[str, Any
     return {
         "smallest": smallest, "tests": tests, "seeds": len(whole),
         "words": f"With {len(whole)} seeds an arm and {tests} tests, differences under {smallest:.4f} "
-        f"({trial.settings.measure.unit}) will not be seen: so much the seeds of the {trial.settings.controls[0]} "
-        "arm differ.",
+        f"({trial.settings.measure.unit}) will mostly not be seen: so much the seeds of the "
+        f"{trial.settings.controls[0]} arm differ.",
     }  # fmt: skip
 
 

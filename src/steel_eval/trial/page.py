@@ -10,6 +10,7 @@ from steel_data.chinese import language, say
 from steel_data.page.templates import environment
 from steel_data.row.display import one_line, plain_table, print_table
 from steel_eval.mix.page import bar
+from steel_eval.trial.recipes import inline
 from steel_eval.trial.results import sentences
 
 _WIDTH = 80
@@ -31,13 +32,19 @@ def print_trial(trial: dict[str, Any], folder: Path) -> None:
 def write_page(trial: dict[str, Any]) -> str:
     """Return the HTML page of `trial.json`'s content."""
     reach = max((abs(t[k]) for t in trial["tests"] for k in ("low", "high")), default=1.0)
-    drawn = [
-        {**t, "bar": bar({"per_doubling": t["value"], "low": t["low"], "high": t["high"]}, reach, False)}
-        for t in trial["tests"]
-    ]
+    drawn = []
+    for t in trial["tests"]:
+        interval = {"per_doubling": t["value"], "low": t["low"], "high": t["high"]}
+        drawn.append({**t, "bar": bar(interval, reach, False, t["verdict"])})
+    selects = {name: _written(arm["select"]) for name, arm in trial["arms"].items()}
     page: str = (
         environment(Path(__file__).parent)
         .get_template("trial.html.j2")
-        .render(t_=trial, tests=drawn, sentences=sentences(trial), first=language())
+        .render(t_=trial, tests=drawn, selects=selects, sentences=sentences(trial), first=language())
     )
     return page
+
+
+def _written(select: Any) -> str:
+    """Return an arm's `select`, or the tables laid over a recipe, as a recipe has them; a file's name as it is."""
+    return inline(select)[2:-2] if isinstance(select, dict) else str(select)

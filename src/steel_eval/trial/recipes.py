@@ -7,6 +7,7 @@ epochs.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,19 +32,24 @@ def arms_recipes(recipe: Recipe, said: Mapping[str, str | dict[str, Any]]) -> di
                 beside = recipe.path.parent / one
                 found[name] = load(beside if beside.is_file() else one)
             else:
-                found[name] = load(recipe.path, [f"{json.dumps(key)} = {_inline(value)}" for key, value in one.items()])
+                found[name] = load(recipe.path, [f"{json.dumps(key)} = {inline(value)}" for key, value in one.items()])
         except InputError as error:
             raise InputError(f"{recipe.path} [trial]: recipes.{name}: {error}") from None
     return found
 
 
-def _inline(value: Any) -> str:
+def inline(value: Any) -> str:
+    """Return a value as TOML on one line."""
     """Return a value in TOML, in one line."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(k)} = {_inline(v)}" for k, v in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(k)} = {inline(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_inline, value)) + "]"
+        return "[" + ", ".join(map(inline, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 def arms_tables_of(recipes: Mapping[str, Recipe], own: dict[str, Any], held: Mapping[str, int]) -> dict[str, Any]:

@@ -56,6 +56,20 @@ def test_samples_go_over_the_borders_of_files(result: Result) -> None:
     assert evidence(result.folder, parts)["samples"] == whole
 
 
+def test_the_rows_to_look_through_are_of_each_source_in_turn_and_bounded(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = evidence(result.folder, result.manifest)["shown_rows"]
+    assert [row["source"] for row in rows[:6]] == ["a", "b", "leak"] * 2
+    train = read_train(result.folder).filter(pl.col("copy") == 0)
+    assert sorted(row["id"] for row in rows) == sorted(train["id"].to_list())  # so few that all are shown
+    monkeypatch.setattr(module, "ROWS", 7)
+    assert evidence(result.folder, result.manifest)["shown_rows"] == rows[:7]
+    chars = [sum(len(turn.text) for turn in row["turns"]) for row in rows[:3]]
+    monkeypatch.setattr(module, "ROWS_CHARS", sum(chars) - 1)
+    assert evidence(result.folder, result.manifest)["shown_rows"] == rows[:2]
+
+
 def test_every_reason_of_the_ledger_has_its_rows_and_examples(result: Result) -> None:
     reasons = evidence(result.folder, result.manifest)["reasons"]
     counts = dict(read_dropped(result.folder).group_by("reason").len().iter_rows())

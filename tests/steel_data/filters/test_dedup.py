@@ -14,7 +14,7 @@ from tests.steel_data.toys import chat_rows, read_dropped, read_train, write_jso
 from steel_data.build import Result
 from steel_data.errors import InputError
 from steel_data.filters import dedup
-from steel_data.filters.dedup import BANDS, WINDOW, Dedup, exact_winners, jaccard, near_winners, verify
+from steel_data.filters.dedup import BANDS, WINDOW, Dedup, exact_winners, near_winners
 from steel_data.row.text import TextBatch
 
 Make = Callable[..., Result]
@@ -107,17 +107,11 @@ def test_meeting_in_a_band_is_not_enough() -> None:
 
 def test_the_threshold_is_the_true_jaccard_similarity() -> None:
     a, b = text(1), edited(text(1), 0.03)
-    sets = [np.unique(TextBatch([t]).shingles(5)[0].astype(np.uint32)) for t in (a, b)]
-    true = jaccard(*sets)
+    one, two = (set(TextBatch([t]).shingles(5)[0].tolist()) for t in (a, b))
+    true = len(one & two) / len(one | two)
     assert 0.5 < true < 1
     assert same_bucket([a, b], true - 1e-6) == [0, 0]
     assert same_bucket([a, b], true + 1e-6) == [0, 1]
-
-
-@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)))
-def test_jaccard_is_that_of_sets(a: set[int], b: set[int]) -> None:
-    arrays = [np.array(sorted(x), np.uint32) for x in (a, b)]
-    assert jaccard(*arrays) == (len(a & b) / len(a | b) if a | b else 1.0)
 
 
 def test_a_cluster_is_a_chain_and_its_first_row_stays() -> None:
@@ -149,28 +143,38 @@ def test_components_are_joined_to_their_first_row(rows: int, pairs: list[tuple[i
     assert found == first
 
 
-def test_pairs_are_verified_alike_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [text(i // 2) if i % 4 else edited(text(i // 2), 0.3) for i in range(40)]
-    pairs = np.array([(i, i + 1) for i in range(39)])
-    read = lambda rows: [texts[r] for r in rows.tolist()]  # noqa: E731
-    whole = verify(pairs, read, 0.75).tolist()
-    monkeypatch.setattr(dedup, "_BATCH", 6)
-    assert verify(pairs, read, 0.75).tolist() == whole
-    assert 0 < sum(whole) < len(pairs)
-
-
-def test_texts_are_asked_for_at_once_however_small_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_are_asked_for_at_once_and_twice_at_most() -> None:
     """Else each batch reads nearly every chunk again, and the time grows with the square of the rows."""
-    monkeypatch.setattr(dedup, "_BATCH", 6)
     asked: list[list[int]] = []
 
     def read(rows: np.ndarray) -> list[str]:
         asked.append(rows.tolist())
         return [text(0)] * len(rows)
 
-    pairs = np.array([(i, j) for i in range(0, 40, 4) for j in range(i + 1, i + 4)])
-    assert verify(pairs, read, 0.75).all()
-    assert asked == [list(range(40))]
+    keys = {name: np.zeros_like(key) for name, key in dedup.near_keys(TextBatch([text(0)] * 40)).items()}
+    assert near_winners(keys.__getitem__, read, 40, 0.75).tolist() == [0] * 40
+    assert asked == [list(range(40)), []]
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_winners_do_not_depend_on_ranges_or_threads(data: st.DataObject) -> None:
+    """A bucket lies in one range of keys, whichever ranges there are; and a crowd is looked at twice."""
+    rows = data.draw(st.integers(1, 60))
+    texts = [text(i, 70) for i in range(12)]
+    own = data.draw(st.lists(st.integers(0, 11), min_size=rows, max_size=rows))
+    keys = {name: np.array([2**31 * (i % 2) + i for i in own], np.uint32) for name in dedup.NEAR_KEYS[:BANDS]}
+    keys |= {name: np.zeros(rows, np.uint64) for name in dedup.NEAR_KEYS[BANDS:]}
+    exact = np.array([i << 60 for i in own], np.uint64)
+    first = [own.index(i) for i in own]
+    for size in (1, 2**18):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dedup, "_RANGE", size)
+            patch.setattr(dedup, "_BLOCK", 7)
+            read = lambda some: [texts[own[r]] for r in some.tolist()]  # noqa: E731
+            for workers in (1, 3):
+                assert near_winners(keys.__getitem__, read, rows, 0.75, workers).tolist() == first
+            assert exact_winners(exact).tolist() == first
 
 
 def test_keys_of_a_row_do_not_depend_on_its_neighbours() -> None:
@@ -189,8 +193,8 @@ def test_bits_agree_as_similarity_says() -> None:
     keys = dedup.near_keys(TextBatch([t for pair in pairs for t in pair]))
     bits = np.column_stack([keys["bits_0"], keys["bits_1"]])
     agree = 1 - np.bitwise_count(bits[::2] ^ bits[1::2]).sum(axis=1) / dedup.MINIMA
-    sets = [dedup._shingle_sets(pair) for pair in pairs]
-    expected = np.mean([(1 + jaccard(*pair)) / 2 for pair in sets])
+    sets = [[set(TextBatch([t]).shingles(5)[0].tolist()) for t in pair] for pair in pairs]
+    expected = np.mean([(1 + len(a & b) / len(a | b)) / 2 for a, b in sets])
     assert abs(agree.mean() - expected) < 0.01
     strangers = 1 - np.bitwise_count(bits[:-2:2] ^ bits[2::2]).sum(axis=1) / dedup.MINIMA
     assert 0.48 < strangers.mean() < 0.56

@@ -85,7 +85,7 @@ def attribute(name: str) -> Callable[[World], str]:
         stage = w.stage()
         place = {}
 
-        def noted(target: Path, make: object, columns: object = None) -> pl.DataFrame:
+        def noted(target: Path, make: object, *_: object, **__: object) -> pl.DataFrame:
             place[next(n for n, p in stage.attributes.items() if p == target)] = target
             return pl.DataFrame({"language": ["zh"], "language_score": [1.0]})
 

@@ -45,3 +45,28 @@ def test_what_was_added_is_there_once(tmp_path: Path) -> None:
     store.add(pl.DataFrame({"id": ["x", "y"], "rating": [1.0, 2.0]}))
     store.add(pl.DataFrame({"id": ["y", "z"], "rating": [9.0, 3.0]}))
     assert dict(open_store(tmp_path, "ifd", "smol", "a" * 32).read().iter_rows()) == {"x": 1.0, "y": 2.0, "z": 3.0}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"by": "ifd"}', b"\xff", b'{"by": 1, "model": 2, "fingerprint": 3}']
+)
+def test_a_damaged_store_is_told_and_made_again(tmp_path: Path, content: bytes) -> None:
+    about = open_store(tmp_path, "ifd", "smol", "a" * 32).folder / "model.json"
+    about.write_bytes(content)
+    with pytest.raises(InputError, match=r"model.json: is damaged.*Fix: .*steel_eval rate r.toml --by ifd"):
+        found(tmp_path)
+    open_store(tmp_path, "ifd", "smol", "a" * 32)  # as `rate` does
+    assert found(tmp_path).model == "smol"
+
+
+def test_a_damaged_part_is_told_and_its_place_not_taken_by_another(tmp_path: Path) -> None:
+    store = open_store(tmp_path, "ifd", "smol", "a" * 32)
+    for name in "xyz":
+        store.add(pl.DataFrame({"id": [name], "rating": [1.0]}))
+    damaged = store.folder / "part-00001.parquet"
+    damaged.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"part-00001.parquet: is damaged.*Fix: remove the file"):
+        store.read()
+    damaged.unlink()
+    store.add(pl.DataFrame({"id": ["y"], "rating": [2.0]}))
+    assert set(store.read()["id"]) == {"x", "y", "z"}

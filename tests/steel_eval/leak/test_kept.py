@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.steel_eval import toys
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_eval.leak import kept
 from steel_eval.leak.kept import How, check_tokenizer, code_fingerprint, key_of, measured
@@ -40,6 +41,7 @@ TEXTS = {
     "an item": lambda t: replace(t, items=t.items[:3]),
     "the order of items": lambda t: replace(t, items=t.items[::-1]),
     "what is permuted": lambda t: replace(t, permuted=[0]),
+    "what stands before an item": lambda t: replace(t, context=1),
     "the form": lambda t: replace(t, form="plain"),
     "a token": lambda t: other_tokenizer(t, lambda tokenizer: tokenizer.add_tokens(["水稻"])),
     "the chat template": lambda t: other_tokenizer(
@@ -66,7 +68,7 @@ def test_weights_wording_and_code_make_another_key(checkpoint, texts, monkeypatc
     before = key_of(checkpoint, texts, how)
     assert key_of(toys.save(tmp_path / "other", seed=4), texts, how) != before
     assert key_of(toys.save(tmp_path / "same", seed=3), texts, how) == before  # the folder's name is none of it
-    assert key_of(checkpoint, texts, replace(how, permute=3, workers=2, forests=1, cache=tmp_path)) == before
+    assert key_of(checkpoint, texts, replace(how, permute=3, executor=Local(2), forests=1, cache=tmp_path)) == before
     monkeypatch.setattr(kept, "WORDING", "plain")
     assert key_of(checkpoint, texts, how) != before
     monkeypatch.undo()
@@ -83,7 +85,7 @@ def test_weights_wording_and_code_make_another_key(checkpoint, texts, monkeypatc
 
 
 def test_a_damaged_file_is_measured_again(checkpoint, texts, tmp_path):
-    how = How(device="cpu", cache=tmp_path)
+    how, texts = How(device="cpu", cache=tmp_path), replace(texts, context=1)
     first = measured(checkpoint, texts, how)
     (file,) = tmp_path.glob("*.parquet")
     file.write_bytes(file.read_bytes()[:100])
@@ -93,6 +95,7 @@ def test_a_damaged_file_is_measured_again(checkpoint, texts, tmp_path):
         for name, values in direct.scores.items():
             assert np.array_equal(found.scores[name], values, equal_nan=True), name
         assert np.array_equal(found.orders_IK, direct.orders_IK, equal_nan=True)
+        assert found.context_tokens == direct.context_tokens > 0
 
 
 def test_a_base_with_another_tokenizer_is_refused(checkpoint, texts):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.steel_eval import toys
 
 from steel_eval.leak.passes import mean_logprob, token_scores
 
@@ -30,3 +31,17 @@ def test_filling_changes_nothing(toy_model):
     for a, b, ids in zip(together, alone, texts, strict=True):
         assert len(a.logprob_T) == len(ids)
         assert np.allclose(a.logprob_T, b.logprob_T, atol=1e-4, equal_nan=True)
+
+
+def test_logits_of_a_model_in_16_bits_are_made_in_float32():
+    """In bfloat16 a logit of 20 moves in steps of 0.125: letters tie, and a log-probability is off by as much."""
+    texts = [list(range(10, 60))]
+    exact = toys.model(hidden_size=64, initializer_range=1.0).bfloat16()
+    found = token_scores(exact, texts, one_a_pass=False)[0].logprob_T[1:]
+    with torch.no_grad():
+        states_TD = exact.model(input_ids=torch.tensor(texts)).last_hidden_state[0, :-1]
+        log_TV = torch.log_softmax(states_TD.float() @ exact.lm_head.weight.float().T, -1)
+        narrow_TV = torch.log_softmax(exact(input_ids=torch.tensor(texts)).logits[0, :-1].float(), -1)
+    expected, rounded = (x.gather(-1, torch.tensor(texts[0][1:])[:, None])[:, 0].numpy() for x in (log_TV, narrow_TV))
+    assert np.allclose(found, expected, atol=1e-3)
+    assert not np.allclose(rounded, expected, atol=1e-2)  # what stood there before

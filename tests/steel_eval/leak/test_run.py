@@ -16,7 +16,7 @@ from steel_data.errors import InputError
 from steel_eval.cli import app
 from steel_eval.leak.judge import as_items
 from steel_eval.leak.kept import How
-from steel_eval.leak.measure import MEASURES
+from steel_eval.leak.measure import IN_CONTEXT, MEASURES
 from steel_eval.leak.rates.calibrate import Pair, calibrate
 from steel_eval.leak.texts import item_texts
 from steel_eval.models import load
@@ -47,6 +47,19 @@ def test_every_detector_sees_what_was_learnt_by_heart(with_mixture):
     assert rows["loss gap: item"]["flags"] == 24
     assert about["in_mixture"] == 24
     assert about["loss_gap"] < -1 < -0.3 < about["loss_gap_base"] < 0.3
+
+
+def test_codec_is_a_line_of_its_own_that_changes_no_verdict(lab, with_mixture, tmp_path):
+    _, without, _ = with_mixture
+    text, about, items = leak(lab, tmp_path, lab.model, "--mixture", str(lab.mixture), "--in-context", "2")
+    rows = {f["measure"]: f for f in about["findings"]}
+    assert set(rows) == {m.name for m in (*MEASURES, *IN_CONTEXT)}
+    assert rows["codec: confidence lost"]["low"] > 0 and rows["codec: share disturbed"]["model"] == 1.0
+    assert about["verdict"] == without["verdict"] and about["set_test"] == without["set_test"]
+    assert about["context_tokens"] > 0 and "in context" in text
+    assert "codec, 2 of the subject's items before each: not calibrated here" in text
+    assert "codec" not in "".join(f["measure"] for f in without["findings"])
+    assert any(column.startswith("codec: confidence lost") for column in items.columns)
 
 
 def test_the_gap_to_the_training_rows_stands_beside_the_bases(with_mixture):

@@ -8,6 +8,7 @@ from tests.steel_eval.mix.sources import RECIPE, SEARCH, world, write
 from typer.testing import CliRunner
 
 from steel_data.build import build
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.recipe.load import load
 from steel_eval.cli import app
@@ -68,7 +69,7 @@ def test_a_killed_search_goes_on_and_a_failed_arm_leaves_the_others(searched):
 @pytest.mark.slow
 def test_a_proposal_is_confirmed_by_fresh_seeds_and_is_a_recipe_that_builds(searched):
     root, *_ = searched
-    search = prepare_search(root / "r.toml", None, root / "out", 1)
+    search = prepare_search(root / "r.toml", None, root / "out", Local())
     surface = {"proposal": search.pool.shares([0.2, 0.5, 0.3]), "objective": {"of": ["chat", "exam"]}}
     surface["tokens"] = _tokens(search, surface)
     found = _confirm(search, surface, 2)
@@ -87,7 +88,7 @@ def test_a_proposal_is_confirmed_by_fresh_seeds_and_is_a_recipe_that_builds(sear
 
 
 def test_a_recipe_no_longer_named_is_taken_away(tmp_path):
-    search = prepare_search(world(tmp_path), None, tmp_path / "out", 1)
+    search = prepare_search(world(tmp_path), None, tmp_path / "out", Local())
     surface = {"proposal": search.pool.shares([0.2, 0.5, 0.3]), "tokens": {"proposal": 3000}}
     _write_best(search, surface)
     assert load(tmp_path / "out/best.toml").mix.sources == pytest.approx(surface["proposal"], abs=1e-5)
@@ -100,7 +101,7 @@ def test_a_named_recipe_carries_the_changes_it_was_found_with(tmp_path):
     path = world(tmp_path, search=SEARCH)
     (tmp_path / "mine.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}", encoding="utf-8")
     changes = ["train.learning_rate=0.004", "train.chat_template=mine.jinja", "source.noise.take=200", "search.runs=4"]
-    search = prepare_search(path, None, tmp_path / "out", 1, changes)
+    search = prepare_search(path, None, tmp_path / "out", Local(), changes)
     assert search.settings.runs == 4 and search.pool.tables["train"]["learning_rate"] == 0.004
     _write_best(search, {"proposal": search.pool.shares([0.2, 0.5, 0.3]), "tokens": {"proposal": 3000}})
     best = load(tmp_path / "out/best.toml")
@@ -112,7 +113,7 @@ def test_a_named_recipe_finds_the_modules_of_its_own_steps(tmp_path):
     """They are looked for beside a recipe, and it lies in another folder than the one it extends."""
     (tmp_path / "own_steps.py").write_text("def all_of_it(record):\n    return record\n", encoding="utf-8")
     path = world(tmp_path, recipe='filters = [{ use = "own_steps:all_of_it" }]\n' + RECIPE)
-    search = prepare_search(path, None, tmp_path / "out", 1)
+    search = prepare_search(path, None, tmp_path / "out", Local())
     _write_best(search, {"proposal": search.pool.shares([0.2, 0.5, 0.3]), "tokens": {"proposal": 3000}})
     assert load(tmp_path / "out/best.toml").filters[0].use == "own_steps:all_of_it"
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.steel_eval.mix.sources import RECIPE, SEARCH, world
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.mixture.manifest import read_manifest
 from steel_eval.mix.rank import own_tables, rank_agreement, rank_arms
@@ -32,7 +33,7 @@ def test_intervals_hold_a_known_correlation():
 
 
 def test_without_another_model_there_is_nothing_to_compare(tmp_path):
-    search = prepare_search(world(tmp_path), None, tmp_path / "out", 1)
+    search = prepare_search(world(tmp_path), None, tmp_path / "out", Local())
     with pytest.raises(InputError, match=r"proxy: is missing, and --rank compares it"):
         own_tables(search)
 
@@ -40,7 +41,7 @@ def test_without_another_model_there_is_nothing_to_compare(tmp_path):
 @pytest.mark.slow
 def test_some_arms_are_trained_as_both_on_the_same_rows(tmp_path):
     path = world(tmp_path, RECIPE, SEARCH.replace("tokens = 3000", "tokens = 1500") + SMALLER)
-    search = prepare_search(path, None, tmp_path / "out", 1)
+    search = prepare_search(path, None, tmp_path / "out", Local())
     tables = own_tables(search)
     assert tables["train"]["model"]["hidden_size"] == 32 and search.pool.tables["train"]["model"]["hidden_size"] == 16
     found = rank_arms(search, tables, run_design(search), ["chat", "exam"], 5)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.steel_eval.mix.sources import SEARCH, world
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_eval.mix.screen import pulls, screen_command
 from steel_eval.mix.search import prepare_search
@@ -35,7 +36,7 @@ def test_equal_sources_pull_nothing():
 
 
 def test_questions_have_no_screen(tmp_path):
-    search = prepare_search(world(tmp_path), None, tmp_path / "out", 1)
+    search = prepare_search(world(tmp_path), None, tmp_path / "out", Local())
     tasks = search.settings.measure.model_copy(update={"held_out": None, "tasks": ["ceval"]})
     object.__setattr__(search, "settings", search.settings.model_copy(update={"measure": tasks}))
     with pytest.raises(InputError, match="a screen looks at the loss of sources' rows"):
@@ -44,7 +45,7 @@ def test_questions_have_no_screen(tmp_path):
 
 @pytest.mark.slow
 def test_one_run_says_where_to_look(tmp_path, capsys):
-    screen_command(prepare_search(world(tmp_path, search=SEARCH), None, tmp_path / "out", 1))
+    screen_command(prepare_search(world(tmp_path, search=SEARCH), None, tmp_path / "out", Local()))
     assert capsys.readouterr().out.startswith("A screen, of one run: which sources to look at")
     found = json.loads((tmp_path / "out/screen.json").read_text(encoding="utf-8"))
     assert found["screen"] is True and found["checkpoints"] >= 3 and set(found["effects"]) == {"chat", "exam", "noise"}

@@ -3,6 +3,7 @@
 import pytest
 from tests.steel_eval.mix.sources import RECIPE, SEARCH, world
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_eval.mix.search import prepare_search
 
@@ -29,7 +30,7 @@ from steel_eval.mix.search import prepare_search
 def test_what_cannot_be_searched_is_refused_before_training(tmp_path, search, message):
     path = world(tmp_path, RECIPE, search)
     with pytest.raises(InputError, match=message):
-        prepare_search(path, None, tmp_path / "out", 1)
+        prepare_search(path, None, tmp_path / "out", Local())
 
 
 def test_rows_are_not_held_out_of_a_source_that_selects(tmp_path):
@@ -37,12 +38,12 @@ def test_rows_are_not_held_out_of_a_source_that_selects(tmp_path):
     selecting = RECIPE.replace('path = "exam.jsonl"', 'path = "exam.jsonl"\nselect = { by = "longest", rows = 200 }')
     path = world(tmp_path, selecting, SEARCH)
     with pytest.raises(InputError, match=r"measure: source 'exam' selects its rows, after those .* Fix: measure"):
-        prepare_search(path, None, tmp_path / "out", 1)
+        prepare_search(path, None, tmp_path / "out", Local())
     world(tmp_path, selecting, SEARCH.replace('["chat", "exam"]', '["chat"]'))
-    assert prepare_search(path, None, tmp_path / "out", 1).pool.held == {"chat": 30}
+    assert prepare_search(path, None, tmp_path / "out", Local()).pool.held == {"chat": 30}
 
 
 def test_arms_take_the_seeds_of_the_recipes_own_runs_in_turn(tmp_path):
     """Most of what two runs differ by is their seed: between arms of one it is no noise."""
-    search = prepare_search(world(tmp_path), None, tmp_path / "out", 1)
+    search = prepare_search(world(tmp_path), None, tmp_path / "out", Local())
     assert [search.in_turn(i) for i in range(1, 6)] == [search.seed(1), search.seed(2)] * 2 + [search.seed(1)]

@@ -115,3 +115,11 @@ def test_rows_that_take_the_place_of_those_dropped_by_their_rating_are_rated_too
     result = build(loaded, data_root=world, out=where.out)
     assert read_train(result.folder).filter(source="a")["rating"].is_finite().all()
     assert rate_command(loaded, "perplexity", str(model), where).fresh == 0
+
+
+def test_weights_in_another_type_are_another_rater(world: Path, model: Path) -> None:
+    loaded, where = recipe(world, 'by = "perplexity", rows = 6')
+    first = rate_command(loaded, "perplexity", str(model), where)
+    said = rate_command(loaded, "perplexity", str(model), where, dtype="bfloat16")
+    assert first.store.folder != said.store.folder
+    assert said.fresh == 20

@@ -53,6 +53,35 @@ def test_few_rows_of_logits_at_a_time_give_the_same(toy_model, monkeypatch):
     assert score_requests(toy_model, asked).logprob == pytest.approx(before, abs=1e-5)
 
 
+@pytest.mark.parametrize("budget", [40, 1000])
+def test_attention_in_blocks_gives_the_same(toy_model, budget, monkeypatch):
+    asked = [Request([*range(i, i + 30), 7, 8], 10) for i in range(6)]  # six rows of a pass that see nothing of another
+    monkeypatch.setattr(scorer, "CPU_BUDGET", budget)
+    monkeypatch.setattr(scorer, "_SPARED", 1 << 40)
+    whole = score_requests(toy_model, asked).logprob
+    monkeypatch.setattr(scorer, "_SPARED", 0)
+    monkeypatch.setattr(scorer, "_BLOCK", 16)
+    made = []
+
+    class Counted(scorer.InBlocks):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            made.append(func is scorer.scaled_dot_product_attention)
+            return super().__torch_function__(func, types, args, kwargs)
+
+    monkeypatch.setattr(scorer, "InBlocks", Counted)
+    assert score_requests(toy_model, asked).logprob == pytest.approx(whole, abs=1e-5)
+    assert any(made)  # the model's attention went through it
+
+
+def test_a_block_of_tokens_multiplies_what_one_of_it_sees(monkeypatch):
+    monkeypatch.setattr(scorer, "_BLOCK", 4)
+    seen_TC = torch.block_diag(*[torch.tril(torch.ones(4, 4))] * 2).bool()
+    assert scorer.InBlocks.of(seen_TC) is None  # too little to skip
+    monkeypatch.setattr(scorer, "_SPARED", 1)
+    parts = scorer.InBlocks.of(seen_TC).parts
+    assert [(a, b, columns.tolist()) for a, b, columns in parts] == [(0, 4, [0, 1, 2, 3]), (4, 8, [4, 5, 6, 7])]
+
+
 def test_letters_do_not_tie_by_the_rounding_of_logits():
     """In bfloat16 a logit of 20 moves in steps of 0.125: of equal letters the first would be taken."""
     model = toys.model(vocabulary=420, initializer_range=1.0, hidden_size=64).to(torch.bfloat16)

@@ -6,6 +6,7 @@ import pytest
 from tests.steel_eval import toys
 from tests.steel_eval.lab import write_benchmark
 
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import load
@@ -125,7 +126,7 @@ def test_runs_side_by_side_are_the_runs_one_after_another(folder):
     sides = {}
     for workers in (1, 2):
         found = arms_of(folder, f"by-{workers}")["injected"]
-        train_arms([found], folder, workers)
+        train_arms([found], folder, Local(workers))
         weights = [sorted(seed.glob("checkpoints/step-*/model.safetensors"))[-1] for seed in found.seeds]
         sides[workers] = [file.read_bytes() for file in weights]
     assert sides[1] == sides[2] and sides[1][0] != sides[1][1]
@@ -137,4 +138,4 @@ def test_a_run_that_fails_is_named_with_its_reason(folder):
     (folder / "bad.toml").write_text(text, encoding="utf-8")
     found = arms_of(folder, "bad", "bad.toml")["injected"]
     with pytest.raises(InputError, match=r"arm injected, seed 1: .* is not a number .*seed-1.log"):
-        train_arms([found], folder, 2)
+        train_arms([found], folder, Local(2))

@@ -23,9 +23,7 @@ def folder(tmp_path_factory):
     toys.tokenizer().save_pretrained(root / "tokenizer")
     lines = [{"instruction": f"请回答第{i}题。", "input": "", "output": f"答案是{i}。"} for i in range(30)]
     (root / "chat.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n", encoding="utf-8")
-    scores = (
-        "seeds = [1, 2, 3, 4]\n[eval]\ntasks = ['cmmlu']\npresets = ['steel-likelihood']\npool = true\npermute = 4\n"
-    )
+    scores = "seeds = [1, 2, 3, 4]\n[eval]\ntasks = ['cmmlu']\npresets = ['steel-likelihood']\npool = true\npermute = 4\nin_context = 1\n"
     (root / "pool.toml").write_text(RECIPE + scores, encoding="utf-8")
     return root
 
@@ -71,6 +69,7 @@ def test_a_pool_finds_what_its_runs_saw(folder):
     assert results["verdict"][0]["seen"] == "yes" and len(entry["clean_scores"]) == 4
     answer = {d["dose"]: d for d in results["detectors"] if d["detector"] == "reference difference: answer"}
     assert answer[20]["auc"] > 0.7 and answer[20]["reference"] == "other runs"
+    assert {d["dose"] for d in results["detectors"] if d["detector"] == "codec: confidence lost"} == {1, 20}
     assert answer[20]["p"] < 0.01 and "reference runs" in text and "crossed pool" in text
     (rates,) = json.loads((folder / "out/rates.json").read_text(encoding="utf-8"))
     assert rates["regime"]["compared_with"] == "reference runs" and rates["seeds"] == [1, 2, 3, 4]

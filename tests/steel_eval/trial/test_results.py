@@ -37,12 +37,19 @@ def found(long: float, **changes):
 
 def page(tests, failed=()):
     arms = {
-        n: {"select": {}, "selected": 1, "per_step": 1, "steps": 1, "tokens": 1, "values": {"chat": [1.0]}}
+        n: {
+            "select": {"by": "random", "within": "a b"},
+            "selected": 1,
+            "per_step": 1,
+            "steps": 1,
+            "tokens": 1,
+            "values": {"chat": [1.0]},
+        }
         for n in ("random", "balanced-random", "long")
     }
     return {
         "name": "r<b>", "tests": tests, "arms": arms, "failed": list(failed), "notes": [], "measure": ["chat"],
-        "unit": "loss", "power": {"words": "differences under 0.1 will not be seen"},
+        "unit": "loss", "power": {"words": "differences under 0.1 will mostly not be seen"},
     }  # fmt: skip
 
 
@@ -65,6 +72,7 @@ def test_verdicts(loss: float, verdict: str, said: str) -> None:
     assert said in sentences(whole)[0]
     html = write_page(whole)
     assert "r&lt;b&gt;" in html
+    assert "by = &#34;random&#34;, within = &#34;a b&#34;" in html  # as in a recipe
     assert verdict in html
 
 

@@ -7,7 +7,7 @@ model that holds (regime.py), and what it costs. Nothing of it is a property of 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 
 from steel_data.benchmarks.items import Item
-from steel_data.engine import run
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_eval.contamination.overlap import mixture_overlap
+from steel_eval.jobs import side_by_side
 from steel_eval.leak.judge import levelled
 from steel_eval.leak.kept import How, measured, tokenizer_of
-from steel_eval.leak.measure import MEASURES, Measured, Texts, choose_permuted
+from steel_eval.leak.measure import IN_CONTEXT, MEASURES, Measured, Texts, choose_permuted
 from steel_eval.leak.rates.error_rates import Scores, error_rates
 from steel_eval.leak.rates.false_alarms import benchmark_alarms, item_alarms, whole_benchmark
 from steel_eval.leak.rates.published import published_flags
 from steel_eval.leak.rates.regime import Regime, differences, regime_of
 from steel_eval.leak.rates.table import Rate
 from steel_eval.leak.texts import as_injected, choose_form, fitting, in_words, measurable
-from steel_eval.models import share_cores
 from steel_eval.stats.effects import Items
 from steel_eval.stats.paired import wilson
 
@@ -71,11 +71,9 @@ def calibrate(
     permuted = choose_permuted(mine, known.dose, how.permute)
     chosen = choose_form(how.form, tokenizer)
     asked = as_injected(mine, form_I.tolist()) if how.form == "auto" and chosen == "chat" else chosen
-    texts = Texts(mine, permuted, asked, tokenizer)
+    texts = Texts(mine, permuted, asked, tokenizer, how.in_context)
     folders = list(dict.fromkeys(folder for p in [*pairs, *nulls] for folder in (p.model, p.reference)))
-    results = run(
-        partial(measured, texts=texts, how=how), folders, how.workers, begin=partial(share_cores, how.workers)
-    )
+    results = side_by_side(how.executor, partial(measured, texts=texts, how=replace(how, executor=Local())), folders)
     by_folder = dict(zip(folders, results, strict=True))
     unseen_I = known.dose == 0
     found, clean = (
@@ -108,7 +106,7 @@ def _rates(
     found: Sequence[tuple[Measured, Measured]], clean: Sequence[tuple[Measured, Measured]], known: Items, form_I: Any
 ) -> Iterator[Rate]:
     """Yield the rates of every detector; `found` and `clean`: (model, reference) of the pairs and of the nulls."""
-    for name in (m.name for m in MEASURES):
+    for name in (m.name for m in (*MEASURES, *IN_CONTEXT) if m.name in found[0][0].scores):
         scores, *null = (_scores(name, some, known, form_I) for some in (found, clean) if some)
         if not scores.known().any():
             continue  # nothing was permuted, or no item has telling options
@@ -132,7 +130,7 @@ def cost(one: Measured) -> dict[str, Any]:
     return {
         "items": len(one.tokens_I), "passes": len(one.tokens_I), "pass_tokens": one.pass_tokens,
         "permuted": int(permuted_I.sum()), "trie_tokens": one.trie_tokens,
-        "ratio": one.trie_tokens / single if single else None,
+        "ratio": one.trie_tokens / single if single else None, "context_tokens": one.context_tokens,
     }  # fmt: skip
 
 

@@ -113,14 +113,25 @@ def words(found: Match) -> list[str]:
         there = regime_from(found.calibration["regime"])
         unknown = there.injected_share is not None and found.regime.injected_share is None
         return [
-            start + f"measured on {in_words(there)}"
-            + "; how many of this model's tokens are items is not known" * unknown,
+            start + f"measured on {in_words(there)}",
+            *["How many of this model's tokens are items is not known; the rates are of such a share"] * unknown,
             *_rate_words(found.calibration),
         ]  # fmt: skip
     if found.nearest is None:
         return [f"{start}{_WORD} (docs/contamination.md). {_COST}"]
     why = f"{in_words(found.nearest)}, differs: {'; '.join(found.differences)}."
     return [f"{start}{_WORD} (docs/contamination.md). The nearest that was measured, {why}", _COST]
+
+
+def context_words(found: Match, samples: int) -> list[str]:
+    """Return in a line what is not known of CoDeC with so many `samples`, none where it is known or was not asked."""
+    known = found.calibration is not None and any("codec" in r["detector"] for r in found.calibration["rates"])
+    if not samples or known:
+        return []
+    return [
+        f"codec, {samples} of the subject's items before each: {_WORD}, and no part of the verdict. What it showed on "
+        "runs of which one knows what they saw: docs/results/contamination.md."
+    ]
 
 
 def _rate_words(calibration: Calibration) -> list[str]:

@@ -117,6 +117,8 @@ def _cost_words(cost: dict[str, Any]) -> Iterator[str]:
             f"all orders of {cost['permuted']:,} items: {cost['trie_tokens']:,} tokens, {cost['ratio']:.1f} times a "
             "single pass of them"
         )
+    if cost.get("context_tokens"):  # not in files of an older steel
+        yield f"all items behind others: {cost['context_tokens']:,} tokens"
 
 
 def _hits_rows(rates: list[Row]) -> Iterator[list[str]]:

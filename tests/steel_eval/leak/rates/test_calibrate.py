@@ -10,7 +10,7 @@ from tests.steel_eval import toys
 from steel_data.errors import InputError
 from steel_eval.leak import kept
 from steel_eval.leak.kept import How
-from steel_eval.leak.measure import MEASURES, Texts, measure
+from steel_eval.leak.measure import IN_CONTEXT, MEASURES, Texts, measure
 from steel_eval.leak.rates.calibrate import Pair, calibrate, overlap_by_form
 from steel_eval.leak.rates.published import forest_value
 from steel_eval.leak.rates.table import ALONE, AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, beside
@@ -28,7 +28,7 @@ def drawn(lab):
 
 @pytest.fixture(scope="module")
 def measured(lab, tmp_path_factory):
-    how = How(form="chat", permute=20, device="cpu", forests=5, cache=tmp_path_factory.mktemp("cache"))
+    how = How(form="chat", permute=20, in_context=2, device="cpu", forests=5, cache=tmp_path_factory.mktemp("cache"))
     pairs = [Pair(model=lab.model, reference=lab.base, seed=1)]
     nulls = [Pair(model=lab.base, reference=lab.base, seed=2)]
     known, form = drawn(lab)
@@ -43,8 +43,9 @@ def test_every_detector_has_rates_for_every_dose_and_form(measured):
     _, _, result = measured
     assert orjson.loads(orjson.dumps(result)) == result
     rows = beside(result["rates"], ("detector", "form"), (AUC, ALONE, *HITS))
-    assert {d for d, _ in rows} == {m.name for m in MEASURES}
-    for name, needs_orders in ((m.name, m.name.startswith("permutation")) for m in MEASURES):
+    assert {d for d, _ in rows} == {m.name for m in (*MEASURES, *IN_CONTEXT)}
+    assert result["cost"]["context_tokens"] > 0
+    for name, needs_orders in ((m.name, m.name.startswith("permutation")) for m in (*MEASURES, IN_CONTEXT[0])):
         auc = rows[name, "all"][AUC]
         assert (auc["dose"], auc["n"], auc["unseen"]) == (2, 20, 20) if needs_orders else (2, 24, 24)
         assert auc["low"] > 0.5, name

@@ -127,8 +127,9 @@ def test_what_ships_are_measured_regimes_with_every_detector():
             assert any("zlib" in name for name in detectors) and any("dc-pdd" in name for name in detectors)
             continue
         assert set(c["regime"]["forms"]) | {"all"} == {line["form"] for line in c["rates"] if line["what"] == "AUC"}
-    (line, *rates) = words(match(replace(TINY, parameters=1_700_000, epochs=3), "chat", shipped))
-    assert "measured on" in line and len(rates) == len(MEASURES) - 1  # zlib and DC-PDD came later
+    (line, unknown, *rates) = words(match(replace(TINY, parameters=1_700_000, epochs=3), "chat", shipped))
+    assert "measured on" in line and "not known" in unknown
+    assert len(rates) == len(MEASURES) - 2 + 1  # zlib and DC-PDD came later; a last line of what the numbers are
 
 
 def test_scores_beside_reference_runs_have_rates_of_their_own():
@@ -141,8 +142,10 @@ def test_scores_beside_reference_runs_have_rates_of_their_own():
 
 def test_a_share_that_is_not_known_is_said():
     measured = calibration(replace(TINY, injected_share=0.042, exposures=10))
-    assert "how many of this model's tokens are items is not known" in words(match(TINY, "chat", [measured]))[0]
+    assert words(match(TINY, "chat", [measured]))[1].startswith(
+        "How many of this model's tokens are items is not known"
+    )
     same = replace(TINY, injected_share=0.04, exposures=10)
-    assert "not known" not in words(match(same, "chat", [measured]))[0]
+    assert "not known" not in "".join(words(match(same, "chat", [measured])))
     far = match(replace(TINY, injected_share=0.9), "chat", [measured])
     assert far.calibration is None and "injected: 90 % of the tokens, not 4.2 %" in far.differences
