@@ -64,9 +64,8 @@ def blind_scores(pool: Pool, judged: Sequence[Done]) -> Iterator[dict[str, Any]]
 
 def learn(pool: Pool) -> tuple[Floats, Floats, Floats]:
     """Return weights of the detectors (none negative), and mean and deviation of their changes on unseen items."""
-    rows = [(pool.changes(r, "pool"), r.dose_I) for r in pool.fitted]
-    unseen = np.concatenate([_centred(x, d)[d == 0] for x, d in rows])
-    seen = np.concatenate([_centred(x, d)[d > 0] for x, d in rows])
+    rows = [(_centred(pool.changes(r, "pool"), pool.key_I), r.dose_I) for r in pool.fitted]
+    unseen, seen = (np.concatenate([x[(d > 0) == which] for x, d in rows]) for which in (False, True))
     centre, spread = np.nanmean(unseen, 0), np.maximum(np.nanstd(unseen, 0), 1e-9)
     standard = np.nan_to_num((unseen - centre) / spread)
     inner = standard.T @ standard / len(standard) + RIDGE * np.eye(standard.shape[1])
@@ -75,14 +74,19 @@ def learn(pool: Pool) -> tuple[Floats, Floats, Floats]:
     return weights / max(1e-9, float(score.std())), centre, spread
 
 
-def _centred(value_IF: Floats, dose_I: Any) -> Floats:
-    """Return values less the run's own median: a run's level is no leak, and few of its items were seen."""
-    out: Floats = value_IF - np.nanmedian(value_IF, 0)
+def _centred(value_IF: Floats, key_I: Any) -> Floats:
+    """Return values less the run's own median of items with the same right letter, of which few were seen.
+
+    A run's level is no leak, and neither is its favourite letter, which makes two shapes of the answers' scores.
+    """
+    out = value_IF.copy()
+    for key in np.unique(key_I):
+        out[key_I == key] -= np.nanmedian(value_IF[key_I == key], 0)
     return out
 
 
 def _score(pool: Pool, run: Done, weights: Floats, centre: Floats, spread: Floats) -> Floats:
-    value_IF = _centred(pool.changes(run, "pool"), run.dose_I)
+    value_IF = _centred(pool.changes(run, "pool"), pool.key_I)
     out: Floats = np.nan_to_num((value_IF - centre) / spread) @ weights
     return out
 

@@ -3,7 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from steel_eval.leak.rates.table import BENCHMARKS, HITS, ITEMS, SIDES, percent
+from steel_eval.leak.reference_runs import family_name
+
 DOSES = (1, 3, 10)
+HIT = next(iter(HITS))
 LOSS = {"assistant": "answers only", "all": "whole text"}
 Row = dict[str, Any]
 
@@ -13,7 +17,9 @@ def page(found: dict[str, Any]) -> str:
     lines = [] if found["opened"] else ["The fitted runs, in place of the sealed ones.", ""]
     for title, rows in (
         ("Runs", _runs(found["runs"])),
-        ("AUC by exposures", _areas(found["detectors"])),
+        ("AUC of the change from the base", _areas(found["detectors"], ("base",))),
+        ("AUC of the family reference runs", _areas(found["detectors"], ("4 clean runs", "pool"))),
+        ("Error rates at 5 %: change from the base, and reference runs (4 clean runs)", _rates(found["rates"])),
         ("AUC by what a score is compared with", _references(found["detectors"])),
         ("What seeing an item adds", _gains(found["gains"])),
         ("Sets of seen items found at 5 %", _sets(found["sets"])),
@@ -48,14 +54,30 @@ def _runs(rows: Iterable[Row]) -> Iterable[Row]:
         }  # fmt: skip
 
 
-def _areas(rows: Sequence[Row]) -> Iterable[Row]:
-    """Yield each detector against the base and against the pool."""
+def _areas(rows: Sequence[Row], references: Sequence[str]) -> Iterable[Row]:
+    """Yield each detector against some references."""
     cells = {(r["model"], r["loss"], r["detector"], r["reference"], r["dose"]): r for r in rows if r["form"] == "every"}
     for model, loss, detector in dict.fromkeys(key[:3] for key in cells):
         row = {"model": model, "loss": LOSS[loss], "detector": detector}
-        for reference in ("base", "pool"):
+        for reference in references:
             row |= {f"{reference}, {d}": _area(cells.get((model, loss, detector, reference, d))) for d in DOSES}
-        yield row
+        if {"-"} != {row[f"{reference}, {d}"] for reference in references for d in DOSES}:
+            yield row
+
+
+def _rates(calibrations: Sequence[Row]) -> Iterable[Row]:
+    """Yield hits and false alarms of some detectors, as the calibrations have them."""
+    some = ("loss gap: item", "reference difference: answer", "zlib", "dc-pdd")
+    some = (*some, *(family_name(name) for name in some))
+    for c in calibrations:
+        cells = {(r["detector"], r["what"], r.get("dose"), r["controls"]): r for r in c["rates"]}
+        for detector in dict.fromkeys(r["detector"] for r in c["rates"] if r["detector"] in some):
+            yield {
+                "model": c["model"], "loss": c["regime"]["loss"].replace("all text", "whole text"), "detector": detector,
+                **{f"found, {d}": percent(cells.get((detector, HIT, d, "unseen"))) for d in DOSES},
+                **{f"{what} accused, {side}": percent(cells.get((detector, name, None, side))) for what, name in
+                   (("items", ITEMS), ("sets", BENCHMARKS)) for side in reversed(SIDES)},
+            }  # fmt: skip
 
 
 def _references(rows: Sequence[Row]) -> Iterable[Row]:
@@ -75,10 +97,11 @@ def _area(r: Row | None) -> str:
 
 def _gains(rows: Sequence[Row]) -> Iterable[Row]:
     for r in rows:
-        scale, digits = (100, 1) if r["score"] == "right" else (1, 2)
+        right = r["score"].startswith("right")
+        scale, digits = (100, 1) if right else (1, 3)
         value, low, high = (f"{scale * r[key]:+.{digits}f}" for key in ("gain", "low", "high"))
         yield {
-            **_arm(r), "score": "right, points" if r["score"] == "right" else f"{r['score']}, nats",
+            **_arm(r), "score": f"{r['score']}, {'points' if right else 'nats'}",
             "exposures": r["dose"], "pairs": r["pairs"], "runs": r["runs"], "gain": f"{value} ({low} to {high})",
             "p": f"{r['p']:.4f}",
         }  # fmt: skip

@@ -15,13 +15,17 @@ from bench.truth_pool.design import Plan, plans
 from bench.truth_pool.run import file_of
 from numpy.typing import NDArray
 
-from steel_eval.leak.measure import MEASURES
 from steel_eval.stats.crossed import unseen_mean
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-DETECTORS = tuple(m.name for m in MEASURES)
+DETECTORS = (  # as measured when the runs were made
+    "loss gap: item", "reference difference: answer", "zlib", "dc-pdd", "min-k % 20", "min-k %++ 20", "option completion: greedy",
+    "option completion: log-prob", "permutation a: published first", "permutation a: z of published",
+    "permutation b: z of the likeliest",
+)  # fmt: skip
 TEXT = DETECTORS[:8]  # of the single pass: measured on every item
+LETTERED = "answer beside its letter"  # the answer's change less its mean over items with the same right letter
 REFERENCES = ("alone", "base", "1 clean run", "4 clean runs", "pool")
 
 
@@ -48,7 +52,18 @@ class Pool:
     sealed: Sequence[Done]
     base: dict[str, Floats]
     subject_I: Ints
+    key_I: NDArray[np.str_]  # the right letters
     kept: dict[tuple[str, str], Floats] = field(default_factory=dict)
+
+    @cached_property
+    def letters(self) -> Ints:
+        """Return the number of each item's right letter."""
+        return np.unique(self.key_I, return_inverse=True)[1].astype(np.int64)
+
+    def of_letter(self, value_I: Floats) -> Floats:
+        """Return for each item the mean value over all items with the same right letter, (I,)."""
+        mean: Floats = (np.bincount(self.letters, value_I) / np.bincount(self.letters))[self.letters]
+        return mean
 
     @cached_property
     def clean(self) -> list[Done]:
@@ -75,6 +90,9 @@ class Pool:
 
     def change(self, run: Done, name: str, kind: str) -> Floats:
         """Return a run's score of a detector less the reference, (I,)."""
+        if name == LETTERED:
+            left = self.change(run, "reference difference: answer", kind)
+            return left - self.of_letter(left)
         found: Floats = run.scores[name] - self.reference(run, name, kind)
         return found
 
@@ -87,16 +105,14 @@ def load_pools(folder: Path, results: Path, model: str, sealed: bool) -> list[Po
     base = _scores(np.load(results / file_of(model)))
     items = items[:: len(items) // len(base[DETECTORS[0]])]  # fewer in a dry run
     subject_I = np.unique([i["subject"] for i in items], return_inverse=True)[1].astype(np.int64)
+    key_I = np.array([i["answer"] for i in items])
     out = []
     every = [p for p in plans(model) if (results / file_of(p)).is_file()]
     for loss in dict.fromkeys(p.loss for p in every):
         mine = [p for p in every if p.loss == loss]
         fitted = [_done(p, results) for p in mine if p.kind == "fitted"]
-        out.append(
-            Pool(
-                model, loss, fitted, [_done(p, results) for p in mine if p.kind == "sealed" and sealed], base, subject_I
-            )
-        )
+        opened = [_done(p, results) for p in mine if p.kind == "sealed" and sealed]
+        out.append(Pool(model, loss, fitted, opened, base, subject_I, key_I))
     return out
 
 

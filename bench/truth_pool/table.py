@@ -17,7 +17,8 @@ from bench.truth_pool.blind import blind_scores
 from bench.truth_pool.clean import before_and_now, clean_scores
 from bench.truth_pool.design import MODELS, plans
 from bench.truth_pool.page import page
-from bench.truth_pool.results import DETECTORS, REFERENCES, TEXT, Done, Floats, Pool, load_pools
+from bench.truth_pool.rates import calibrations
+from bench.truth_pool.results import DETECTORS, LETTERED, REFERENCES, TEXT, Done, Floats, Pool, load_pools
 from bench.truth_pool.run import file_of
 from bench.truth_pool.verdicts import verdicts
 from bench.truth_pool.work import unpack
@@ -60,10 +61,12 @@ def write_table(folder: Path, results: Path, opened: bool) -> None:
         "false_alarms": [row for pool in pools for row in false_alarms(pool)],
         "clean_scores": [row for pool in pools for row in clean_scores(pool, judged(pool))],
         "before_and_now": list(before_and_now(pools, before)) if opened else [],
+        "rates": [row for pool in pools for row in calibrations(pool, judged(pool), folder)],
         "blind": [row for pool in pools for row in blind_scores(pool, judged(pool))],
         "verdicts": [line for pool in pools for line in verdicts(pool)],
     }
     name = "pool" if opened else "fitted"
+    (results / f"{name}-rates.json").write_text(json.dumps(found["rates"]))  # match.py reads it
     (results / f"{name}.json").write_text(json.dumps(found, indent=1))
     (results / f"{name}.md").write_text(page(found))
     print((results / f"{name}.md").read_text())
@@ -90,8 +93,8 @@ def runs(pool: Pool) -> Iterator[dict[str, Any]]:
 
 def detectors(pool: Pool) -> Iterator[dict[str, Any]]:
     """Yield the AUC of each detector, reference and dose; inside runs and subjects, so no level tells seen from unseen."""
-    for name in DETECTORS:
-        for kind in REFERENCES if name in TEXT else REFERENCES[:2]:
+    for name in (*DETECTORS, LETTERED):
+        for kind in REFERENCES if name in (*TEXT, LETTERED) else REFERENCES[:2]:
             for dose in DOSES:
                 forms = ("every", "verbatim", "altered") if kind in ("base", "pool") else ("every",)
                 for form in forms:
@@ -124,16 +127,22 @@ def _of_form(run: Done, form: str) -> Any:
 
 
 def gains(pool: Pool) -> Iterator[dict[str, Any]]:
-    """Yield what seeing an item adds to right answers and to the two main scores: all injected runs as one crossed pool."""
+    """Yield what seeing an item adds to right answers and to the two main scores: all injected runs as one crossed pool.
+
+    "beside its letter": less the run's mean over all items with the same right letter. Rows with items teach a run which letters to
+    give, and the items it saw are rich in these; what is left is of the items.
+    """
     some = [*pool.fitted, *pool.sealed]
     dose_RI = np.stack([r.dose_I for r in some])
     for name in ("right", "loss gap: item", "reference difference: answer"):
         score_RI = np.stack([r.right_I if name == "right" else r.scores[name] for r in some])
-        for g in pool_gains(score_RI, dose_RI, pool.subject_I, np.arange(dose_RI.shape[1])):
-            yield {
-                "model": pool.model, "loss": pool.loss, "score": name, "dose": g.dose, "pairs": g.pairs, "runs": g.runs,
-                "gain": g.gain.value, "low": g.gain.low, "high": g.gain.high, "p": g.p,
-            }  # fmt: skip
+        beside_RI = score_RI - np.stack([pool.of_letter(row_I) for row_I in score_RI])
+        for words, value_RI in ((name, score_RI), (f"{name}, beside its letter", beside_RI)):
+            for g in pool_gains(value_RI, dose_RI, pool.subject_I, np.arange(dose_RI.shape[1])):
+                yield {
+                    "model": pool.model, "loss": pool.loss, "score": words, "dose": g.dose, "pairs": g.pairs, "runs": g.runs,
+                    "gain": g.gain.value, "low": g.gain.low, "high": g.gain.high, "p": g.p,
+                }  # fmt: skip
 
 
 def sets(pool: Pool) -> Iterator[dict[str, Any]]:

@@ -7,15 +7,18 @@ from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.leak.detectors.reference import smallest_flaggable
 from steel_eval.leak.judge import Finding
 from steel_eval.leak.measure import IN_CONTEXT, MEASURES
+from steel_eval.leak.reference_runs import FAMILY, family_name
 
+_BESIDE = {"model / base": "model / runs", "p": "p, one-sided"}  # headings beside reference runs
 _COLUMNS = ("detector", "passes", "tested / controls", "model / base", "excess", "95 % interval", "p", "AUC", "flagged")
 
 
 def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: Sequence[str]) -> None:
     """Print the findings of one task; `about` as in leak.json; `error_rates`: what is known of them, in lines."""
     out = console()
-    passes = {m.name: m.passes for m in (*MEASURES, *IN_CONTEXT)}
-    table = plain_table(*_COLUMNS)
+    runs = about["compared_with"] == FAMILY
+    passes = {name: m.passes for m in (*MEASURES, *IN_CONTEXT) for name in (m.name, family_name(m.name))}
+    table = plain_table(*(_BESIDE.get(c, c) if runs else c for c in _COLUMNS))
     if about["in_mixture"] is not None:
         table.add_row("train-side overlap", "0", str(about["of"]), *["-"] * 5, str(about["in_mixture"]))
     for f in findings:
@@ -25,12 +28,14 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
             f"{f.excess:+.2f}", f"{f.low:+.2f} .. {f.high:+.2f}", f"{f.p:.2g}", auc, str(f.flags),
         )  # fmt: skip
     print_table(table, out)
+    whose = _whose(about)
+    before, sides = ("the mean of the reference runs", "one-sided") if runs else ("base", "two-sided")
     lines = [
         f"{about['task']}, form {about['form']}. Controls: {about['controls']}. Excess: the tested items' change from "
-        "base to model minus the controls'; p by randomisation within subject, two-sided; AUC and flags inside "
+        f"{before} to model minus the controls'; p by randomisation within subject, {sides}; AUC and flags inside "
         "subjects, flagged at 5 % false discoveries.",
         *_set_words(about["set_test"]),
-        f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of the base {about['loss_gap_base']:+.3f}.",
+        f"loss gap test - reference: {about['loss_gap']:+.3f} nats a token, of {whose} {about['loss_gap_base']:+.3f}.",
         *_train_gap(about),
         f"cost for each model: {about['pass_tokens']:,} tokens in single passes, {about['trie_tokens']:,} in tries"
         + (f", {about['context_tokens']:,} in context." if about["context_tokens"] else "."),
@@ -42,6 +47,10 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
         out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
 
 
+def _whose(about: dict[str, Any]) -> str:
+    return "those runs" if about["compared_with"] == FAMILY else "the base"
+
+
 def _train_gap(about: dict[str, Any]) -> list[str]:
     """Return the gap to the training rows, where there is a mixture."""
     if about["loss_gap_train"] is None:
@@ -50,7 +59,7 @@ def _train_gap(about: dict[str, Any]) -> list[str]:
     what = "the mixture was learnt more than the test" if higher else "the test fell no less than the mixture"
     return [
         f"loss gap test - train ({about['train_rows']} ordinary rows): {about['loss_gap_train']:+.3f} nats a token, of "
-        f"the base {about['loss_gap_train_base']:+.3f}. {'Higher' if higher else 'Lower'} than the base's: {what}."
+        f"{_whose(about)} {about['loss_gap_train_base']:+.3f}. {'Higher' if higher else 'Lower'} than there: {what}."
     ]
 
 

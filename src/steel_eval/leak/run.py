@@ -32,9 +32,10 @@ from steel_eval.leak.kept import How, check_tokenizer
 from steel_eval.leak.measure import Measured, Texts, choose_permuted, measure
 from steel_eval.leak.page import write_page
 from steel_eval.leak.print import print_leak
-from steel_eval.leak.rates.match import context_words, load_calibrations, match, strength, words
+from steel_eval.leak.rates.match import BASE, context_words, load_calibrations, match, strength, words
 from steel_eval.leak.rates.regime import regime_of
-from steel_eval.leak.reference_runs import check_recipes, mean_of
+from steel_eval.leak.reference_runs import FAMILY, as_family, check_recipes, mean_of, saw
+from steel_eval.leak.reference_runs import FEWEST as FEWEST_RUNS
 from steel_eval.leak.texts import Forms, as_injected, choose_form, fitting, in_words, measurable
 from steel_eval.leak.verdict import LEVEL, Evidence, right_answers, verdict
 from steel_eval.models import Opening, check, default_device, find_checkpoints, load
@@ -77,11 +78,17 @@ class Set:
     found: dict[str, Held] | None
     notes: list[str]
     forms: dict[str, str]  # of injected items, as the mixture declares them
+    saw: NDArray[np.bool_] | None = None  # (R, I): which of them each reference run's own mixture holds
 
     @property
     def injected(self) -> list[str]:
         """Return the form in which each item was injected, "" where it was not."""
         return [self.forms.get(item.item, "") for item in self.items]
+
+    @property
+    def two_sided(self) -> bool:
+        """Return whether there are tested items and controls."""
+        return bool(self.tested.any() and not self.tested.all())
 
 
 @dataclass(frozen=True)
@@ -111,22 +118,28 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
     for s in sets:
         fixed = sum(not has_free_order(item) for item in s.items)
         s.notes.append(f"permutations: {fixed} items left out whose options have an order of their own")
+    if asked.references:
+        sets = [_beside(s, bases) for s in sets]
     every = [item for s in sets for group in s.task.items.values() for item in group]
     rows = [] if asked.mixture is None else ordinary_rows(asked.mixture, every)
     sets, after, before, forms = _both([model, *bases], opened, sets, rows, how)
-    regime = regime_of(model, opened[0].base)
+    regime = regime_of(model, opened[0].base, asked.mixture)
+    compared = FAMILY if asked.references else BASE
     tasks, verdicts, said = [], [], []
     for s, mine, its, form in zip(sets, after.sets, before.sets, forms, strict=True):
-        known = match(regime, in_words(form), calibrations)
+        known = match(regime, in_words(form), calibrations, compared)
         said.append([*words(known), *context_words(known, how.in_context)])
         items = as_items(s.items, s.tested, s.stratified)
-        findings, p_values, test = judge(mine, levelled(mine, its, ~s.tested, form), items)
+        level = levelled(mine, its, ~s.tested, form)
+        findings, p_values, test = judge(mine, level, items)
+        if asked.references:
+            findings = as_family(findings, {n: mine.scores[n] - level.scores[n] for n in mine.scores}, items)
         right = right_answers(its.right_I, mine.right_I, items)
         verdicts.append(verdict(_evidence(s, test, right, strength(known)), LEVEL / len(sets)))
         gap, base_gap = (_gap(x, s.tested, side.train_R) for x, side in ((mine, after), (its, before)))
         about = {
             "task": s.task.name, "limit": s.task.limit, "form": in_words(form), "controls": s.controls,
-            "notes": s.notes,
+            "notes": s.notes, "compared_with": compared,
             "loss_gap": gap.test_ref, "loss_gap_base": base_gap.test_ref, "loss_gap_train": gap.test_train,
             "loss_gap_train_base": base_gap.test_train, "train_rows": len(after.train_R),
             "pass_tokens": mine.pass_tokens, "trie_tokens": mine.trie_tokens, "context_tokens": mine.context_tokens,
@@ -161,6 +174,31 @@ def _evidence(s: Set, test: SetTest | None, right: Difference | None, strong: fl
         task=s.task.name, of=of, held=None if s.found is None else len(s.found), tested=int(s.tested.sum()),
         controls=int((~s.tested).sum()), controls_are=s.controls, like=s.like, test=test, inflation=right,
         share=int(s.tested.sum()) / max(1, of), strength=strong,
+    )  # fmt: skip
+
+
+def _beside(s: Set, references: Sequence[Path]) -> Set:
+    """Return a set's items that enough reference runs did not see. Raises InputError where none are left of a side."""
+    saw_RI = saw(references, s.items, s.notes)
+    kept_I = (~saw_RI).sum(0) >= FEWEST_RUNS
+    kept = _only(replace(s, saw=saw_RI), kept_I)
+    if not kept.two_sided:
+        raise InputError(
+            f"{s.task.name}: no items, or no controls, that {FEWEST_RUNS} reference runs did not see. Fix: runs in "
+            f"place of {references[0]} whose mixtures do not hold them."
+        )
+    if not kept_I.all():
+        s.notes.append(
+            f"{int((~kept_I).sum())} items left out: fewer than {FEWEST_RUNS} reference runs did not see them"
+        )
+    return kept
+
+
+def _only(s: Set, kept_I: NDArray[np.bool_]) -> Set:
+    """Return some of a set's items."""
+    return replace(
+        s, items=list(itertools.compress(s.items, kept_I)), tested=s.tested[kept_I],
+        saw=None if s.saw is None else s.saw[:, kept_I],
     )  # fmt: skip
 
 
@@ -238,8 +276,8 @@ def _both(
 ) -> tuple[list[Set], Side, Side, list[Forms]]:
     """Measure all sets under the model, then under the base (`places`), one of them in memory at a time.
 
-    Several bases are reference runs: their mean is the base. Returns the sets too, without items that the model's
-    context has no room for, and the form that each was asked in.
+    Several bases are reference runs: the mean of those that did not see an item is the base. Returns the sets too,
+    without items that the model's context has no room for, and the form that each was asked in.
     """
     device = how.device or default_device()
     loaded = load(places[0], device, how.dtype, opened[0])
@@ -271,7 +309,7 @@ def _both(
         for t in texts:
             check_tokenizer(place, loaded.tokenizer, t)
         before.append(side())
-    sets_of = [mean_of([b.sets[k] for b in before]) for k in range(len(sets))]
+    sets_of = [mean_of([b.sets[k] for b in before], s.saw) for k, s in enumerate(sets)]
     return sets, after, Side(sets_of, np.mean([b.train_R for b in before], axis=0)), forms
 
 
@@ -279,8 +317,8 @@ def _fitted(s: Set, fits_I: NDArray[np.bool_], longest: int) -> Set:
     """Return a set's items that fit. Raises InputError where no tested item is left, or no control."""
     if fits_I.all():
         return s
-    kept = replace(s, items=[item for item, fits in zip(s.items, fits_I, strict=True) if fits], tested=s.tested[fits_I])
-    if not kept.tested.any() or kept.tested.all():
+    kept = _only(s, fits_I)
+    if not kept.two_sided:
         raise InputError(f"{s.task.name}: no items, or no controls, fit into {longest} tokens. Fix: more --max-length.")
     s.notes.append(f"{int((~fits_I).sum())} items and controls longer than {longest} tokens are left out")
     return kept

@@ -110,18 +110,46 @@ def exchange_test(
     Labels change places among the clusters of one size, subject and run, as a draw could have made it. Valid whatever
     was learnt from all pairs together, since that does not depend on the labels.
     """
+    return _exchanged(_Labelled(_residual(score_RI, kept_RI), seen_RI, kept_RI), subject_I, cluster_I, DRAWS, seed)
+
+
+def run_test(
+    gain_I: Floats, tested_I: Bools, subject_I: Ints, cluster_I: Ints, draws: int | None = None, seed: int = 0
+) -> float:
+    """Return the one-sided p-value of "which items are tested are mere labels" of one run against "they gained more".
+
+    `gain_I`: its change against the mean of runs that did not see the item; NaN where there is none, which is left out.
+    Exact by exchange as above. `draws`: None: DRAWS; any number is exact, few find less.
+    """
+    kept_I = ~np.isnan(gain_I)
+    value_I = np.where(kept_I, gain_I - gain_I[kept_I].mean() if kept_I.any() else 0.0, 0.0)
+    return _exchanged(
+        _Labelled(value_I[None], tested_I[None], kept_I[None]), subject_I, cluster_I, draws or DRAWS, seed
+    )
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """What is exchanged, (R, I) each: values, who saw, and which pairs take part."""
+
+    value_RI: Floats
+    seen_RI: Bools
+    kept_RI: Bools
+
+
+def _exchanged(its: _Labelled, subject_I: Ints, cluster_I: Ints, draws: int, seed: int) -> float:
+    """Return the share of exchanges that give as much as the real labels."""
     generator = np.random.default_rng(seed)
-    value_RI = _residual(score_RI, kept_RI)
-    real, drawn_B = 0.0, np.zeros(DRAWS)
-    for value_I, seen_I, kept_I in zip(value_RI, seen_RI, kept_RI, strict=True):
+    real, drawn_B = 0.0, np.zeros(draws)
+    for value_I, seen_I, kept_I in zip(its.value_RI, its.seen_RI, its.kept_RI, strict=True):
         for group_KI in _exchangeable(subject_I, cluster_I, kept_I):
             part_K, label_K = value_I[group_KI].sum(1), seen_I[group_KI[:, 0]].astype(np.float64)
             real += float(label_K @ part_K)
             if 0 < label_K.sum() < len(label_K):
-                drawn_B += generator.permuted(np.tile(label_K, (DRAWS, 1)), axis=1) @ part_K
+                drawn_B += generator.permuted(np.tile(label_K, (draws, 1)), axis=1) @ part_K
             else:
                 drawn_B += float(label_K @ part_K)
-    return float(1 + (drawn_B >= real - 1e-9 * max(1.0, abs(real))).sum()) / (1 + DRAWS)
+    return float(1 + (drawn_B >= real - 1e-9 * max(1.0, abs(real))).sum()) / (1 + draws)
 
 
 def _exchangeable(subject_I: Ints, cluster_I: Ints, kept_I: Bools) -> Sequence[Ints]:
@@ -144,6 +172,7 @@ class PoolArea:
     high: float
     pairs: int
     runs: int
+    by_run: tuple[float, ...] = ()
 
 
 def pool_area(change_RI: Floats, dose_RI: Ints, dose: int, subject_I: Ints, cluster_I: Ints) -> PoolArea | None:
@@ -167,17 +196,22 @@ def pool_area(change_RI: Floats, dose_RI: Ints, dose: int, subject_I: Ints, clus
         return None
     auc, low, high = stratified_area(*(column[kept_RI] for column in columns))
     area_R, count_R = (np.array(column) for column in zip(*by_run, strict=True))
-    if len(by_run) >= FEWEST:
-        share_R = count_R / count_R.sum()
-        effective = 1 / float(share_R @ share_R)
-        variance = float(share_R @ (area_R - float(share_R @ area_R)) ** 2) / max(1e-9, effective - 1)
-        half = student_quantile(len(by_run) - 1) * variance**0.5
-        low, high = min(low, max(0.0, auc - half)), max(high, min(1.0, auc + half))
-    return PoolArea(auc, low, high, int(count_R.sum()), len(by_run))
+    variance, quantile = spread_over_runs(area_R, count_R, float(area_R @ count_R / count_R.sum()))
+    half = quantile * variance**0.5
+    low, high = min(low, max(0.0, auc - half)), max(high, min(1.0, auc + half))
+    return PoolArea(auc, low, high, int(count_R.sum()), len(by_run), tuple(area_R.tolist()))
 
 
-def student_quantile(freedom: float) -> float:
-    """Return the 97.5 % quantile of Student's distribution."""
+def spread_over_runs(value_R: Floats, count_R: Floats, mean: float) -> tuple[float, float]:
+    """Return the variance over runs of a mean that weighs them by `count_R`, and its Student's quantile.
+
+    0 and the normal one with fewer than three runs.
+    """
     from scipy.stats import t
 
-    return float(t.ppf(0.975, freedom))
+    if len(value_R) < FEWEST:
+        return 0.0, float(t.ppf(0.975, np.inf))
+    share_R = count_R / count_R.sum()
+    effective = 1 / float(share_R @ share_R)
+    variance = float(share_R @ (value_R - mean) ** 2) / max(1e-9, effective - 1)
+    return variance, float(t.ppf(0.975, len(value_R) - 1))

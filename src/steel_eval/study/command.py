@@ -78,9 +78,9 @@ def study_command(
 def _pool(
     recipe: Recipe, settings: StudySettings, tasks: Sequence["Task"], folder: Path, data: Path, executor: Executor
 ) -> None:
-    """Run a crossed pool to its end; print its results, write `study.json` and `study.html`."""
+    """Run a crossed pool to its end; print its results, write `rates.json`, `study.json` and `study.html`."""
     from steel_eval.study.page import write_pool_page
-    from steel_eval.study.pool import make_pool, pool_results
+    from steel_eval.study.pool import make_pool, pool_calibration, pool_results
     from steel_eval.study.print import print_pool
     from steel_eval.study.score import score_arms
     from steel_eval.study.verdict import pool_verdicts
@@ -100,6 +100,8 @@ def _pool(
     }  # fmt: skip
     results = {"verdict": [v.data() for v in pool_verdicts(results)], **results}
     print_pool(results)
+    if results["detectors"]:
+        write_json(folder / "rates.json", pool_calibration(results["detectors"], [scored[arm.name] for arm in arms]))
     write_json(folder / "study.json", results)
     publish(folder / "study.html", write_pool_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))

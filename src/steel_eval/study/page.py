@@ -7,7 +7,7 @@ from typing import Any
 from steel_data.chinese import language
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
-from steel_eval.leak.rates.table import AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, Row, beside
+from steel_eval.leak.rates.table import AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, SIDES, Row, beside, percent
 from steel_eval.study.verdict import pool_verdicts, study_verdicts
 
 
@@ -37,9 +37,30 @@ def write_pool_page(results: dict[str, Any]) -> str:
     ])]) for name, entry in own.items()}  # fmt: skip
     template = environment(Path(__file__).parent).get_template("pool.html.j2")
     page: str = template.render(
-        r=results, verdicts=pool_verdicts(results), plots=plots, clean_claim=clean_claim, first=language()
+        r=results,
+        verdicts=pool_verdicts(results),
+        plots=plots,
+        clean_claim=clean_claim,
+        families=detector_families(results["detectors"] or []),
+        share=percent,
+        first=language(),
     )
     return page
+
+
+FAMILIES = {"other runs": "reference runs", "base": "change from the base"}
+
+
+def detector_families(rows: Sequence[Row]) -> dict[str, list[tuple[Row, list[Row | None]]]]:
+    """Return family -> (row, cells) of a pool's detectors; cells: hits, items accused and sets accused with controls of
+    the same subject and of others, None where too few were there.
+    """
+    out: dict[str, list[tuple[Row, list[Row | None]]]] = {}
+    for row in rows:
+        found = {(r["what"], r["controls"]): r for r in row["rates"]}
+        keys = [(next(iter(HITS)), "unseen"), *((w, c) for w in (ITEMS, BENCHMARKS) for c in reversed(SIDES))]
+        out.setdefault(FAMILIES[row["reference"]], []).append((row, [found.get(key) for key in keys]))
+    return out
 
 
 def summary(results: dict[str, Any]) -> list[str]:

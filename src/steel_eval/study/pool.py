@@ -6,7 +6,7 @@ is spent on seeing nothing: for each item the runs that did not see it are what 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,15 @@ from steel_eval.contamination.overlap import mixture_overlap
 from steel_eval.jobs import side_by_side
 from steel_eval.leak.kept import How, measured, tokenizer_of
 from steel_eval.leak.measure import Texts, choose_permuted
+from steel_eval.leak.rates.match import BASE
+from steel_eval.leak.rates.pooled import pooled_rates
+from steel_eval.leak.rates.regime import regime_of
+from steel_eval.leak.rates.table import AUC
+from steel_eval.leak.reference_runs import FAMILY, family_name
 from steel_eval.leak.texts import choose_form, fitting, measurable
 from steel_eval.models import Opening
 from steel_eval.stats.clean import clean_score
-from steel_eval.stats.crossed import FEWEST, pool_area, pool_gains, unseen_mean
+from steel_eval.stats.crossed import FEWEST, exchange_test, pool_gains, unseen_mean
 from steel_eval.stats.effects import Items
 from steel_eval.study.arms import injected_source, shared_tokenizer
 from steel_eval.study.results import chance_of, drawn
@@ -38,6 +43,7 @@ from steel_eval.study.settings import StudySettings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+OTHER_RUNS = "other runs"
 
 
 def make_pool(recipe: Recipe, folder: Path, data: Path) -> tuple[list[RunArm], Path]:
@@ -182,19 +188,62 @@ def clean_scores(
 
 
 def areas(score_of: dict[str, Floats], dose_RQ: Ints, subject_Q: Ints, cluster_Q: Ints) -> list[dict[str, Any]]:
-    """Return the AUC of each detector by dose against the other runs, and against the base where there is one.
+    """Return what each detector tells by dose against the other runs (`reference`), and the base where there is one.
 
-    `score_of`: (R, Q) by detector; a last row more than `dose_RQ` has is the base's.
+    AUC; `hits` at 5 % false alarms of items; `p` of all the dose's items in all runs, one-sided and exact by exchange
+    of draws; how often unseen items and subjects are accused at 5 % (`rates`: as rates/table.py has them). `score_of`:
+    (R, Q) by detector; a last row more than `dose_RQ` has is the base's.
     """
     rows = []
-    runs = len(dose_RQ)
+    runs, items = len(dose_RQ), Items(np.zeros(len(subject_Q), np.int64), subject_Q, cluster_Q)
     for name, score_RQ in score_of.items():
-        references = {"other runs": np.stack([unseen_mean(score_RQ[:runs], dose_RQ, without=r) for r in range(runs)])}
+        others = np.stack([unseen_mean(score_RQ[:runs], dose_RQ, without=r) for r in range(runs)])
+        references = {OTHER_RUNS: others}
         if len(score_RQ) > runs:
-            references["base"] = score_RQ[-1:]
+            references[BASE] = score_RQ[-1:]
         for reference, value in references.items():
+            change_RQ = score_RQ[:runs] - value
+            called = family_name(name) if reference == OTHER_RUNS else name
+            rates = [rate.data() for rate in pooled_rates(called, change_RQ, dose_RQ, items)]
             for dose in sorted(set(dose_RQ.ravel().tolist()) - {0}):
-                found = pool_area(score_RQ[:runs] - value, dose_RQ, dose, subject_Q, cluster_Q)
-                if found is not None:
-                    rows.append({"detector": name, "reference": reference, "dose": dose, **vars(found)})
+                mine = [r for r in rates if r.get("dose") in (dose, None)]
+                area = next((r for r in mine if r["what"] == AUC), None)
+                if area is not None:
+                    rows.append({
+                        "detector": name, "reference": reference, "dose": dose, "auc": area["value"],
+                        "low": area["low"], "high": area["high"], "pairs": area["n"], "runs": len(area["by_seed"]),
+                        "p": _exchange_p(change_RQ, dose_RQ, dose, items), "rates": mine,
+                    })  # fmt: skip
     return rows
+
+
+def _exchange_p(change_RQ: Floats, dose_RQ: Ints, dose: int, items: Items) -> float:
+    kept_RQ = ((dose_RQ == dose) | (dose_RQ == 0)) & ~np.isnan(change_RQ)
+    return exchange_test(np.nan_to_num(change_RQ), dose_RQ == dose, kept_RQ, items.subject, items.cluster)
+
+
+def pool_calibration(rows: Sequence[dict[str, Any]], runs: Sequence[ScoredArm]) -> list[dict[str, Any]]:
+    """Return the rates of a pool as `leak --calibration` reads them, against the other runs and against the base.
+
+    `rows`: those of `areas`. The runs' share of injected tokens is their mean, exposures are the most of any.
+    """
+    last = [arm.last[0] for arm in runs]
+    regimes = [regime_of(point.folder) for point in last]
+    shares, most = (
+        [v for r in regimes if (v := getattr(r, key)) is not None] for key in ("injected_share", "exposures")
+    )
+    regime = replace(
+        regimes[0], injected_share=sum(shares) / len(shares) if shares else None, exposures=max(most, default=None)
+    ).data()
+    draws = [seen for arm in runs for of in drawn(arm.arm.mixture).values() for seen in of.values()]
+    forms = sorted({form for dose, form in draws if dose})
+    asked_as = choose_form("text" if forms == ["text"] else "auto", tokenizer_of(last[0].folder))
+    out = []
+    for reference in dict.fromkeys(row["reference"] for row in rows):
+        rates = {str(rate): rate for row in rows if row["reference"] == reference for rate in row["rates"]}
+        about = {
+            "forms": forms, "asked_as": asked_as, "compared_with": FAMILY if reference == OTHER_RUNS else BASE,
+        }  # fmt: skip
+        seeds = [int(point.facts.get("seed", number)) for number, point in enumerate(last)]
+        out.append({"regime": regime | about, "seeds": seeds, "nulls": 0, "rates": list(rates.values())})
+    return out

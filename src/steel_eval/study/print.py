@@ -7,7 +7,8 @@ from rich.table import Table
 from steel_data.chinese import say as in_language
 from steel_data.row.display import console, one_line, plain_table, print_table
 from steel_eval.contamination.verdict import print_block
-from steel_eval.study.page import clean_claim, summary
+from steel_eval.leak.rates.table import percent
+from steel_eval.study.page import clean_claim, detector_families, summary
 from steel_eval.study.verdict import pool_verdicts, study_verdicts
 
 
@@ -69,11 +70,18 @@ def print_pool(results: dict[str, Any]) -> None:
             cells = (str(g["dose"]), str(g["runs"]), str(g["pairs"]), _points(g["gain"]), interval, f"{g['p']:.2g}")
             table.add_row(*cells)
         print_table(table, out)
-    if results["detectors"]:
-        table = plain_table("detector", "against", "copies", "run x item", "AUC", "95 % interval", left=2)
-        for d in results["detectors"]:
+    for family, rows in detector_families(results["detectors"] or []).items():
+        table = plain_table(
+            family, "copies", "run x item", "AUC", "95 % interval", "hits at 5 % alarms", "p, one-sided",
+            "items accused, same / other subjects", "sets accused, same / other subjects", left=1,
+        )  # fmt: skip
+        for d, found in rows:
             area, interval = f"{d['auc']:.2f}", f"{d['low']:.2f} .. {d['high']:.2f}"
-            table.add_row(d["detector"], d["reference"], str(d["dose"]), str(d["pairs"]), area, interval)
+            hits, *accused = (percent(cell) for cell in found)
+            table.add_row(
+                d["detector"], str(d["dose"]), str(d["pairs"]), area, interval, hits, f"{d['p']:.2g}",
+                " / ".join(accused[:2]), " / ".join(accused[2:]),
+            )  # fmt: skip
         print_table(table, out)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steel_eval.stats.crossed import exchange_test, pool_gains, unseen_mean
+from steel_eval.stats.crossed import exchange_test, pool_gains, run_test, unseen_mean
 
 RUNS, ITEMS, SUBJECTS = 8, 120, 6
 
@@ -80,3 +80,17 @@ def test_two_runs_are_no_pool():
         pool_gains(score_RI[:2], dose_RI[:2], subject_I, np.arange(ITEMS))
     with pytest.raises(ValueError, match="no run saw some"):
         pool_gains(score_RI, np.tile(dose_RI.max(1, keepdims=True), (1, ITEMS)), subject_I, np.arange(ITEMS))
+
+
+def test_a_run_s_own_test_is_exact_one_sided_and_bound_to_subjects():
+    generator = np.random.default_rng(5)
+    subject, cluster = np.arange(120) // 20, np.arange(120) // 2  # clusters of two
+    p = []
+    for _ in range(400):
+        tested = np.repeat(generator.random(60) < 0.3, 2)
+        gain = 3 * generator.normal(size=6)[subject] + np.repeat(generator.normal(size=60), 2)
+        p.append(run_test(gain, tested, subject, cluster, draws=199))
+    assert 0.02 <= np.mean(np.array(p) <= 0.05) <= 0.08
+    assert run_test(gain + tested, tested, subject, cluster) < 0.01
+    assert run_test(gain - tested, tested, subject, cluster) > 0.9  # what fell was not seen
+    assert run_test(np.where(tested, np.nan, gain), tested, subject, cluster) == 1

@@ -7,7 +7,7 @@ import pytest
 from tests.sentences import english
 
 from steel_data.page.chart import Line, Point
-from steel_eval.study.page import dose_chart, summary, write_page, write_pool_page
+from steel_eval.study.page import detector_families, dose_chart, summary, write_page, write_pool_page
 
 GAIN = {"items": 40, "clusters": 40, "seen": 0.4, "unseen": 0.25, "effect": 0.15, "low": 0.05, "high": 0.25, "p": 0.001,
         "exact": False, "seeds_counted": True}  # fmt: skip
@@ -130,3 +130,23 @@ def test_a_pool_s_page_is_read_in_one_language_at_a_time():
     shown = english(page)
     assert "<h2>Verdict</h2>" in shown and "2 items left out" in shown and "another favourite letter" in shown
     assert "<script>alert" not in page and "alert(1)" in page and "Undefined" not in page
+
+
+def test_a_pool_s_page_shows_reference_runs_as_a_family_of_their_own():
+    rates = [
+        {"what": "hits at 5 %", "controls": "unseen", "value": 0.4, "low": 0.2, "high": 0.6},
+        {"what": "items accused", "controls": "same subjects", "value": 0.05, "low": 0.03, "high": 0.08},
+        {"what": "benchmarks accused", "controls": "other subjects", "value": 0.31, "low": 0.2, "high": 0.4},
+    ]
+    row = {"detector": "zlib", "dose": 3, "pairs": 12, "auc": 0.9, "low": 0.8, "high": 0.95, "p": 0.004, "rates": rates}
+    families = detector_families([{**row, "reference": "other runs"}, {**row, "reference": "base"}])
+    assert list(families) == ["reference runs", "change from the base"]
+    assert [r and r["value"] for r in families["reference runs"][0][1]] == [0.4, 0.05, None, None, 0.31]
+    results = {
+        "name": "pool", "preset": "x", "shots": 0, "notes": [], "presets": {"x": {}}, "runs": [], "train": {},
+        "detectors": [{**row, "reference": "other runs"}, {**row, "reference": "base"}],
+    }  # fmt: skip
+    page = english(write_pool_page(results))
+    assert "Detectors: reference runs" in page and "Detectors: change from the base" in page
+    assert page.count("31 % (20-40)") == 2 and page.count("p, one-sided") == 2
+    assert page.count("did not see the item") == 1 and "Undefined" not in page

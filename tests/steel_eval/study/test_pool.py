@@ -70,7 +70,12 @@ def test_a_pool_finds_what_its_runs_saw(folder):
     answer = {d["dose"]: d for d in results["detectors"] if d["detector"] == "reference difference: answer"}
     assert answer[20]["auc"] > 0.7 and answer[20]["reference"] == "other runs"
     assert {d["dose"] for d in results["detectors"] if d["detector"] == "codec: confidence lost"} == {1, 20}
-    assert "crossed pool" in text and "other runs" in text
+    assert answer[20]["p"] < 0.01 and "reference runs" in text and "crossed pool" in text
+    (rates,) = json.loads((folder / "out/rates.json").read_text(encoding="utf-8"))
+    assert rates["regime"]["compared_with"] == "reference runs" and rates["seeds"] == [1, 2, 3, 4]
+    assert rates["regime"]["exposures"] >= 20 and 0 < rates["regime"]["injected_share"] < 1
+    names = {rate["detector"] for rate in rates["rates"]}
+    assert "reference runs: answer" in names and "reference difference: answer" not in names
     page = (folder / "out/study.html").read_text(encoding="utf-8")
     assert "crossed pool" in page and "reference difference: answer" in page
     assert "as built before" in study(folder, folder / "pool.toml")

@@ -33,6 +33,11 @@ def results(p):
         "high": 0.9,
         "pairs": 12,
         "runs": 4,
+        "p": 0.004,
+        "rates": [
+            {"what": "hits at 5 %", "controls": "unseen", "value": 0.4, "low": 0.2, "high": 0.6},
+            {"what": "items accused", "controls": "same subjects", "value": 0.05, "low": 0.03, "high": 0.08},
+        ],
     }
     return {"preset": "steel-likelihood", "presets": {"steel-likelihood": {"cmmlu": entry}}, "detectors": [detector]}
 
@@ -43,7 +48,8 @@ def test_what_was_found_stands_first_and_beside_its_error_rate(capsys):
     assert text.index("seen: yes (false alarms: at most 5 in 100)") < text.index("one-sided")
     assert "10 copies raise the score by +30.0 points" in text
     assert "inflation: +4.0 points (95 % interval -2.0 to +10.0), the mean run against a clean run" in text
-    assert "0.70 .. 0.90" in text and "other runs" in text
+    assert "0.70 .. 0.90" in text and "reference runs" in text
+    assert "40 % (20-60)" in text and "5 % (3-8) / -" in text and "0.004" in text
 
 
 def test_the_smallest_of_two_p_values_is_held_against_half_the_rate(capsys):

@@ -18,6 +18,7 @@ from steel_eval.leak.rates.table import AUC, BENCHMARKS, HITS, ITEMS, SIDES, bes
 
 SHIPPED = Path(__file__).with_name("calibrated.json")
 Calibration = dict[str, Any]  # what `calibrate` returns
+BASE = "base"  # what scores were compared with, where a calibration does not say it
 _WORD = "not calibrated here"
 _COST = (
     "A calibration would cost a `study` on this recipe: six trainings like this one (three seeds, clean and injected) "
@@ -73,8 +74,12 @@ def _flat(data: Any) -> list[Calibration]:
     return [found for part in inner if isinstance(part, dict | list) for found in _flat(part)]
 
 
-def match(regime: Regime, asked_as: str, calibrations: Sequence[Calibration]) -> Match:
-    """Return what fits a regime. `asked_as`: the form of the text; scores of another form have other error rates."""
+def match(regime: Regime, asked_as: str, calibrations: Sequence[Calibration], compared_with: str = BASE) -> Match:
+    """Return what fits a regime. `asked_as`: the form of the text; scores of another form have other error rates.
+
+    `compared_with`: BASE or reference runs; their rates are others.
+    """
+    calibrations = [c for c in calibrations if c["regime"].get("compared_with", BASE) == compared_with]
     alike = [c for c in calibrations if c["regime"].get("asked_as", asked_as) == asked_as]
     chosen = alike or list(calibrations)
     found = nearest(regime, [regime_from(c["regime"]) for c in chosen])
@@ -105,10 +110,13 @@ def words(found: Match) -> list[str]:
     """Return in lines what is known of the detectors' errors on this checkpoint."""
     start = f"Error rates of these detectors on a model of this kind ({in_words(found.regime)}): "
     if found.calibration is not None:
+        there = regime_from(found.calibration["regime"])
+        unknown = there.injected_share is not None and found.regime.injected_share is None
         return [
-            start + f"measured on {in_words(regime_from(found.calibration['regime']))}",
+            start + f"measured on {in_words(there)}",
+            *["How many of this model's tokens are items is not known; the rates are of such a share"] * unknown,
             *_rate_words(found.calibration),
-        ]
+        ]  # fmt: skip
     if found.nearest is None:
         return [f"{start}{_WORD} (docs/contamination.md). {_COST}"]
     why = f"{in_words(found.nearest)}, differs: {'; '.join(found.differences)}."
@@ -117,7 +125,7 @@ def words(found: Match) -> list[str]:
 
 def context_words(found: Match, samples: int) -> list[str]:
     """Return in a line what is not known of CoDeC with so many `samples`, none where it is known or was not asked."""
-    known = found.calibration is not None and any(r["detector"].startswith("codec") for r in found.calibration["rates"])
+    known = found.calibration is not None and any("codec" in r["detector"] for r in found.calibration["rates"])
     if not samples or known:
         return []
     return [

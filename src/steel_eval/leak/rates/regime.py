@@ -12,19 +12,24 @@ from typing import Any
 
 import orjson
 
+from steel_data.errors import InputError
+from steel_data.mixture.manifest import read_manifest
+from steel_eval.contamination.items import nearby_mixture
 from steel_eval.models import full_weights, weight_files
 
 FACTOR = 2.0  # of parameters, up to which two models are of one size
 _LEARNT = {"assistant": "answers only", "all": "all text"}
 EPOCHS, RATE = 1.5, 3.0  # factors of epochs and of the learning rate, up to which two trainings are of one kind
+SHARE, EXPOSURES = 3.0, 2.0  # factors of the injected tokens' share, and of the most exposures that were measured
 
 
 @dataclass(frozen=True)
 class Regime:
     """`parameters`: None where the weights are no safetensors; `start`: "from scratch" or "tuned"; `method`: that
     of the recipe (full, lora, dpo, orpo, simpo, kto, …), with an adapter where that is no part of its name "… with
-    lora"; `loss`: the tokens that were learnt, "answers only", "all text", or in words which of what source. None: not
-    known.
+    lora"; `loss`: the tokens that were learnt, "answers only", "all text", or in words which of what source.
+    `injected_share`: of the tokens, those of rows that hold benchmark items; `exposures`: the most of one item. None:
+    not known.
     """
 
     parameters: int | None
@@ -34,16 +39,19 @@ class Regime:
     loss: str | None
     epochs: int | None
     learning_rate: float | None
+    injected_share: float | None = None
+    exposures: int | None = None
 
     def data(self) -> dict[str, Any]:
         """Return it for JSON."""
         return asdict(self)
 
 
-def regime_of(checkpoint: Path, base: str | None = None) -> Regime:
+def regime_of(checkpoint: Path, base: str | None = None, mixture: Path | None = None) -> Regime:
     """Return the regime of a checkpoint or adapter folder (`base`: in place of the one that the adapter names).
 
-    Raises InputError where an adapter's base is missing.
+    `mixture`: what it was trained on, in place of the one beside it. Raises InputError where an adapter's base is
+    missing.
     """
     full = full_weights(checkpoint, base)
     config = _json(full / "config.json")
@@ -59,11 +67,34 @@ def regime_of(checkpoint: Path, base: str | None = None) -> Regime:
         for source, other in (said.get("loss_of_source") or {}).items():
             loss += f", of {source} {_LEARNT[other]}"
     architecture = config.get("model_type")
+    share, copies = _injected(mixture or nearby_mixture(checkpoint))
+    epochs = train.get("epochs")
     return Regime(
         parameters=count_parameters(full), architecture=None if architecture is None else str(architecture),
         start=start, method=method, loss=loss,
-        epochs=train.get("epochs"), learning_rate=train.get("learning_rate"),
+        epochs=epochs, learning_rate=train.get("learning_rate"), injected_share=share,
+        exposures=None if copies is None or epochs is None else math.ceil(copies * epochs),
     )  # fmt: skip
+
+
+def _injected(mixture: Path | None) -> tuple[float | None, int | None]:
+    """Return the share of tokens that a mixture's injecting sources have, and the most copies of an item.
+
+    None and None where there is no mixture, or none that declares anything: then nobody knows what it holds.
+    """
+    if mixture is None:
+        return None, None
+    try:
+        manifest = read_manifest(mixture)
+        doses = [int(dose) for of in (manifest.get("contamination") or {}).values() for dose in of if int(dose)]
+        if not doses:
+            return None, None
+        uses = {name: s.get("build", {}).get("use") for name, s in manifest["recipe"]["source"].items()}
+        injecting = [name for name, use in uses.items() if use == "contaminate"]
+        tokens = sum(int(manifest["sources"][name]["tokens"]) for name in injecting)
+        return tokens / max(1, int(manifest["tokens"])), max(doses)
+    except (InputError, KeyError, AttributeError, TypeError, ValueError):
+        return None, None
 
 
 def count_parameters(folder: Path) -> int | None:
@@ -104,6 +135,13 @@ def differences(model: Regime, measured: Regime) -> list[str]:
             out.append(f"{said}: not known, there {theirs}" if mine is None else f"{said}: {mine:g}, there not known")
         elif not 1 / factor <= mine / theirs <= factor:
             out.append(f"{said}: {mine:g}, not {theirs:g}")
+    # what the mixture holds is the question, so it differs only where both are known
+    share, known = model.injected_share, measured.injected_share
+    if share is not None and known is not None and not 1 / SHARE <= share / known <= SHARE:
+        out.append(f"injected: {100 * share:.2g} % of the tokens, not {100 * known:.2g} %")
+    most, shown = model.exposures, measured.exposures
+    if most is not None and shown is not None and most > EXPOSURES * shown:
+        out.append(f"exposures: up to {most:g}, not {shown:g}")
     return out
 
 
@@ -135,4 +173,8 @@ def in_words(regime: Regime) -> str:
              regime.method or "unknown method", f"loss on {regime.loss or 'unknown tokens'}"]  # fmt: skip
     if regime.epochs is not None:
         parts.append(f"{regime.epochs} epoch{'s' * (regime.epochs != 1)}")
+    if regime.injected_share is not None:
+        parts.append(f"{100 * regime.injected_share:.2g} % of the tokens injected")
+    if regime.exposures is not None:
+        parts.append(f"up to {regime.exposures} exposure{'s' * (regime.exposures != 1)}")
     return ", ".join(parts)

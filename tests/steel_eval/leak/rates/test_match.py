@@ -11,6 +11,7 @@ from steel_eval.leak.rates import match as calibrated
 from steel_eval.leak.rates.match import load_calibrations, match, words
 from steel_eval.leak.rates.regime import Regime
 from steel_eval.leak.rates.table import Rate
+from steel_eval.leak.reference_runs import family_name
 
 TINY = Regime(1_700_000, "qwen2", "from scratch", "full", "answers only", 1, 2e-3)
 
@@ -115,9 +116,36 @@ def test_files_folders_and_tables_are_read(tmp_path, monkeypatch, capsys):
 def test_what_ships_are_measured_regimes_with_every_detector():
     shipped = load_calibrations()
     starts = {c["regime"]["start"] for c in shipped}
-    assert starts == {"from scratch", "tuned"} and all(len(c["seeds"]) == 3 for c in shipped)
+    assert starts == {"from scratch", "tuned"} and all(len(c["seeds"]) >= 3 for c in shipped)
+    names = {m.name for m in MEASURES}
+    known = {"base": names, "reference runs": {family_name(name) for name in names}}
     for c in shipped:
-        assert {Rate(**line).detector for line in c["rates"] if line["what"] != "flagged"} <= {m.name for m in MEASURES}
+        detectors = {Rate(**line).detector for line in c["rates"] if line["what"] != "flagged"}
+        assert detectors <= known[c["regime"].get("compared_with", "base")]
+        assert 0 < c["regime"]["injected_share"] <= 1 and c["regime"]["exposures"] >= 10
+        if len(c["seeds"]) > 3:  # the truth pool's
+            assert any("zlib" in name for name in detectors) and any("dc-pdd" in name for name in detectors)
+            continue
         assert set(c["regime"]["forms"]) | {"all"} == {line["form"] for line in c["rates"] if line["what"] == "AUC"}
-    (line, *rates) = words(match(replace(TINY, parameters=1_700_000, epochs=3), "chat", shipped))
-    assert "measured on" in line and len(rates) == len(MEASURES) - 1  # zlib and DC-PDD came later
+    (line, unknown, *rates) = words(match(replace(TINY, parameters=1_700_000, epochs=3), "chat", shipped))
+    assert "measured on" in line and "not known" in unknown
+    assert len(rates) == len(MEASURES) - 2 + 1  # zlib and DC-PDD came later; a last line of what the numbers are
+
+
+def test_scores_beside_reference_runs_have_rates_of_their_own():
+    one = calibration()
+    other = {**calibration(), "regime": one["regime"] | {"compared_with": "reference runs"}}
+    assert match(TINY, "chat", [one, other]).calibration is one
+    assert match(TINY, "chat", [one, other], "reference runs").calibration is other
+    assert match(TINY, "chat", [one], "reference runs").nearest is None
+
+
+def test_a_share_that_is_not_known_is_said():
+    measured = calibration(replace(TINY, injected_share=0.042, exposures=10))
+    assert words(match(TINY, "chat", [measured]))[1].startswith(
+        "How many of this model's tokens are items is not known"
+    )
+    same = replace(TINY, injected_share=0.04, exposures=10)
+    assert "not known" not in "".join(words(match(same, "chat", [measured])))
+    far = match(replace(TINY, injected_share=0.9), "chat", [measured])
+    assert far.calibration is None and "injected: 90 % of the tokens, not 4.2 %" in far.differences

@@ -1,5 +1,7 @@
 """The kind of a model, read from its own files; what is not known is said to be not known."""
 
+from dataclasses import replace
+
 import orjson
 from tests.steel_eval import toys
 
@@ -48,3 +50,33 @@ def test_a_merged_adapter_and_an_adapter_are_one_kind(lab, tmp_path):
     assert found.parameters == count_parameters(lab.base)
     assert checkpoint_fingerprint(tmp_path / "adapter") == load(tmp_path / "adapter").fingerprint
     assert checkpoint_fingerprint(tmp_path / "adapter") != checkpoint_fingerprint(lab.base)
+
+
+def test_share_and_exposures_come_from_the_mixture_and_count_only_where_both_are_known(tmp_path):
+    folder = toys.save(tmp_path / "run/step-000010")
+    (folder / "steel.json").write_bytes(
+        orjson.dumps({"train": {"model": "base", "method": "full", "epochs": 2, "learning_rate": 1e-3}})
+    )
+    assert (regime_of(folder).injected_share, regime_of(folder).exposures) == (None, None)
+    mixture = tmp_path / "run/mixture"
+    mixture.mkdir()
+    recipe = {"source": {"leak": {"build": {"use": "contaminate"}}, "chat": {"path": "rows.jsonl"}}}
+    account = dict.fromkeys(
+        ("read", "unreadable", "made", "built", "kept", "sampled_out", "repeated", "written"), 1
+    ) | {"dropped": {}}  # fmt: skip
+    manifest = {
+        "recipe": recipe, "tokens": 1000, "contamination": {"cmmlu": {"1": 8, "10": 2}},
+        "sources": {"leak": account | {"tokens": 40}, "chat": account | {"tokens": 960}},
+    }  # fmt: skip
+    (mixture / "manifest.json").write_bytes(orjson.dumps(manifest))
+    found = regime_of(folder)
+    assert (found.injected_share, found.exposures) == (0.04, 20)
+    assert "4 % of the tokens injected, up to 20 exposures" in in_words(found)
+    (mixture / "manifest.json").write_bytes(orjson.dumps({**manifest, "contamination": {}}))
+    unknown = regime_of(folder)
+    assert unknown.injected_share is None  # a mixture that declares nothing may hold anything
+    assert regime_of(folder, mixture=tmp_path / "nowhere") == unknown
+    assert differences(unknown, found) == [] == differences(found, unknown)
+    assert differences(replace(found, injected_share=0.5), found) == ["injected: 50 % of the tokens, not 4 %"]
+    assert differences(replace(found, exposures=60), found) == ["exposures: up to 60, not 20"]
+    assert differences(replace(found, exposures=1, injected_share=0.02), found) == []
