@@ -38,7 +38,7 @@ from steel_data.store.names import is_far
 
 # What a build takes at least (docs/scale.md): this process and one that maps, then this process and one file of the
 # mixture; and for each row, while duplicates are looked for.
-LEAST_BYTES, ROW_BYTES = 500_000_000, 90
+LEAST_BYTES, ROW_BYTES = 500_000_000, 60
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
                 table.drop_duplicates(step, 0, len(rows))
     record, copy, selections = select(recipe, sources, rows)
     rows.write(record, copy)
+    release()
     rows.rate((selection.rows_R, selection.chosen.rating_R) for selection in selections.values())
     return Plan(rows, record, copy, selections)
 
@@ -115,19 +116,20 @@ class _Table:
     def decontaminate(self, s: int, step: Filter) -> None:
         """Drop the rows of a source that hold an item of a benchmark."""
         name = overlap_name(tuple(step.settings.benchmarks))
+        lost: list[pl.DataFrame] = []
         for place, (source, chunk) in enumerate(self.rows.chunks):
             if source != s:
                 continue
             found = read_columns(chunk.stages[-1].attributes[name])
             why = found.select(step.settings.verdict().alias("why"), "overlap_item")
             first, last = self.rows.first_C[place : place + 2].tolist()
-            hit = (
-                why["why"].is_not_null().to_numpy() & ~self.injected[first:last] & self.rows.verdicts.kept(first, last)
-            )
-            rows, told = first + np.flatnonzero(hit), why.filter(hit)
-            for reason in told["why"].unique():
-                self.rows.verdicts.drop(rows[(told["why"] == reason).to_numpy()], step.use, reason)
-            self.rows.few["overlap_item"].put(rows, told["overlap_item"])
+            open_rows = ~self.injected[first:last] & self.rows.verdicts.kept(first, last)
+            hit = open_rows & why["why"].is_not_null().to_numpy()
+            if hit.any():
+                lost.append(why.filter(hit).with_columns(row=first + np.flatnonzero(hit)))
+        for (reason,), told in pl.concat(lost).group_by("why") if lost else ():
+            self.rows.verdicts.drop(told["row"].to_numpy(), step.use, str(reason))
+            self.rows.few["overlap_item"].put(told["row"].to_numpy(), told["overlap_item"])
 
     def drop_duplicates(self, step: Filter, first: int, last: int) -> None:
         """Drop the duplicates among the kept rows from `first` to `last`; only a row still kept may win a cluster."""
@@ -266,7 +268,7 @@ class _Aside:
             values = column.to_numpy()
             self._kinds.setdefault(column.name, values.dtype)
             self._seek(column.name, self._filled)
-            self._file.write(values.tobytes())
+            self._file.write(np.ascontiguousarray(values).view(np.uint8).data)
         end = self._filled + len(rows)
         if self._order_R is None and not np.array_equal(rows, np.arange(self._filled, end)):
             self._order_R = np.arange(self._rows, dtype=dedup.rows_kind(self._rows))
