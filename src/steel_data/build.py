@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.builders.unused import idle
-from steel_data.engine import Executor, Local, held, progress, reached, threads
+from steel_data.engine import Executor, Local, held, reached, threads
 from steel_data.errors import InputError
 from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
 from steel_data.mixture.manifest import damaged, read_manifest
@@ -143,14 +143,8 @@ def _write(
         for source, bound in zip(sources, prepared.recipe.sources, strict=True):
             lost += idle(source.name, bound.table.ignore, source.unread)
         check = LanguageCheck(plan, prepared.recipe.seed)
-        with progress("gather", len(plan.rows)) as advance:
-
-            def look(place: int, records: pl.DataFrame) -> None:
-                check.look(place, records)
-                advance(len(records))
-
-            writer = Local(threads(executor)) if is_far(prepared.places.out) else executor  # the folder is here alone
-            gathered = gather(plan, sources, fresh, writer, _item_texts(sources), look)
+        writer = Local(threads(executor)) if is_far(prepared.places.out) else executor  # the folder is here alone
+        gathered = gather(plan, sources, fresh, writer, _item_texts(sources), check)
         truth = _write_truth(prepared, fresh)
         manifest = _manifest(head, plan, accounts, gathered, truth)
         manifest["unused_columns"] = {source.name: source.unused_columns for source in sources}

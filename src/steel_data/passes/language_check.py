@@ -6,9 +6,11 @@ label of fastText's lid.176 on the same text, without a threshold.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from steel_data.filters.language import fasttext_language
@@ -16,29 +18,41 @@ from steel_data.passes.plan import Plan
 from steel_data.row.table import first_half, own_words_of
 from steel_data.row.text import mix64
 
+I64 = npt.NDArray[np.int64]
 SAMPLE = 1_000  # fastText takes as long for them as all else that a small build does with its languages
 _BLOCK = 2**19  # rows looked at at once
 _SHOWN = 5  # differences kept, the most frequent ones
 
 
+Pairs = Counter[tuple[str, str]]  # what we say and what fastText says -> rows
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The rows of one chunk that were drawn, by their places in it, and the languages that we say of them."""
+
+    pos: I64
+    ours: list[str | None]
+
+
 class LanguageCheck:
-    """The comparison, while the chunks of a plan are shown to it one by one."""
+    """The comparison: it says which rows of each chunk were drawn, and is told what came of them."""
 
     def __init__(self, plan: Plan, seed: int) -> None:
         rows = _drawn(plan, seed)
         told = plan.rows.at(rows, "chunk", "pos", "language")
         self._chunk, self._pos = told["chunk"].to_numpy(), told["pos"].to_numpy()
         self._ours = told["language"].cast(pl.String).to_list()
-        self._pairs: Counter[tuple[str, str]] = Counter()
+        self._pairs = Pairs()
 
-    def look(self, place: int, records: pl.DataFrame) -> None:
-        """Compare the drawn rows of a chunk, of which `records` holds messages and declared languages."""
-        first, end = np.searchsorted(self._chunk, [place, place + 1])
-        drawn = records[self._pos[first:end].tolist()].select("messages", "tools", "language")
-        declared = drawn["language"].is_not_null().to_list()
-        for ours, text, told in zip(self._ours[first:end], own_words_of(drawn), declared, strict=True):
-            if not told:
-                self._pairs[str(ours), fasttext_language(text)[0]] += 1
+    def drawn(self, place: int) -> Drawn:
+        """Return the drawn rows of a chunk."""
+        first, end = np.searchsorted(self._chunk, [place, place + 1]).tolist()
+        return Drawn(self._pos[first:end].astype(np.int64), self._ours[first:end])
+
+    def add(self, pairs: Pairs) -> None:
+        """Take what `compared` has found."""
+        self._pairs += pairs
 
     def result(self) -> dict[str, Any]:
         """Return `rows` compared, how many `agree`, and the most frequent `differences` (ours, fasttext, rows)."""
@@ -49,6 +63,17 @@ class LanguageCheck:
             "agree": self._pairs.total() - sum(n for _, n in differ),
             "differences": [{"ours": a, "fasttext": b, "rows": n} for (a, b), n in most],
         }
+
+
+def compared(drawn: Drawn, records: pl.DataFrame) -> Pairs:
+    """Compare the drawn rows of a chunk, of which `records` holds messages, tools and declared languages."""
+    pairs = Pairs()
+    if len(drawn.pos):
+        mine = records.select("messages", "tools", "language")[drawn.pos]
+        for ours, text, told in zip(drawn.ours, own_words_of(mine), mine["language"], strict=True):
+            if told is None:
+                pairs[str(ours), fasttext_language(text)[0]] += 1
+    return pairs
 
 
 def _drawn(plan: Plan, seed: int) -> Any:

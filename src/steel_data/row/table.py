@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import polars as pl
+import pyarrow as pa
 
 from steel_data.errors import InputError, first_line
 from steel_data.row.json_text import from_json
@@ -66,6 +67,17 @@ def id_digits(ids: pl.Series) -> npt.NDArray[np.uint8]:
     halves = ids.to_frame("id").select(first=first_half(number), second=(number % _HALF).cast(pl.UInt64)).fill_null(0)
     digits = halves.to_numpy().astype(">u8").tobytes().hex().encode()
     return np.frombuffer(digits, np.uint8).reshape(-1, 32)
+
+
+def id_column(ids: pl.Series) -> pl.Series:
+    """Return ids, packed or not, as a column of texts."""
+    if ids.dtype == pl.String:
+        return ids
+    digits = id_digits(ids)
+    ends = np.arange(0, 32 * len(digits) + 1, 32, dtype=np.int64)
+    held = pa.LargeStringArray.from_buffers(len(digits), pa.py_buffer(ends), pa.py_buffer(digits))
+    texts = pl.Series(pl.from_arrow(held))
+    return texts.set(ids.is_null(), None) if ids.null_count() else texts
 
 
 def id_texts(ids: pl.Series) -> list[str | None]:
