@@ -31,7 +31,7 @@ def test_texts_alone_are_audited_and_markup_in_them_is_inert(tmp_path: Path) -> 
     results = json.loads((tmp_path / "o/audit.json").read_text())
     assert results["counts"] == {"equal-options": 1} and results["findings"][0]["key"] == "A"
     page = (tmp_path / "o/audit.html").read_text()
-    assert "&lt;script&gt;" in page and "<script>" not in page
+    assert "&lt;script&gt;" in page and page.count("<script>") == 1
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:

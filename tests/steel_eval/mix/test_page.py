@@ -42,7 +42,7 @@ def test_names_of_the_data_do_not_act(tmp_path):
     found["failed"] = {EVIL: EVIL}
     for page in (english(write_page(found)), english(write_page(surface(tmp_path, ("chat", EVIL), measure=EVIL))),
                  english(write_page(surface(tmp_path, ("chat", EVIL, "a", "b"), measure=EVIL)))):  # fmt: skip
-        assert "<script>alert" not in page and "\x1b" not in page and "&lt;script&gt;" in page
+        assert page.count("<script") == 1 and "\x1b" not in page and "&lt;script&gt;" in page
 
 
 def test_what_is_printed_begins_with_the_verdict_and_fits_a_terminal(tmp_path, capsys):

@@ -40,7 +40,7 @@ RESULTS["presets"] = {"steel-likelihood": RESULTS["tasks"], "lm-eval": RESULTS["
 def test_the_plot_stands_on_top_and_names_are_no_markup():
     page = english(write_page(RESULTS))
     assert page.index("<svg") < page.index("<h2>Arms")
-    assert "<script>alert" not in page and "alert(1)" in page
+    assert page.count("<script") == 1 and "alert(1)" in page
     assert "built-in method" not in page and "Undefined" not in page
     for words in ("Not testable here", "57 of 60", "2 items left out", "one seed an arm", "other prompts", "39 (97.5 %)",
                   "a stress test", "AUC 0.510"):  # fmt: skip
@@ -129,7 +129,7 @@ def test_a_pool_s_page_is_read_in_one_language_at_a_time():
     assert 'class="en-first"' in page and 'id="zh"' in page and "结论" in page
     shown = english(page)
     assert "<h2>Verdict</h2>" in shown and "2 items left out" in shown and "another favourite letter" in shown
-    assert "<script>alert" not in page and "alert(1)" in page and "Undefined" not in page
+    assert page.count("<script") == 1 and "alert(1)" in page and "Undefined" not in page
 
 
 def test_a_pool_s_page_shows_reference_runs_as_a_family_of_their_own():
