@@ -179,9 +179,12 @@ def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
     from steel_data.errors import visible
     from steel_data.mixture.check import check_mixture
-    from steel_data.store.copies import brought
+    from steel_data.store.copies import brought, told_as
+    from steel_data.store.names import told
 
-    typer.echo(visible(check_mixture(brought(folder))))
+    here = brought(folder)
+    with told_as(here, folder):
+        typer.echo(visible(check_mixture(here).replace(str(here), told(folder))))
 
 
 @app.command()
@@ -198,12 +201,14 @@ def show(
     import signal
 
     from steel_data.mixture.show import print_rows, show_rows
-    from steel_data.store.copies import brought
+    from steel_data.store.copies import brought, told_as
 
     if hasattr(signal, "SIGPIPE"):  # `show … | head` closes the pipe: end as other commands do, without a word
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     show = print_rows if as_json else show_rows
-    show(brought(folder), source=source, kind=kind, dropped=dropped, grep=grep, number=number)
+    here = brought(folder)
+    with told_as(here, folder):
+        show(here, source=source, kind=kind, dropped=dropped, grep=grep, number=number)
 
 
 @app.command()
@@ -221,10 +226,12 @@ def why(
     """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
     from steel_data.explain.query import Again
     from steel_data.explain.why import ask, print_answer
-    from steel_data.store.copies import brought
+    from steel_data.store.copies import brought, told_as
 
     again = Again(recipe, data_root, cache, os.cpu_count() or 1)
-    answer = ask(brought(folder), row, again, number)
+    here = brought(folder)
+    with told_as(here, folder):
+        answer = ask(here, row, again, number)
     if as_json:
         from dataclasses import asdict
 

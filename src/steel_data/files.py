@@ -93,6 +93,8 @@ def linked_to(path: Path) -> Path:
     Raises InputError for links in a circle, and for a path without a name (`/`): beside it nothing can be written.
     """
     if is_far(path):
+        if len(path.parts) < 3:
+            raise InputError(f"{told(path)}: is a whole bucket. Fix: s3://bucket/folder.")
         return path
     try:
         place = path.resolve()

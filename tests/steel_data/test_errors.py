@@ -135,7 +135,10 @@ def test_tested_versions_are_named_for_all_that_is_asked_for_and_are_within_its_
     extras = project["optional-dependencies"]
     asked = [
         Requirement(line)
-        for line in [*project["dependencies"], *extras["train"], *extras["eval"], *extras["ui"], *extras["ray"]]
+        for line in [
+            *project["dependencies"],
+            *(line for name in ("train", "eval", "ui", "ray", "s3") for line in extras[name]),
+        ]
     ]
     for requirement in asked:
         assert tested[requirement.name] in requirement.specifier, requirement

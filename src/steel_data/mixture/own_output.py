@@ -21,8 +21,8 @@ _MARKS = {
     "scores.json": ("model_fingerprint", "tasks"),
 }
 _CACHED = re.compile(r"/(?:records|attributes|index|scans|test_splits)/[0-9a-f]{2}/[0-9a-f]{32}\.(?:parquet|npz|json)$")
-# folders and files on their way to their name, and what fetch has not finished
-_UNFINISHED = re.compile(r"\..+\.(?:new|old)|\..+\.[0-9a-f]{8}\.tmp|\.steel-fetch")
+# folders and files on their way to their name, marks of parts, locks, and what fetch has not finished
+_UNFINISHED = re.compile(r"\..+\.(?:new|old|parts|lock)|\..+\.[0-9a-f]{8}\.tmp|\.steel-fetch")
 _SHARD = re.compile(r"(?:train|part)-\d{5}\.parquet|truth\.parquet")
 _COLUMNS = (
     {"id", "copy", "source", "language_score", "origin_file", "origin_row"},

@@ -22,7 +22,7 @@ from steel_data.recipe.load import BoundSource, Recipe
 from steel_data.recipe.steps import Builder
 from steel_data.store import listings
 from steel_data.store.bucket import Seen
-from steel_data.store.copies import bring, brought
+from steel_data.store.copies import bring, brought, is_copy
 from steel_data.store.names import is_far, told
 
 # A file changed less than this long ago may change again within one tick of the clock: its checksum is not remembered.
@@ -151,11 +151,10 @@ def resolve(recipe: Recipe, looking: Looking) -> tuple[SourceInputs, ...]:
 
 @dataclass(frozen=True)
 class _Look:
-    """A file to be looked through, and what is known of it where it is an object; whether a look is remembered."""
+    """A file to be looked through, and what is known of it where it is an object."""
 
     path: Path
     seen: Seen | None
-    remembered: bool
 
     def __str__(self) -> str:
         return f"the look at {told(self.path)}"
@@ -164,7 +163,7 @@ class _Look:
 def _look_through(looking: Looking, look: _Look) -> FileScan:
     if look.seen is not None:
         listings.remember({look.path: look.seen})
-    return scan(look.path, looking.cache, verify=looking.verify, remembered=look.remembered)
+    return scan(look.path, looking.cache, verify=looking.verify)
 
 
 def _looked_through(paths: list[Path], looking: Looking) -> dict[Path, FileScan]:
@@ -175,8 +174,8 @@ def _looked_through(paths: list[Path], looking: Looking) -> dict[Path, FileScan]
         bring(there)
     else:
         there = frozenset(place for place in places.values() if place.exists())
-    looks = {path: _Look(path, listings.known(path), places[path] in there) for path in paths}
-    new = [look for look in looks.values() if looking.verify or not look.remembered]
+    looks = {path: _Look(path, listings.known(path)) for path in paths}
+    new = [look for look in looks.values() if looking.verify or places[look.path] not in there]
     size = sum(look.seen.size if look.seen is not None else look.path.stat().st_size for look in new)
     # of objects also many small ones: to ask for one takes longer than to read it
     if size < _LARGE and sum(look.seen is not None for look in new) < _MANY:
@@ -341,23 +340,17 @@ def origin_name(path: Path, data_root: Path) -> str:
     return (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute).as_posix()
 
 
-def scan(
-    path: Path,
-    cache: Path,
-    look: Callable[[Path], FileScan] = scan_file,
-    verify: bool = False,
-    remembered: bool = True,
-) -> FileScan:
+def scan(path: Path, cache: Path, look: Callable[[Path], FileScan] = scan_file, verify: bool = False) -> FileScan:
     """Return what `look` finds, from the cache where path, size and time of change are those of an earlier look.
 
     Of an object its size and its ETag tell whether it is the same. verify: look again all the same, and say so where
-    the bytes are others. remembered: False where no earlier look is in the cache.
+    the bytes are others.
     """
-    if not is_far(path) and time.time() - path.stat().st_mtime <= _SETTLED_SECONDS:
+    if is_copy(path) or (not is_far(path) and time.time() - path.stat().st_mtime <= _SETTLED_SECONDS):
         return look(path)
     place = scan_place(path, cache, look)
-    before = _remembered(place) if verify and remembered else None
-    found = kept(place, lambda: look(path), _write_scan, _read_scan, remembered and not verify)
+    before = _remembered(place) if verify else None
+    found = kept(place, lambda: look(path), _write_scan, _read_scan, not verify)
     if before is not None and before != found:
         tell(f"{one_line(str(path))}: its bytes are others, though its size and its time of change are the same")
     return found

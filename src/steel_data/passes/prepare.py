@@ -40,6 +40,7 @@ from steel_data.recipe.steps import Builder, Filter
 from steel_data.row.tokens import Tokenizer, find_tokenizer
 from steel_data.selection.choose import BoundSelect, prepare_choice
 from steel_data.selection.ratings import RatingStore
+from steel_data.store.copies import told_as
 from steel_data.store.listings import forget
 
 
@@ -101,11 +102,16 @@ def prepare(
     """
     sweep(where.cache)
     _check_priorities(recipe)
-    tokenizer = find_tokenizer(recipe.tokenizer, recipe.path.parent)
     forget()
     whole = whole_inputs(where.data_root, *_read_whole(recipe))
-    inputs = resolve(recipe, Looking(where.data_root, where.cache, executor or Local(), verify, begin, whole))
-    where = replace(where, data_root=whole)
+    looking = Looking(where.data_root, where.cache, executor or Local(), verify, begin, whole)
+    with told_as(whole, where.data_root):
+        return _prepared(recipe, replace(where, data_root=whole), looking)
+
+
+def _prepared(recipe: Recipe, where: Places, looking: Looking) -> Prepared:
+    tokenizer = find_tokenizer(recipe.tokenizer, recipe.path.parent)
+    inputs = resolve(recipe, looking)
     warnings = check_test_splits(recipe, inputs, where.cache)
     benchmarks: dict[tuple[str, ...], tuple[InputFile, ...]] = {}
     for step in _filters(recipe):
@@ -116,7 +122,7 @@ def prepare(
             files = overlap_files(list(names), where.data_root)
         except InputError as error:
             raise InputError(f"{recipe.path} filter '{step.use}': {error}") from None
-        benchmarks[names] = benchmark_inputs(files, where.data_root, where.cache, verify)
+        benchmarks[names] = benchmark_inputs(files, where.data_root, where.cache, looking.verify)
     choices = {
         source.name: prepare_choice(
             f"{recipe.path} [source.{source.name}]", source.table.select, recipe.path, where.data_root, where.cache

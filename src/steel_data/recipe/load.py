@@ -169,7 +169,8 @@ class RecipeTables(_Table):
     )
     data_root: str | None = Field(
         default=None,
-        description="Where data lies, unless `--data-root` or STEEL_DATA_ROOT say so; else the recipe's folder.",
+        description="Where data lies (a folder, `s3://bucket/folder`), unless `--data-root` or STEEL_DATA_ROOT say so; "
+        "else the recipe's folder.",
     )
     tokenizer: str | None = Field(
         default=None,

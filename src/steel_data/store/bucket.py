@@ -22,7 +22,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from steel_data.errors import InputError, first_line
+from steel_data.errors import InputError, first_line, missing_extra
 
 Answer = TypeVar("Answer")
 
@@ -264,9 +264,8 @@ def refuse_without_client(where: str) -> None:
     try:
         import obstore  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            f"{where}: the client is missing ({first_line(error)}). Fix: pip install 'steel-lab[s3]'."
-        ) from None
+        why = missing_extra(error) or f"its client cannot be imported: {first_line(error)}. Fix: its package obstore."
+        raise InputError(f"{where}: {why}") from None
 
 
 def _profile() -> dict[str, Any]:

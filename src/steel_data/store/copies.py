@@ -186,6 +186,22 @@ def brought(folder: Path, objects: Mapping[Path, Seen] | None = None) -> Path:
     return here
 
 
+@contextmanager
+def told_as(copy: Path, place: Path) -> Iterator[None]:
+    """Let errors in this block name the place that was copied, where they name the copy."""
+    try:
+        yield
+    except InputError as error:
+        if copy == place:
+            raise
+        raise type(error)(str(error).replace(str(copy), told(place))) from None
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a file is a copy of this process: gone with it, so that nothing need be remembered of it."""
+    return _own is not None and path.is_relative_to(_own)
+
+
 def copied_alone(folder: Path, name: str) -> Path:
     """Return a folder here that holds this one object of a prefix as it is now, if it is there. A folder is itself."""
     if not is_far(folder):

@@ -125,5 +125,5 @@ def test_keys_and_region_of_a_profile_are_used(lab: Lab, monkeypatch: pytest.Mon
 
 def test_the_missing_extra_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(InputError, match=r"the client is missing .*Fix: pip install 'steel-lab\[s3\]'\."):
+    with pytest.raises(InputError, match=r's3://lab: obstore is not installed\. Fix: pip install "steel-lab\[s3\]"\.'):
         requests.refuse_without_client("s3://lab")

@@ -1,12 +1,19 @@
 """Objects opened as files: the same bytes, no more asked for than is read and a little ahead, never two versions mixed."""
 
+import gzip
+import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 from tests.steel_data.store.server import Lab
 
 from steel_data.errors import InputError
+from steel_data.read.formats import read_chunks, scan_file
 from steel_data.store import reading
 from steel_data.store.listings import forget
 from steel_data.store.reading import opened, pieces
@@ -75,6 +82,52 @@ def test_another_version_is_refused_while_it_is_read(lab: Lab, monkeypatch: pyte
     lab.bucket.delete(["f"])
     with pytest.raises(InputError, match="changed since it was listed"):
         [*pieces(lab.root / "f", 0, 5)]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.jsonl.gz", "rows.csv", "rows.parquet"])
+def test_chunks_of_an_object_are_those_of_the_file_and_are_read_by_their_ranges(
+    lab: Lab, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"instruction": f"{i} " * 40, "output": "那" * (i % 50)} for i in range(2000)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    table = pa.Table.from_pylist(rows)
+    if name == "rows.parquet":
+        pq.write_table(table, tmp_path / name, row_group_size=250, compression="none", use_dictionary=False)
+    elif name == "rows.csv":
+        pa_csv.write_csv(table, tmp_path / name)
+    else:
+        array = b"[" + lines.strip().replace(b"\n", b",") + b"]"
+        packed = {"rows.jsonl": lines, "rows.json": array, "rows.jsonl.gz": gzip.compress(lines)}[name]
+        (tmp_path / name).write_bytes(packed)
+    lab.bucket.put(name, tmp_path / name)
+    forget()
+    lab.server.asked.clear()
+    scan = scan_file(lab.root / name, 100_000)
+    whole = (tmp_path / name).stat().st_size
+    once = sum(asked.bytes for asked in lab.server.asked)
+    footer = 2**18 if name == "rows.parquet" else 0
+    assert whole <= once <= whole + footer
+    assert replace(scan, size=0, tag="") == scan_file(tmp_path / name, 100_000)
+    assert (scan.size, bool(scan.tag), len(scan.chunks) > 3) == (whole, True, True)
+    forget()  # another process
+    monkeypatch.setattr(reading, "AHEAD", (2**14, 2**16))
+    for some in ({1}, {0, 3}, {*range(len(scan.chunks))}):
+        lab.server.asked.clear()
+        found = [(chunk, list(rows)) for chunk, rows in read_chunks(lab.root / name, scan, some)]
+        assert found == [(chunk, list(rows)) for chunk, rows in read_chunks(tmp_path / name, scan, some)]
+        chunks = [scan.chunks[i] for i in sorted(some)]
+        if name in ("rows.jsonl", "rows.json"):
+            assert [asked.span for asked in lab.server.asked] == [(c.start, c.end - 1) for c in chunks]
+        elif name == "rows.parquet" and len(some) < 3:
+            groups = sum(c.end - c.start for c in chunks)
+            assert sum(asked.bytes for asked in lab.server.asked) < footer + groups * 1.2 * whole / 8
+        else:
+            assert sum(asked.bytes for asked in lab.server.asked) <= whole + footer
+    lab.bucket.put(name, b"another")
+    monkeypatch.setattr(reading._Reader, "_begun", None)
+    with pytest.raises(InputError, match="changed since it was listed"):
+        for _, rows in read_chunks(lab.root / name, scan, {0}):
+            list(rows)
 
 
 def test_a_file_is_opened_as_ever(tmp_path: Path) -> None:
