@@ -19,9 +19,11 @@ import xxhash
 from steel_data.engine import tell
 from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import address
+from steel_data.shapes import misfits, without_nulls
 from steel_eval.tokenizer import load_tokenizer, switched, thinking_switch
 from steel_eval.trainers import planned_steps, step_of, trained_as
 from steel_train.examples.tokenizer import pinned
+from steel_train.loop.checkpoints import FACTS
 from steel_train.models.weights import (
     adapter_shapes,
     base_of,
@@ -221,7 +223,10 @@ def weights_fingerprint(folder: Path) -> str:
         if (folder / name).is_file():
             config = read_config(folder / name)
             kept = {k: v for k, v in config.items() if k not in _VOLATILE}
-            digest.update(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
+            try:
+                digest.update(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
+            except TypeError as error:  # a number of more than 64 bits
+                raise InputError(f"{folder / name}: {first_line(error)}. Fix: copy it again.") from None
     for file in weight_files(folder):
         digest.update(file.name.encode())
         with file.open("rb") as stream:
@@ -448,4 +453,6 @@ def read_steel_json(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: cannot be read: {first_line(error)}. Fix: copy the checkpoint again.") from None
     if not isinstance(said, dict):
         raise InputError(f"{file}: is no table. Fix: copy the checkpoint again.")
+    for fault in misfits("", without_nulls(said), FACTS):
+        raise InputError(f"{file}: {fault}. Fix: copy the checkpoint again.")
     return said

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from steel_data.errors import InputError
 from steel_data.recipe.first_fault import first_fault
+from steel_data.recipe.strict import Table
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, strict=False)]
@@ -34,12 +35,7 @@ _LATER = (
 )
 
 
-class _Table(BaseModel):
-    # strict: epochs = "3" is a mistake, not 3
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Lora(_Table):
+class Lora(Table):
     """`[train.lora]`: the adapter of `method = "lora"`."""
 
     rank: Positive = Field(default=16, description="Rank of the update matrices.")
@@ -63,26 +59,26 @@ class Lora(_Table):
     )
 
 
-class Dpo(_Table):
+class Dpo(Table):
     """`[train.dpo]`: the loss of `method = "dpo"` (Rafailov et al. 2023, arXiv 2305.18290)."""
 
     beta: PositiveRate = Field(default=0.1, description="Strength of the pull towards the reference model.")
 
 
-class Orpo(_Table):
+class Orpo(Table):
     """`[train.orpo]`: the loss of `method = "orpo"` (Hong et al. 2024, arXiv 2403.07691); it needs no reference."""
 
     beta: PositiveRate = Field(default=0.1, description="Weight of the odds ratio beside the chosen answer's loss.")
 
 
-class Simpo(_Table):
+class Simpo(Table):
     """`[train.simpo]`: the loss of `method = "simpo"` (Meng et al. 2024, arXiv 2405.14734); it needs no reference."""
 
     beta: PositiveRate = Field(default=2.0, description="Scale of the mean log-likelihood of a token.")
     gamma: Rate = Field(default=1.0, description="By how much the scaled mean of the chosen answer is to win.")
 
 
-class Kto(_Table):
+class Kto(Table):
     """`[train.kto]`: the loss of `method = "kto"` (Ethayarajh et al. 2024, arXiv 2402.01306, equation 7)."""
 
     beta: PositiveRate = Field(default=0.1, description="Strength of the pull towards the reference model.")
@@ -90,7 +86,7 @@ class Kto(_Table):
     undesirable_weight: PositiveRate = Field(default=1.0, description="Weight of the answers judged bad.")
 
 
-class Eval(_Table):
+class Eval(Table):
     """`[train.eval]`: rows that are held out of training, and how often their loss is looked at."""
 
     rows: Positive | None = Field(
@@ -133,7 +129,7 @@ class Eval(_Table):
         return self
 
 
-class Settings(_Table):
+class Settings(Table):
     """`[train]`: what is trained, on how much, and how often it is kept."""
 
     model: str | dict[str, Any] = Field(
@@ -356,4 +352,4 @@ def completed(record: dict[str, Any]) -> dict[str, Any]:
 
 
 # with all keys at their defaults each of these is a valid table
-_TABLES: dict[str, type[_Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "kto": Kto, "eval": Eval}
+_TABLES: dict[str, type[Table]] = {"lora": Lora, "dpo": Dpo, "orpo": Orpo, "simpo": Simpo, "kto": Kto, "eval": Eval}

@@ -15,7 +15,9 @@ import orjson
 
 from steel.environment import PAGES
 from steel_data.errors import InputError, first_line
+from steel_data.mixture.manifest import Manifest, read_manifest
 from steel_eval.compare.runs import Result
+from steel_eval.score.folder import completed, read_scores
 
 DEPTH, FOLDERS = 8, 20_000  # how deep, and among how many folders, is looked
 LARGEST_JSON = 64 * 2**20  # bytes of a scores.json, manifest.json or metrics.jsonl that is read
@@ -99,15 +101,25 @@ def read_json(path: Path) -> Mapping[str, Any]:
     return found
 
 
+def manifest_of(folder: Path) -> Manifest:
+    """Return a mixture's manifest, looked through as it is used. Raises InputError as `read_json` does."""
+    read_json(folder / "manifest.json")
+    manifest = read_manifest(folder)
+    manifest.folder = Path(folder.name)  # what is told of it stands in a page, which names no path of this machine
+    return manifest
+
+
 def results(folders: list[Path]) -> list[Result]:
     """Return the scored checkpoints of a run, seed by seed in order of steps. Raises InputError for a damaged one."""
     found = []
     for folder in folders:
-        scores = dict(read_json(folder / "scores.json"))
-        tasks = scores.get("tasks")
+        tasks = read_json(folder / "scores.json").get("tasks")
         if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
             raise InputError(f"{folder.name}/scores.json: holds no tasks.")
-        found.append(Result(folder, scores))
+        try:
+            found.append(Result(folder, completed(read_scores(folder))))
+        except InputError as error:  # a page names no path of this machine
+            raise InputError(str(error).replace(str(folder), folder.name)) from None
     return sorted(found, key=lambda result: (_seed(result.folder), result.step, result.folder.as_posix()))
 
 

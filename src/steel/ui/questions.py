@@ -10,6 +10,7 @@ import polars as pl
 
 from steel_data.errors import InputError, first_line, nearest
 from steel_eval.compare.runs import Result
+from steel_eval.score.folder import ANSWERS, PROMPTS
 
 QUESTIONS = 50  # of a page
 PROMPT = 220  # characters of a prompt's end, in a list
@@ -142,8 +143,12 @@ def _prompts(shown: Sequence[Column], task: str, item: str | None = None) -> pl.
 
 def _collected(frame: pl.LazyFrame, name: str) -> pl.DataFrame:
     try:
+        held = frame.collect_schema()
+        for column, kind in {**ANSWERS, **PROMPTS}.items():
+            if held.get(column, kind) != kind:
+                raise InputError(f"{name}: column {column} holds {held[column]}, not {kind}.")
         return frame.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(f"{name}: cannot be read: {first_line(error, 120)}.") from None
 
 

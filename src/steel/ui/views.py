@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from steel.ui.folder import Found, look, metrics, read_json, results
+from steel.ui.folder import Found, look, manifest_of, metrics, results
 from steel.ui.questions import MOST, ONLY, QUESTIONS, Asked, Column, accuracy, columns, heat, listed, one, tasks
 from steel.ui.search import Wanted, find, names, row_at
 from steel_data.errors import InputError, first_line, nearest
@@ -143,7 +143,7 @@ def _mixture_line(found: Found, key: str) -> dict[str, Any]:
         "card": _card(found, key),
     }  # fmt: skip
     with _fault_told(line):
-        manifest = read_json(found.mixtures[key] / "manifest.json")
+        manifest = manifest_of(found.mixtures[key])
         line |= {"rows": manifest.get("rows"), "tokens": manifest.get("tokens")}
         line["dropped"] = sum(_reasons(manifest).values())
         line["contaminated"] = sorted(manifest.get("contamination") or ())
@@ -170,7 +170,7 @@ def _reasons(manifest: Mapping[str, Any]) -> dict[str, int]:
 
 def _rows(site: Site, found: Found, place: str, query: Query) -> str:
     folder = _known(found.mixtures, place, "mixture")
-    manifest = read_json(folder / "manifest.json")
+    manifest = manifest_of(folder)
     fields = ("source", "kind", "language", "reason", "id", "text")
     dropped = query.get("part") == "dropped"
     said = {key: query.get(key, "") for key in fields if dropped or key != "reason"}
@@ -189,7 +189,7 @@ def _row(site: Site, found: Found, place: str, query: Query) -> str:
     folder = _known(found.mixtures, place, "mixture")
     dropped = query.get("part") == "dropped"
     file, at = query.get("file", ""), _number(query, "at")
-    row = _NONE | row_at(folder, names(folder, read_json(folder / "manifest.json"), dropped), file, at)
+    row = _NONE | row_at(folder, names(folder, manifest_of(folder), dropped), file, at)
     return _render(
         site, "row.html.j2", title=f"{row['source']} {row['origin_row']}", place=place, row=row, file=file, at=at,
         parts=shortened(turns(row), _WHOLE, 10_000), dropped=dropped,

@@ -213,7 +213,7 @@ def _data_things(a: dict[str, Any], b: dict[str, Any], asked: list[Change]) -> l
     one, two = ({name: entry["sha256"] for name, entry in side["inputs"].items()} for side in (a, b))
     other = changes(one, two)
     # where the recipes ask for other files, one that is on one side only is their doing
-    if any(change.path[0] in ("source", "filters") for change in asked):
+    if any(change.path[:1] in (("source",), ("filters",)) for change in asked):
         other = [change for change in other if None not in (change.old, change.new)]
     if other:
         more = f" and {len(other) - 1:,} more files" if len(other) > 1 else ""
@@ -410,7 +410,7 @@ def _print_totals(found: Diff, out: Console) -> None:
 
 
 def _tokenizer(side: Side) -> str:
-    return str(side.head["tokenizer"]["name"])
+    return str(side.head["tokenizer"].get("name"))
 
 
 def _delta(before: int, after: int) -> str:

@@ -22,6 +22,7 @@ from steel_data.passes.plan import decide
 from steel_data.passes.prepare import Prepared, prepare
 from steel_data.recipe.load import Mix, Recipe
 from steel_data.recipe.places import places
+from steel_data.recipe.strict import has_boolean
 
 SAMPLE_FILES = 3
 # what `_from_sample` looks at
@@ -194,10 +195,11 @@ def optimiser_steps(train: dict[str, Any], rows: int, tokens: int) -> tuple[int 
         return None, "no [train] table"
     epochs, micro, accumulate = train.get("epochs", 3), train.get("micro_batch", 8), train.get("accumulate", 8)
     for key, value in {"epochs": epochs, "micro_batch": micro, "accumulate": accumulate}.items():
-        if not isinstance(value, int | float) or not 0 < value < 1e9 or (key != "epochs" and value != int(value)):
+        wrong = has_boolean(value) or not isinstance(value, int | float) or not 0 < value < 1e9
+        if wrong or (key != "epochs" and value != int(value)):
             return None, f"{key} = {excerpt(repr(value), 40)} in [train]"
     batch = micro * accumulate
-    if train.get("packing") and isinstance(train.get("max_length"), int) and train["max_length"] > 0:
+    if train.get("packing") and type(train.get("max_length")) is int and train["max_length"] > 0:
         units, what = math.ceil(tokens / train["max_length"]), f"packed sequences of {train['max_length']} tokens"
     else:
         units, what = rows, "rows"

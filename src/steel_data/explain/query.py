@@ -123,7 +123,7 @@ def _known_file(manifest: Row, name: str) -> bool:
 
 def steps(recipe: Row, row: Row) -> tuple[str, ...]:
     """Return the steps that a row passed, in order of decision (of a dropped row those before its step)."""
-    table = recipe["source"].get(row["source"], {})
+    table = recipe.get("source", {}).get(row["source"], {})
     build = (table.get("build") or {}).get("use", "chat")
     if row["kind"] == "injected":
         return (build, "an injected row bypasses every filter")

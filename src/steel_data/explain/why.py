@@ -66,8 +66,8 @@ def _stored(folder: Path, manifest: Row, query: Query, number: int, loose: bool)
 
 def _search(folder: Path, names: Iterable[str], query: Query, loose: bool = False) -> pl.DataFrame:
     """Return the places and narrow columns of the rows that a query means, in order."""
-    mine = query.condition(schema(folder, next(iter(names))), loose)
-    return collect(folder, scan(folder, names).filter(mine).select(_NARROW))
+    files = scan(folder, names := list(names))
+    return collect(folder, files.filter(query.condition(schema(folder, *names), loose)).select(_NARROW))
 
 
 def _item_notes(folder: Path, manifest: Row, query: Query) -> list[str]:

@@ -23,12 +23,12 @@ import orjson
 import polars as pl
 
 from steel_data.engine import progress
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, excerpt, nearest
 from steel_data.files import locked, replaced_folder
 from steel_data.mixture.manifest import read_manifest
 from steel_data.mixture.rows import Row, rows, schema, turn_fields
 from steel_data.row.json_text import from_json, json_bytes, to_json
-from steel_data.row.record import FORMS, TURNS, form_of, turns_of
+from steel_data.row.record import FORMS, ROLES, TURNS, form_of, turns_of
 
 Message = dict[str, Any]
 Convert = Callable[[Row, set[str]], Row]
@@ -89,6 +89,7 @@ def _write(folder: Path, manifest: dict[str, Any], to: str, fresh: Path, target:
         rest = stack.enter_context((fresh / _LEFT_OUT).open("wb"))
         for row in _forms_first(folder, manifest, to):
             notes: set[str] = set()
+            _refuse_damaged(folder, row)
             try:
                 train.write(json_bytes(convert(row, notes)) + b"\n")
                 written += 1
@@ -117,9 +118,10 @@ def _forms_first(folder: Path, manifest: dict[str, Any], to: str) -> Iterator[Ro
 
     `datasets` fixes the types of a JSON file's columns on its first 10 MB and fails on what comes up later.
     """
-    wanted = _may_show(to, schema(folder, next(iter(manifest["output"]))))
+    wanted = _may_show(to, schema(folder, *manifest["output"]))
     early: list[int] = []
     for at, row in enumerate(rows(folder, manifest["output"])) if wanted else ():
+        _refuse_damaged(folder, row)
         with suppress(UnheldError):
             shown = wanted & _shows(FORMATS[to](row, set()))
             if shown:
@@ -133,10 +135,18 @@ def _forms_first(folder: Path, manifest: dict[str, Any], to: str) -> Iterator[Ro
             yield row
 
 
+def _refuse_damaged(folder: Path, row: Row) -> None:
+    """Raise InputError for a row that `build` does not write: of no turns, or of a turn that nobody has."""
+    columns = FORMS[form_of(row)]
+    turns = [turn for column in columns for turn in row.get(column) or ()]
+    if not all(row.get(column) for column in columns) or any(turn["role"] not in ROLES for turn in turns):
+        raise InputError(f"{folder}: row {excerpt(str(row['id']))} is no conversation. `check` says what is whole.")
+
+
 def _entry(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Return the data set's entry in LLaMA-Factory's dataset_info.json."""
     columns = {"messages": "conversations"}
-    names = schema(folder, next(iter(manifest["output"]))).names()
+    names = schema(folder, *manifest["output"]).names()
     entry: dict[str, Any] = {"file_name": _TRAIN, "formatting": "sharegpt", "columns": columns}
     if "tools" in names:
         columns["tools"] = "tools"

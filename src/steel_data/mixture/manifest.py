@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError, excerpt
+from steel_data import shapes
+from steel_data.errors import InputError
 from steel_data.files import sha256_of
 from steel_data.store.names import is_far, told
 
@@ -32,26 +33,29 @@ _SHAPE: dict[str, Any] = {
     "contamination": {"*": {"*": int}}, "languages": {"*": int}, "unused_columns": {"*": {"*": int}},
     "quality": dict, "language_check": dict, "losses": [str], "warnings": [str],
 }  # fmt: skip
-_NEEDED = {"rows", "sha256", *_SHAPE["sources"]["*"]}  # of every file, of every account
-_WORDS = {str: "text", int: "a whole number", dict: "a table", list: "a list"}
+_NEEDED = {"rows", "sha256", "use", *_SHAPE["sources"]["*"]}  # of every file, of every account
 
 
-class _Manifest(dict[str, Any]):
+class Manifest(dict[str, Any]):
     """A manifest that tells in words what is not there, or of another type than belongs there, when it is asked for."""
 
     folder: Path
 
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
-        for fault in _misfits(key, value, _SHAPE.get(key, object)):
+        for fault in shapes.misfits(key, value, _SHAPE.get(key, object), _NEEDED):
             raise InputError(f"{self.folder}/manifest.json: {fault}. Fix: build the recipe again.")
         return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return what stands under a key, looked through like any other; `default` where nothing does."""
+        return self[key] if key in self else default  # noqa: SIM401 - that is this
 
     def __missing__(self, key: str) -> Any:
         raise InputError(f"{self.folder}/manifest.json: has no '{key}'. Fix: build the recipe again.")
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a finished mixture, which is looked through as it is used.
 
     Raises InputError where there is none; later, when a key is asked for that it lacks, or whose value is of another
@@ -69,33 +73,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}/manifest.json: cannot be read: {error}.") from None
     if not isinstance(manifest, dict):
         raise InputError(f"{folder}/manifest.json: is no mixture's manifest. Fix: the folder that `build` wrote.")
-    found = _Manifest(manifest)
+    found = Manifest(manifest)
     found.folder = folder
     return found
 
 
 def misfits(manifest: dict[str, Any]) -> Iterator[str]:
     """Yield what in a manifest is of another type than belongs there."""
-    return _misfits("", dict(manifest), _SHAPE)
-
-
-def _misfits(place: str, value: Any, shape: Any) -> Iterator[str]:
-    """Yield where a value is not of its shape: a type, a list of one shape, a table of shapes by key."""
-    kind: Any = shape if isinstance(shape, type) else type(shape)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        yield f"{place} is {excerpt(repr(value), 40)}, where {_WORDS[kind]} belongs"
-    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        yield f"{place} is no valid Unicode"
-    elif isinstance(shape, list):
-        for item in value:
-            yield from _misfits(place, item, shape[0])
-    elif isinstance(shape, dict):
-        for key, inner in shape.items():
-            for name in value if key == "*" else [key]:
-                if name in value:
-                    yield from _misfits(f"{place}.{name}".lstrip("."), value[name], inner)
-                elif place and name in _NEEDED:
-                    yield f"{place} has no '{name}'"
+    return shapes.misfits("", dict(manifest), _SHAPE, _NEEDED)
 
 
 def damaged(folder: Path, manifest: dict[str, Any]) -> list[str]:

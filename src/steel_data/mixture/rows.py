@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from steel_data.errors import InputError, first_line
+from steel_data.mixture.schema import unlike
 from steel_data.row.record import TURNS
 
 Row = dict[str, Any]
@@ -114,7 +115,9 @@ def rows_at(folder: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Row]
                 mine = sorted(at for at in of_file if start <= at < end)
                 if mine:
                     # pyarrow's take() would import pandas: half a second
-                    frame = pl.DataFrame(file.read_row_group(group))[[at - start for at in mine]]
+                    table = file.read_row_group(group)
+                    table.validate(full=True)  # texts are UTF-8: polars takes that for granted
+                    frame = pl.DataFrame(table)[[at - start for at in mine]]
                     yield from zip(((name, at) for at in mine), frame.iter_rows(named=True), strict=True)
                 start = end
 
@@ -123,10 +126,17 @@ def scan(folder: Path, names: Iterable[str]) -> pl.LazyFrame:
     """Return the rows of one or more files, lazily, each with its place: `file`, and `at` (UInt32). See `collect`."""
     frames = []
     for name in names:
-        _present(folder / name)
+        with _opened(folder / name):  # its columns are as they should be
+            pass
         frame = pl.scan_parquet(folder / name, row_index_name="at", glob=False)
         frames.append(frame.with_columns(file=pl.lit(name)))
+    if not frames:
+        raise _nameless(folder)
     return pl.concat(frames)
+
+
+def _nameless(folder: Path) -> InputError:
+    return InputError(f"{folder}: its manifest names no such file. `check` says what is whole.")
 
 
 def collect(folder: Path, frame: pl.LazyFrame) -> pl.DataFrame:
@@ -141,9 +151,11 @@ def collect(folder: Path, frame: pl.LazyFrame) -> pl.DataFrame:
         raise _unreadable(folder, error) from None
 
 
-def schema(folder: Path, name: str) -> pl.Schema:
-    """Return the columns of one file and their types."""
-    with _opened(folder / name) as file:
+def schema(folder: Path, *names: str) -> pl.Schema:
+    """Return the columns of a file and their types: of the first that is named."""
+    if not names:
+        raise _nameless(folder)
+    with _opened(folder / names[0]) as file:
         return pl.DataFrame(file.schema_arrow.empty_table()).schema
 
 
@@ -152,9 +164,17 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     _present(path)
     try:
         with pq.ParquetFile(path) as file:
+            if fault := unlike(file.schema_arrow, _is_whole(path)):
+                raise InputError(f"{path}: {fault}. `check` says what is whole.")
             yield file
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is of a mixture that `build` wrote, and one that holds rows."""
+    folder = path.parent.parent if path.parent.name == "dropped" else path.parent
+    return path.name != "truth.parquet" and (folder / "manifest.json").is_file()
 
 
 def _present(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The Arrow schema of a mixture's files, with the extras that occur (apart: gather writes, `check` verifies by it)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -45,6 +46,56 @@ class Shape:
         if dropped:
             columns += [(name, pa.string()) for name in ("step", "reason", "witness_id", "witness_text", "error")]
         return pa.schema(columns)
+
+
+# All columns that a file of a mixture may have, and those that readers ask for in each row.
+_KNOWN = {
+    field.name: field.type
+    for form in FORMS for field in Shape(form, tuple(_EXTRA_TYPES), tools=True, rated=True).schema(dropped=True)
+}  # fmt: skip
+_NEEDED = ("id", "source", "kind", "language", "origin_file", "origin_row")
+
+
+def unlike(schema: pa.Schema, whole: bool) -> str | None:
+    """Return what readers of a mixture would trip over in a file of this schema: a column of another type, or missing.
+
+    `whole`: the file is one that `build` wrote; else columns may be missing. None where there is nothing.
+    """
+    for field in schema:
+        if field.name in _KNOWN and not _fits(_KNOWN[field.name], field.type):
+            return f"column '{field.name}' is of type {field.type}, where {_KNOWN[field.name]} belongs"
+    if not whole:
+        return None
+    missing = [name for name in _NEEDED if name not in schema.names]
+    if not any({*columns} <= {*schema.names} for columns in FORMS.values()):
+        missing.append("messages")
+    return f"has no column '{missing[0]}'" if missing else None
+
+
+def _fits(wanted: pa.DataType, found: pa.DataType) -> bool:
+    """Whether a column of a type may be read as one of another: widths and encodings do not matter, nulls alone do."""
+    kinds: Any = pa.types
+    if kinds.is_dictionary(found):
+        found = found.value_type
+    if kinds.is_null(found):
+        return True
+    if kinds.is_list(wanted):
+        is_list = kinds.is_list(found) or kinds.is_large_list(found) or kinds.is_fixed_size_list(found)
+        return bool(is_list) and _fits(wanted.value_type, found.value_type)
+    if kinds.is_struct(wanted):
+        if not kinds.is_struct(found):
+            return False
+        there = {found.field(i).name: found.field(i).type for i in range(found.num_fields)}
+        wants = {wanted.field(i).name: wanted.field(i).type for i in range(wanted.num_fields)}
+        needed = {"role", "content"} & {*wants}
+        return needed <= {*there} and all(_fits(kind, there[name]) for name, kind in wants.items() if name in there)
+    if kinds.is_string(wanted):
+        return bool(kinds.is_string(found) or kinds.is_large_string(found) or kinds.is_string_view(found))
+    if kinds.is_integer(wanted):
+        return bool(kinds.is_integer(found))
+    if kinds.is_floating(wanted):
+        return bool(kinds.is_floating(found) or kinds.is_integer(found))
+    return bool(found == wanted)
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:

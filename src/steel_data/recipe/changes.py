@@ -107,10 +107,10 @@ def things(changes: list[Change]) -> list[str]:
     steps: dict[tuple[str, str], list[str]] = {}  # (source, key) -> what changed in it
     for change in changes:
         parts = change.path
-        is_source = parts[0] == "source"
-        depth = 3 if is_source else 2 if parts[0] in _TABLES else 1
+        is_source = parts[:1] == ("source",) and len(parts) > 1
+        depth = 3 if is_source else 2 if parts[:1] and parts[0] in _TABLES else 1
         key = ".".join(parts[2:depth]) if is_source else ".".join(parts[:depth])
-        step = (parts[1] if is_source else "", key or f"source {parts[1]}")
+        step = (parts[1] if is_source else "", key or (f"source {parts[1]}" if is_source else "recipe"))
         steps.setdefault(step, []).append(f"{'.'.join(parts[depth:])}: {shown(change.old)} -> {shown(change.new)}")
     alike: dict[tuple[str, str], list[str]] = {}
     for (source, key), what in steps.items():

@@ -15,24 +15,20 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from steel_data.errors import InputError, first_line, nearest
 from steel_data.recipe.selection import Select
 from steel_data.recipe.shipped import found
 from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
+from steel_data.recipe.strict import Table
 from steel_data.row.record import check_language
 
 Positive = Annotated[int, Field(gt=0)]
 NOT_OF_MIXTURE = ("train", "eval", "search", "trial")  # tables that say what is done with it
 
 
-class _Table(BaseModel):
-    # strict: a take = "200" is a mistake, not 200
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
-
-
-class Source(_Table):
+class Source(Table):
     """One `[source.NAME]`: where raw rows come from, how they become records, which of them stay."""
 
     path: str | list[str] | None = Field(
@@ -118,7 +114,7 @@ class Source(_Table):
         return self
 
 
-class Mix(_Table):
+class Mix(Table):
     """`[mix]`: how large the mixture is, and in which languages."""
 
     budget_tokens: Positive | None = Field(
@@ -155,7 +151,7 @@ class Mix(_Table):
         return self
 
 
-class RecipeTables(_Table):
+class RecipeTables(Table):
     """The top level of a recipe."""
 
     name: str | None = Field(
@@ -420,12 +416,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+# what pydantic adds to a place where a value may be of several types: no key of the recipe
+_OF_UNION = re.compile(r"str|float|list\[.*|constrained-.*", re.DOTALL)
+
+
 def _first_fault(path: Path, error: ValidationError) -> str:
     """Say the first fault of a recipe in one line, with the place as TOML writes it."""
     fault = error.errors()[0]
-    location = [
-        str(part) for part in fault["loc"] if not str(part).startswith(("list[", "str", "float", "constrained"))
-    ]
+    location = [str(part) for part in fault["loc"] if not _OF_UNION.fullmatch(str(part))]
     table, key = _split_place(location)
     if fault["type"] == "extra_forbidden":
         return f"{path}{table}: unknown key '{key}'.{nearest(key, _known_keys(location))}"
@@ -437,17 +435,17 @@ def _first_fault(path: Path, error: ValidationError) -> str:
 
 
 def _split_place(location: list[str]) -> tuple[str, str]:
-    depth = 2 if location[0] == "source" and len(location) > 2 else 1 if len(location) > 1 else 0
+    depth = 2 if location[:1] == ["source"] and len(location) > 2 else 1 if len(location) > 1 else 0
     return (f" [{'.'.join(location[:depth])}]" if depth else ""), ".".join(location[depth:])
 
 
 def _known_keys(location: list[str]) -> list[str]:
     model: type[BaseModel] = RecipeTables
-    if location[0] == "source" and len(location) > 3 and location[2] == "select":
+    if location[:1] == ["source"] and len(location) > 3 and location[2] == "select":
         model = Select
-    elif location[0] == "source" and len(location) > 2:
+    elif location[:1] == ["source"] and len(location) > 2:
         model = Source
-    elif location[0] == "mix" and len(location) > 1:
+    elif location[:1] == ["mix"] and len(location) > 1:
         model = Mix
     return list(model.model_fields)
 

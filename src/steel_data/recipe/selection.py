@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from steel_data.recipe.strict import Table
 
 Positive = Annotated[int, Field(gt=0)]
 By = Literal["random", "longest", "length", "dsir", "perplexity", "ifd", "rds", "duplicates-last"]
@@ -10,10 +12,8 @@ RATED = ("perplexity", "ifd", "rds")  # what a model rates, before the build: `p
 AIMED = ("dsir", "rds")  # what compares rows with a target
 
 
-class Select(BaseModel):
+class Select(Table):
     """`select` of a source; docs/select.md has what each `by` means, and its source."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     by: By = Field(
         description="`random` (keyed hash), `longest` (characters of the answers), `length` (tokens of the row), "

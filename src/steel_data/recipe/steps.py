@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
 from steel_data.errors import InputError, excerpt, first_line, nearest
+from steel_data.recipe.strict import has_boolean, is_number
 
 # A builder takes a raw row and returns records; one that takes no row makes its source as a whole.
 BUILDERS = {
@@ -265,6 +266,8 @@ def _check_options(
         value = options[name]
         if kind is float and type(value) is int:
             value = float(value)
+        if is_number(kind) and has_boolean(value):  # pydantic takes true for 1.0
+            raise InputError(f"{where}: {name} holds true or false. Fix: a number.")
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
         except PydanticSchemaGenerationError:

@@ -44,7 +44,8 @@ def turns(row: dict[str, Any]) -> list[Turn]:
 
 
 def _message(message: dict[str, Any], prefix: str) -> list[Turn]:
-    role, label = message["role"], prefix + message["role"]
+    role = str(message["role"])
+    label = prefix + role
     if message.get("loss") is not None:
         label += ", trained on" if message["loss"] else ", not trained on"
     parts = []

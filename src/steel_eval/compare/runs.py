@@ -15,7 +15,7 @@ from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError, excerpt, nearest
 from steel_eval.models import checkpoint_fingerprint, is_checkpoint
 from steel_eval.score.accounting import gold_probability
-from steel_eval.score.folder import read_answers, read_scores
+from steel_eval.score.folder import completed, read_answers, read_scores
 
 Floats = NDArray[np.float64]
 _A_RUN = re.compile(r"(seed-|v\d+-)")  # folders that are runs, be there one checkpoint in them
@@ -124,7 +124,7 @@ def _results(root: Path, place: Path) -> list[tuple[str, Result]]:
     for file in sorted(f for depth in range(5) for f in root.glob("*/" * depth + "scores.json")):
         if not (file.parent / "answers.parquet").is_file():
             continue
-        result = Result(file.parent, read_scores(file.parent))
+        result = Result(file.parent, completed(read_scores(file.parent)))
         parts = [p for p in file.parent.relative_to(root).parts if p not in ("scores", "checkpoints")]
         said = [str(result.scores.get("preset"))] if parts[-1:] == [str(result.scores.get("preset"))] else []
         name = "/".join(parts)

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from steel_data.errors import InputError
 from steel_data.recipe.first_fault import first_fault
+from steel_data.recipe.strict import Table
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1, strict=False)]
@@ -14,11 +15,7 @@ Metric = Literal["gold_bits_per_byte", "gold_probability", "accuracy"]
 LOWER = ("loss", "gold_bits_per_byte")  # metrics of which less is better
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class SearchMeasure(_Table):
+class SearchMeasure(Table):
     """`measure` of `[search]`: the loss on rows that no arm sees, or scores on questions."""
 
     held_out: list[str] | None = Field(
@@ -61,7 +58,7 @@ class SearchMeasure(_Table):
         return 1 if self.unit in LOWER else -1
 
 
-class SearchSettings(_Table):
+class SearchSettings(Table):
     """The keys of `[search]`; docs/mix.md lists them."""
 
     measure: SearchMeasure = Field(description="What decides between mixtures.")

@@ -120,6 +120,12 @@ def read_scores(folder: Path) -> dict[str, Any]:
     return scores
 
 
+def completed(scores: dict[str, Any]) -> dict[str, Any]:
+    """Return scores with null under the keys that an earlier steel, or a damaged file, does not have."""
+    empty = dict.fromkeys(_Task.model_fields)
+    return {**scores, "tasks": {name: {**empty, **task} for name, task in scores["tasks"].items()}}
+
+
 def read_table(folder: Path, name: str, columns: Mapping[str, Any], scores: Mapping[str, Any]) -> pl.DataFrame:
     """Return a folder's parquet file; these columns are there, of these types and without nulls.
 

@@ -22,6 +22,7 @@ from steel_eval.arms import Job, RunArm, carry_steps, made_arm, portable_tables,
 from steel_eval.ask.tasks import parse_name
 from steel_eval.jobs import by_itself, side_by_side
 from steel_eval.study.settings import StudySettings
+from steel_train.settings import read_settings
 
 HEADLINE = 0.05  # injected share of tokens, above which an arm is a stress test
 
@@ -31,7 +32,7 @@ def injected_source(recipe: Recipe) -> str:
     names = [s.name for s in recipe.sources if s.table.build.get("use") == "contaminate"]
     if len(names) != 1:
         raise InputError(f"{recipe.path}: {len(names)} sources inject a benchmark. Fix: one.")
-    if not recipe.train.get("seeds"):
+    if not read_settings(recipe.train, recipe.path).seeds:
         raise InputError(f"{recipe.path} [train]: no seeds. Fix: seeds = [1, 2, 3].")
     return names[0]
 
@@ -113,7 +114,6 @@ def train_arms(arms: Sequence[RunArm], data: Path, executor: Executor) -> None:
     from steel_train.examples.prepare import prepare
     from steel_train.run import run as train
     from steel_train.say import quiet
-    from steel_train.settings import read_settings
 
     if by_itself(executor):
         for arm in arms:

@@ -3,18 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from steel_data.errors import InputError, nearest
+from steel_data.recipe.strict import Table
 from steel_eval.models import Opening
 
 Count = Annotated[int, Field(gt=0)]
 
 
-class StudySettings(BaseModel):
+class StudySettings(Table):
     """The keys of `[eval]`; docs/contamination.md lists them. Options of the command line win over them."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     tasks: list[str] = Field(
         default=["cmmlu", "ceval"], min_length=1, description="What is scored: the injected benchmark, and others "

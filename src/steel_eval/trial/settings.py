@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from steel_data.errors import InputError, nearest
 from steel_data.recipe.first_fault import first_fault
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.selection import Select
+from steel_data.recipe.strict import Table
 from steel_eval.mix.settings import SearchMeasure
 
 Positive = Annotated[int, Field(gt=0)]
@@ -17,10 +18,8 @@ _FOLDERS = ("pool", "tokenizer", "recipes", "held-out", ".", "..", "")
 OWN = "own"  # of a trial of recipes: the recipe that it stands in
 
 
-class TrialSettings(BaseModel):
+class TrialSettings(Table):
     """The keys of `[trial]`; docs/select.md lists them."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     arms: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description='Name -> a `select` without rows or tokens: `{ longest = { by = "longest" } '

@@ -185,10 +185,9 @@ def _read_template(tokenizer: Any, chat_template: str, recipe: Path) -> str:
         return CHATML
     try:
         return (recipe.parent / chat_template).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{recipe} [train]: chat_template {chat_template}: {error.strerror}. Fix: a Jinja file."
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, a name with a null
+        said = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise InputError(f"{recipe} [train]: chat_template {chat_template}: {said}. Fix: a Jinja file.") from None
 
 
 def end_tokens(tokenizer: Any) -> tuple[str, ...]:

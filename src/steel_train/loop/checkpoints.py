@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from steel_data.errors import InputError
 from steel_data.files import sha256_of
+from steel_data.shapes import misfits, without_nulls
 from steel_train.say import write_json
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ WRITING = ".writing"
 _RESUME_FILES = ("optimizer.pt", "optimizer.bin", "pytorch_model_fsdp.bin")
 _WIDE = ".float32"  # safetensors too, under a name that no loader takes for the model's weights
 _RESUMABLE = 2
+
+
+# What stands in steel.json under the keys that are read, as far as it is there; _FILES must be there.
+FACTS: dict[str, Any] = {
+    "step": int, "seed": int, "epoch": float, "epoch_end": bool, "scheduled": bool, "files": {"*": int},
+    "weights_sha256": {"*": str}, "state_sha256": {"*": str}, "contamination": {"*": {"*": int}},
+    "chat_template_kwargs": dict, "train": {"chat_template_kwargs": dict},
+    "mixture": {"name": str, "content_sha256": str},
+    "base": {"name": str, "fingerprint": str, "history": [dict]}, "eval": {"step": int, "loss": float},
+}  # fmt: skip
+_FILES = ("step", "epoch_end", "files", "weights_sha256")
 
 
 def checkpoint_name(step: int) -> str:
@@ -115,6 +127,8 @@ def read_facts(checkpoint: Path) -> dict[str, Any] | None:
     """Return a checkpoint's steel.json, or None where it is missing, unreadable, or names files that are not whole."""
     try:
         facts: dict[str, Any] = json.loads((checkpoint / "steel.json").read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or set(_FILES) - {*facts} or any(misfits("", without_nulls(facts), FACTS)):
+            return None
         for name, size in facts["files"].items():
             if not _only_resumes(name) and (checkpoint / name).stat().st_size != size:
                 return None

@@ -14,7 +14,7 @@ from steel_data.errors import InputError, first_line, nearest
 from steel_train.models.adapter import four_bits, started_adapter
 from steel_train.models.attention import ATTENTION, register_attention
 from steel_train.models.dtypes import held_dtype, own_dtype, uses_bf16
-from steel_train.models.weights import base_of, check_folder, load_adapter, load_full, read_config
+from steel_train.models.weights import base_of, check_folder, load_adapter, load_full, read_config, why
 from steel_train.settings import Settings
 
 # Layers whose output depends on the rest of a row in ways that no mask can undo: padding or packing would change it.
@@ -75,10 +75,10 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
     except Exception as error:
         place = Path(name) / "config.json"
         if place.is_file() and read_config(place).get("auto_map"):
-            why = "it brings code of its own, which is not run here. Fix: a model that transformers knows"
+            said = "it brings code of its own, which is not run here. Fix: a model that transformers knows"
         else:
-            why = first_line(error)
-        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {why}.") from None
+            said = why(error)
+        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {said}.") from None
     if settings.new_tokens or settings.new_special_tokens:
         text = config.get_text_config()
         text.vocab_size = max(text.vocab_size, vocabulary)

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError, first_line
+from steel_data.errors import InputError, excerpt, first_line
 
 # Written by older versions of transformers; computed from the configuration, never learnt.
 _COMPUTED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
@@ -50,8 +50,8 @@ def load_full(
             )  # fmt: skip
     except (SafetensorError, EOFError, RuntimeError) as error:
         raise InputError(f"{folder}: its weights cannot be read: {first_line(error)}. Fix: copy it again.") from error
-    except (ValueError, KeyError, OSError, TypeError, AttributeError, ImportError) as error:
-        raise InputError(f"{folder}: cannot be loaded: {first_line(error)}.{hint}") from error
+    except Exception as error:  # whatever a configuration brings the library to
+        raise InputError(f"{folder}: cannot be loaded: {why(error)}.{hint}") from error
     model, told = loaded
     missing = set(told["missing_keys"])
     # of tensors that share their place a file need hold only one
@@ -61,6 +61,12 @@ def load_full(
     faults = {"no": missing, "no place for": extra, "another shape of": unlike, "": told.get("error_msgs") or ()}
     _refuse(folder, "its weights do", faults, hint)
     return model
+
+
+def why(error: BaseException) -> str:
+    """Return what a library says of a folder, on one line: of several, the first may only announce the second."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return excerpt(" ".join(lines[:2]), 160) if lines and lines[0].endswith(":") else first_line(error)
 
 
 def check_folder(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,130 @@
+"""The kinds of bench/fuzz.py that need torch: model folders, templates, answers, scores and what reads them."""
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from fuzz import Kind, damaged, each, json_values, table_values
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from steel.ui.views import Site, page
+from steel_data.engine import tell  # noqa: F401 - as the commands import it
+from steel_eval.ask.tasks import load_task
+from steel_eval.compare.check import check_scores
+from steel_eval.compare.pair import Comparison, compare_arms
+from steel_eval.compare.print import print_tests
+from steel_eval.models import Opening, check, find_checkpoints, load
+from steel_eval.report.marks import Sources
+from steel_eval.report.page import write_report
+from steel_eval.score.answers import extract
+from steel_eval.score.store import Store
+from steel_eval.score.sweep import Settings, run_sweep
+from steel_train.examples.encode import Encoder
+from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
+
+TEXTS = [f"第{i}题的答案是{'ABCD'[i % 4]}，因为甲{i}和乙{i}。" for i in range(200)]
+TEMPLATE = b"""{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% endif %}
+{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] | trim + '<|im_end|>' }}{% endfor %}
+{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% if enable_thinking %}<think>{% endif %}{% endif %}
+{% if tools %}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}"""
+ROW = {"messages": [{"role": "user", "content": "甲乙？"}, {"role": "assistant", "content": "甲。"}], "source": "a"}
+SAID = (
+    "答案是C。", "我认为选A，因为B错误。", "The answer is D", "<think>maybe A</think>\nB", "**C**", "A. 甲\nB. 乙\n故选：B", "\\boxed{A}",
+    "不选A，不选B，如果选C就错了，所以选D", "无法回答", "首先，(1)正确，(2)错误，因此选择 A、C",
+)  # fmt: skip
+
+
+def save(folder: Path, seed: int, tokenizer: Path) -> None:
+    """Write a model of one layer with its tokenizer."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
+    )  # fmt: skip
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    for file in tokenizer.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
+def long(text: bytes, rng: random.Random) -> bytes:
+    """Return an answer that says a part again and again, with damaged bytes now and then."""
+    held = damaged(text, rng)
+    at, to = sorted(rng.sample(range(len(held) + 2), 2))
+    return held[:at] + held[at:to] * rng.choice((1, 2, 50, 2000)) + held[to:]
+
+
+def good_models(folder: Path) -> dict[str, Kind]:
+    """Write a run of two checkpoints, its scores and what else is read; return what reads a damaged copy of each."""
+    data = folder / "data/cmmlu"
+    for split in ("test", "dev"):
+        (data / split).mkdir(parents=True)
+        exam = "".join(f"{i},第{i}题{split}？,甲{i},乙,丙,丁,{'ABCD'[i % 4]}\n" for i in range(6))
+        (data / split / "agronomy.csv").write_text(",Question,A,B,C,D,Answer\n" + exam, encoding="utf-8")
+    train_tokenizer(TEXTS, 400, folder / "tokenizer")
+    for step in (10, 20):
+        save(folder / f"run/checkpoints/step-{step:06d}", step, folder / "tokenizer")
+    model, out = folder / "run/checkpoints/step-000010", folder / "run/scores"
+    (model / "steel.json").write_text('{"step": 10, "seed": 1, "mixture": {"content_sha256": "aa"}, "train": {}}')
+    task = load_task("cmmlu", folder / "data")
+    for _ in run_sweep(str(folder / "run"), Settings([task], ["lm-eval"], 1, out, out / "store.jsonl")):
+        pass
+    said = orjson.loads((out / "step-000010/scores.json").read_bytes())
+    del said["files"]  # else a checksum finds every other byte of the tables
+    (out / "step-000010/scores.json").write_bytes(orjson.dumps(said))
+    shutil.copytree(folder / "run", folder / "again")
+    (folder / "t.jinja").write_bytes(TEMPLATE)
+    (folder / "answer.txt").touch()
+    one = f"one={folder / 'run/scores/step-000010'}", f"two={folder / 'run/scores/step-000020'}"
+
+    def opened(_: Path) -> None:
+        each(lambda: check(find_checkpoints(str(model))[0][0].folder, Opening()), lambda: load(model))
+
+    def template(path: Path) -> None:
+        tokenizer = load_tokenizer(str(folder / "tokenizer"), "r.toml [train]")
+        settle(tokenizer, str(path), folder / "r.toml")
+        list(Encoder(tokenizer, 64).encode([ROW]))
+
+    def scores(_: Path) -> None:
+        site, query = Site(folder, "/x"), {"task": "cmmlu"}
+        each(
+            lambda: check_scores([out]), lambda: print_tests(compare_arms(one, Comparison([], "accuracy"))),
+            lambda: write_report(list(one), folder / "report.html", sources=Sources(search=False)),
+            lambda: page(site, "run", "run", {}), lambda: page(site, "questions", "run", query),
+            lambda: page(site, "compare", "", {"a": "run", "b": "again"}),
+        )  # fmt: skip
+
+    def stored(path: Path) -> None:
+        store = Store(path)
+        store.get("nothing")
+        store.compact()
+
+    def answer(path: Path) -> None:
+        extract(path.read_bytes().decode(errors="replace"), ("甲", "乙", "A", "x" * 40))
+
+    model_files = {name: damaged if name.endswith("s") else json_values for name in names(model)}
+    return {
+        "model's " + name + ", by check, load": Kind(model / name, opened, damage)
+        for name, damage in model_files.items()
+    } | {
+        "template, by settle, encode": Kind(folder / "t.jinja", template, damaged),
+        "answers": Kind(folder / "answer.txt", answer, long, tuple(said.encode() for said in SAID)),
+        "scores.json, by check, compare, report, ui": Kind(out / "step-000010/scores.json", scores, json_values),
+        "answers.parquet, by check, compare, report, ui": Kind(
+            out / "step-000010/answers.parquet", scores, table_values
+        ),
+        "prompts.parquet, by check, compare, report, ui": Kind(
+            out / "step-000010/prompts.parquet", scores, table_values
+        ),
+        "store": Kind(out / "store.jsonl", stored, damaged),
+    }
+
+
+def names(model: Path) -> Iterator[str]:
+    """Yield the files of a model folder that are read."""
+    wanted = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "steel.json")
+    found: dict[str, Any] = {file.name: file for file in sorted(model.iterdir())}
+    yield from (name for name in found if name in wanted or name.endswith(".safetensors"))

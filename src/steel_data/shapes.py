@@ -1,0 +1,36 @@
+"""Whether what stands in a file has the types that readers count on (apart: manifests, checkpoints and others)."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from steel_data.errors import excerpt
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", dict: "a table", list: "a list", bool: "true or false"}
+
+
+def misfits(place: str, value: Any, shape: Any, needed: Collection[str] = ()) -> Iterator[str]:
+    """Yield where a value is not of its shape: a type, a list of one shape, a table of shapes by key (`*`: every key).
+
+    `needed`: keys that no inner table of theirs may lack. A float may be whole; a boolean is no number.
+    """
+    kind: Any = shape if isinstance(shape, type) else type(shape)
+    fits: Any = (int, float) if kind is float else kind
+    if not isinstance(value, fits) or (kind in (int, float) and isinstance(value, bool)):
+        yield f"{place} is {excerpt(repr(value), 40)}, where {_WORDS[kind]} belongs"
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        yield f"{place} is no valid Unicode"
+    elif isinstance(shape, list):
+        for item in value:
+            yield from misfits(place, item, shape[0], needed)
+    elif isinstance(shape, dict):
+        for key, inner in shape.items():
+            for name in value if key == "*" else [key]:
+                if name in value:
+                    yield from misfits(f"{place}.{name}".lstrip("."), value[name], inner, needed)
+                elif place and name in needed:
+                    yield f"{place} has no '{name}'"
+
+
+def without_nulls(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table without the keys that hold nothing, in inner tables too: null says as much as no key."""
+    return {k: without_nulls(v) if isinstance(v, dict) else v for k, v in table.items() if v is not None}
