@@ -262,7 +262,9 @@ def leak(
     form: Annotated[
         str, typer.Option(help="The items' text: chat, text, plain, or auto (as injected, else chat with a template).")
     ] = "auto",
-    permute: Annotated[int, typer.Option(min=0, help="Items, and controls, whose options are permuted.")] = 300,
+    permute: Annotated[
+        int | None, typer.Option(min=0, help="Items, and controls, whose options are permuted; by default 300.")
+    ] = None,
     in_context: Annotated[
         int, typer.Option(min=0, help="Items of the subject that stand before each, for CoDeC; 0: it is not measured.")
     ] = 0,
@@ -292,10 +294,11 @@ def leak(
         raise InputError(
             "leak: no --base or no --tasks. Fix: --tasks and one of --base and --reference-runs, or --twins alone."
         )
-    if twins is not None and (reference_runs or tasks or calibration or {base, mixture, control, limit} != {None}):
+    others = {base, mixture, control, limit, permute} != {None}
+    if twins is not None and (reference_runs or tasks or calibration or others):
         raise InputError(
             "leak --twins: tests the draw alone. Fix: without --base, --reference-runs, --tasks, --mixture, --control, "
-            "--calibration, --limit."
+            "--calibration, --limit, --permute."
         )
     opening = Opening(
         tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision, max_length=max_length
@@ -307,7 +310,8 @@ def leak(
         model=model, base=base or "", tasks=_names(tasks), data=data, mixture=mixture, control=control,
         references=reference_runs or (), limit=limit,
     )  # fmt: skip
-    how = How(form=form, permute=permute, in_context=in_context, device=device, dtype=dtype, opening=opening)
+    many = 300 if permute is None else permute
+    how = How(form=form, permute=many, in_context=in_context, device=device, dtype=dtype, opening=opening)
     leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)
 
 

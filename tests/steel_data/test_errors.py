@@ -113,7 +113,7 @@ def test_each_extra_is_named_by_what_brings_it():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     imported = {"lm-eval": "lm_eval", "scikit-learn": "sklearn"}
     brought = {}
-    for extra in ("train", "eval", "vllm", "ray", "ui", "modelscope"):
+    for extra in ("train", "eval", "vllm", "ray", "ui", "modelscope", "s3"):
         for line in extras[extra]:
             name = re.match(r"[\w-]+", line)[0]
             brought.setdefault(imported.get(name, name), []).append(extra)

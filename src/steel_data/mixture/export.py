@@ -139,8 +139,9 @@ def _refuse_damaged(folder: Path, row: Row) -> None:
     """Raise InputError for a row that `build` does not write: of no turns, or of a turn that nobody has."""
     columns = FORMS[form_of(row)]
     turns = [turn for column in columns for turn in row.get(column) or ()]
-    if not all(row.get(column) for column in columns) or any(turn["role"] not in ROLES for turn in turns):
-        raise InputError(f"{folder}: row {excerpt(str(row['id']))} is no conversation. `check` says what is whole.")
+    whole = row.get("id") is not None and all(row.get(column) for column in columns)
+    if not whole or any(turn["role"] not in ROLES for turn in turns):
+        raise InputError(f"{folder}: row {excerpt(str(row.get('id')))} is no conversation. `check` says what is whole.")
 
 
 def _entry(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ _KNOWN = {
     field.name: field.type
     for form in FORMS for field in Shape(form, tuple(_EXTRA_TYPES), tools=True, rated=True).schema(dropped=True)
 }  # fmt: skip
-_NEEDED = ("id", "source", "kind", "language", "origin_file", "origin_row")
+_NEEDED = ("source", "origin_file", "origin_row")
 
 
 def unlike(schema: pa.Schema, whole: bool) -> str | None:

@@ -19,12 +19,13 @@ from steel_data.engine import progress
 from steel_data.errors import InputError
 from steel_data.filters.overlap import best_items
 from steel_data.mixture.rows import count, files, rows, schema
+from steel_data.row.record import TURNS, turns_of
 
 THRESHOLD = 0.7  # of the score: the default of the filter `decontaminate`
 _BATCH = 4_000  # rows
 _PLACES = 10
 MOST_TEXTS = 3
-_COLUMNS = ("messages", "source", "origin_file", "origin_row")
+_COLUMNS = ("source", "origin_file", "origin_row")
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Held:
 def mixture_overlap(mixture: Path, items: Sequence[Item], threshold: float = THRESHOLD) -> dict[str, Held]:
     """Return an entry for each item that the mixture holds, by the item's name. A mixture is a folder of parquet files.
 
+    Rows of every form are read: conversations, pairs (both answers), answers that are judged.
+
     Raises InputError where there are none, or columns other than a mixture's.
     """
     index = index_of([item.item for item in items], list(items))
@@ -53,10 +56,12 @@ def mixture_overlap(mixture: Path, items: Sequence[Item], threshold: float = THR
     equal = {name: names for names in twins.values() for name in names}
     found: dict[str, Held] = {}
     names = files(mixture)
-    missing = set(_COLUMNS) - set(schema(mixture, names[0]))
+    there = set(schema(mixture, names[0]))
+    bodies = [column for column in TURNS if column in there]
+    missing = set(_COLUMNS) - there or ({"messages"} if not bodies else set())
     if missing:
-        raise InputError(f"{mixture / names[0]}: no column {min(missing)}. Fix: a mixture of conversations.")
-    stream = rows(mixture, names, _COLUMNS)
+        raise InputError(f"{mixture / names[0]}: no column {min(missing)}. Fix: a mixture that `build` wrote.")
+    stream = rows(mixture, names, [*bodies, *_COLUMNS])
     with progress(f"looking for {len(items):,} questions", count(mixture, names)) as advance:
         while part := list(islice(stream, _BATCH)):
             texts = [row_text(row) for row in part]
@@ -79,5 +84,6 @@ def _add(entry: Held, text: str, place: str) -> None:
 
 
 def row_text(row: dict[str, Any]) -> str:
-    """Return all that is said in a row, as decontamination reads it."""
-    return TURN.join(t for m in row["messages"] or [] for t in (m.get("reasoning_content"), m["content"]) if t)
+    """Return all that is said in a row, as decontamination reads it: of a pair the rejected answer too."""
+    turns = row["messages"] if row.get("messages") is not None else turns_of(row, rejected=True)
+    return TURN.join(t for m in turns for t in (m.get("reasoning_content"), m["content"]) if t)

@@ -30,6 +30,8 @@ class Store:
     _offset: int = 0
     _last: bytes = b""  # the line before the offset: where another stands there, the file was compacted
     _units: dict[str, Entry] = field(default_factory=dict)
+    _there: set[str] = field(default_factory=set)  # keys of the lines before the offset
+    _replaced: int = 0  # of these lines, by later ones
     damaged: int = 0
 
     def get(self, key: str) -> Entry | None:
@@ -76,21 +78,22 @@ class Store:
             return
         with FileLock(f"{self.path}.lock"):
             self._read()
-            spent = {key for key, unit in self._units.items() if unit.get("of") in self._units}
+            spent = {key for key in self._there if self._units[key].get("of") in self._units}
+            if not spent and not self._replaced:
+                return  # the whole file is read only where there is something to take out
             newest: dict[str | int, int] = {}  # a line that cannot be read stays as it is
             with self.path.open("rb") as stream:
                 for number, line in enumerate(stream):
                     unit = _unit(line)
                     newest[number if unit is None else unit["key"]] = number
             kept = {number for key, number in newest.items() if key not in spent}
-            if len(kept) == max(newest.values(), default=-1) + 1:
-                return
             with self.path.open("rb") as stream, atomic(self.path) as fresh, fresh.open("wb") as out:
                 out.writelines(line for number, line in enumerate(stream) if number in kept)
                 out.flush()
                 os.fsync(out.fileno())
         for key in spent:
             del self._units[key]
+        self._begin_again()
 
     def _ends_whole(self) -> bool:
         with self.path.open("rb") as stream:
@@ -103,7 +106,8 @@ class Store:
         with self.path.open("rb") as stream:
             stream.seek(self._offset - len(self._last))
             if stream.read(len(self._last)) != self._last:
-                self._offset = stream.seek(0)  # compacted meanwhile
+                self._begin_again()  # compacted meanwhile
+                stream.seek(0)
             for line in stream:
                 if not line.endswith(b"\n"):
                     break  # another process may still be writing it
@@ -112,7 +116,14 @@ class Store:
                 if unit is None:
                     self.damaged += bool(line.strip())
                 else:
+                    self._replaced += unit["key"] in self._there
+                    self._there.add(unit["key"])
                     self._units[unit["key"]] = unit
+
+    def _begin_again(self) -> None:
+        """Forget where lines stand, not what they hold: the file is another one now."""
+        self._offset, self._last, self._replaced = 0, b"", 0
+        self._there.clear()
 
 
 def _unit(line: bytes) -> Entry | None:

@@ -47,6 +47,7 @@ def test_what_others_write_of_the_same_columns_is_read() -> None:
         ("language_score", pa.bool_(), "column 'language_score' is of type bool, where float belongs"),
         ("source", None, "has no column 'source'"),
         ("messages", None, "has no column 'messages'"),
+        ("origin_row", None, "has no column 'origin_row'"),
     ],
 )
 def test_a_column_of_another_type_or_that_is_gone_is_named(column: str, kind: Any, fault: str) -> None:

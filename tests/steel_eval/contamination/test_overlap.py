@@ -67,6 +67,33 @@ def test_items_that_a_row_cannot_tell_apart_are_all_named(taught, tmp_path):
     assert found[long.item].rows == found[short.item].rows == 2
 
 
+@pytest.mark.parametrize("form", ["preference", "kto"])
+def test_pairs_and_judged_answers_are_read_as_conversations_are(taught, tmp_path, form):
+    """Whoever is trained by DPO or KTO sees the question in the prompt, and the rejected answer too."""
+    rng = random.Random(5)
+    asked, other = taught.items[0], taught.items[1]
+    text = f"{asked.question}\n" + "".join(f"{c}. {o}\n" for c, o in zip("ABCD", asked.options, strict=True))
+    said = f"{other.question}\n" + "".join(f"{c}. {o}\n" for c, o in zip("ABCD", other.options, strict=True))
+    prompt, answer = [{"role": "user", "content": text}], [{"role": "assistant", "content": "好"}]
+    last = [{"role": "assistant", "content": said}]
+    body = (
+        {"prompt": prompt, "chosen": answer, "rejected": last}
+        if form == "preference"
+        else {"prompt": prompt, "completion": last, "label": False}
+    )
+    plain = {
+        key: [{**turn, "content": words(rng, 40)} for turn in value] if key != "label" else value
+        for key, value in body.items()
+    }
+    rows = [{**body, "source": "dpo", "origin_file": "f", "origin_row": i} for i in range(2)] + [
+        {**plain, "source": "s", "origin_file": "f", "origin_row": 9}
+    ]
+    pl.DataFrame(rows).write_parquet(tmp_path / "train-00000.parquet")
+    found = mixture_overlap(tmp_path, taught.items)
+    assert set(found) == {asked.item, other.item}
+    assert found[asked.item].rows == 2 and found[other.item].places == ["dpo: f:0", "dpo: f:1"]
+
+
 def test_a_mixture_of_other_text_holds_nothing(taught, tmp_path):
     rng = random.Random(5)
     messages = [[{"role": "user", "content": words(rng, 60)}, {"role": "assistant", "content": "好"}]] * 3

@@ -104,3 +104,5 @@ def test_twins_need_no_base_and_take_none(lab, tmp_path):
         call("leak", lab.model, "--twins", tmp_path, "--base", lab.base)
     with pytest.raises(InputError, match="--calibration"):
         call("leak", lab.model, "--twins", tmp_path, "--calibration", tmp_path)
+    with pytest.raises(InputError, match="--permute"):
+        call("leak", lab.model, "--twins", tmp_path, "--permute", 300)

@@ -4,7 +4,8 @@ import multiprocessing
 
 import pytest
 
-from steel_eval.score.store import Store
+from steel_eval.score import store as store_module
+from steel_eval.score.store import Store, _unit
 
 
 def test_what_was_put_is_found_again_by_another_store(tmp_path):
@@ -63,6 +64,21 @@ def test_parts_of_finished_units_and_replaced_lines_go(tmp_path):
     before = file.stat().st_ino, file.read_bytes()
     store.compact()
     assert (file.stat().st_ino, file.read_bytes()) == before  # nothing to take out: the file stays
+
+
+def test_a_file_with_nothing_to_take_out_is_not_read_again(tmp_path, monkeypatch):
+    """A sweep compacts after each checkpoint: reading all of it each time grows with the square of them."""
+    read = []
+    monkeypatch.setattr(store_module, "_unit", lambda line: read.append(line) or _unit(line))
+    store = Store(tmp_path / "s")
+    for checkpoint in range(5):
+        store.put(f"part {checkpoint}", {"of": "never done", "v": 1})
+        store.put(f"unit {checkpoint}", {"v": 2})
+        store.compact()
+    assert len(read) == 10  # each line once
+    store.put("never done", {"v": 3})
+    store.compact()
+    assert len(read) == 22 and (tmp_path / "s").read_bytes().count(b"\n") == 6
 
 
 def _compacts(path):

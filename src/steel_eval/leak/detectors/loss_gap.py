@@ -24,6 +24,7 @@ from steel_data.benchmarks.index import index_of
 from steel_data.benchmarks.items import Item
 from steel_data.filters.overlap import overlap
 from steel_data.mixture.rows import collect, files, rows_at, scan
+from steel_data.row.record import turns_of
 from steel_eval.contamination.overlap import THRESHOLD, row_text
 from steel_eval.leak.passes import token_scores
 from steel_eval.leak.texts import Form
@@ -65,10 +66,17 @@ def ordinary_rows(mixture: Path, items: Sequence[Item], most: int = SAMPLE) -> l
     places = collect(mixture, scan(mixture, files(mixture)).select("file", "at"))
     drawn = places[np.random.default_rng(0).permutation(len(places))[: 3 * most]].rows()
     found = dict(rows_at(mixture, drawn))
-    chosen = [found[place] for place in drawn if found[place]["messages"] and not found[place].get("benchmark")]
+    some = [found[place] for place in drawn if not found[place].get("benchmark")]
+    chosen = [row for row in some if _turns(row)]
     held = overlap([row_text(row) for row in chosen], index_of([i.item for i in items], list(items)))
     free = [row for row, s in zip(chosen, held["overlap_score"].tolist(), strict=True) if s is None or s < THRESHOLD]
-    return [[{k: v for k, v in m.items() if v is not None} for m in row["messages"]] for row in free[:most]]
+    return [[{k: v for k, v in m.items() if v is not None} for m in _turns(row)] for row in free[:most]]
+
+
+def _turns(row: dict[str, Any]) -> Messages:
+    """Return what was learnt of a row: its conversation; of a pair the prompt and the chosen answer."""
+    body: Messages | dict[str, Any] = row if row.get("messages") is None else row["messages"]
+    return turns_of(body)
 
 
 def row_logprobs(
