@@ -191,6 +191,13 @@ def test_what_is_not_there_is_told(here: Here, pattern: str, said: str) -> None:
         here.build()
 
 
+def test_a_benchmark_that_is_not_there_is_told_by_its_place_and_not_by_a_copy_s(here: Here) -> None:
+    (here.folder / "r.toml").write_text(TOML.replace('["bench"]', '["benk"]'), encoding="utf-8")
+    here.recipe = load(here.folder / "r.toml")
+    with pytest.raises(InputError, match=r"decontaminate': s3://lab-\S+/data/benk: no such .*Did you mean 'bench'\?"):
+        here.build()
+
+
 def test_a_second_builder_a_foreign_prefix_and_a_whole_bucket_are_refused(here: Here) -> None:
     other = Lease(here.lab.root / "mix")
     assert other.take() == ""
