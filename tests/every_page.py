@@ -74,7 +74,7 @@ def _eval(root: Path) -> dict[str, Path]:
         finding="It was trained on rows that hold them; the model shows it too (set-level p 0.003, one-sided).",
         false_alarm_rate=0.05, inflation=Inflation(4.2, 1.0, 7.4), smallest_detectable=3.0, limits="any leak, with 4 controls",
     )  # fmt: skip
-    about = {"task": "cmmlu", "form": "chat", "controls": "left out of the mixture", "of": 120, "in_mixture": 40, "set_test": None,
+    about = {"task": "cmmlu", "form": "chat", "controls": "left out of the mixture", "of": 120, "in_mixture": 40, "set_test": None, "compared_with": "base",
              "notes": ["fewer than 8 controls"]}  # fmt: skip
     pages = {
         "study": write_study(RESULTS | {"name": "study-toy"}),
