@@ -218,6 +218,6 @@ def _to_modelscope() -> Callable[[Parcel, str, bool], str]:
             raise InputError(
                 f"{repository}: the hub did not take it: {first_line(error)}. Fix: modelscope login."
             ) from error
-        return f"https://modelscope.cn/{parcel.kind}s/{repository}"
+        return f"{str(api.endpoint or 'https://modelscope.cn').rstrip('/')}/{parcel.kind}s/{repository}"
 
     return send

@@ -1,7 +1,10 @@
 """`steel push`: to a hub on this machine, which keeps what the library sends it."""
 
 import base64
+import importlib.util
 import json
+import re
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +18,7 @@ from tests.steel_eval import toys
 from steel.push import packed, push
 from steel_data.build import build
 from steel_data.errors import InputError
+from steel_data.page.nav import STUDY, publish
 from steel_data.recipe.load import load
 
 
@@ -141,9 +145,125 @@ def test_a_wrong_name_is_refused_before_anything_is_read(repo: str, kind: str) -
         push("nothing", repo, kind)
 
 
-def test_modelscope_without_its_library_is_named(mixture: Path) -> None:
-    try:
-        import modelscope  # noqa: F401
-    except ImportError:
-        with pytest.raises(InputError, match="pip install"):
-            push(str(mixture), "me/mine", "modelscope", yes=True)
+def test_modelscope_without_its_library_is_named(mixture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("modelscope", "modelscope.hub", "modelscope.hub.api"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        InputError, match=r"^ModelScope needs its library. Fix: pip install 'steel-lab\[modelscope\]'.$"
+    ):
+        push(str(mixture), "me/mine", "modelscope", yes=True)
+
+
+class ModelScope(ThreadingHTTPServer):
+    """What modelscope's own library needs for an upload: whether a repository is there, create, large files, commit."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), ModelScopeHandler)
+        self.made: list[str] = []  # what was asked for when the repository was made
+        self.there = False
+        self.blobs: dict[str, bytes] = {}
+        self.files: dict[str, bytes] = {}
+        self.status = 200
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class ModelScopeHandler(BaseHTTPRequestHandler):
+    server: ModelScope
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data: dict[str, Any] = {"Name": "mine", "Path": "me", "Id": 1, "oid": "1"}
+        status = self.server.status
+        if self.command == "GET" and not self.server.there:
+            status = 404
+        elif self.path.startswith("/put/"):
+            self.server.blobs[self.path.removeprefix("/put/")] = body
+        elif self.path.endswith("/lfs/objects/batch"):
+            there = json.loads(body)["objects"]
+            data = {
+                "objects": [
+                    {**o, "actions": {"upload": {"href": f"{self.server.address}/put/{o['oid']}"}}} for o in there
+                ]
+            }
+        elif "/commit/" in self.path:
+            for action in json.loads(body)["actions"]:
+                large = action["type"] == "lfs"
+                content = self.server.blobs[action["sha256"]] if large else base64.b64decode(action["content"])
+                self.server.files[action["path"]] = content
+        elif self.path.rstrip("/") in ("/api/v1/datasets", "/api/v1/models") and not self.server.there:
+            self.server.made.append(body.decode(errors="replace"))
+            self.server.there = status == 200
+        told = {"Code": status, "Success": status == 200, "Message": "not you", "Data": data, "RequestId": "1"}
+        said = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    do_GET = do_POST = do_PUT = do_HEAD = answer
+
+    def log_message(self, format: str, *values: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelScope]:
+    """One server for all tests: the library reads its address once, when it is imported."""
+    if importlib.util.find_spec("modelscope") is None:
+        pytest.skip("no modelscope here: pip install 'steel-lab[modelscope]'")
+    server, home = ModelScope(), str(tmp_path_factory.mktemp("modelscope"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELSCOPE_DOMAIN", server.address.removeprefix("http://"))
+        patch.setenv("MODELSCOPE_ENDPOINT", server.address)
+        patch.setenv("MODELSCOPE_API_TOKEN", "ms-test")
+        patch.setenv("MODELSCOPE_CACHE", home)
+        patch.setenv("MODELSCOPE_CREDENTIALS_PATH", home)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def modelscope(served: ModelScope) -> ModelScope:
+    served.status, served.there = 200, False
+    for kept in (served.made, served.blobs, served.files):
+        kept.clear()
+    return served
+
+
+def test_modelscope_gets_a_mixture_in_private(mixture: Path, modelscope: ModelScope) -> None:
+    assert push(str(mixture), "me/mine", "modelscope", yes=True).endswith("/datasets/me/mine")
+    assert {"train-00000.parquet", "manifest.json", "README.md", "card.html"} == set(modelscope.files)
+    assert modelscope.files["train-00000.parquet"] == (mixture / "train-00000.parquet").read_bytes()
+    (made,) = modelscope.made
+    assert re.search(r'"?Visibility"?\s*[:\r\n]+\s*"?1\b', made), made  # 1: private, 5: public
+
+
+def test_modelscope_gets_a_model(tmp_path: Path, modelscope: ModelScope) -> None:
+    folder = toys.save(tmp_path / "run/checkpoints/step-000010")
+    (folder / "steel.json").write_text(json.dumps({"step": 10, "train": {}}))
+    assert push(str(tmp_path / "run"), "me/mine", "modelscope", public=True, yes=True).endswith("/models/me/mine")
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(modelscope.files)
+    assert re.search(r'"?Visibility"?\s*[:\r\n]+\s*"?5\b', modelscope.made[0]), modelscope.made
+
+
+def test_what_modelscope_refuses_is_one_line(mixture: Path, modelscope: ModelScope) -> None:
+    modelscope.status = 403
+    with pytest.raises(InputError, match=r"me/mine: the hub did not take it: .*Fix: modelscope login") as refused:
+        push(str(mixture), "me/mine", "modelscope", yes=True)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_card_goes_without_its_links(mixture: Path, hub: Hub) -> None:
+    text = (mixture / "card.html").read_text(encoding="utf-8")
+    (mixture.parent / "study.html").write_text(text, encoding="utf-8")
+    publish(mixture.parent / "study.html", text, STUDY, {"card": mixture / "card.html"})
+    assert "../study.html" in (mixture / "card.html").read_text(encoding="utf-8")
+    assert packed(str(mixture), "me/mine").contents["card.html"] == text.encode()
