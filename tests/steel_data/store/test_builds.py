@@ -107,11 +107,13 @@ def test_requests_are_few_and_listings_do_not_grow_with_files(here: Here) -> Non
     assert sorted(missed) == [".mix.lock", "index", "mix", "scans", "scans", "scans"]
     read = [a for a in asked if a.kind == "GET" and a.key.startswith("data/in")]
     assert len(read) == 3 * 3  # to scan, to look for known tests, to map
-    assert kinds["PUT"] == files + len(first.manifest["output"]) + len(first.manifest["dropped_files"]) + 1 + 3 + 2
+    # the lease is written as often as half minutes go by
+    written = len([a for a in asked if a.kind == "PUT" and a.key != ".mix.lock"])
+    assert written == files + len(first.manifest["output"]) + len(first.manifest["dropped_files"]) + 1 + 3
     asked.clear()
     again = here.build()
     assert not again.fresh
-    assert here.lab.server.count()["PUT"] == 2  # the lease
+    assert {a.key for a in asked if a.kind == "PUT"} == {".mix.lock"}
     # what changes a threshold reads what is there and makes no records
     asked.clear()
     (here.folder / "r.toml").write_text(TOML.replace('"dedup"', '"dedup", near = false'), encoding="utf-8")
