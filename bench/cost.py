@@ -1,15 +1,18 @@
 """What does a build cost by pass, and what would ten million, a hundred million and a thousand million rows cost?
 
-    python bench/cost.py [--rows 50_000,200_000] [--workers 1,2] [--rate 0.04] [--folder DIR]
+    python bench/cost.py [--rows 50_000,200_000] [--workers 1,2,ray] [--rate 0.04] [--folder DIR]
 
 Builds bench/scale.py's generated rows in each size and with each number of workers, from a cold cache. Of each pass:
-CPU-seconds of the main process and of its workers, bytes read and written (page cache included), files opened in the
-cache ("requests": what an object store would be asked for). A line a + b * rows through the smallest and the largest
-build with the first number of workers is the model; it is checked against all builds, and extended. `--rate`: US dollars
-an hour for one virtual CPU.
+seconds by the clock, CPU-seconds of the main process and of its workers, bytes read and written (page cache included),
+files opened in the cache ("requests": what an object store would be asked for). `ray`: a cluster of two nodes of one
+processor each on this machine, whose CPU-seconds are not seen from here. The model: of each pass a line a + b * rows of
+CPU-seconds through the smallest and the largest build with the first number of workers, and one of the part that the
+main thread does alone, from the last number. From it a simulation (tasks to whichever worker is free first) tells
+seconds by the clock. Both are checked against all builds, and extended. `--rate`: US dollars an hour for a virtual CPU.
 """
 
 import argparse
+import heapq
 import importlib
 import json
 import math
@@ -18,12 +21,16 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import scale
 
+ROOT = Path(__file__).resolve().parents[1]
 SIZES = (10_000_000, 100_000_000, 1_000_000_000)
 CORES, MACHINE_GB = 16, 64  # of one machine of the extension
 
@@ -40,8 +47,27 @@ def _used() -> dict[str, float]:
     }  # fmt: skip
 
 
-def build(folder: Path, workers: int) -> None:
+@contextmanager
+def workers_of(word: str) -> Iterator[Any]:
+    """Yield what `build` takes as workers: so many, or a cluster of two nodes."""
+    if word != "ray":
+        yield int(word)
+        return
+    sys.path.append(str(ROOT))
+    nodes: Any = importlib.import_module("tests.nodes")
+    with nodes.a_cluster() as cluster, nodes.another(cluster):
+        yield importlib.import_module("steel_data.cluster").executor(f"ray:{cluster.address}", 1)
+
+
+def build(folder: Path, word: str) -> None:
     """Build, and print what each pass took as JSON."""
+    with workers_of(word) as workers:
+        told = timed_build(folder, word, workers)
+    print(json.dumps(told))
+
+
+def timed_build(folder: Path, word: str, workers: Any) -> dict[str, Any]:
+    """Build, and return what each pass took."""
     module: Any = importlib.import_module("steel_data.build")
     recipe = importlib.import_module("steel_data.recipe.load").load(folder / "scale.toml")
     spent: dict[str, dict[str, float]] = {}
@@ -61,9 +87,10 @@ def build(folder: Path, workers: int) -> None:
 
     for name in scale.PASSES:
         timed(name)
-    cache = folder / f"cache-{workers}"
+    cache, out = folder / f"cache-{word}", folder / f"out-{word}"
     begun = time.monotonic()
-    module.build(recipe, data_root=folder / "data", out=folder / f"out-{workers}", cache=cache, workers=workers)
+    module.build(recipe, data_root=folder / "data", out=out, cache=cache, workers=workers)
+    length = time.monotonic() - begun
     spent["map"]["workers"] += (
         spent["prepare"].pop("workers") + _used()["workers"] - sum(part.get("workers", 0) for part in spent.values())
     )  # those that end with the block are counted when they end
@@ -74,20 +101,20 @@ def build(folder: Path, workers: int) -> None:
         if kind.is_dir()
     }
     files = {kind: [len(held), sum(held)] for kind, held in sizes.items()}
-    out = sum(p.stat().st_size for p in (folder / f"out-{workers}").rglob("*") if p.is_file())
-    told = {"passes": spent, "cache": files, "out": out, "seconds": time.monotonic() - begun}
-    print(json.dumps(told | {"cpu": whole["main"] + whole["workers"]}))
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    cpu = whole["main"] + whole["workers"]
+    return {"passes": spent, "cache": files, "out": size, "seconds": length, "cpu": cpu}
 
 
-def measured(rows: int, workers: list[int], folder: Path | None) -> dict[int, dict[str, Any]]:
+def measured(rows: int, workers: list[str], folder: Path | None) -> dict[str, dict[str, Any]]:
     """Return, of each number of workers, what a build of so many rows took."""
     with tempfile.TemporaryDirectory(dir=folder) as made:
         place = Path(made)
         scale.write(place, rows)
         scale.recipe(place, 20, 0.8)
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for count in workers:
-            command = [sys.executable, __file__, "--one", str(count), "--folder", str(place)]
+            command = [sys.executable, __file__, "--one", count, "--folder", str(place)]
             (told,), peaks = scale.watched(command)
             for name, part in told["passes"].items():
                 part |= {"tree_MB": peaks.tree.get(name, 0) / 1e6, "main_MB": peaks.main.get(name, 0) / 1e6}
@@ -96,14 +123,14 @@ def measured(rows: int, workers: list[int], folder: Path | None) -> dict[int, di
         return found
 
 
-def show(rows: int, workers: int, took: dict[str, Any]) -> None:
+def show(rows: int, workers: str, took: dict[str, Any]) -> None:
     """Print what a build took."""
     print(f"\n{rows:,} rows, {workers} workers: {took['seconds']:.0f} s, {took['cpu']:.1f} CPU-s, "
           f"output {took['out'] / rows:.0f} bytes a row")  # fmt: skip
-    print(f"  {'pass':<9}{'main CPU-s':>11}{'of it alone':>12}{'workers':>9}{'us a row':>10}{'bytes a row':>13}"
+    print(f"  {'pass':<9}{'seconds':>9}{'main CPU-s':>11}{'of it alone':>12}{'workers':>9}{'us a row':>10}{'bytes a row':>13}"
           f"{'peak MB: main':>15}{'tree':>7}")  # fmt: skip
     for name, part in took["passes"].items():
-        print(f"  {name:<9}{part['main']:>11.2f}{part['thread']:>12.2f}{part.get('workers', 0):>9.2f}"
+        print(f"  {name:<9}{part['seconds']:>9.2f}{part['main']:>11.2f}{part['thread']:>12.2f}{part.get('workers', 0):>9.2f}"
               f"{1e6 * cost(part) / rows:>10.1f}{part['bytes'] / rows:>13.0f}{part['main_MB']:>15.0f}{part['tree_MB']:>7.0f}")  # fmt: skip
     for kind, (count, size) in took["cache"].items():
         print(f"  cache/{kind:<12}{count:>7,} files{size / rows:>9.0f} bytes a row")
@@ -114,45 +141,89 @@ def cost(part: dict[str, float]) -> float:
     return part["main"] + part.get("workers", 0)
 
 
-def extend(found: dict[int, dict[int, dict[str, Any]]], rate: float) -> None:
-    """Print the model, how far it is from each build, and what it says of SIZES."""
-    first = min(next(iter(found.values())))
+@dataclass
+class Model:
+    """Lines over rows, by pass: CPU-seconds, and those of them that the main thread does alone; tasks of map a row."""
+
+    cost: dict[str, tuple[float, float]]
+    alone: dict[str, tuple[float, float]]
+    tasks: float
+
+    def cpu(self, name: str, rows: int) -> float:
+        """Return the CPU-seconds of a pass."""
+        base, slope = self.cost[name]
+        return base + slope * rows
+
+    def seconds(self, name: str, rows: int, workers: int) -> float:
+        """Return the seconds by the clock of a pass: its tasks go to whoever is free first; the rest to one thread."""
+        whole = self.cpu(name, rows)
+        if workers == 1:
+            return whole
+        base, slope = self.alone[name]
+        alone = min(max(base + slope * rows, 0.0), whole)
+        tasks = math.ceil(self.tasks * rows) if name == "map" else 8 * workers  # threads share by small pieces
+        free = [0.0] * workers
+        for _ in range(tasks):
+            heapq.heappushpop(free, free[0] + (whole - alone) / tasks)
+        return alone + max(free)
+
+
+def model_of(found: dict[int, dict[str, dict[str, Any]]]) -> Model:
+    """Return lines through the smallest and the largest size; through the only one and nothing where there is one."""
     small, large = min(found), max(found)
+    first, *_, last = [word for word in found[small] if word != "ray"] * 2
+
+    def line(low: float, high: float) -> tuple[float, float]:
+        slope = (high - low) / (large - small) if large > small and high > low else low / small
+        return (low - slope * small if large > small else 0.0), slope
+
+    a, b = found[small], found[large]
+    names = a[first]["passes"]
+    return Model(
+        {n: line(cost(a[first]["passes"][n]), cost(b[first]["passes"][n])) for n in names},
+        {n: line(a[last]["passes"][n]["thread"], b[last]["passes"][n]["thread"]) for n in names},
+        b[first]["cache"]["records"][0] / large,
+    )
+
+
+def extend(found: dict[int, dict[str, dict[str, Any]]], rate: float) -> None:
+    """Print the model, how far it is from each build, and what it says of SIZES."""
+    small, large = min(found), max(found)
+    first = next(iter(found[small]))
     a, b = found[small][first], found[large][first]
-    slope, base = {}, {}
-    for name in a["passes"]:
-        per_row = (cost(b["passes"][name]) - cost(a["passes"][name])) / max(large - small, 1)
-        slope[name] = per_row if large > small and per_row > 0 else cost(a["passes"][name]) / small
-        base[name] = cost(a["passes"][name]) - slope[name] * small if large > small else 0.0
+    model = model_of(found)
     grown = {name: b["passes"][name]["main_MB"] - a["passes"][name]["main_MB"] for name in a["passes"]}
     memory = grown["plan"] / max(large - small, 1) * 1e6
     print("\nmodel: CPU-seconds = a + b * million rows")
-    for name in slope:
-        print(f"  {name:<9} a {base[name]:>6.2f}  b {slope[name] * 1e6:>8.2f}")
+    for name, (base, slope) in model.cost.items():
+        print(f"  {name:<9} a {base:>6.2f}  b {slope * 1e6:>8.2f}  of it alone {model.alone[name][1] * 1e6:>8.2f}")
     if large > small:
         rows = max(large - small, 1) / 1e6
         print(
             "  main process at its peak, bytes a row more: "
             + ", ".join(f"{n} {mb / rows:.0f}" for n, mb in grown.items())
         )
-    print("\ncheck: CPU-seconds of each build, and of the model")
+    print("\ncheck: each build without start-up, and the model")
+    print(f"  {'rows':>12}{'workers':>9}{'CPU-s':>9}{'model':>9}{'':>8}{'seconds':>10}{'simulated':>11}")
     for rows, by_workers in found.items():
-        for count, took in by_workers.items():
-            own = sum(cost(part) for part in took["passes"].values())
-            told = sum(base[name] + slope[name] * rows for name in slope)
-            print(f"  {rows:>12,} rows, {count} workers: {own:8.1f} {told:8.1f} ({100 * (told / own - 1):+.0f} %)")
+        for word, took in by_workers.items():
+            own, told = sum(cost(part) for part in took["passes"].values()), sum(model.cpu(n, rows) for n in model.cost)
+            count = 2 if word == "ray" else int(word)
+            clock = sum(part["seconds"] for part in took["passes"].values())
+            simulated = sum(model.seconds(name, rows, count) for name in model.cost)
+            of_cpu = f"{'-':>9}{'-':>9}{'':>8}" if word == "ray" else f"{own:>9.1f}{told:>9.1f}{_off(told, own):>8}"
+            print(f"  {rows:>12,}{word:>9}{of_cpu}{clock:>10.1f}{simulated:>11.1f}{_off(simulated, clock):>8}")
     files = sum(count for count, _ in b["cache"].values()) / large
     shuffle = b["cache"]["records"][1] / large
     print(f"\n{'rows':>14}{'map CPU-h':>11}{'plan CPU-h':>12}{'gather CPU-h':>14}{'plan GB':>9}{'cache TB':>10}"
           f"{'shuffle TB':>12}{'requests':>12}{'hours':>8}{'machines':>10}{'US$':>9}  binds")  # fmt: skip
     for rows in SIZES:
-        hours = {name: (base[name] + slope[name] * rows) / 3600 for name in slope}
+        hours = {name: model.cpu(name, rows) / 3600 for name in model.cost}
         plan_gb = memory * rows / 1e9 if large > small else math.nan
         machines = max(1, min(64, round(hours["map"] / CORES / 2)))  # so that map takes two hours
-        wall = {
-            "map": hours["map"] / CORES / machines, "plan": hours["plan"] / 2,  # two of its threads are busy
-            "gather": hours["gather"] / CORES, "prepare": hours["prepare"] / CORES / machines,
-        }  # fmt: skip
+        # plan was seen on two cores alone: no more are counted
+        busy = {"prepare": CORES * machines, "map": CORES * machines, "plan": 2, "gather": CORES}
+        wall = {name: model.seconds(name, rows, busy[name]) / 3600 for name in model.cost}
         binds = "memory of plan" if plan_gb > MACHINE_GB else max(wall, key=lambda name: wall[name])
         total = sum(wall.values())
         price = rate * CORES * (machines * (wall["map"] + wall["prepare"]) + wall["plan"] + wall["gather"])
@@ -163,6 +234,10 @@ def extend(found: dict[int, dict[int, dict[str, Any]]], rate: float) -> None:
           "cache is written once and read at most twice")  # fmt: skip
 
 
+def _off(told: float, own: float) -> str:
+    return f"({100 * (told / own - 1):+.0f} %)"
+
+
 def main() -> None:
     """Build in each size, and say what it costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -170,13 +245,15 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--rate", type=float, default=0.04)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)  # the number of workers of one build
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # the number of workers of one build
     args = parser.parse_args()
     if args.one:
         build(args.folder, args.one)
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    workers = [int(count) for count in args.workers.split(",")]
+    workers = args.workers.split(",")
+    if workers[0] == "ray":
+        parser.error("--workers: the model is made from builds here. Fix: --workers 1,2,ray.")
     extend({int(rows): measured(int(rows), workers, args.folder) for rows in args.rows.split(",")}, args.rate)
 
 

@@ -2,11 +2,11 @@
 
     python bench/scale.py [--rows 5_000_000] [--workers 2] [--memory 1GB] [--folder DIR] [--keep]
 
-Writes generated Chinese chat rows (5 % near copies, 2 % exact copies, a benchmark of 2,000 items of which some are
-quoted) as JSON lines, builds language + length + decontaminate + dedup, and prints the peak memory of the whole process
-tree by pass (proportional set sizes on Linux, so that a page which processes share counts once; resident sizes
-elsewhere), CPU seconds, and what a second build with other thresholds adds to the cache. `--keep`: work in --folder
-itself, use what is there, and leave it.
+Writes generated Chinese chat rows as JSON lines (5 % near copies and 2 % exact copies of rows anywhere before them, a
+benchmark of 2,000 items of which some are quoted), builds language + length + decontaminate + dedup, and prints the peak
+memory of the whole process tree by pass (proportional set sizes on Linux, so that a page which processes share counts
+once; resident sizes elsewhere), CPU seconds, and what a second build with other thresholds adds to the cache. `--keep`:
+work in --folder itself, use what is there, and leave it.
 """
 
 import argparse
@@ -30,6 +30,7 @@ import psutil
 
 PASSES = {"prepare": "prepare", "map_sources": "map", "decide": "plan", "_write": "gather"}  # of steel_data.build
 SYLLABLES = "山水火土金木人口手足日月云雨风雪花草树鸟鱼虫马牛羊犬车船桥路门窗灯书笔纸墨琴棋画茶酒饭菜衣布针线刀斧犁锄田园村城国家学校医院工厂商店银行邮局"
+SAMPLE = 50_000  # rows that may be copied
 FORMS = (
     "请解释{}和{}的关系。",
     "为什么{}会影响{}？",
@@ -56,12 +57,15 @@ def write(folder: Path, rows: int) -> None:
             w = lexicon[rng.integers(0, len(lexicon), 12)]
             questions.append(f"关于{w[0]}在{w[1]}中的{w[2]}，下列说法正确的是{w[3]}还是{w[4]}")
             file.write(f"{i},{questions[-1]},{w[5]}{w[6]},{w[7]}{w[8]},{w[9]},{w[10]}{w[11]},{'ABCD'[i % 4]}\n")
+    # a sample of all rows so far, so that a copy and its row lie as far apart as rows do
     kept: list[tuple[str, str]] = []
+    spare = np.random.default_rng(1)
     for start in range(0, rows, 250_000):
         count = min(250_000, rows - start)
         lengths = rng.integers(6, 60, count)
         picks = lexicon[rng.integers(0, len(lexicon), int(lengths.sum()) + 2 * count)]
         kind = rng.random(count)
+        turns = (spare.random(count) * np.arange(start + 1, start + count + 1)).astype(int)  # algorithm R (Vitter 1985)
         at = 0
         with (folder / f"data/part-{start // 250_000:03d}.jsonl").open("wb") as file:
             for i in range(count):
@@ -76,8 +80,10 @@ def write(folder: Path, rows: int) -> None:
                     answer = old[:-1] + "吧。"
                 elif kind[i] < 0.0702:
                     question = questions[i % len(questions)]
-                elif len(kept) < 50_000:
+                elif len(kept) < SAMPLE:
                     kept.append((question, answer))
+                elif turns[i] < SAMPLE:
+                    kept[turns[i]] = (question, answer)
                 file.write(orjson.dumps({"instruction": question, "input": "", "output": answer}) + b"\n")
 
 
