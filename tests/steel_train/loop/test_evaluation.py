@@ -120,7 +120,7 @@ def test_by_default_a_look_costs_three_per_cent_at_most(lora, share):
     ("table", "message"),
     [
         ("{ rows = 3, share = 0.1 }", "rows and share are two sizes of one thing"),
-        ("{ evry = 3 }", "unknown key 'eval.evry'. Did you mean 'every'?"),
+        ("{ evry = 3 }", "unknown key 'evry'. Did you mean 'every'?"),
         ("{ rows = 80 }", r"r.toml \[train.eval\]: 80 of 80 rows are held out. Fix: fewer rows"),
     ],
 )
