@@ -195,7 +195,7 @@ def test_tasks_are_scored_on_the_model_in_memory_as_score_does_it(train, tmp_pat
         ('["exam"]', r"\[train.eval\]: tasks: exam is a test split, .* Fix: exam-val or exam-dev"),
         ('["exam-test/kettles"]', "exam-test/kettles is a test split"),
         ('["exma-val"]', r"r.toml \[train.eval\]: tasks: .*no such benchmark"),
-        ('["exam-val", "exam-val"]', "eval: tasks: one stands twice"),
+        ('["exam-val", "exam-val"]', "tasks: one stands twice"),
     ],
 )
 def test_a_test_split_is_refused_before_a_row_is_read(train, tmp_path, tasks, message):
