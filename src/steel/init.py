@@ -12,7 +12,7 @@ import typer
 
 from steel_data.analyze.analysis import Analysis, analyze
 from steel_data.analyze.facts import facts
-from steel_data.analyze.recipe import refuse_existing, write_recipe
+from steel_data.analyze.recipe import beside, refuse_existing, write_recipe
 from steel_data.errors import InputError, nearest, one_line
 from steel_data.row.record import check_language
 from steel_train.settings import read_settings
@@ -61,7 +61,7 @@ def init(recipe: Path, wishes: Wishes, force: bool = False, workers: int = 1) ->
     keep = _languages(languages)
     model = wishes.model or _asked(wishes, "--model", "Which model is trained (hub id or folder)?", MODEL)
     method = wishes.method or _asked(wishes, "--method", "All of its weights (full), or an adapter (lora)?", "full")
-    table = _train(_placed(model), method, _preferred(found))
+    table = _train(_placed(model, recipe), method, _preferred(found))
     read_settings(table, recipe)
     write_recipe(recipe, _with_languages(found.recipe, keep) + "\n" + tomli_w.dumps({"train": table}), found.files.root)
     return _next(recipe, found)
@@ -144,9 +144,18 @@ def _train(model: str, method: str, preferred: str | None) -> dict[str, object]:
     return table | ({"lora": {"rank": 16, "alpha": 32}} if lora else {})
 
 
-def _placed(model: str) -> str:
-    """Return a model's folder as the recipe names it, a hub id as it is."""
-    return Path(model).absolute().as_posix() if Path(model).is_dir() else model
+def _placed(model: str, recipe: Path) -> str:
+    """Return a model's folder as the recipe names it, a hub id as it is. Raises InputError for what is neither."""
+    folder = Path(model)
+    if not folder.is_dir():
+        if model.count("/") != 1 or model.startswith(("/", ".", "~")):
+            raise InputError(f"--model {model}: no such folder. Fix: a folder with config.json, or a hub id.")
+        return model
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise InputError(f"--model {model}: holds no config.json. Fix: a checkpoint's folder, or a hub id.")
+    said = beside(recipe, folder)
+    # ./ keeps a folder that is gone from being taken for a hub id of the same name
+    return said if Path(said).is_absolute() or said.startswith("..") else f"./{said}"
 
 
 def _with_languages(text: str, keep: Sequence[str]) -> str:

@@ -31,8 +31,8 @@ from steel_eval.score.spread import (
 )
 from steel_eval.score.sweep import Settings, run_sweep
 
-_COLUMNS = ("task", "preset", "accuracy", "± stderr", "macro", "n", "invalid", "on valid", "if guessed", "p(gold)",
-            "bits/byte")  # fmt: skip
+_COLUMNS = ("task", "preset", "accuracy", "± stderr", "macro", "n", "invalid", "on valid",
+            "invalid at chance", "p(gold)", "bits/byte")  # fmt: skip
 
 
 def split_tasks(names: Sequence[str], data: Path, limit: int | None = None) -> tuple[list[Task], list[str]]:

@@ -123,9 +123,9 @@ class Eval(Table):
     @model_validator(mode="after")
     def _one_size(self) -> "Eval":
         if self.rows is not None and self.share is not None:
-            raise ValueError("eval: rows and share are two sizes of one thing. Fix: one of them")
+            raise ValueError("rows and share are two sizes of one thing. Fix: one of them")
         if len(set(self.tasks)) < len(self.tasks):
-            raise ValueError("eval: tasks: one stands twice. Fix: each once")
+            raise ValueError("tasks: one stands twice. Fix: each once")
         return self
 
 
@@ -133,8 +133,9 @@ class Settings(Table):
     """`[train]`: what is trained, on how much, and how often it is kept."""
 
     model: str | dict[str, Any] = Field(
+        examples=['"Qwen/Qwen2.5-0.5B", a folder, or a table'],
         description="A folder (absolute, or relative to the recipe), a hub id, or a table for a model from scratch: "
-        '`{ type = "qwen2", hidden_size = 256, … }`, its keys being those of the config class of transformers.'
+        '`{ type = "qwen2", hidden_size = 256, … }`, its keys being those of the config class of transformers.',
     )
     tokenizer: str | None = Field(
         default=None,
@@ -334,14 +335,12 @@ class Settings(Table):
 
 def read_settings(table: dict[str, Any], recipe: Path) -> Settings:
     """Check the `[train]` table of a recipe. Raises InputError that names the key and the nearest known word."""
-    where = f"{recipe} [train]"
     if not table:
-        raise InputError(f'{where}: is missing. Fix: at least model = "Qwen/Qwen2.5-0.5B".')
+        raise InputError(f'{recipe} [train]: is missing. Fix: at least model = "Qwen/Qwen2.5-0.5B".')
     try:
         return Settings.model_validate(table)
     except ValidationError as error:
-        missing = '{key} = "Qwen/Qwen2.5-0.5B", a folder, or a table'
-        raise InputError(first_fault(where, error, Settings, missing, _TABLES)) from None
+        raise InputError(first_fault(recipe, ("train",), error, Settings)) from None
 
 
 def completed(record: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from steel.init import Wishes, init
 from steel_data.build import build
 from steel_data.errors import InputError
 from steel_data.recipe.load import load
+from steel_train.models.load import resolve
 from steel_train.settings import read_settings
 
 PAIRS = [
@@ -31,6 +32,59 @@ def test_the_recipe_builds_and_its_training_is_valid(tmp_path: Path) -> None:
     assert build(loaded, out=tmp_path / "out", cache=tmp_path / "cache").manifest["rows"] == 8
     assert read_settings(loaded.train, recipe).method == "full"
     assert f"steel build {recipe}" in told and f"steel train {recipe}" in told
+
+
+def model(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("recipe", "folder", "said", "root"),
+    [
+        ("mine.toml", "models/qwen", "./models/qwen", "."),
+        ("recipes/mine.toml", "models/qwen", "../models/qwen", ".."),
+        ("mine.toml", "../elsewhere/qwen", "/elsewhere/qwen", "."),
+    ],
+)
+def test_a_model_that_lies_near_is_named_from_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, folder: str, said: str, root: str
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    write_jsonl(here / "chat.jsonl", chat_rows(4))
+    Path(recipe).parent.mkdir(exist_ok=True)
+    where = model(tmp_path / folder.removeprefix("../") if folder.startswith("..") else here / folder)
+    init(Path(recipe), wishes(Path("chat.jsonl"), model=folder))
+    written = load(Path(recipe))
+    assert written.data_root == root
+    assert written.train["model"] == (said if said.startswith(".") else f"{tmp_path}{said}")
+    assert Path(resolve(written.train["model"], Path(recipe))).resolve() == where.resolve()
+
+
+def test_a_link_on_the_way_makes_no_wrong_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of recipes/, a link to elsewhere, `..` is elsewhere's parent: there the whole path is the right one."""
+    (tmp_path / "far/away").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("recipes").symlink_to(tmp_path / "far/away")
+    write_jsonl(Path("chat.jsonl"), chat_rows(4))
+    folder = model(tmp_path / "here/model")
+    init(Path("recipes/mine.toml"), wishes(Path("chat.jsonl"), model="model"))
+    assert load(Path("recipes/mine.toml")).train["model"] == folder.as_posix()
+    assert build(load(Path("recipes/mine.toml")), out=tmp_path / "out", cache=tmp_path / "cache").manifest["rows"] == 4
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "../a/b", "a/b/c", "/no/such", "word"])
+def test_a_model_that_is_no_folder_and_no_hub_id_is_refused(tmp_path: Path, name: str) -> None:
+    write_jsonl(tmp_path / "chat.jsonl", chat_rows(4))
+    with pytest.raises(InputError, match=rf"--model {name}: no such folder\. Fix: "):
+        init(tmp_path / "mine.toml", wishes(tmp_path / "chat.jsonl", model=name))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no config"):
+        init(tmp_path / "mine.toml", wishes(tmp_path / "chat.jsonl", model=str(tmp_path / "empty")))
 
 
 def test_languages_are_filtered_before_anything_else(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def setup(folder: Path) -> None:
 
 BAD = {
     "unknown key": ("sed = 1\n" + SOURCE, "r.toml: unknown key 'sed'. Did you mean 'seed'?"),
-    "wrong type": (SOURCE + 'take = "all"\n', "[source.a]: take = 'all': input should be a valid integer"),
+    "wrong type": (SOURCE + 'take = "all"\n', "[source.a]: take = 'all': no whole number. Fix: a whole number."),
     "cyclic extends": ('extends = "r.toml"\n', "extends itself: r.toml -> r.toml"),
     "missing file": ('[source.a]\npath = "aa.jsonl"\n', "[source.a]: path = 'aa.jsonl': no such file under"),
     "missing file, nearest": ('[source.a]\npath = "aa.jsonl"\n', "Did you mean 'a.jsonl'?"),

@@ -70,5 +70,6 @@ def test_unreadable_answers_and_marks_stand_beside_every_score(tmp_path, capsys)
     print_scores(Checkpoint(tmp_path, "step\x1b[2J-1", 1), {"lm-eval": scores, "cloze": other})
     out = capsys.readouterr().out
     assert "37" in out and "52.00" in out and "51.00" in out and "1,000" in out
+    assert "invalid at chance" in out and "guess" not in out  # one name: chance level
     assert "\x1b" not in out and "No score of ability alone" in out
     assert "differs by 25.0 points between protocols (cloze to lm-eval)" in out

@@ -1,4 +1,4 @@
-"""An analysis in the terminal, at 80 columns: the verdict first, then each part."""
+"""An analysis in the terminal, as wide as it is, or whole in a pipe: the verdict first, then each part."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,15 @@ from rich.text import Text
 
 from steel_data.analyze.facts import count, percent
 from steel_data.chinese import say
-from steel_data.row.display import console, one_line, plain_table, print_table
+from steel_data.row.display import PIPED, console, one_line, plain_table, print_table
 
-_WIDTH = 80
 _COLUMNS, _FILES, _REASONS, _LANGUAGES, _ROLES = 24, 6, 12, 6, 10
+_NAME = 28  # cells of a column's name, so that its numbers stand beside it on a terminal
 
 
 def print_analysis(said: dict[str, Any], recipe: Path | None = None) -> None:
     """Print what `facts` returns. recipe: where the recipe was written."""
-    found = console()
-    out = Console(highlight=False, width=min(found.width, 100) if found.is_terminal else _WIDTH, soft_wrap=False)
+    out = console()
     _say(out, say(said["verdict"]), style="bold")
     if sample := said["sample"]:
         drawn = f"{sample['rows']:,} of {sample['of']:,} rows, one in {sample['one_in']}, drawn by a hash of its number"
@@ -97,7 +96,7 @@ def _columns(out: Console, part: dict[str, Any]) -> None:
     for column in part["columns"][:_COLUMNS]:
         kinds = " or ".join(column["types"]) or "empty"
         chars = f"{column['mean_chars']:,}" if "text" in column["types"] else ""
-        name = set_cell_size(one_line(column["name"]), 28).rstrip()
+        name = _fitted(one_line(column["name"]), _NAME if out.is_terminal else PIPED)
         unread = "not read" if column["read"] is False and column["filled"] else ""
         table.add_row(Text(f"  {name or repr('')}"), percent(column["share"]), kinds, chars, unread)
     print_table(table, out)
@@ -138,11 +137,11 @@ def _sampled(out: Console, sampled: dict[str, Any]) -> None:
 def _end(out: Console, said: dict[str, Any], recipe: Path | None) -> None:
     out.print()
     if recipe:
-        _say(out, f"{recipe}: the recipe; python -m steel_data build {recipe}")
+        _say(out, say(f"The recipe is written. Next: steel build {recipe}."))
     elif said["recipe"]:
-        _say(out, "--recipe mine.toml writes the recipe that keeps these rows.")
+        _say(out, say("Next: --recipe mine.toml writes the recipe that keeps these rows."))
     else:
-        _say(out, "No recipe: no part of it can be built as it is.")
+        _say(out, say("No recipe: no part of it can be built as it is."))
 
 
 def _say(out: Console, line: str, indent: int = 0, style: str = "") -> None:
@@ -153,7 +152,10 @@ def _say(out: Console, line: str, indent: int = 0, style: str = "") -> None:
 
 
 def _cut(out: Console, line: str, indent: int) -> None:
-    """Print a line, cut to the width."""
-    plain, room = one_line(line), out.width - indent
-    shown = plain if cell_len(plain) <= room else set_cell_size(plain, room - 1).rstrip() + "…"
-    out.print(Text(" " * indent + shown), soft_wrap=True)
+    """Print an excerpt of the data on one line, cut to the terminal's width; whole in a pipe."""
+    out.print(Text(" " * indent + _fitted(one_line(line), out.width - indent)), soft_wrap=True)
+
+
+def _fitted(plain: str, room: int) -> str:
+    """Return a line of at most `room` cells, with a mark where it was cut."""
+    return plain if cell_len(plain) <= room else set_cell_size(plain, room - 1).rstrip() + "…"

@@ -84,15 +84,27 @@ def paths_of(part: Part) -> list[str]:
 
 def write_recipe(path: Path, text: str, root: Path) -> None:
     """Write a recipe whose paths are under `root`, once it has been read back."""
-    folder = path.absolute().parent
-    inside = root.is_relative_to(folder)
-    where = os.path.relpath(root, folder) if inside else root.as_posix()
-    whole = f"{_key('data_root')} = {_inline(Path(where).as_posix())}\n{text}"
+    whole = f"{_key('data_root')} = {_inline(beside(path, root))}\n{text}"
     with tempfile.TemporaryDirectory() as temporary:
         trial = Path(temporary, path.name)
         trial.write_text(whole, encoding="utf-8")
         load(trial)
     atomic_write(path, whole.encode())
+
+
+def beside(recipe: Path, folder: Path) -> str:
+    """Return how a recipe names a folder: relative to itself where both lie near, so that they can move together.
+
+    Near is below the recipe's own folder, or both below the working directory; all others are named whole.
+    """
+    home, real = recipe.absolute().parent, folder.resolve()
+    folder = Path(os.path.normpath(folder.absolute()))  # textually: a link stays one
+    together = folder.is_relative_to(home) or (folder.is_relative_to(Path.cwd()) and home.is_relative_to(Path.cwd()))
+    relative = Path(os.path.relpath(folder, home))
+    # where a link lies on the way, `..` may lead elsewhere
+    if together and (home / relative).resolve() == real:
+        return relative.as_posix()
+    return (folder if folder.resolve() == real else real).as_posix()
 
 
 def refuse_existing(path: Path, force: bool) -> None:

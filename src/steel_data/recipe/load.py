@@ -5,6 +5,7 @@ docstring is its documentation (docs/recipes.md is generated from it).
 """
 
 import hashlib
+import importlib
 import json
 import re
 import tomllib
@@ -15,9 +16,10 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from steel_data.errors import InputError, first_line, nearest
+from steel_data.recipe.first_fault import first_fault
 from steel_data.recipe.selection import Select
 from steel_data.recipe.shipped import found
 from steel_data.recipe.steps import WITH_FILES, Builder, Filter, bind_builder, bind_filter
@@ -25,7 +27,14 @@ from steel_data.recipe.strict import Table
 from steel_data.row.record import check_language
 
 Positive = Annotated[int, Field(gt=0)]
-NOT_OF_MIXTURE = ("train", "eval", "search", "trial")  # tables that say what is done with it
+# Tables that say what is done with it, and who checks them: looked up by name, as a step of one's own is, for those who
+# train and score know this package and not the other way. A build is no place to go on with `epochs = true`.
+NOT_OF_MIXTURE = {
+    "train": "steel_train.settings:Settings",
+    "eval": "steel_eval.study.settings:StudySettings",
+    "search": "steel_eval.mix.settings:SearchSettings",
+    "trial": "steel_eval.trial.settings:TrialSettings",
+}
 
 
 class Source(Table):
@@ -247,7 +256,8 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
     try:
         tables = RecipeTables.model_validate(merged)
     except ValidationError as error:
-        raise InputError(_first_fault(path, error)) from None
+        raise InputError(first_fault(path, (), error, RecipeTables)) from None
+    _check_others(path, tables)
     # a recipe of the package lies where no data does
     data_root = tables.data_root or (None if named == path else str(Path.cwd()))
     name = tables.name or path.stem
@@ -278,6 +288,20 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
         filters=filters, mix=tables.mix, allow_empty=tables.allow_empty, train=tables.train, eval=tables.eval,
         merged=merged, search=tables.search, trial=tables.trial,
     )  # fmt: skip
+
+
+def _check_others(path: Path, tables: RecipeTables) -> None:
+    """Refuse what is wrong in tables of others. What is missing there is asked for by the command that needs it."""
+    for name, target in NOT_OF_MIXTURE.items():
+        module, _, model = target.partition(":")
+        if table := getattr(tables, name):
+            with suppress(ImportError):  # steel_data alone
+                settings: type[Table] = getattr(importlib.import_module(module), model)
+                try:
+                    settings.model_validate(table)
+                except ValidationError as error:
+                    if any(fault["type"] != "missing" for fault in error.errors()):
+                        raise InputError(first_fault(path, (name,), error, settings)) from None
 
 
 def _check_shares(path: Path, mix: Mix, sources: Sequence[BoundSource]) -> None:
@@ -414,40 +438,6 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             value = value if other_step else merge(below, value)
         out[key] = value
     return out
-
-
-# what pydantic adds to a place where a value may be of several types: no key of the recipe
-_OF_UNION = re.compile(r"str|float|list\[.*|constrained-.*", re.DOTALL)
-
-
-def _first_fault(path: Path, error: ValidationError) -> str:
-    """Say the first fault of a recipe in one line, with the place as TOML writes it."""
-    fault = error.errors()[0]
-    location = [str(part) for part in fault["loc"] if not _OF_UNION.fullmatch(str(part))]
-    table, key = _split_place(location)
-    if fault["type"] == "extra_forbidden":
-        return f"{path}{table}: unknown key '{key}'.{nearest(key, _known_keys(location))}"
-    if fault["type"] == "value_error":
-        inner = fault["ctx"]["error"]
-        return f"{path}{' [' + '.'.join(location) + ']' if location else ''}: {inner}."
-    more = f" ({len(error.errors())} faults in all)" if len(error.errors()) > 1 else ""
-    return f"{path}{table}: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}{more}."
-
-
-def _split_place(location: list[str]) -> tuple[str, str]:
-    depth = 2 if location[:1] == ["source"] and len(location) > 2 else 1 if len(location) > 1 else 0
-    return (f" [{'.'.join(location[:depth])}]" if depth else ""), ".".join(location[depth:])
-
-
-def _known_keys(location: list[str]) -> list[str]:
-    model: type[BaseModel] = RecipeTables
-    if location[:1] == ["source"] and len(location) > 3 and location[2] == "select":
-        model = Select
-    elif location[:1] == ["source"] and len(location) > 2:
-        model = Source
-    elif location[:1] == ["mix"] and len(location) > 1:
-        model = Mix
-    return list(model.model_fields)
 
 
 def recipe_sha256(recipe: Recipe) -> str:

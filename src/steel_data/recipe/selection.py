@@ -16,9 +16,10 @@ class Select(Table):
     """`select` of a source; docs/select.md has what each `by` means, and its source."""
 
     by: By = Field(
+        examples=['"random"'],
         description="`random` (keyed hash), `longest` (characters of the answers), `length` (tokens of the row), "
         "`dsir` (n-grams like the target's), `perplexity` (of the answers, lowest first), `ifd` (hardest to follow "
-        "first), `rds` (hidden states like the target's), `duplicates-last` (one of each cluster of alike rows first)."
+        "first), `rds` (hidden states like the target's), `duplicates-last` (one of each cluster of alike rows first).",
     )
     rows: Positive | None = Field(default=None, description="How many rows. More than there are: an error.")
     tokens: Positive | None = Field(default=None, description="The same in tokens; whole rows, never more than asked.")
@@ -42,7 +43,7 @@ class Select(Table):
     @model_validator(mode="after")
     def _consistent(self) -> "Select":
         if self.rows is not None and self.tokens is not None:
-            raise ValueError("select: rows and tokens are both given. Fix: one of them")
+            raise ValueError("rows and tokens are both given. Fix: one of them")
         if self.rows is None and self.tokens is None:
             raise ValueError(f'select needs one of rows and tokens. Fix: select = {{ by = "{self.by}", rows = 1000 }}')
         if self.by in AIMED and not self.targets:

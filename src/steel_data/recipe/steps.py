@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any, Literal, get_type_hints
 
 from steel_data.errors import InputError, excerpt, first_line, nearest
+from steel_data.recipe.first_fault import option_fault, shown
 from steel_data.recipe.strict import has_boolean, is_number
 
 # A builder takes a raw row and returns records; one that takes no row makes its source as a whole.
@@ -267,16 +268,16 @@ def _check_options(
         if kind is float and type(value) is int:
             value = float(value)
         if is_number(kind) and has_boolean(value):  # pydantic takes true for 1.0
-            raise InputError(f"{where}: {name} holds true or false. Fix: a number.")
+            raise InputError(f"{where}: {name} = {shown(value)}: no number. Fix: a number.")
         try:
-            adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+            config = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+            adapter: TypeAdapter[Any] = TypeAdapter(kind, config=config)
         except PydanticSchemaGenerationError:
             checked[name] = value
             continue
         try:
             adapter.validate_python(value)
         except ValidationError as error:
-            fault = error.errors()[0]
-            raise InputError(f"{where}: {name} = {options[name]!r}: {fault['msg'].lower()}.") from None
+            raise InputError(f"{where}: {option_fault(name, error)}") from None
         checked[name] = value
     return checked

@@ -4,17 +4,21 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from steel_data.recipe.first_fault import shown
+
 
 class Table(BaseModel):
     """A table of a recipe. Strict: epochs = "3" is a mistake, not 3; and so is `true`, which pydantic takes for 1.0."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         if is_number(cls.model_fields[str(info.field_name)].rebuild_annotation()) and has_boolean(value):
-            raise ValueError(f"{info.field_name} holds true or false. Fix: a number")
+            raise ValueError(f"{info.field_name} = {shown(value)}: no number. Fix: a number")
         return value
 
 

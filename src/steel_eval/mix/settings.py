@@ -39,7 +39,7 @@ class SearchMeasure(Table):
             raise ValueError('one of held_out and tasks is needed. Fix: measure = { held_out = ["exam"] }')
         names = self.names
         if len(set(names)) != len(names):
-            raise ValueError(f"{names}: one stands twice")
+            raise ValueError(f"{'tasks' if self.tasks else 'held_out'} = {names}: one stands twice. Fix: each once")
         return self
 
     @property
@@ -61,7 +61,7 @@ class SearchMeasure(Table):
 class SearchSettings(Table):
     """The keys of `[search]`; docs/mix.md lists them."""
 
-    measure: SearchMeasure = Field(description="What decides between mixtures.")
+    measure: SearchMeasure = Field(examples=['{ held_out = ["exam"] }'], description="What decides between mixtures.")
     vary: list[str] | None = Field(
         default=None, description="Sources, or languages, whose share of the tokens varies; by default every source "
         "that is not injected. The others keep their share."
@@ -96,17 +96,15 @@ class SearchSettings(Table):
     @model_validator(mode="after")
     def _distinct(self) -> "SearchSettings":
         if self.vary is not None and (len(self.vary) < 2 or len(set(self.vary)) != len(self.vary)):
-            raise ValueError(f"vary = {self.vary}: two names or more are needed, none twice")
+            raise ValueError(f"vary = {self.vary}: too few, or one twice. Fix: two names or more, each once")
         return self
 
 
 def read_search(table: dict[str, Any], recipe: Path) -> SearchSettings:
     """Check the `[search]` table of a recipe. Raises InputError that names the key and the nearest known word."""
-    where = f"{recipe} [search]"
     if not table:
-        raise InputError(f'{where}: is missing. Fix: at least measure = {{ held_out = ["exam"] }}.')
+        raise InputError(f'{recipe} [search]: is missing. Fix: at least measure = {{ held_out = ["exam"] }}.')
     try:
         return SearchSettings.model_validate(table)
     except ValidationError as error:
-        missing = 'measure = { held_out = ["exam"] }'
-        raise InputError(first_fault(where, error, SearchSettings, missing, {"measure": SearchMeasure})) from None
+        raise InputError(first_fault(recipe, ("search",), error, SearchSettings)) from None

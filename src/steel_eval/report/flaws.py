@@ -78,7 +78,7 @@ def _answers(arm: Arm, result: Result) -> list[tuple[str, str]]:
         invalid = row.get("invalid") or 0
         if invalid > 0.02 * row["n"] and row.get("expected_if_guessed") is not None:
             gap = 100 * (row["expected_if_guessed"] - row["accuracy"])
-            found.append(f"{invalid} of {row['n']} answers unreadable; guessing them would add {gap:.1f} points.")
+            found.append(f"{invalid} of {row['n']} answers unreadable; at chance level they add {gap:.1f} points.")
         letters = (row.get("letters") or {}).get("predicted") or {}
         top = max((n for letter, n in letters.items() if letter), default=0)
         if top > 0.8 * row["n"]:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError
+from steel_data.recipe.first_fault import first_fault
 from steel_data.recipe.strict import Table
 from steel_eval.models import Opening
 
@@ -74,9 +75,9 @@ class StudySettings(Table):
 
     @field_validator("tasks", "presets")
     @classmethod
-    def _distinct(cls, names: list[str]) -> list[str]:
+    def _distinct(cls, names: list[str], info: ValidationInfo) -> list[str]:
         if len(set(names)) != len(names):
-            raise ValueError(f"{names}: one stands twice")
+            raise ValueError(f"{info.field_name} = {names}: one stands twice. Fix: each once")
         return names
 
     def opening(self) -> Opening:
@@ -108,13 +109,7 @@ def read_study_settings(table: dict[str, Any], recipe: Path, over: dict[str, Any
 
     Raises InputError that names the key and the nearest known word.
     """
-    where = f"{recipe} [eval]"
     try:
         return StudySettings.model_validate(table | {k: v for k, v in over.items() if v is not None})
     except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            raise InputError(f"{where}: unknown key '{key}'.{nearest(key, StudySettings.model_fields)}") from None
-        reason = str(fault.get("ctx", {}).get("error", fault["msg"]))
-        raise InputError(f"{where}: {key} = {fault['input']!r}: {reason[0].lower()}{reason[1:]}.") from None
+        raise InputError(first_fault(recipe, ("eval",), error, StudySettings)) from None

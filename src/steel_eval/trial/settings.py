@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from steel_data.errors import InputError, nearest
 from steel_data.recipe.first_fault import first_fault
@@ -29,8 +29,14 @@ class TrialSettings(Table):
         default_factory=dict, description="Instead of `arms`: name -> a recipe, or tables to lay over this one. `own`, "
         "this recipe as it is, is always there."
     )  # fmt: skip
-    tokens: Positive = Field(description="Trainable tokens of each arm: those of answers, in all rows of its mixture.")
-    measure: SearchMeasure = Field(description="What decides: as in `[search]`; a test split is refused.")
+    tokens: Positive = Field(
+        examples=[200_000],
+        description="Trainable tokens of each arm: those of answers, in all rows of its mixture.",
+    )
+    measure: SearchMeasure = Field(
+        examples=['{ held_out = ["exam"] }'],
+        description="What decides: as in `[search]`; a test split is refused.",
+    )
     source: str | None = Field(
         default=None, description="The source that is selected from; not needed where it is one."
     )
@@ -66,7 +72,7 @@ class TrialSettings(Table):
     @classmethod
     def _distinct(cls, seeds: list[int]) -> list[int]:
         if len(set(seeds)) != len(seeds):
-            raise ValueError(f"{seeds}: a seed stands twice")
+            raise ValueError(f"seeds = {seeds}: a seed stands twice. Fix: seeds = [1, 2, 3]")
         return seeds
 
 
@@ -83,7 +89,7 @@ def read_trial(recipe: Recipe) -> tuple[TrialSettings, str, dict[str, dict[str, 
     try:
         settings = TrialSettings.model_validate(recipe.trial)
     except ValidationError as error:
-        raise InputError(_fault(where, error, TrialSettings)) from None
+        raise InputError(first_fault(recipe.path, ("trial",), error, TrialSettings)) from None
     for name in (*settings.arms, *settings.recipes):
         if name in (*settings.controls, *_FOLDERS) or "/" in name or "\\" in name:
             raise InputError(f"{where}: arms: '{name}' is always there, or another folder's name. Fix: another name.")
@@ -117,15 +123,10 @@ def _arms(settings: TrialSettings, recipe: Path, where: str) -> dict[str, dict[s
     }  # fmt: skip
     for name, select in settings.arms.items():
         if {"rows", "tokens"} & select.keys():
-            raise InputError(f"{where}: arms.{name}: rows and tokens are the trial's. Fix: all arms are equal in them.")
+            raise InputError(f"{recipe} [trial.arms.{name}]: rows and tokens are the trial's. Fix: without them.")
         try:
             Select.model_validate({**select, "rows": 1})
         except ValidationError as error:
-            raise InputError(_fault(f"{where}: arms.{name}", error, Select)) from None
+            raise InputError(first_fault(recipe, ("trial", "arms", name), error, Select)) from None
         arms[name] = select
     return arms
-
-
-def _fault(where: str, error: ValidationError, model: type[BaseModel]) -> str:
-    missing = "tokens, arms and measure (docs/select.md)"
-    return first_fault(where, error, model, missing, {"measure": SearchMeasure}, named=True)

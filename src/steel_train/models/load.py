@@ -10,7 +10,8 @@ from typing import Any
 import torch
 import xxhash
 
-from steel_data.errors import InputError, first_line, nearest
+from steel_data.errors import InputError, excerpt, first_line, nearest
+from steel_data.recipe.first_fault import shown
 from steel_train.models.adapter import four_bits, started_adapter
 from steel_train.models.attention import ATTENTION, register_attention
 from steel_train.models.dtypes import held_dtype, own_dtype, uses_bf16
@@ -105,12 +106,27 @@ def _config_of_table(table: dict[str, Any], recipe: Path, vocabulary: int) -> An
     unknown = [key for key in options if key not in known]
     if unknown:
         raise InputError(f"{where}: unknown key '{unknown[0]}'.{nearest(unknown[0], known, show_known=False)}")
+    for key, value in options.items():
+        if fix := _misfit(key, value, known[key]):
+            raise InputError(f"{where}: {key} = {shown(value)}: {fix}.")
     # a multiple of 64 suits the matrix units; the spare rows are never a label
     options["vocab_size"] = max(options.get("vocab_size", 0), -(-vocabulary // 64) * 64)
     try:
         return AutoConfig.for_model(kind, **options)
-    except Exception as error:
-        raise InputError(f"{where}: {first_line(error)}.") from None
+    except Exception as error:  # the field in the first line, what is wrong with it in the second
+        raise InputError(f"{where}: {excerpt(' '.join(str(error).split()), 200).rstrip('.')}.") from None
+
+
+def _misfit(key: str, value: Any, default: Any) -> str:
+    """Return why a value is none for a key of a config, by the type of its default; "" where it may be one."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "neither true nor false. Fix: true or false"
+    if isinstance(default, int) and type(value) is not int:
+        return f"no whole number. Fix: a whole number such as {default}"
+    if isinstance(default, float) and type(value) not in (int, float):
+        return f"no number. Fix: a number such as {default:g}"
+    counts = key == "vocab_size" or key.startswith("num_") or key.endswith("_size")
+    return "too small. Fix: more than 0" if isinstance(default, int) and counts and value < 1 else ""
 
 
 def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed: int) -> Any:

@@ -1,10 +1,12 @@
 """The terminal at 80 columns and the page: the verdict first, and no text of the data that could act."""
 
+import io
 import os
 import re
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 from tests.steel_data.toys import chat_rows, write_jsonl
 from typer.testing import CliRunner
 
@@ -13,6 +15,7 @@ from steel_data.analyze.facts import facts
 from steel_data.analyze.page import write_page
 from steel_data.analyze.print import print_analysis
 from steel_data.cli import app
+from steel_data.row import display
 
 EVIL = "[bold]\x1b[31m<script>alert(1)</script>\u202e{{ 7 * 7 }}"
 
@@ -29,12 +32,23 @@ def said(tmp_path):
     return facts(analyze([str(data)]))
 
 
-def test_no_line_is_wider_than_80_and_nothing_acts(said, capsys):
+@pytest.mark.parametrize("width", [40, 80, 132])
+def test_no_line_is_wider_than_the_terminal_and_nothing_acts(said, monkeypatch, width):
+    out = io.StringIO()
+    terminal = Console(file=out, width=width, force_terminal=True, color_system=None, highlight=False)
+    monkeypatch.setattr(display, "Console", lambda **_: terminal)
+    print_analysis(said)
+    printed = re.sub("\x1b\\[[0-9]*m", "", out.getvalue())  # the verdict is bold
+    assert max(map(cell_len, printed.splitlines())) <= width
+    assert "\x1b" not in printed and "\u202e" not in printed
+    assert width > 40 or re.search("^    rows.jsonl:30  .*…$", printed, re.M)  # a cut excerpt of the data has a mark
+
+
+def test_in_a_pipe_every_line_is_whole_and_plain(said, capsys):
     print_analysis(said)
     printed = capsys.readouterr().out
-    assert printed.startswith(said["verdict"][:60])
-    assert max(map(cell_len, printed.splitlines())) <= 80
-    assert "\x1b" not in printed and "\u202e" not in printed
+    assert printed.startswith(said["verdict"] + "\n")
+    assert max(map(cell_len, printed.splitlines())) > 132 and "\x1b" not in printed
     assert "[bold]" in printed  # no markup either
     assert re.search(r"lost: \d \(.*\)  dedup:exact\n(?:.*\n)*?    rows.jsonl:30  .*\n      = rows.jsonl:0  ", printed)
     assert "broken.jsonl: line 1: broken JSON" in printed
@@ -56,7 +70,7 @@ def test_the_command_writes_page_and_recipe_and_refuses_to_write_over_one(tmp_pa
     done = CliRunner().invoke(app, asked)
     assert (done.exit_code, (tmp_path / "page.html").is_file()) == (0, True)
     assert 'data_root = "."' in (tmp_path / "mine.toml").read_text("utf-8")
-    assert "python -m steel_data build mine.toml" in done.output
+    assert "Next: steel build mine.toml." in done.output
     again = CliRunner().invoke(app, asked)
     assert "mine.toml: is there already" in str(again.exception)
     assert CliRunner().invoke(app, [*asked, "--force"]).exit_code == 0

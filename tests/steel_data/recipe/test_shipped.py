@@ -40,7 +40,7 @@ def test_a_recipe_extends_a_shipped_one(tmp_path: Path) -> None:
         ("mix.budgt_rows=3", "Did you mean 'budget_rows'"),
         ("seed", "Fix: --set train.epochs=1"),
         ("seed=[", "Fix: --set train.epochs=1"),
-        ("seed=word", "valid integer"),
+        ("seed=word", "no whole number"),
     ],
 )
 def test_a_change_that_means_nothing_is_refused(tmp_path: Path, change: str, says: str) -> None:

@@ -1,6 +1,7 @@
 """A boolean is no number, in any table of a recipe and in any option of a step."""
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from steel_data.errors import InputError
 from steel_data.explain.forecast import optimiser_steps
 from steel_data.recipe.load import load
+from steel_data.recipe.steps import BUILDERS, FILTERS, WITH_FILES, bind_builder, bind_filter, option_types
 from steel_data.recipe.strict import Table, has_boolean
 
 TABLES = (
@@ -34,7 +36,7 @@ def test_no_key_of_a_number_takes_true() -> None:
             kind = str(field.rebuild_annotation())
             if "bool" in kind or not ("int" in kind or "float" in kind):
                 continue
-            for value in (True, [True], {"zh": False}):
+            for value in (True, [True], {"zh": False}, math.nan, [math.inf]):
                 try:
                     table.model_validate({key: value})
                 except ValidationError as error:
@@ -44,13 +46,66 @@ def test_no_key_of_a_number_takes_true() -> None:
     assert taken == []
 
 
+def test_no_option_of_a_step_takes_true_for_a_number(tmp_path: Path) -> None:
+    needed = {"language": {"keep": ["zh"]}, "decontaminate": {"benchmarks": ["ceval"]}, "identity": {"name": "A", "team": "B"},
+              "contaminate": {"benchmark": "ceval", "split": "test", "doses": [1]}}  # fmt: skip
+    steps = [(use, target, True) for use, target in (BUILDERS | WITH_FILES).items()]
+    steps += [(use, target, False) for use, target in FILTERS.items()]
+    asked = 0
+    for use, target, builds in steps:
+        module, _, name = target.partition(":")
+        for option, (kind, _) in option_types(getattr(importlib.import_module(module), name)).items():
+            if "bool" in str(kind) or not ("int" in str(kind) or "float" in str(kind)):
+                continue
+            for value in (True, [True], {"1": True}, {"answer-only": True}, math.nan):
+                table, asked = {"use": use, **needed.get(use, {}), option: value}, asked + 1
+                with pytest.raises(InputError, match=rf"^w.*: {option}.* = .*\. (Fix: .*|.*Known: .*)\.$") as error:
+                    if builds:
+                        bind_builder("w", table, tmp_path, 1, has_path=target in WITH_FILES.values())
+                    else:
+                        bind_filter("w", table, tmp_path, 1)
+                assert "\n" not in str(error.value) and "True" not in str(error.value)
+    assert asked > 50
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[train]\nepochs = true", "[train]: epochs = true: no whole number. Fix: a whole number."),
+        ("[train]\nmodel = 'm'\nlora = { dropout = true }", "[train.lora]: dropout = true: no number. Fix: a number."),
+        ("[train]\nseeds = [1, true]", "[train]: seeds.1 = true: no whole number. Fix: a whole number."),
+        ("[train]\nlearning_rate = inf", "[train]: learning_rate = inf: not finite. Fix: a finite number."),
+        ("[train]\nepoch = 1", "[train]: unknown key 'epoch'. Did you mean 'epochs'?"),
+        ("[eval]\nshots = true", "[eval]: shots = true: no whole number. Fix: a whole number."),
+        ("[search]\nruns = true", "[search]: runs = true: no whole number. Fix: a whole number."),
+        ("[trial]\ntokens = true", "[trial]: tokens = true: no whole number. Fix: a whole number."),
+    ],
+)
+def test_a_build_refuses_what_training_and_scoring_would(tmp_path: Path, table: str, said: str) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text(f'{table}\n[source.a]\npath = "x"\n', encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        load(file)
+    assert str(error.value).startswith(f"{file} {said}")
+    name, _, lines = table.partition("]\n")
+    file.write_text('[source.a]\npath = "x"\n', encoding="utf-8")
+    with pytest.raises(InputError) as error:  # by --set, in the same words
+        load(file, [f"{name[1:]}.{line.replace(' = ', '=', 1)}" for line in lines.splitlines()])
+    assert str(error.value).startswith(f"{file} {said}")
+
+
+def test_what_is_missing_in_a_table_of_others_hinders_no_build(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[train]\nepochs = 1\n[source.a]\npath = "x"\n', encoding="utf-8")
+    assert load(tmp_path / "r.toml").train == {"epochs": 1}
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('[mix]\nlanguages = { zh = true, en = 0.5 }', "languages holds true or false. Fix: a number."),
-        ('[source.a]\npath = "x"\nfilters = [{ use = "dedup", threshold = true }]', "threshold holds true or false. Fix: a number."),
-        ('[source.a]\npath = "x"\nfilters = [{ use = "length", min_chars = true }]', "min_chars = True"),
-        ('[source.a]\npath = "x"\nrepeat = true', "repeat = True"),
+        ('[mix]\nlanguages = { zh = true, en = 0.5 }', "languages = { zh = true, en = 0.5 }: no number. Fix: a number."),
+        ('[source.a]\npath = "x"\nfilters = [{ use = "dedup", threshold = true }]', "threshold = true: no number. Fix: a number."),
+        ('[source.a]\npath = "x"\nfilters = [{ use = "length", min_chars = true }]', "min_chars = true: no whole number. Fix: a whole number."),
+        ('[source.a]\npath = "x"\nrepeat = true', "repeat = true: no whole number. Fix: a whole number."),
     ],
 )  # fmt: skip
 def test_where_a_boolean_stands_is_told(tmp_path: Path, line: str, said: str) -> None:

@@ -155,9 +155,9 @@ def test_a_target_that_changes_makes_the_mixture_anew(make: Make, data: Path) ->
         ('by = "random", rows = 20', "take = 10", "chooses rows = 20 of what take leaves, which is 10"),
         ('by = "dsir", rows = 1', "", "compares with a target, and none is given"),
         ('by = "random", rows = 1, within = "subject"', "", r'Fix: meta = \["input", "subject"\]'),
-        ('by = "random", rows = 1, row = 2', "", "unknown key 'select.row'"),
+        ('by = "random", rows = 1, row = 2', "", "unknown key 'row'"),
         ('by = "random", rows = 1, model = "m"', "", "needs no model"),
-        ('by = "best", rows = 1', "", "'random', 'longest'"),
+        ('by = "best", rows = 1', "", "not known. Known: dsir, duplicates-last"),
     ],
 )  # fmt: skip
 def test_contradictions_are_refused_before_a_row_is_read(

@@ -37,7 +37,7 @@ def test_what_is_in_order_is_not_named():
         ([arm("A"), arm("B", base="y" * 32)], "different base models (A xxxxxxxxxxxx, B yyyyyyyyyyyy)"),
         ([arm("A"), arm("B", seeds=1)], "One seed only: B."),
         ([arm("A"), arm("B", preset="cmmlu")], "different protocols stand side by side (cmmlu, 5-shot; lm-eval, 5-shot)"),
-        ([arm("A", invalid=3, expected_if_guessed=0.61)], "A on cmmlu: 3 of 100 answers unreadable; guessing them would add 1.0"),
+        ([arm("A", invalid=3, expected_if_guessed=0.61)], "A on cmmlu: 3 of 100 answers unreadable; at chance level they add 1.0"),
         ([arm("A", letters={"predicted": {"": 5, "A": 90}, "always": 0.3})], "A on cmmlu: 90 % of the answers are one letter"),
         ([arm("A", accuracy=0.33)], "not shown to be better than always saying one letter (30.0 %)"),
         ([arm("A", counts={"truncated": 3})], "A on cmmlu: 3 prompts cut at the left"),

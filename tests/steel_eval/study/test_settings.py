@@ -33,8 +33,8 @@ def test_what_the_recipe_says_of_a_model_is_no_option(option):
     ("table", "message"),
     [
         ({"taks": ["cmmlu"]}, r"r.toml \[eval\]: unknown key 'taks'. Did you mean 'tasks'"),
-        ({"tasks": "cmmlu"}, r"tasks = 'cmmlu': input should be a valid list"),
-        ({"tasks": []}, "tasks = .*at least 1"),
+        ({"tasks": "cmmlu"}, r"tasks = 'cmmlu': no list. Fix: a list."),
+        ({"tasks": []}, "tasks = .*too few. Fix: 1 or more"),
         ({"presets": ["lm-eval", "lm-eval"]}, "one stands twice"),
         ({"diluted": {"10": 0}}, "diluted.10 = 0"),
         ({"checkpoints": "some"}, "checkpoints = 'some'"),

@@ -50,6 +50,22 @@ def test_a_table_makes_a_config_with_room_for_every_token(recipe):
             load_config(Settings(model={**TABLE, key: "qwen22"}), recipe, 401)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("hidden_size", True, "hidden_size = true: no whole number. Fix: a whole number such as 4096."),
+        ("num_hidden_layers", "two", "num_hidden_layers = 'two': no whole number."),
+        ("vocab_size", True, "vocab_size = true: no whole number."),
+        ("rms_norm_eps", True, "rms_norm_eps = true: no number. Fix: a number such as 1e-06."),
+        ("tie_word_embeddings", 1, "tie_word_embeddings = 1: neither true nor false."),
+        ("hidden_size", -4, "hidden_size = -4: too small. Fix: more than 0."),
+    ],
+)
+def test_a_value_of_another_type_in_the_table_is_refused(recipe, key, value, said):
+    with pytest.raises(InputError, match=re.escape(f"[train] model: {said}")):
+        load_config(Settings(model={**TABLE, key: value}), recipe, 401)
+
+
 def test_the_steel_architecture_is_known_by_name(recipe):
     table = {**TABLE, "type": "steel", "mlp_div_ratio": 4}
     config = load_config(Settings(model=table), recipe, 64)
