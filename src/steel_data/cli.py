@@ -64,7 +64,7 @@ def build(
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
     from steel_data import parts
-    from steel_data.build import Result
+    from steel_data.build import Result, reached_by
     from steel_data.build import build as run_build
     from steel_data.cluster import executor
     from steel_data.engine import bytes_of
@@ -79,13 +79,14 @@ def build(
     share = None if part is None else parts.Share.read(part)
     # other machines start in other folders
     loaded = load(recipe.absolute() if engine != "local" and recipe.exists() else recipe, changes or ())
+    there = executor(engine, workers or os.cpu_count() or 1, None if memory is None else bytes_of(memory))
     if locked:
         from steel_data.explain.lock import verify_lock
 
-        folder, manifest, warnings = verify_lock(loaded, data_root=data_root, out=out, cache=cache, verify=verify)
+        where = reached_by(there, places(loaded, data_root, out, cache))
+        folder, manifest, warnings = verify_lock(loaded, where, there, verify)
         show(Result(folder, manifest, fresh=False, warnings=warnings))
         return
-    there = executor(engine, workers or os.cpu_count() or 1, None if memory is None else bytes_of(memory))
     if share is not None:
         where = places(loaded, data_root, out, cache)
         tasks = parts.build_part(loaded, where, share, there, verify)

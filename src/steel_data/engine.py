@@ -143,7 +143,8 @@ def run(
 ) -> list[Result]:
     """Return `[function(task) for task in tasks]`, on `workers` processes where that is more than one.
 
-    The order of results is that of the tasks, whichever ends first; the first error is raised and the rest cancelled.
+    The order of results is that of the tasks, whichever ends first; the first error is raised and the rest cancelled or
+    ended.
     `begin` is called once in each process before its first task; like `function` it must be importable. `pool`: one of
     processes that run already; it is left running unless one of them falls or a task fails. Where the system ends a
     process, nearly always for want of memory, what is not done is done again by half as many. Raises InputError, which
@@ -253,12 +254,11 @@ def _in_pool(
             if not future.cancelled() and future.exception() is None:
                 keep(i, future.result())
         return "had no memory left" if isinstance(error, MemoryError) else _ending(processes)
-    except BaseException as error:
+    except BaseException:
         started = list((pool._processes or {}).values())  # shutdown forgets them
         pool.shutdown(wait=False, cancel_futures=True)
-        if isinstance(error, KeyboardInterrupt):
-            for process in started:
-                process.terminate()
+        for process in started:  # else the command goes on until tasks are done whose results nobody takes
+            process.terminate()
         raise
     return ""
 

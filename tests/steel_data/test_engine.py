@@ -68,6 +68,18 @@ def test_an_error_of_a_job_is_raised_as_it_is():
             run(partial(refuse, bad=2), [1, 2, 3], workers)
 
 
+def refuse_or_sleep(job):
+    refuse(job, bad=0)
+    time.sleep(job)
+
+
+def test_after_an_error_no_command_waits_for_tasks_whose_results_nobody_takes():
+    """A pattern without end took 5 s a chunk: the line was there at once, the prompt after all chunks had their turn."""
+    began = time.monotonic()
+    _, said = in_an_interpreter_of_its_own("run(t.refuse_or_sleep, [0, 110, 110, 110], 2)")
+    assert "InputError: job 0: wrong" in said and time.monotonic() - began < 100
+
+
 def test_a_killed_process_is_an_error_in_words():
     _, said = in_an_interpreter_of_its_own("run(t.killed, [1, 2], 2)")
     message = r"InputError: 1: its worker process was ended by the system with signal 9.*2 of 2 tasks are left"

@@ -10,12 +10,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from steel_data.engine import Executor, Local, held
 from steel_data.errors import InputError, one_line
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.prepare import Prepared, manifest_head, prepare
 from steel_data.recipe.changes import changes, recipe_changes
 from steel_data.recipe.load import Recipe, of_mixture
-from steel_data.recipe.places import places
+from steel_data.recipe.places import Places
 from steel_data.store.copies import copied_alone
 
 _PREFIX = 12  # hex digits of a checksum that are shown
@@ -23,19 +24,14 @@ _LINES = 20  # differences shown
 
 
 def verify_lock(
-    recipe: Recipe,
-    *,
-    data_root: Path | None = None,
-    out: Path | None = None,
-    cache: Path | None = None,
-    verify: bool = False,
+    recipe: Recipe, where: Places, executor: Executor | None = None, verify: bool = False
 ) -> tuple[Path, dict[str, Any], tuple[str, ...]]:
     """Return folder, manifest and warnings where the mixture is the one that this recipe and these inputs make.
 
+    executor: where large inputs are looked through; None: here. verify: by their bytes, all read again.
     Raises InputError where there is no finished mixture, and where anything differs: the differences stand on stderr, a
     line each.
     """
-    where = places(recipe, data_root, out, cache)
     folder = copied_alone(where.out, "manifest.json")
     if not (folder / "manifest.json").is_file():
         raise InputError(
@@ -43,7 +39,9 @@ def verify_lock(
             "without --locked once; its manifest is the lock."
         )
     manifest = read_manifest(folder)
-    prepared = prepare(recipe, where, verify=verify)
+    executor = executor or Local()
+    with held(executor):
+        prepared = prepare(recipe, where, executor, verify)
     found = differences(manifest, manifest_head(prepared), prepared) + damaged(where.out, manifest)
     if not found:
         return where.out, manifest, prepared.warnings

@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from steel_data.build import Result
 from steel_data.cli import app
+from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.explain.lock import verify_lock
 from steel_data.recipe.load import load
+from steel_data.recipe.places import Places
 
 TOML = """
 filters = [{ use = "decontaminate", benchmarks = ["bench"] }, { use = "dedup" }]
@@ -43,7 +45,7 @@ def lock(tmp_path: Path, toml: str = TOML) -> str:
     recipe = tmp_path / "r.toml"
     recipe.write_text(toml, encoding="utf-8")
     try:
-        verify_lock(load(recipe), out=tmp_path / "out/r/mixture", cache=tmp_path / "cache")
+        verify_lock(load(recipe), Places(tmp_path, tmp_path / "out/r/mixture", tmp_path / "cache"), Local(2))
     except InputError as error:
         return str(error)
     return ""
@@ -111,6 +113,13 @@ def test_the_command_exits_with_2(built: Path, tmp_path: Path) -> None:
     options = ["--out", str(built), "--cache", str(tmp_path / "cache"), "--locked"]
     done = CliRunner().invoke(app, ["build", str(tmp_path / "r.toml"), *options])
     assert done.exit_code == 0 and "up to date, verified" in done.output
+    for option, value, said in (
+        ("--engine", "spark", "no such engine"),
+        ("--memory", "much", "is no amount of memory"),
+    ):
+        asked = ["build", str(tmp_path / "r.toml"), *options, option, value]
+        with pytest.raises(InputError, match=said):  # no option is passed over beside it
+            CliRunner().invoke(app, asked, catch_exceptions=False)
     os.utime(tmp_path / "b.jsonl")  # touched, not changed
     assert CliRunner().invoke(app, ["build", str(tmp_path / "r.toml"), *options]).exit_code == 0
     write_jsonl(tmp_path / "b.jsonl", chat_rows(2))

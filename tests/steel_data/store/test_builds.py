@@ -159,10 +159,10 @@ def test_a_mixture_in_a_bucket_is_read_from_a_copy_or_refused(here: Here, tmp_pa
     with pytest.raises(InputError, match=r"s3://.*/mix: lies in a bucket\. Fix: copy it here"):
         read_manifest(out)
     where = here.places
-    verify_lock(here.recipe, data_root=where.data_root, out=out, cache=where.cache)
+    verify_lock(here.recipe, where)
     here.lab.bucket.put("data/in/0.jsonl", b'{"instruction": "a", "output": "b"}\n')
     with pytest.raises(InputError, match=r"locked, but 1 thing differs, first: source a: in/0\.jsonl changed"):
-        verify_lock(here.recipe, data_root=where.data_root, out=out, cache=where.cache)
+        verify_lock(here.recipe, where)
     assert forecast(here.recipe, data_root=where.data_root, cache=where.cache).rows > 0
 
 
