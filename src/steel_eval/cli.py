@@ -57,6 +57,13 @@ def _table(option: str, text: str) -> dict[str, Any]:
     return found
 
 
+def _loading(what: str) -> None:
+    """Say within a second what takes several."""
+    from steel_data.engine import tell
+
+    tell(f"loading {what}")
+
+
 def _names(listing: str) -> list[str]:
     return [name.strip() for name in listing.split(",") if name.strip()]
 
@@ -107,7 +114,6 @@ def score(
 ) -> None:
     """Score a checkpoint, or every checkpoint of a run."""
     from steel_data.cluster import executor
-    from steel_data.engine import tell
     from steel_data.errors import InputError
     from steel_eval.ask.prompts import check_switches, known_presets
     from steel_eval.models import Opening, check, default_device, find_checkpoints
@@ -124,7 +130,7 @@ def score(
     if watch is None:
         for checkpoint in find_checkpoints(model, revision)[0]:
             check(checkpoint.folder, opening)
-    tell(f"loading {model} for {tasks}")
+    _loading(f"{model} for {tasks}")
 
     from steel_eval.ask.tasks import Foreign
     from steel_eval.run import output_folder, refuse_other_parts, score_command, score_on_cluster, split_tasks
@@ -281,10 +287,9 @@ def leak(
     max_length: MaxLength = None,
 ) -> None:
     """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
-    from steel_data.engine import tell
     from steel_eval.models import Opening
 
-    tell(f"loading {model}{f' and {base}' if base else ''} for {twins or tasks}")
+    _loading(f"{model}{f' and {base}' if base else ''} for {twins or tasks}")
     from steel_data.errors import InputError
     from steel_eval.leak.kept import How
     from steel_eval.leak.run import Suspicion, leak_command
@@ -359,6 +364,7 @@ def study(
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", hidden=True)] = False,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
+    _loading(f"what {recipe.name} studies")
     from steel_data.cluster import executor
     from steel_data.recipe.load import load
     from steel_eval.study.command import study_command
@@ -398,6 +404,7 @@ def rate(
     ] = None,
 ) -> None:
     """Let a model rate the rows that a recipe selects from. Goes on where it was; the build finds the ratings."""
+    _loading(f"{model}, to rate rows of {recipe.name}")
     from steel_data.recipe.load import load
     from steel_data.recipe.places import places
     from steel_eval.rate.command import print_rated, rate_command
@@ -420,6 +427,7 @@ def trial(
     ] = None,
 ) -> None:
     """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
+    _loading(f"what {recipe.name} compares")
     from steel_data.cluster import executor
     from steel_eval.trial.command import trial_command
 
@@ -437,6 +445,7 @@ def audit(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("audit"),
 ) -> None:
     """Look for faults of the questions themselves: wrong keys, broken options, questions that stand twice."""
+    _loading(f"the questions of {tasks}")
     from steel_eval.audit.run import audit_command
 
     audit_command(places or [], _names(tasks), data, preset, out)
@@ -469,7 +478,6 @@ def mix(
     """Train arms with other shares of the sources; say which mixture is better, by how much, or that none is."""
     from steel_data.cluster import executor
     from steel_data.errors import InputError
-    from steel_eval.mix.search import prepare_search
 
     if confirm == 1:
         raise InputError("--confirm 1: one seed says nothing about seeds. Fix: --confirm 3.")
@@ -477,6 +485,9 @@ def mix(
         raise InputError(f"--rank {rank}: the ranks of so few arms agree by chance. Fix: --rank 6.")
     if screen and (confirm or rank):
         raise InputError("--screen trains one run: there is nothing to confirm or to rank. Fix: one of them.")
+    _loading(f"what {recipe.name} mixes")
+    from steel_eval.mix.search import prepare_search
+
     search = prepare_search(recipe, data, out, executor(engine, workers), changes or ())
     if screen:
         from steel_eval.mix.screen import screen_command
