@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -103,6 +104,9 @@ def missing_extra(error: ImportError) -> str | None:
 _FAR = re.compile(r"\bs3:/(?=[^/])")  # pathlib's form of s3://…
 
 
+PATIENCE = 4.0  # seconds that a command has to end in after Ctrl-C
+
+
 class Interrupted(SystemExit):
     """A command that was told to end and did so in good order. `code`: its exit status; `what`: what it did last."""
 
@@ -117,7 +121,7 @@ def run_command(command: Callable[[], object]) -> None:
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")  # type: ignore[union-attr]
     try:
-        with _no_interrupt_lost():
+        with _ended_in_time(), _no_interrupt_lost():
             command()
     except BrokenPipeError:
         sys.stderr.close()  # `… | head` closes the pipe: no fault
@@ -127,7 +131,7 @@ def run_command(command: Callable[[], object]) -> None:
         if last is None:
             raise
         line, status = last
-        sys.stderr.write(f"{line}\n" if line else "")
+        sys.stderr.write(line)
         sys.exit(status)
 
 
@@ -141,8 +145,7 @@ def _interruption(error: BaseException) -> tuple[str, int] | None:
         return None
     with suppress(ValueError):  # another thread than the main one
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # once more while Python itself ends: at once, without a traceback
-    others = os.environ.get("RANK", "0") != "0"  # of processes that torchrun started the first one speaks
-    return "" if others else f"{what}; run the same command again to go on", status
+    return _last_line(what), status
 
 
 def _is_of_interrupt(error: BaseException | None) -> bool:
@@ -150,6 +153,51 @@ def _is_of_interrupt(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+@contextmanager
+def _ended_in_time() -> Iterator[None]:
+    """End the process where Ctrl-C has not after PATIENCE: it computes outside of Python, or waits for a thread.
+
+    What it was at is lost as by a kill, which all that is kept outlasts. A command that takes Ctrl-C for something else
+    has a handler of its own (`train`, `chat`, `ui`) and is let alone.
+    """
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    state = "at work"
+
+    def watch() -> None:
+        while number := os.read(heard, 1):
+            ends = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL)
+            if number[0] == signal.SIGINT and ends:
+                time.sleep(PATIENCE)
+                if state == "at work":
+                    shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the cursor, which a bar hides
+                    os.write(2, f"{shown}{_last_line('interrupted')}".encode())
+                if state != "over":
+                    os._exit(130)
+        os.close(heard)
+
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+        state = "over"
+    except BaseException as error:
+        state = "told" if _is_of_interrupt(error) else "over"
+        raise
+    finally:
+        if state == "over":
+            signal.set_wakeup_fd(before)
+            os.close(told)
+
+
+def _last_line(what: str) -> str:
+    """Return the line that ends a command which was told to; of torchrun's processes the first one speaks."""
+    return "" if os.environ.get("RANK", "0") != "0" else f"{what}; run the same command again to go on\n"
 
 
 @contextmanager
@@ -174,12 +222,12 @@ def _explanation(error: BaseException) -> tuple[str, int] | None:
     """Return the last line and the exit status for what its user or the machine can put right, None for our bugs."""
     if isinstance(error, InputError):
         # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
-        return f"error: {_FAR.sub('s3://', one_line(str(error)))}", 2
+        return f"error: {_FAR.sub('s3://', one_line(str(error)))}\n", 2
     if isinstance(error, MemoryError):
-        return "error: out of memory. Fix: more of it, or fewer --workers; what is done is kept.", 2
+        return "error: out of memory. Fix: more of it, or fewer --workers; what is done is kept.\n", 2
     if isinstance(error, ImportError) and (said := missing_extra(error)) is not None:
-        return f"error: {said}", 2
+        return f"error: {said}\n", 2
     if isinstance(error, OSError) and error.errno in _MACHINE:
         where = f"{error.filename}: " if error.filename else ""
-        return one_line(f"error: {where}{error.strerror or error}. {_MACHINE[error.errno]}"), 2
+        return one_line(f"error: {where}{error.strerror or error}. {_MACHINE[error.errno]}") + "\n", 2
     return None

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -130,6 +131,39 @@ except BaseException:
 def test_ctrl_c_is_one_line_whatever_became_of_it(what: str) -> None:
     """Typer makes an exit status of it, an import an error of its own; and in `__del__` Python cannot raise it."""
     assert interrupted(what) == (130, "interrupted; run the same command again to go on\n")
+
+
+IN_A_THREAD = """
+from concurrent.futures import ThreadPoolExecutor
+import time
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(time.sleep, 60)
+    press()"""
+OUTSIDE = """
+import hashlib, threading
+threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+hashlib.pbkdf2_hmac("sha256", b"a", b"b", 10**9)"""
+AT_EXIT = """
+import atexit, time
+atexit.register(time.sleep, 60)
+press()"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("what", [IN_A_THREAD, OUTSIDE, AT_EXIT])
+def test_ctrl_c_does_not_wait_for_what_does_not_end(what: str) -> None:
+    """A download of a library's, or an answer that never comes: what waits for it is ended as by a kill."""
+    began = time.monotonic()
+    assert interrupted(f"import steel_data.errors; steel_data.errors.PATIENCE = 0.5\n{what}") == (
+        130, "interrupted; run the same command again to go on\n",
+    )  # fmt: skip
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_who_takes_ctrl_c_for_something_else_is_let_alone() -> None:
+    own = "import steel_data.errors; steel_data.errors.PATIENCE = 0.2\nsignal.signal(signal.SIGINT, lambda *_: None)\n"
+    assert interrupted(f"{own}press()\nimport time\ntime.sleep(1)\nraise SystemExit(0)") == (0, "")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

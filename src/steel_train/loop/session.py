@@ -206,7 +206,8 @@ class Session:
 
     def _load(self) -> Any:
         """Return the model. Where it does not keep packed rows apart, they are padded, and the reason is said."""
-        model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
+        with progress("load", None):
+            model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
         if self.packed and torch.cuda.is_available() and not getattr(model, "is_quantized", False):
             model.to(f"cuda:{torch.cuda.current_device()}")
         fault = mixing_fault(model, uses_bf16(self.settings)) if self.packed else None
