@@ -4,6 +4,7 @@ The model is opened as `score` opens it: the same strict loader, chat template a
 at the prompt the talk.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,15 @@ def chat(place: str, manner: Manner, device: str | None = None, dtype: str = "au
 
         torch.manual_seed(manner.seed)
     tell(f"{one_line(checkpoint.name)}, up to {loaded.max_length:,} tokens. {HELP}")
+    before = signal.signal(signal.SIGINT, _cut)
+    try:
+        _talk(loaded, manner)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _talk(loaded: Loaded, manner: Manner) -> None:
+    """Ask and answer until the input ends, or Ctrl-C comes where nothing is written."""
     turns = _begun(manner.system)
     while True:
         try:
@@ -69,6 +79,11 @@ def chat(place: str, manner: Manner, device: str | None = None, dtype: str = "au
             tell(f"{command}: no such command. {HELP}")
         elif said:
             turns = _with_answer(loaded, [*turns, {"role": "user", "content": said}], manner)
+
+
+def _cut(number: int, frame: object) -> None:
+    """Take Ctrl-C as Python does; but who has a handler of its own is not ended because it goes on."""
+    raise KeyboardInterrupt
 
 
 def _begun(system: str) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from steel_data.engine import tell
+from steel_data.engine import progress, tell
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.files import atomic, replaced_folder
 from steel_eval.models import find_checkpoints
@@ -99,7 +99,8 @@ def _converted(converter: Path, model: Path, file: Path, precision: str) -> None
 def _ran(command: list[str], name: str, folder: Path | None) -> None:
     """Run a converter; its words go to stderr. Raises InputError with its last line where it fails."""
     tell(f"running {name}")
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    with progress(name, None):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         lines = [line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
         said = excerpt((done.stderr.strip().splitlines() or lines or ["nothing was said"])[-1], 300)

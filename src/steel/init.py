@@ -98,7 +98,10 @@ def _asked(wishes: Wishes, flag: str, question: str, default: str | None = None)
     if wishes.assume or not sys.stdin.isatty():
         or_else = ", or --yes for the proposals" if default is not None else ""
         raise InputError(f"steel init: {flag} is not said, and nobody can be asked here. Fix: {flag} …{or_else}.")
-    return str(typer.prompt(question, default=default))
+    try:
+        return str(typer.prompt(question, default=default))
+    except typer.Abort:  # Ctrl-C or Ctrl-D, of which typer would say "Aborted!"
+        raise KeyboardInterrupt from None
 
 
 def _benchmarks(found: Analysis, wishes: Wishes) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import typer
 
+from steel_data.engine import progress
 from steel_data.errors import InputError, first_line, nearest, one_line
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.page.nav import unlinked
@@ -65,9 +66,13 @@ def push(place: str, repository: str, hub: str = "huggingface", public: bool = F
     if not yes:
         if not sys.stdin.isatty():
             raise InputError("nobody can be asked here whether to send it. Fix: --yes.")
-        if not typer.confirm("Send it?", default=False):
-            return "nothing was sent"
-    return send(parcel, repository, public)
+        try:
+            if not typer.confirm("Send it?", default=False):
+                return "nothing was sent"
+        except typer.Abort:  # Ctrl-C or Ctrl-D, of which typer would say "Aborted!"
+            raise KeyboardInterrupt from None
+    with progress("send", None):
+        return send(parcel, repository, public)
 
 
 def packed(place: str, repository: str) -> Parcel:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from steel_data.builders.unused import idle
-from steel_data.engine import Executor, Local, held, reached, threads
+from steel_data.engine import Executor, Local, held, progress, reached, threads
 from steel_data.errors import InputError
 from steel_data.files import locked, refuse_foreign_folder, replaced_folder, sha256_of
 from steel_data.mixture.manifest import damaged, read_manifest
@@ -83,7 +83,8 @@ def build(
             sources = map_sources(prepared, executor)
         if is_far(where.cache):
             bring(place for source in sources for chunk in source.chunks for place in _read_again(chunk))
-        plan = decide(recipe, sources, threads(executor))
+        with progress("plan", None):
+            plan = decide(recipe, sources, threads(executor))
         manifest = _write(prepared, sources, plan, head, executor)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
 
@@ -130,7 +131,8 @@ def finished(out: Path, head: dict[str, Any]) -> dict[str, Any] | None:
         return None
     # [train] and [eval] do not change a mixture
     same = all(manifest.get(key) == value for key, value in head.items() if key != "recipe")
-    return manifest if same and not damaged(out, manifest) else None
+    with progress("verify", None):
+        return manifest if same and not damaged(out, manifest) else None
 
 
 def _write(
@@ -156,7 +158,8 @@ def _write(
             manifest["losses"] = lost
         from steel_data.card.write import write_card
 
-        write_card(fresh, manifest)
+        with progress("card", None):
+            write_card(fresh, manifest)
         text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
         (fresh / "manifest.json").write_text(text, encoding="utf-8", newline="\n")
     return manifest

@@ -17,12 +17,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
 from steel_data.errors import InputError, excerpt, first_line, visible
 from steel_data.store.names import is_far
@@ -30,6 +30,11 @@ from steel_data.store.names import is_far
 _SHM = Path("/dev/shm")  # what Linux makes locks between processes of
 PROCESS_BYTES = 300_000_000  # that a process takes which maps a chunk of 16 MiB (bench/scale.py: 150 to 310 MB)
 TELL_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_bars: "Progress | None" = None  # on the terminal now
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -344,56 +349,107 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def progress(label: str, total: int, unit: str = "rows", done: int = 0) -> Iterator[Callable[[int], None]]:
+def progress(label: str, total: int | None, unit: str = "rows", done: int = 0) -> Iterator[Callable[[int], None]]:
     """Yield `advance(n)`: a bar with rate and time left on a terminal, elsewhere a line every half minute, on stderr.
 
-    `done` of `total` were done before, and say nothing of the rate.
+    `done` of `total` were done before, and say nothing of the rate. `total` None: nobody knows how many there will be,
+    or there is nothing to count. The line comes whether or not anything went on since the last.
     """
-    if total <= done:
+    if total is not None and total <= done:
         yield lambda _: None
-        return
-    if not sys.stderr.isatty():
-        yield _in_lines(label, total, unit, done)
-        return
+    elif not sys.stderr.isatty():
+        with _in_lines(label, total, unit, done) as advance:
+            yield advance
+    elif multiprocessing.parent_process() is not None or os.environ.get("RANK", "0") != "0":
+        yield lambda _: None  # one bar on a terminal, that of the process which waits for this one
+    else:
+        with _in_a_bar(label, total, unit, done) as advance:
+            yield advance
+
+
+@contextmanager
+def _in_a_bar(label: str, total: int | None, unit: str, done: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar, below those of the blocks around this one."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
 
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
-        TextColumn(f"{{task.completed:,}}/{{task.total:,}} {unit}"), TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total, completed=done, rate="")
+    class Far(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(task.fields["far"]())
 
-        def advance(rows: int) -> None:
-            bar.advance(task, rows)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:,.{_places(speed)}f} {unit}/s" if speed else "")
+    global _bars
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(20), Far())
+    # the stream of now: another may stand in its place while the block runs, such as the log of a training
+    with nullcontext(_bars) if _bars else Progress(*columns, console=Console(file=sys.stderr), transient=True) as bars:
+        outer, _bars = _bars, bars
+        began, at = time.monotonic(), done
+        far = lambda: _far(at, total, unit, done, time.monotonic() - began)  # noqa: E731
+        task = bars.add_task(visible(label), total=total, completed=done, far=far)
 
+        def advance(n: int) -> None:
+            nonlocal at
+            at += n
+            bars.update(task, completed=at)
+
+        try:
+            yield advance
+        finally:
+            _bars = outer
+            bars.remove_task(task)
+
+
+@contextmanager
+def _in_lines(label: str, total: int | None, unit: str, done: int) -> Iterator[Callable[[int], None]]:
+    """Say every half minute how far it is."""
+    began, at = time.monotonic(), done
+
+    def advance(n: int) -> None:
+        nonlocal at
+        at += n
+
+    with now_and_then(lambda: [f"{label}: {_far(at, total, unit, done, time.monotonic() - began)}"]):
         yield advance
 
 
-def _in_lines(label: str, total: int, unit: str, done: int) -> Callable[[int], None]:
-    """Return an `advance` that tells how far it is, where half a minute has gone by since it last did."""
-    began = told = time.monotonic()
-    at = done
+def _far(at: int, total: int | None, unit: str, done: int, seconds: float) -> str:
+    """Return how far something is: `700 of 1,000 rows, 12/s, 0:00:25 left`; without a rate, how long it has taken."""
+    rate = (at - done) / seconds if seconds else 0.0
+    parts = []
+    if total is not None or at:
+        parts.append(f"{at:,} {unit}" if total is None else f"{at:,} of {total:,} {unit}")
+    if rate:
+        parts.append(f"{rate:,.{0 if rate >= 10 else 2}f}/s")
+    if rate and total is not None:
+        parts.append(f"{timedelta(seconds=round((total - at) / rate))} left")
+    else:
+        parts.append(f"{timedelta(seconds=round(seconds))} so far")
+    return ", ".join(parts)
 
-    def advance(n: int) -> None:
-        nonlocal at, told
-        at, now = at + n, time.monotonic()
-        if now - told >= TELL_EVERY and at > done:
-            told, rate = now, (at - done) / (now - began)
-            left = timedelta(seconds=round((total - at) / rate))
-            tell(f"{label}: {at:,} of {total:,} {unit}, {rate:,.{_places(rate)}f}/s, {left} left")
 
-    return advance
+@contextmanager
+def now_and_then(say: Callable[[], Iterable[str]]) -> Iterator[None]:
+    """Write the lines that `say` returns to stderr, every half minute while the block runs."""
+    over, stream = threading.Event(), sys.stderr
 
+    def teller() -> None:
+        while not over.wait(TELL_EVERY):
+            for line in say():
+                _write(line, stream)
 
-def _places(rate: float) -> int:
-    return 0 if rate >= 10 else 2
+    thread = threading.Thread(target=teller, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def tell(line: str) -> None:
     """Write a line of progress to stderr: stdout holds results only."""
-    sys.stderr.write(visible(line) + "\n")
+    _write(line, sys.stderr)
+
+
+def _write(line: str, stream: TextIO) -> None:
+    stream.write(visible(line) + "\n")

@@ -5,11 +5,15 @@ traceback. The form of a message: **where: what is wrong. What would be right.**
 """
 
 import errno
+import os
 import re
+import signal
 import sys
+import threading
+import time
 import unicodedata
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 
 
@@ -100,34 +104,130 @@ def missing_extra(error: ImportError) -> str | None:
 _FAR = re.compile(r"\bs3:/(?=[^/])")  # pathlib's form of s3://…
 
 
+PATIENCE = 4.0  # seconds that a command has to end in after Ctrl-C
+
+
+class Interrupted(SystemExit):
+    """A command that was told to end and did so in good order. `code`: its exit status; `what`: what it did last."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__(code)
+        self.what = what
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line. `command` imports what it needs itself, so that an error there is told like any other."""
     for stream in (sys.stdout, sys.stderr):  # where a terminal has no Chinese: a mark instead of a crash
         with suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")  # type: ignore[union-attr]
     try:
-        command()
-    except InputError as error:
-        # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
-        sys.stderr.write(f"error: {_FAR.sub('s3://', one_line(str(error)))}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on\n")
-        sys.exit(130)
+        with _ended_in_time(), _no_interrupt_lost():
+            command()
     except BrokenPipeError:
         sys.stderr.close()  # `… | head` closes the pipe: no fault
         sys.exit(0)
-    except MemoryError:
-        sys.stderr.write("error: out of memory. Fix: more of it, or fewer --workers; what is done is kept.\n")
-        sys.exit(2)
-    except ImportError as error:
-        if (said := missing_extra(error)) is None:
+    except BaseException as error:
+        last = _interruption(error) or _explanation(error)
+        if last is None:
             raise
-        sys.stderr.write(f"error: {said}\n")
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in _MACHINE:
-            raise
+        line, status = last
+        sys.stderr.write(line)
+        sys.exit(status)
+
+
+def _interruption(error: BaseException) -> tuple[str, int] | None:
+    """Return the last line and the exit status of a command that was told to end, None of any other."""
+    if isinstance(error, Interrupted):
+        what, status = error.what, int(error.code or 0)
+    elif _is_of_interrupt(error):
+        what, status = "interrupted", 130
+    else:
+        return None
+    with suppress(ValueError):  # another thread than the main one
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # once more while Python itself ends: at once, without a traceback
+    return _last_line(what), status
+
+
+def _is_of_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C stands behind an error: typer makes an exit status of it, others what they make of any error."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+@contextmanager
+def _ended_in_time() -> Iterator[None]:
+    """End the process where Ctrl-C has not after PATIENCE: it computes outside of Python, or waits for a thread.
+
+    What it was at is lost as by a kill, which all that is kept outlasts. A command that takes Ctrl-C for something else
+    has a handler of its own (`train`, `chat`, `ui`) and is let alone.
+    """
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    state = "at work"
+
+    def watch() -> None:
+        while number := os.read(heard, 1):
+            ends = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL)
+            if number[0] == signal.SIGINT and ends:
+                time.sleep(PATIENCE)
+                if state == "at work":
+                    shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the cursor, which a bar hides
+                    os.write(2, f"{shown}{_last_line('interrupted')}".encode())
+                if state != "over":
+                    os._exit(130)
+        os.close(heard)
+
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+        state = "over"
+    except BaseException as error:
+        state = "told" if _is_of_interrupt(error) else "over"
+        raise
+    finally:
+        if state == "over":
+            signal.set_wakeup_fd(before)
+            os.close(told)
+
+
+def _last_line(what: str) -> str:
+    """Return the line that ends a command which was told to; of torchrun's processes the first one speaks."""
+    return "" if os.environ.get("RANK", "0") != "0" else f"{what}; run the same command again to go on\n"
+
+
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Send Ctrl-C again where it came while Python could not raise it: in what is called when an object goes."""
+    before = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _explanation(error: BaseException) -> tuple[str, int] | None:
+    """Return the last line and the exit status for what its user or the machine can put right, None for our bugs."""
+    if isinstance(error, InputError):
+        # what comes from data or a path may hold control characters: nothing of it reaches the terminal raw
+        return f"error: {_FAR.sub('s3://', one_line(str(error)))}\n", 2
+    if isinstance(error, MemoryError):
+        return "error: out of memory. Fix: more of it, or fewer --workers; what is done is kept.\n", 2
+    if isinstance(error, ImportError) and (said := missing_extra(error)) is not None:
+        return f"error: {said}\n", 2
+    if isinstance(error, OSError) and error.errno in _MACHINE:
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(one_line(f"error: {where}{error.strerror or error}. {_MACHINE[error.errno]}") + "\n")
-        sys.exit(2)
+        return one_line(f"error: {where}{error.strerror or error}. {_MACHINE[error.errno]}") + "\n", 2
+    return None

@@ -25,6 +25,7 @@ from zipfile import BadZipFile, ZipFile
 import typer
 
 from steel_data.benchmarks.items import MEMBER_LIMIT, PUBLISHED, benchmark_path, read_benchmark
+from steel_data.engine import progress
 from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import atomic_write, replaced_folder, sha256_of
 from steel_data.read.hub import fetch, is_hub_uri
@@ -159,10 +160,12 @@ def _fetch(address: str, file: Path) -> None:
     with urllib.request.build_opener(_Redirects).open(request, timeout=60) as reply, file.open("wb") as out:
         length = int(reply.headers.get("Content-Length") or -1)
         sha256 = (seen.get("sha256") or reply.headers.get("X-Linked-Etag") or "").strip('"')
-        while block := reply.read(1 << 20):
-            out.write(block)
-            if out.tell() > ARCHIVE_LIMIT:
-                raise ValueError(f"more than {ARCHIVE_LIMIT:,} bytes")
+        with progress(PurePosixPath(address).name, None if length < 0 else length, "bytes") as advance:
+            while block := reply.read1(1 << 20):
+                out.write(block)
+                advance(len(block))
+                if out.tell() > ARCHIVE_LIMIT:
+                    raise ValueError(f"more than {ARCHIVE_LIMIT:,} bytes")
         if length >= 0 and out.tell() != length:
             raise ValueError(f"{out.tell():,} of {length:,} bytes came")
     if re.fullmatch(r"[0-9a-f]{64}", sha256) and sha256_of(file) != sha256:

@@ -5,21 +5,25 @@ ordinary run folder: what is done is verified and kept, so whatever is made of a
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from steel_data.build import Result, build
-from steel_data.errors import BusyError, InputError
+from steel_data.engine import now_and_then
+from steel_data.errors import BusyError, InputError, one_line
 from steel_data.files import atomic_write
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load, to_toml
 from steel_data.recipe.steps import Builder, Filter
 from steel_eval.jobs import patience
+
+_MOST_TOLD = 4  # trainings of which a line is shown, where many are under way
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Job:
     def folder(self) -> Path:
         """Return the run folder."""
         return self.arm.folder / f"seed-{self.seed}"
+
+    @property
+    def log(self) -> Path:
+        """Return the file that holds what its training says."""
+        return self.folder.with_suffix(".log")
 
 
 def cards_of(arms: Iterable[RunArm]) -> dict[str, Path]:
@@ -141,7 +150,7 @@ def train_job(job: Job, data: Path) -> str:
     # sums over threads are rounded in another order: with one thread the weights are the same for any number of workers
     torch.set_num_threads(1)
     arm = job.arm
-    log = job.folder.with_suffix(".log")
+    log = job.log
     until, trained = time.monotonic() + patience(), False
     while not trained:
         try:
@@ -153,6 +162,32 @@ def train_job(job: Job, data: Path) -> str:
                 raise InputError(f"arm {arm.name}, seed {job.seed}: {error} All of it: {log}") from None
             time.sleep(2)
     return (log.read_text(encoding="utf-8").strip().splitlines() or ["said nothing"])[-1]
+
+
+@contextmanager
+def followed(jobs: Sequence[Job]) -> Iterator[None]:
+    """Tell every half minute what trainings that others do have said last, while the block runs."""
+    told = {job: _last_line(job.log) for job in jobs}
+
+    def news() -> Iterator[str]:
+        for job in jobs:
+            line = _last_line(job.log)
+            if line not in ("", told[job]):
+                told[job] = line
+                yield f"{job.arm.name}, seed {job.seed}: {line}"
+
+    with now_and_then(lambda: islice(news(), _MOST_TOLD)):
+        yield
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line of a log, "" where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            return one_line((file.read().decode("utf-8", "replace").strip().splitlines() or [""])[-1])
+    except OSError:
+        return ""
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from steel_data.engine import tell
+
 app = typer.Typer(
     help="Score checkpoints, and say how far the scores can be trusted. "
     "`python -m steel_eval lm_eval …` is lm-eval's own command line with the model class `steel`.\n\n"
@@ -107,7 +109,6 @@ def score(
 ) -> None:
     """Score a checkpoint, or every checkpoint of a run."""
     from steel_data.cluster import executor
-    from steel_data.engine import tell
     from steel_data.errors import InputError
     from steel_eval.ask.prompts import check_switches, known_presets
     from steel_eval.models import Opening, check, default_device, find_checkpoints
@@ -162,6 +163,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say which arm is better, how sure that is, and what the data cannot say."""
+    tell(f"reading the scores of {', '.join(arms)}")
     from steel_eval.compare.pair import Comparison, compare_arms, primary_of, write_tests
     from steel_eval.compare.print import print_tests
 
@@ -184,6 +186,7 @@ def check(
     preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
 ) -> None:
     """Verify scores: files against checksums, prompts and accuracies against the answers."""
+    tell(f"reading {', '.join(map(str, places))}")
     from steel_eval.compare.check import check_scores
 
     typer.echo(check_scores(places, preset))
@@ -236,6 +239,7 @@ def report(
 
     Every score of a model whose mixture declares or shows questions of the benchmark is marked.
     """
+    tell(f"reading {', '.join(places)}")
     from steel_eval.report.marks import Sources
     from steel_eval.report.page import write_report
 
@@ -281,7 +285,6 @@ def leak(
     max_length: MaxLength = None,
 ) -> None:
     """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
-    from steel_data.engine import tell
     from steel_eval.models import Opening
 
     tell(f"loading {model}{f' and {base}' if base else ''} for {twins or tasks}")
@@ -328,6 +331,7 @@ def twins(
     seed: Annotated[int | None, typer.Option(help="Of the draw; by default one that nobody knows.")] = None,
 ) -> None:
     """Before publishing a benchmark: publish one of several variants of each item, and keep the twins private."""
+    tell(f"reading {benchmark}")
     from steel_eval.leak.twinned import Lot, make_twins_command
 
     make_twins_command(benchmark, data, Lot(variants, canaries, rephrasings, seed), out)
@@ -359,6 +363,7 @@ def study(
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", hidden=True)] = False,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
+    tell(f"loading what {recipe.name} studies")
     from steel_data.cluster import executor
     from steel_data.recipe.load import load
     from steel_eval.study.command import study_command
@@ -398,6 +403,7 @@ def rate(
     ] = None,
 ) -> None:
     """Let a model rate the rows that a recipe selects from. Goes on where it was; the build finds the ratings."""
+    tell(f"loading {model}, to rate rows of {recipe.name}")
     from steel_data.recipe.load import load
     from steel_data.recipe.places import places
     from steel_eval.rate.command import print_rated, rate_command
@@ -420,6 +426,7 @@ def trial(
     ] = None,
 ) -> None:
     """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
+    tell(f"loading what {recipe.name} compares")
     from steel_data.cluster import executor
     from steel_eval.trial.command import trial_command
 
@@ -437,6 +444,7 @@ def audit(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("audit"),
 ) -> None:
     """Look for faults of the questions themselves: wrong keys, broken options, questions that stand twice."""
+    tell(f"loading the questions of {tasks}")
     from steel_eval.audit.run import audit_command
 
     audit_command(places or [], _names(tasks), data, preset, out)
@@ -469,7 +477,6 @@ def mix(
     """Train arms with other shares of the sources; say which mixture is better, by how much, or that none is."""
     from steel_data.cluster import executor
     from steel_data.errors import InputError
-    from steel_eval.mix.search import prepare_search
 
     if confirm == 1:
         raise InputError("--confirm 1: one seed says nothing about seeds. Fix: --confirm 3.")
@@ -477,6 +484,9 @@ def mix(
         raise InputError(f"--rank {rank}: the ranks of so few arms agree by chance. Fix: --rank 6.")
     if screen and (confirm or rank):
         raise InputError("--screen trains one run: there is nothing to confirm or to rank. Fix: one of them.")
+    tell(f"loading what {recipe.name} mixes")
+    from steel_eval.mix.search import prepare_search
+
     search = prepare_search(recipe, data, out, executor(engine, workers), changes or ())
     if screen:
         from steel_eval.mix.screen import screen_command

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from steel_data.cluster import Ray
-from steel_data.engine import Executor, Local
+from steel_data.engine import Executor, Local, progress
 from steel_data.passes import cache as passes
 
 Task = TypeVar("Task")
@@ -29,16 +29,25 @@ def side_by_side(
     function: Callable[[Task], Result],
     jobs: Sequence[Task],
     on_done: Callable[[Result], None] = lambda _: None,
+    what: str = "jobs",
 ) -> list[Result]:
     """Return `[function(job) for job in jobs]`; `on_done` sees each result in that order.
 
-    Each of several processes of this machine has its share of the cores. Raises InputError as the executor does.
+    Each of several processes of this machine has its share of the cores. `what`: the name of its progress. Raises
+    InputError as the executor does.
     """
+    work: Callable[[Task], Result] = function
     if isinstance(executor, Ray):
-        return executor.of_models(versions).map(partial(_on_cluster, function, Path.cwd()), jobs, on_done)
-    if executor.workers == 1 or len(jobs) == 1:
-        return executor.map(function, jobs, on_done)
-    return executor.map(partial(_on_its_share, function, executor.workers), jobs, on_done)
+        executor, work = executor.of_models(versions), partial(_on_cluster, function, Path.cwd())
+    elif executor.workers > 1 and len(jobs) > 1:
+        work = partial(_on_its_share, function, executor.workers)
+    with progress(what, len(jobs), "runs") as advance:
+
+        def done(result: Result) -> None:
+            on_done(result)
+            advance(1)
+
+        return executor.map(work, jobs, done)
 
 
 def by_itself(executor: Executor) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import xxhash
 
-from steel_data.engine import tell
+from steel_data.engine import progress, tell
 from steel_data.errors import InputError, first_line, nearest
 from steel_data.files import address
 from steel_data.shapes import misfits, without_nulls
@@ -240,17 +240,18 @@ def load(folder: Path, device: str = "cpu", dtype: str = "auto", how: Opening = 
 
     Raises InputError for weights that are not whole, an unknown architecture or a missing base model of an adapter.
     """
-    base = full_weights(folder, how.base)
-    model: Any = _load_model(base, device, dtype, how.trust_remote_code)
-    if base != folder:
-        model = load_adapter(model, folder)
-        take_ends(model, folder)
-        model = model if _quantised(base) else model.to(device)
-        model.eval()
-    tokenizer = open_tokenizer(folder, how)
-    fingerprint = checkpoint_fingerprint(folder, how.base)
-    if code := _code_beside(model):
-        fingerprint = address(fingerprint, code)[:32]
+    with progress(f"load {folder.name}", None):
+        base = full_weights(folder, how.base)
+        model: Any = _load_model(base, device, dtype, how.trust_remote_code)
+        if base != folder:
+            model = load_adapter(model, folder)
+            take_ends(model, folder)
+            model = model if _quantised(base) else model.to(device)
+            model.eval()
+        tokenizer = open_tokenizer(folder, how)
+        fingerprint = checkpoint_fingerprint(folder, how.base)
+        if code := _code_beside(model):
+            fingerprint = address(fingerprint, code)[:32]
     longest = context_length(model, tokenizer)
     if how.max_length is not None and how.max_length > longest:
         raise InputError(f"--max-length {how.max_length}: {folder} has {longest} tokens. Fix: at most so many.")

@@ -108,7 +108,7 @@ def score_on_cluster(place: str, settings: Settings, foreign: Foreign, executor:
         include = None if foreign.include is None else foreign.include.absolute()
         function = partial(_foreign_job, replace(foreign, include=include), settings)
         jobs = score_jobs(checkpoints, is_run, settings)
-        for checkpoint, scores in zip(checkpoints, side_by_side(executor, function, jobs), strict=True):
+        for checkpoint, scores in zip(checkpoints, side_by_side(executor, function, jobs, what="score"), strict=True):
             print_foreign(checkpoint, scores)
     _say_next(settings.out)
 

@@ -1,14 +1,11 @@
 """`run`: a recipe -> one run folder for each seed. Interrupted and run again, it goes on as if nothing had happened."""
 
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, Interrupted
 from steel_data.files import locked
 from steel_data.recipe.load import Recipe, load
 from steel_train.examples.prepare import Prepared, learnt, prepare, tasks_of
@@ -96,22 +93,7 @@ def _train(prepared: Prepared, folder: Path, seed: int | None, parent: Parent | 
     session = Session(prepared, folder, prepared.recipe.seed if seed is None else seed, parent)
     if session.is_finished():
         return
-    with _stopping_at_signals() as stop:
-        session.train(stop)
+    stop: list[int] = []
+    session.train(stop)
     if stop:
-        say(f"stopped by {signal.Signals(stop[0]).name} and saved; run the same command again to go on")
-        sys.exit(128 + stop[0])
-
-
-@contextmanager
-def _stopping_at_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in a list: the step ends, the state is saved, then the process does."""
-    got: list[int] = []
-    before = {}
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, lambda signum, _frame: got.append(signum))
-    try:
-        yield got
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        raise Interrupted(f"stopped by {signal.Signals(stop[0]).name} and saved", 128 + stop[0])

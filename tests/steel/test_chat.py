@@ -1,6 +1,11 @@
 """`steel chat`: what is asked, what is printed, and how it ends, with a two-layer model."""
 
 import io
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,3 +81,26 @@ def test_manners_that_no_answer_can_have_are_refused() -> None:
         Manner(temperature=-1)
     with pytest.raises(InputError, match="--top-p"):
         Manner(top_p=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_cuts_an_answer_off_and_the_talk_goes_on(model, monkeypatch, capsys) -> None:
+    """Longer than a command has to end in after Ctrl-C, as elsewhere it must."""
+    code = (
+        "import steel_data.errors, sys; steel_data.errors.PATIENCE = 0.5\n"
+        "from steel.chat import chat, Manner\n"
+        "steel_data.errors.run_command(lambda: chat(sys.argv[1], Manner(new_tokens=100_000, temperature=0), 'cpu'))"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", code, str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert "/reset" in started.stdout.readline()
+    started.stdin.write("你好\n")
+    started.stdin.flush()
+    started.stdout.read(1)
+    started.send_signal(signal.SIGINT)
+    time.sleep(1)
+    said = started.communicate("/reset\n")[0]
+    assert "(cut off)" in said and said.endswith("begun anew\n\nended\n") and started.returncode == 0

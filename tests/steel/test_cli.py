@@ -1,6 +1,7 @@
 """`steel`: every command of the three packages under one name, and the same function behind both."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from steel.cli import PACKAGES, RENAMED, _name, app
 def run(*arguments: object) -> str:
     done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return done.output
+    return done.stdout
 
 
 def test_every_command_of_the_packages_is_there_once_and_is_the_same_function() -> None:
@@ -23,6 +24,23 @@ def test_every_command_of_the_packages_is_there_once_and_is_the_same_function() 
         for command in commands.registered_commands:
             own = _name(command)
             assert here[RENAMED.get((package, own), own)] is command.callback
+
+
+AT_ONCE = [
+    "build gone.toml", "plan gone.toml", "analyze gone", "check gone", "why gone x", "diff gone b", "fetch gone",
+    "export gone --to alpaca", "encode gone.toml", "merge gone", "convert gone", "compare gone b", "check-scores gone",
+    "report gone", "leak gone --base b --tasks cmmlu", "twins gone --out t", "study gone.toml",
+    "rate gone.toml --by ifd --model m", "trial gone.toml", "audit gone --tasks cmmlu", "mix gone.toml", "chat gone",
+    "export-model gone --to merged", "push gone --repo me/mine",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", AT_ONCE)
+def test_what_takes_a_second_to_load_says_first_what_it_is_at(line: str, tmp_path, monkeypatch) -> None:
+    """Before anything is imported: nothing there is found out only after that."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, line.split())
+    assert done.exit_code and re.match("(reading|loading|looking at|fetching) ", done.stderr), done.output
 
 
 def test_version_is_one_line() -> None:

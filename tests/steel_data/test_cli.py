@@ -18,7 +18,7 @@ WANTED = {"build", "plan", "check", "show", "why", "diff", "export", "fetch", "s
 def run(*arguments: object) -> str:
     done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return done.output
+    return done.stdout
 
 
 def test_the_commands_of_the_contract_are_there() -> None:

@@ -1,5 +1,7 @@
 """Tasks in processes: results in the order of the tasks, errors raised here, a killed process said in words."""
 
+import contextlib
+import io
 import multiprocessing
 import os
 import re
@@ -87,17 +89,74 @@ def test_a_killed_process_is_an_error_in_words():
 
 
 def test_without_a_terminal_a_line_tells_now_and_then_how_far_it_is(capsys, monkeypatch):
-    monkeypatch.setattr(engine, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.05)
     with engine.progress("step-000100", 1_000, "questions", done=400) as advance:
-        advance(0)
-        time.sleep(0.02)
         advance(300)
-    said = capsys.readouterr().err
-    assert said.startswith("step-000100: 700 of 1,000 questions, ") and "/s, 0:00:00 left" in said
+        time.sleep(0.2)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("step-000100: 700 of 1,000 questions, ") and first.endswith("/s, 0:00:00 left")
+    with engine.progress("clean", None, "tokens") as advance:
+        advance(1_200)
+        time.sleep(0.2)
+    assert re.match(r"clean: 1,200 tokens, [0-9,]+/s, 0:00:00 so far\n", capsys.readouterr().err)
     monkeypatch.setattr(engine, "TELL_EVERY", 30.0)
     with engine.progress("short", 10) as advance:
         advance(10)
     assert capsys.readouterr().err == ""
+
+
+def test_the_line_comes_also_where_nothing_goes_on_and_where_nothing_can_be_counted(capsys, monkeypatch):
+    """One long step must not look like a command that hangs."""
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.05)
+    with engine.progress("train", 4, "runs"), engine.progress("plan", None):
+        time.sleep(0.2)
+    said = set(capsys.readouterr().err.splitlines())
+    assert said == {"train: 0 of 4 runs, 0:00:00 so far", "plan: 0:00:00 so far"}
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""  # and ends with the block
+
+
+def test_lines_go_where_they_went_when_it_began_whatever_stands_for_stderr_meanwhile(capsys, monkeypatch):
+    """A training in this process writes to a log of its own; what follows it does not."""
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.05)
+    log = io.StringIO()
+    with engine.progress("train", 4, "runs"), contextlib.redirect_stderr(log):
+        time.sleep(0.2)
+    assert log.getvalue() == "" and "train: 0 of 4 runs" in capsys.readouterr().err
+
+
+BARS = """
+import time
+from steel_data.engine import progress, tell
+with progress("runs", 2, "runs") as outer:
+    with progress("[b]step[/b]", 100, "questions") as inner:
+        inner(40)
+        time.sleep(0.3)
+    tell("one done")
+    outer(1)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a terminal of POSIX")
+def test_on_a_terminal_there_is_a_bar_for_each_block_and_lines_stand_above(tmp_path: Path) -> None:
+    import pty
+
+    master, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    started = subprocess.Popen([sys.executable, "-c", BARS], stderr=terminal, env=environment)
+    os.close(terminal)
+    said = b""
+    with contextlib.suppress(OSError):  # the end, on Linux
+        while part := os.read(master, 4096):
+            said += part
+    os.close(master)
+    assert started.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
+    assert re.search(
+        r"runs +━+ 0 of 2 runs, 0:00:00 so far *\r\n\[b\]step\[/b\] [━╸╺]+ 40 of 100 questions, [0-9]+/s", text
+    )
+    assert "one done\r\n" in text
+    assert max(map(len, re.split(r"[\r\n]+", text))) <= 80
 
 
 def test_threads_give_results_in_order_and_run_only_a_little_ahead():

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -82,6 +84,106 @@ def test_another_error_of_the_system_is_our_bug():
 
     with pytest.raises(FileNotFoundError):
         run_command(fails)
+
+
+def interrupted(what: str = "", **environment: str) -> tuple[int, str]:
+    """Return status and stderr of a command of typer that gets Ctrl-C in the midst of `what`."""
+    code = f"""
+import os, signal, sys, typer
+from steel_data.errors import Interrupted, run_command
+def press():
+    signal.raise_signal(signal.SIGINT)
+app = typer.Typer(pretty_exceptions_enable=False)
+@app.command()
+def main() -> None:
+    {what.replace(chr(10), chr(10) + "    ")}
+    import time
+    time.sleep(20)
+run_command(app)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False, env={**os.environ, **environment},
+        preexec_fn=listening,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def listening() -> None:
+    """Let Ctrl-C be heard in a process: where pytest runs in the background it inherits that it is not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+LOST = """
+class Gone:
+    def __del__(self):
+        press()
+thing = Gone()
+del thing"""
+AN_IMPORT = """
+try:
+    press()
+except BaseException:
+    raise ImportError("polars failed to load") from None"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("what", ["press()", AN_IMPORT, LOST])
+def test_ctrl_c_is_one_line_whatever_became_of_it(what: str) -> None:
+    """Typer makes an exit status of it, an import an error of its own; and in `__del__` Python cannot raise it."""
+    assert interrupted(what) == (130, "interrupted; run the same command again to go on\n")
+
+
+IN_A_THREAD = """
+from concurrent.futures import ThreadPoolExecutor
+import time
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(time.sleep, 60)
+    press()"""
+OUTSIDE = """
+import hashlib, threading
+threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+hashlib.pbkdf2_hmac("sha256", b"a", b"b", 10**9)"""
+AT_EXIT = """
+import atexit, time
+atexit.register(time.sleep, 60)
+press()"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("what", [IN_A_THREAD, OUTSIDE, AT_EXIT])
+def test_ctrl_c_does_not_wait_for_what_does_not_end(what: str) -> None:
+    """A download of a library's, or an answer that never comes: what waits for it is ended as by a kill."""
+    began = time.monotonic()
+    assert interrupted(f"import steel_data.errors; steel_data.errors.PATIENCE = 0.5\n{what}") == (
+        130, "interrupted; run the same command again to go on\n",
+    )  # fmt: skip
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_who_takes_ctrl_c_for_something_else_is_let_alone() -> None:
+    own = "import steel_data.errors; steel_data.errors.PATIENCE = 0.2\nsignal.signal(signal.SIGINT, lambda *_: None)\n"
+    assert interrupted(f"{own}press()\nimport time\ntime.sleep(1)\nraise SystemExit(0)") == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_command_that_ends_in_good_order_says_so_itself_and_one_of_several_processes_speaks() -> None:
+    stopped = 'raise Interrupted("stopped by SIGTERM and saved", 143)'
+    assert interrupted(stopped) == (143, "stopped by SIGTERM and saved; run the same command again to go on\n")
+    assert interrupted("press()", RANK="1") == (130, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_fault_after_ctrl_c_was_dealt_with_is_our_bug_and_keeps_its_traceback() -> None:
+    """`chat` cuts an answer off and goes on: what fails later has nothing to do with it."""
+    status, said = interrupted("try:\n    press()\nexcept KeyboardInterrupt:\n    pass\n{}['x']")
+    assert status == 1 and said.endswith("KeyError: 'x'\n") and "interrupted" not in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_once_more_while_python_ends_is_no_traceback() -> None:
+    status, said = interrupted("import atexit; atexit.register(press); press()")
+    assert (status, said) == (-signal.SIGINT, "interrupted; run the same command again to go on\n")
 
 
 def test_a_terminal_without_chinese_shows_marks():

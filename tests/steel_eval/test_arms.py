@@ -1,13 +1,25 @@
 """Arms: recipes made of one recipe, which hold from wherever they lie, with one tokenizer, trained to a log."""
 
 import json
+import time
 
 import pytest
 from tests.steel_eval import toys
 
+from steel_data import engine
 from steel_data.errors import InputError
 from steel_data.recipe.load import load
-from steel_eval.arms import Job, carry_steps, made_arm, portable_tables, train_job, trained_on, with_source
+from steel_eval.arms import (
+    Job,
+    RunArm,
+    carry_steps,
+    followed,
+    made_arm,
+    portable_tables,
+    train_job,
+    trained_on,
+    with_source,
+)
 
 RECIPE = """
 seed = 3
@@ -60,3 +72,25 @@ def test_a_seed_is_trained_to_a_log_and_a_failure_names_it(folder):
     bad = made_arm("bad", tables, folder / "out", folder)
     with pytest.raises(InputError, match=r"arm bad, seed 1: .* is not a number .*seed-1\.log"):
         train_job(Job(bad, 1), folder)
+
+
+def test_what_trainings_say_is_told_once_and_nothing_of_an_earlier_time(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.05)
+    before, under_way, to_come = (Job(RunArm("clean", tmp_path / "r.toml", tmp_path / "clean"), i) for i in (1, 2, 3))
+    (tmp_path / "clean").mkdir()
+    before.log.write_text("finished; step-000009\n", encoding="utf-8")
+    with followed([before, under_way, to_come]):
+        under_way.log.write_text("step 1/9  loss 4.2\nstep 2/9  loss \x1b[31m3.1\n", encoding="utf-8")
+        time.sleep(0.4)
+    assert capsys.readouterr().err == "clean, seed 2: step 2/9  loss \\x1b[31m3.1\n"
+
+
+def test_of_many_trainings_some_are_told_at_a_time(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.2)
+    jobs = [Job(RunArm("clean", tmp_path / "r.toml", tmp_path / "clean"), i) for i in range(9)]
+    (tmp_path / "clean").mkdir()
+    with followed(jobs):
+        for job in jobs:
+            job.log.write_text("step 1/9\n", encoding="utf-8")
+        time.sleep(0.3)
+    assert len(capsys.readouterr().err.splitlines()) == 4

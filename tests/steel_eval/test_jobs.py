@@ -14,6 +14,7 @@ from tests.steel_eval import toys
 from tests.steel_eval.mix.sources import SEARCH, world
 from typer.testing import CliRunner
 
+from steel_data import engine
 from steel_data.build import build
 from steel_data.engine import Local
 from steel_data.files import locked
@@ -35,6 +36,12 @@ def test_jobs_side_by_side_share_the_cores() -> None:
 def test_one_after_another_they_run_here_with_all_cores() -> None:
     assert side_by_side(Local(), threads, [1, 2]) == [(os.getpid(), torch.get_num_threads())] * 2
     assert by_itself(Local()) and not by_itself(Local(2)) and patience() == 0
+
+
+def test_how_many_are_done_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.05)
+    side_by_side(Local(), time.sleep, [0.0, 0.3], what="score")
+    assert capsys.readouterr().err.startswith("score: 1 of 2 runs, ")
 
 
 def test_versions_name_what_decides_a_models_bytes() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from steel_data.benchmarks.items import benchmark_files, look
-from steel_data.engine import Executor, Local, start, tell
+from steel_data.engine import Executor, Local, progress, start, tell
 from steel_data.errors import InputError, nearest, one_line
 from steel_data.files import address, kept, present, read_sealed, source_sha256, write_sealed
 from steel_data.mixture.own_output import places_of_output
@@ -183,7 +183,10 @@ def _looked_through(paths: list[Path], looking: Looking) -> dict[Path, FileScan]
     start(
         looking.executor, "steel_data.passes.map", size // CHUNK_BYTES
     )  # which they need next: it takes as long as a look at 400 MB
-    scans = looking.executor.map(partial(_look_through, replace(looking, executor=Local())), new)
+    with progress("inputs", len(new), "files") as advance:
+        scans = looking.executor.map(
+            partial(_look_through, replace(looking, executor=Local())), new, lambda _: advance(1)
+        )
     found = {look.path: one for look, one in zip(new, scans, strict=True)}
     return {path: found[path] if path in found else _look_through(looking, look) for path, look in looks.items()}
 

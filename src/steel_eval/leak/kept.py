@@ -3,16 +3,18 @@
 A file's name is the hash of all that its scores depend on (`key_of`). A checkpoint overwritten in place is new.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from steel_data.builders.exam import load_wording
-from steel_data.engine import Executor, Local, tell
+from steel_data.engine import Executor, Local, progress, tell
 from steel_data.errors import InputError
 from steel_data.files import address, kept, source_sha256
 from steel_eval.leak.measure import IN_CONTEXT, MEASURES, Measured, Texts, measure
@@ -80,11 +82,28 @@ def measured(checkpoint: Path, texts: Texts, how: How) -> Measured:
         tell(f"measuring {checkpoint}: {len(texts.items):,} items, {len(texts.permuted):,} of them permuted")
         loaded = load(checkpoint, how.device or default_device(), how.dtype, how.opening)
         check_tokenizer(checkpoint, loaded.tokenizer, texts)
-        return measure(loaded, texts)
+        with _heard(loaded.model, checkpoint.name):
+            return measure(loaded, texts)
 
     if how.cache is None:
         return made()
     return kept(how.cache / f"{key_of(checkpoint, texts, how)}.parquet", made, write=_write, read=_read)
+
+
+@contextmanager
+def _heard(model: Any, name: str) -> Iterator[None]:
+    """Show how many tokens a model has read; how many there will be, each measure alone knows."""
+    with progress(name, None, "tokens") as advance:
+
+        def count(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            ids = named.get("input_ids", given[0] if given else None)
+            advance(0 if ids is None else ids.numel())
+
+        hook = model.register_forward_pre_hook(count, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def check_tokenizer(checkpoint: Path, tokenizer: "PreTrainedTokenizerBase", texts: Texts) -> None:

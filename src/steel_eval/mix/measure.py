@@ -19,7 +19,7 @@ from steel_data.benchmarks.known_tests import holders_of_hashes, question_hash
 from steel_data.engine import Executor
 from steel_data.errors import InputError, one_line
 from steel_data.files import address, kept, source_sha256
-from steel_eval.arms import Job, train_job
+from steel_eval.arms import Job, followed, train_job
 from steel_eval.ask.tasks import Task, load_task
 from steel_eval.jobs import side_by_side
 from steel_eval.mix.pool import read_held
@@ -89,7 +89,8 @@ def _known_test(task: Task) -> str:
 
 def measure_all(jobs: Sequence[Job], how: Measuring, executor: Executor, on_done: Any) -> list[ArmResult]:
     """Train and measure jobs, side by side; one that fails says why, and the others go on."""
-    return side_by_side(executor, partial(measured, how=how), jobs, on_done)
+    with followed(jobs):
+        return side_by_side(executor, partial(measured, how=how), jobs, on_done, "train and measure")
 
 
 def measured(job: Job, how: Measuring) -> ArmResult:

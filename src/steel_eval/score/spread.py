@@ -73,8 +73,8 @@ def sweep_on_cluster(place: str, settings: Settings, executor: Executor) -> list
         tell(f"{next(count)} of {len(jobs)}: {one_line(done)}")
 
     if len(jobs) > len(checkpoints):
-        side_by_side(executor, partial(_answered, settings), jobs, told)
-    found = side_by_side(executor, partial(_scored, settings), places)
+        side_by_side(executor, partial(_answered, settings), jobs, told, "ask")
+    found = side_by_side(executor, partial(_scored, settings), places, what="score")
     scored = list(zip(checkpoints, found, strict=True))
     if is_run:
         write_curve(settings.out, scored)

@@ -18,7 +18,17 @@ from steel_data.engine import Executor
 from steel_data.errors import InputError
 from steel_data.mixture.manifest import read_manifest
 from steel_data.recipe.load import Recipe, load
-from steel_eval.arms import Job, RunArm, carry_steps, made_arm, portable_tables, train_job, trained_on, with_source
+from steel_eval.arms import (
+    Job,
+    RunArm,
+    carry_steps,
+    followed,
+    made_arm,
+    portable_tables,
+    train_job,
+    trained_on,
+    with_source,
+)
 from steel_eval.ask.tasks import parse_name
 from steel_eval.jobs import by_itself, side_by_side
 from steel_eval.study.settings import StudySettings
@@ -125,4 +135,5 @@ def train_arms(arms: Sequence[RunArm], data: Path, executor: Executor) -> None:
         recipe = load(arm.recipe)
         prepare(recipe, read_settings(recipe.train, arm.recipe), arm.folder, arm.mixture, data)
         jobs += [Job(arm, seed) for seed in recipe.train["seeds"]]
-    side_by_side(executor, partial(train_job, data=data), jobs, typer.echo)
+    with followed(jobs):
+        side_by_side(executor, partial(train_job, data=data), jobs, typer.echo, "train")

@@ -153,7 +153,7 @@ def pool_scores(
         permute=settings.permute, dtype=settings.dtype, cache=folder / "detectors",
         opening=Opening(max_length=settings.max_length),
     )  # fmt: skip
-    found = side_by_side(executor, partial(measured, texts=texts, how=how), places)
+    found = side_by_side(executor, partial(measured, texts=texts, how=how), places, what="measure")
     return {name: np.stack([one.scores[name] for one in found]) for name in found[0].scores}, known_Q
 
 

@@ -74,7 +74,7 @@ def score_arms(
     seeds = [seed for arm in arms for seed in arm.seeds]
     all_of = [seed for arm in arms for seed in arm.seeds if arm.name in ("injected", "diluted")]
     score = partial(_scored, tasks=tasks, settings=settings, folder=folder, all_of=all_of)
-    points = iter(side_by_side(executor or Local(), score, seeds))
+    points = iter(side_by_side(executor or Local(), score, seeds, what="score"))
     return {arm.name: ScoredArm(arm, [next(points) for _ in arm.seeds]) for arm in arms}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from steel_data.build import build
+from steel_data.engine import progress
 from steel_data.errors import InputError
 from steel_data.files import address, replaced_folder, source_sha256
 from steel_data.mixture.manifest import damaged, read_manifest
@@ -173,7 +174,7 @@ def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str
     target, key = folder / "tokenizer", trained_tokenizer_key(size, manifest["content_sha256"])
     note = target / "steel-tokenizer.json"
     if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != {"key": key}:
-        with replaced_folder(target) as fresh:
+        with replaced_folder(target) as fresh, progress("tokenizer", None):
             train_tokenizer(map(text_view, rows(mixture, files(mixture))), size, fresh)
             write_json(fresh / note.name, {"key": key})
     return target

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from steel_data.engine import progress
 from steel_data.files import atomic
 from steel_train.schedule.batches import MicroBatch, Steps, collate
 from steel_train.settings import Kto
@@ -165,8 +166,10 @@ def reference_log_likelihoods(trainer: Any, steps: Steps, file: Path) -> torch.T
     """Return the reference's negative log-likelihood of every example, (N,) float32, kept in `file` for resuming."""
     if not file.is_file():
         found = np.zeros(len(steps.examples.table), np.float32)
-        for rows_E, losses_E in likelihoods_of_all(trainer, steps):
-            found[rows_E.numpy()] = losses_E.cpu().numpy()
+        with progress("reference", len(found), "answers") as advance:
+            for rows_E, losses_E in likelihoods_of_all(trainer, steps):
+                found[rows_E.numpy()] = losses_E.cpu().numpy()
+                advance(len(rows_E))
         if trainer.accelerator.num_processes > 1:
             found = trainer.accelerator.reduce(torch.from_numpy(found).to(trainer.args.device), "sum").cpu().numpy()
         if trainer.is_world_process_zero():

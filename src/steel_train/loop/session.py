@@ -7,8 +7,11 @@ The folder: `run.json` (what the run is; compared on every start), `checkpoints/
 import dataclasses
 import json
 import shutil
+import signal
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from steel_data.engine import progress
 from steel_data.errors import InputError
 from steel_data.recipe.load import portable
 from steel_train.examples.folder import Examples
@@ -75,6 +79,7 @@ from steel_train.schedule.order import make_schedule
 # Settings that may change between two starts of one run: they do not touch what is computed.
 _FREE = ("resume", "keep", "report_to", "save_every")
 _BY_DEVICE = {"computes": "the type that it computes in", "held": "the type of the base's weights"}
+_SOON = 3.0  # seconds after a signal
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "numpy")
 
 
@@ -167,7 +172,9 @@ class Session:
         if evaluation is None or not evaluation.is_over:  # else it was stopped early, and killed before it said so
             began = time.monotonic()
             trainer.begins_longer = self.begins_at_parent
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            at = self.resumed["step"] if self.resumed else 0
+            with progress("train", self.schedule.steps, "steps", at) as trainer.job.advance, _stopping_at_signals(stop):
+                trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             if evaluation is not None:
                 say(f"looks took {evaluation.seconds / (time.monotonic() - began):.1%} of the time")
         if not stop and self.main:
@@ -199,7 +206,8 @@ class Session:
 
     def _load(self) -> Any:
         """Return the model. Where it does not keep packed rows apart, they are padded, and the reason is said."""
-        model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
+        with progress("load", None):
+            model = load_model(self.settings, self.config, self.recipe.path, self.packed, self.seed)
         if self.packed and torch.cuda.is_available() and not getattr(model, "is_quantized", False):
             model.to(f"cuda:{torch.cuda.current_device()}")
         fault = mixing_fault(model, uses_bf16(self.settings)) if self.packed else None
@@ -432,6 +440,31 @@ def other_bases(folder: Path, base: Base) -> list[str]:
         f"{base.name} ({base.fingerprint[:8]}): a difference between the two is not one between mixtures."
         for start, runs in found.items()
     ]
+
+
+@contextmanager
+def _stopping_at_signals(stop: list[int]) -> Iterator[None]:
+    """Collect SIGTERM and SIGINT in `stop`: the step ends, the state is saved, then the process does.
+
+    A step may take minutes: soon a line says what is waited for. Ctrl-C again ends it at once, as it does elsewhere.
+    """
+    late = threading.Timer(_SOON, say, ["stopping when the step is done and saved; Ctrl-C again: now, unsaved"])
+    late.daemon = True
+
+    def heard(number: int, _: Any) -> None:
+        if stop and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not stop:
+            late.start()
+        stop.append(number)
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        late.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _learn_to_stop(model: Any, tokenizer: Any, ends: Iterable[int]) -> None:

@@ -42,7 +42,7 @@ class Job:
     """What the trainer needs besides TRL's own arguments.
 
     `facts(step)` is what a checkpoint says of itself. `stop` is set by a signal. `evaluation`: looks at rows held out.
-    `saved_as`: type of all weights in checkpoints.
+    `saved_as`: type of all weights in checkpoints. `advance` is called with 1 after each step.
     """
 
     folder: Path
@@ -54,6 +54,7 @@ class Job:
     stop: list[int]
     evaluation: Evaluation | None = None
     saved_as: torch.dtype = torch.float32
+    advance: Callable[[int], None] = lambda _: None
 
 
 def arguments(settings: Settings, schedule: Schedule, folder: Path, seed: int) -> Any:
@@ -349,6 +350,7 @@ class _SaveAndStop(TrainerCallback):
             control.should_log = True
         if self.job.stop:
             control.should_save = control.should_training_stop = True
+        self.job.advance(1)
 
 
 def _clock(seconds: float) -> str:

@@ -27,7 +27,7 @@ def test_texts_alone_are_audited_and_markup_in_them_is_inert(tmp_path: Path) -> 
         app, ["audit", "--tasks", "cmmlu", "--data", str(data_at(tmp_path)), "--out", str(tmp_path / "o")]
     )
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("Verdict: 1 of 2 questions")
+    assert done.stdout.startswith("Verdict: 1 of 2 questions")
     results = json.loads((tmp_path / "o/audit.json").read_text())
     assert results["counts"] == {"equal-options": 1} and results["findings"][0]["key"] == "A"
     page = (tmp_path / "o/audit.html").read_text()

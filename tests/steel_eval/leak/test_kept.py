@@ -1,11 +1,14 @@
 """What is kept of a measured checkpoint is found by all that it depends on, and by nothing else."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tests.steel_eval import toys
 
+from steel_data import engine
 from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_eval.leak import kept
@@ -104,3 +107,14 @@ def test_a_base_with_another_tokenizer_is_refused(checkpoint, texts):
     other.add_tokens([texts.items[0].question[:3]])
     with pytest.raises(InputError, match="another tokenizer"):
         check_tokenizer(checkpoint, other, texts)
+
+
+def test_while_a_model_reads_its_tokens_are_told(checkpoint, capsys, monkeypatch):
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.05)
+    model, ids = load(checkpoint, "cpu").model, torch.ones(2, 5, dtype=torch.long)
+    with torch.inference_mode(), kept._heard(model, "step-000100"):
+        model(ids)
+        model(input_ids=ids)
+        time.sleep(0.2)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("step-000100: 20 tokens, ")
+    assert not model._forward_pre_hooks

@@ -14,6 +14,7 @@ from tests.steel_train.conftest import write_recipe
 from tests.steel_train.toys import write_mixture
 
 from steel_data.errors import InputError
+from steel_train.loop import session
 from steel_train.loop.checkpoints import read_facts, resumable
 
 _TIMES = ("tokens_per_second",)
@@ -199,10 +200,16 @@ def _start(recipe: Path, mixture: Path, out: Path, **options) -> subprocess.Pope
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_signals(tmp_path, shared_mixture, number, status):
     recipe = write_recipe(tmp_path, shared_mixture, epochs=40, save_every=50)
-    process = _start(recipe, shared_mixture, tmp_path / "run")
+    # a process that was started in the background does not hear Ctrl-C, nor does what it starts
+    process = _start(
+        recipe,
+        shared_mixture,
+        tmp_path / "run",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     checkpoint = tmp_path / "run" / "checkpoints" / "step-000050"
     while not checkpoint.exists() and process.poll() is None:
         time.sleep(0.05)
@@ -211,8 +218,21 @@ def test_signals(tmp_path, shared_mixture, number, status):
     assert process.returncode == status, output
     saved = resumable(tmp_path / "run")
     assert saved is not None
-    if number == signal.SIGTERM:
-        assert "stopped by SIGTERM and saved" in output
+    if number != signal.SIGKILL:
+        last = output.splitlines()[-1]
+        assert last == f"stopped by {signal.Signals(number).name} and saved; run the same command again to go on"
+
+
+def test_ctrl_c_in_a_long_step_says_what_is_waited_for_and_again_does_not_wait(monkeypatch, capsys):
+    monkeypatch.setattr(session, "_SOON", 0.05)
+    stop, before = [], signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), session._stopping_at_signals(stop):
+        signal.raise_signal(signal.SIGINT)
+        assert stop == [signal.SIGINT] and capsys.readouterr().out == ""
+        time.sleep(0.3)
+        signal.raise_signal(signal.SIGINT)
+    assert capsys.readouterr().out == "stopping when the step is done and saved; Ctrl-C again: now, unsaved\n"
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.slow

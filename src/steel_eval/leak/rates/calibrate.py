@@ -73,7 +73,8 @@ def calibrate(
     asked = as_injected(mine, form_I.tolist()) if how.form == "auto" and chosen == "chat" else chosen
     texts = Texts(mine, permuted, asked, tokenizer, how.in_context)
     folders = list(dict.fromkeys(folder for p in [*pairs, *nulls] for folder in (p.model, p.reference)))
-    results = side_by_side(how.executor, partial(measured, texts=texts, how=replace(how, executor=Local())), folders)
+    measure = partial(measured, texts=texts, how=replace(how, executor=Local()))
+    results = side_by_side(how.executor, measure, folders, what="measure")
     by_folder = dict(zip(folders, results, strict=True))
     unseen_I = known.dose == 0
     found, clean = (
