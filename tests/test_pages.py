@@ -9,7 +9,12 @@ from tests.chromium import axe, browser, tab
 from tests.every_page import every_page
 
 NAMES = r"(base|tuned) on cmmlu(, )?|differences under 0.1 will mostly not be seen"  # of arms and tasks; a toy of test_results
-LOOKS = {"desk, light": (1200, False), "phone, dark": (390, True)}
+LOOKS = {
+    "desk, light": (1200, False),
+    "desk, dark": (1200, True),
+    "phone, light": (390, False),
+    "phone, dark": (390, True),
+}
 OPEN = "document.querySelectorAll('details').forEach(d => { d.open = true; })"
 RULES = "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 200)))"
 SHOWN = "(name => [...document.querySelectorAll(name)].filter(e => e.getClientRects().length).length)"
@@ -52,9 +57,14 @@ async def _looked_at(pages, rules):
                     opened.said.append("the question's text is not to be seen")
                 if not await opened.run(f"{SHOWN}('.en')") or await opened.run(f"{SHOWN}('.zh')"):
                     opened.said.append("is not in English")
+                await opened.run(rules)
+                opened.said += await opened.run(RULES)
                 await opened.run("document.getElementById('zh').click()")
                 if await opened.run(f"{SHOWN}('.en')") or not await opened.run(f"{SHOWN}('.zh')"):
                     opened.said.append("does not switch to Chinese")
-                await opened.run(rules)
                 found[f"{name}, {look}"] = [*await opened.run(RULES), *opened.said]
+            await opened.ask("Emulation.setEmulatedMedia", media="print")
+            if await opened.run(f"{SHOWN}('button, input, select, nav')"):
+                found[f"{name}, on paper"] = ["what is clicked on is printed"]
+            await opened.ask("Emulation.setEmulatedMedia", media="")
     return found

@@ -72,7 +72,7 @@ def test_as_many_places_as_the_english_sentence_has():
          "见过（误报率：至多 5%）。训练用到了含有这些题目的行；模型也表现出来（集合层面 p 0.003，单侧）。"),
         ("tuned on cmmlu: 40 questions of this benchmark were put into its training data, as its recipe declares (30 of them once, "
          "10 of them 3 times). The score is not one of ability.",
-         "tuned on cmmlu：该基准的 40 道题按配方声明放入了训练数据（其中 30 道一次，其中 10 道3 次）。该得分不反映能力。"),
+         "tuned on cmmlu：该基准的 40 道题按配方声明放入了训练数据（其中 30 道一次，其中 10 道 3 次）。该得分不反映能力。"),
         ("These checkpoints differ: that of B is better than that of A by 30.8 points (95 % interval 23.3 to 39.2); exploratory, p 1.5e-11, "
          "false discovery rate 4.4e-11. Whether the mixtures do is not shown: one seed in an arm; three seeds of each would say.",
          "两个检查点有差异：B 的优于 A 的，高 30.8 个百分点（95% 置信区间 23.3 至 39.2）；探索性检验，p 1.5e-11，错误发现率 4.4e-11。"

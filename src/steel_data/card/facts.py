@@ -150,12 +150,12 @@ def _sum(accounts: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _about(source: dict[str, Any]) -> str:
-    """Return what a source is in a few words: builder, path."""
+    """Return what a source is in a few words: builder, path, and how many more paths."""
     build = source.get("build", {}).get("use", "chat")
     path = source.get("path")
     paths = [path] if isinstance(path, str) else path or []
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{build} from {paths[0]}{more}" if paths else str(build)
+    more = f" (+{len(paths) - 1})" if len(paths) > 1 else ""
+    return f"{build} ← {paths[0]}{more}" if paths else str(build)
 
 
 def _shares(table: pl.DataFrame, manifest: dict[str, Any]) -> Table:

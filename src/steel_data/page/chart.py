@@ -18,6 +18,7 @@ from steel_data.row.display import visible
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 DASHES = ("none", "7 3", "2 3")  # after all colours they begin again, dashed
 _MOST_POINTS = 2000
+_RIM = 'stroke="var(--sheet,#fff)" stroke-width="4" paint-order="stroke" stroke-linejoin="round"'
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM, _STEP = 860, 360, 60, 210, 32, 46, 18
 
 
@@ -83,16 +84,14 @@ def line_chart(lines: Sequence[Line], x: Axis, y: Axis, title: str = "", whisker
     for value in _apart(x.ticks or round_ticks(across.low, across.high, x.least), across, x.words):
         parts += [_text(across(value), bottom + 18, x.words(value), "middle")]
     parts += [_text((_LEFT + right) / 2, height - 8, x.label, "middle")]
-    for value, name in y.rules.items():
-        parts += [_rule("rule", (_LEFT, up(value)), (right, up(value))), _text(right - 4, up(value) - 5, name, "end")]
-    for value, name in x.rules.items():
-        parts += [
-            _rule("rule", (across(value), _TOP), (across(value), bottom)),
-            _text(across(value) + 4, _TOP + 10, name),
-        ]
+    parts += [_rule("rule", (_LEFT, up(value)), (right, up(value))) for value in y.rules]
+    parts += [_rule("rule", (across(value), _TOP), (across(value), bottom)) for value in x.rules]
     for number, line in enumerate(lines):
         parts += _drawn(line, number, across, up, whiskers)
         parts += _legend(line, number, right + 10)
+    # names of rules lie over the lines, with a rim in the colour of the page
+    parts += [_text(right - 4, up(value) - 5, name, "end", _RIM) for value, name in y.rules.items()]
+    parts += [_text(across(value) + 4, _TOP + 10, name, rim=_RIM) for value, name in x.rules.items()]
     return "\n".join(part for part in [*parts, "</svg>"] if part) + "\n"
 
 
@@ -234,9 +233,10 @@ def _rule(kind: str, start: tuple[float, float], stop: tuple[float, float]) -> s
     return f'<path class="{kind}" d="{path}" stroke="currentColor" {look}/>'
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
+def _text(x: float, y: float, words: str, anchor: str = "start", rim: str = "") -> str:
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {place} fill="currentColor" fill-opacity="0.75">{_safe(words)}</text>' if words else ""
+    look = rim or 'fill-opacity="0.75"'
+    return f'<text {place} fill="currentColor" {look}>{_safe(words)}</text>' if words else ""
 
 
 def _path(places: Sequence[tuple[float, float]]) -> str:

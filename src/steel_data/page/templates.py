@@ -5,6 +5,7 @@ import hashlib
 import re
 from functools import cache
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from steel_data.chinese import catalogue, chinese
 from steel_data.page.chart import as_data, in_both
 from steel_data.row.display import visible
 
+_PLACE = re.compile(r"(<(?:bdi|code|q)\b[^>]*>)?\{\d*\}")  # where a value stands; whether it is a name
 _NAME = r"[^\s'\"<>|,;:/\\]+"
 _PATH = re.compile(
     rf"(?<![\w:/.\\])(?:[A-Za-z]:[\\/]|/)(?:{_NAME}[\\/])+?(?P<last>(?:{_NAME}[\\/])?{_NAME})(?![\w/\\])"
@@ -36,7 +38,8 @@ def environment(*folders: Path) -> Any:
         said = catalogue().get(english)
         if said is None:
             return Markup(english).format(*shown)
-        words = [v if hasattr(v, "__html__") else chinese(v) or v for v in shown]
+        named = [bool(m[1]) for m in _PLACE.finditer(english)]
+        words = [v if name or hasattr(v, "__html__") else chinese(v) or v for v, name in zip_longest(shown, named)]
         return _pair(Markup(english).format(*shown), Markup(said).format(*words))
 
     def both(text: Any) -> Any:

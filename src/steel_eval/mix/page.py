@@ -15,7 +15,7 @@ from steel_data.page.templates import environment
 from steel_data.row.display import one_line
 from steel_eval.mix.print import sentences, unit_of
 
-_BLUE, _RED = COLOURS[0], COLOURS[1]
+_BLUE, _ORANGE = COLOURS[0], COLOURS[1]
 
 
 def write_page(surface: dict[str, Any]) -> str:
@@ -77,10 +77,10 @@ def fit_chart(surface: dict[str, Any]) -> str:
 
 
 def _colour(value: float, values: Sequence[float], own: float, lower: bool) -> tuple[str, float]:
-    """Return colour and opacity: blue is better than the recipe's `own` value, red worse."""
+    """Return colour and opacity: blue is better than the recipe's `own` value, orange worse."""
     reach = max(abs(v - own) for v in values) or 1.0
     good = value < own if lower else value > own
-    return (_BLUE if good else _RED), 0.1 + 0.75 * abs(value - own) / reach
+    return (_BLUE if good else _ORANGE), 0.1 + 0.75 * abs(value - own) / reach
 
 
 def _own_value(surface: dict[str, Any]) -> float:
@@ -117,7 +117,7 @@ def _label(x: float, y: float, words: str, anchor: str = "start", over: bool = F
 def triangle(surface: dict[str, Any]) -> str:
     """Return the ternary plot, cut to the part of the triangle where the search may look.
 
-    Each corner is all of one source. Coloured dots: what the surface predicts; ringed ones are not shown worse.
+    Each corner is all of one source. Dots and triangles: what the surface predicts; ringed ones are not shown worse.
     """
     names, lower = surface["vary"], _lower(surface)
     every = [c["shares"] for c in surface["candidates"]]
@@ -143,10 +143,11 @@ def triangle(surface: dict[str, Any]) -> str:
         (x, y), (colour, opacity) = at(c["shares"]), _colour(c["value"], values, own, lower)
         ring = ' stroke="currentColor" stroke-width="1.5"' if c["open"] else ""
         words = ", ".join(f"{n} {s:.3f}" for n, s in zip(names, c["shares"], strict=True)) + f": {c['value']:.4f}"
-        parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}" fill-opacity="{opacity:.2f}"{ring}>'
-            f"<title>{_safe(words)}</title></circle>"
-        )
+        shape = f'circle cx="{x:.1f}" cy="{y:.1f}" r="4"'
+        if colour == _ORANGE:
+            shape = f'path d="M{x - 4.5:.1f} {y - 3.5:.1f}h9l-4.5 8z"'
+        said = f"<title>{_safe(words)}</title></{shape.split()[0]}>"
+        parts.append(f'<{shape} fill="{colour}" fill-opacity="{opacity:.2f}"{ring}>{said}')
     for arm, shares in zip(surface["arms"], arms, strict=True):
         if arm["observed"] is None:
             continue
@@ -166,7 +167,7 @@ def triangle(surface: dict[str, Any]) -> str:
         parts.append(f'<path d="M{cx} {cy}l{50 * dx:.1f} {50 * dy:.1f}" stroke="currentColor" stroke-width="1.5"/>')
         parts.append(_label(cx + 56 * dx, cy + 56 * dy + (14 if dy > 0 else -4), f"more {name}", "middle"))
     notes = (
-        "blue: better than the recipe's own mixture, red: worse",
+        "blue dots: better than the recipe's own mixture; orange triangles: worse",
         "ringed: not shown worse than the best",
         "crosses: trained arms",
     )
@@ -175,7 +176,7 @@ def triangle(surface: dict[str, Any]) -> str:
 
 
 def parallel(surface: dict[str, Any]) -> str:
-    """Return one line an arm across one axis a source; blue arms are better than the recipe's own, red ones worse."""
+    """Return one line an arm across one axis a source; blue: better than the recipe's own, orange and dotted: worse."""
     names, lower = surface["vary"], _lower(surface)
     arms = [a for a in surface["arms"] if a["observed"] is not None]
     values, own = [a["observed"] for a in arms], _own_value(surface)
@@ -198,8 +199,9 @@ def parallel(surface: dict[str, Any]) -> str:
         parts += [_label(x + 4, 46, f"{reach[n][1]:.3f}"), _label(x + 4, 362, f"{reach[n][0]:.3f}")]
     for arm in arms:
         colour, opacity = _colour(arm["observed"], values, own, lower)
+        dash = ' stroke-dasharray="2 3"' if colour == _ORANGE else ""
         parts.append(
-            f'<polyline points="{path(arm["shares"])}" fill="none" stroke="{colour}" stroke-width="1.5" '
+            f'<polyline points="{path(arm["shares"])}" fill="none" stroke="{colour}" stroke-width="1.5"{dash} '
             f'stroke-opacity="{opacity:.2f}"><title>{_safe(_arm_words(arm))}</title></polyline>'
         )
     if surface["proposal"]:
@@ -221,7 +223,7 @@ def _reach(surface: dict[str, Any]) -> dict[str, float]:
 
 
 def bar(effect: dict[str, float], reach: float, lower_is_better: bool, verdict: str | None = None) -> str:
-    """Return a small SVG of an interval around 0: blue where shown better, red where worse, grey where neither.
+    """Return a small SVG of an interval around 0: blue where shown better, orange where worse, grey where neither.
 
     `verdict`: "better", "worse" or another word, where more than the interval decides (a correction for many tests).
     """
@@ -230,7 +232,7 @@ def bar(effect: dict[str, float], reach: float, lower_is_better: bool, verdict: 
     bad = effect["low"] > 0 if lower_is_better else effect["high"] < 0
     if verdict is not None:
         good, bad = verdict == "better", verdict == "worse"
-    colour = _BLUE if good else _RED if bad else COLOURS[-1]
+    colour = _BLUE if good else _ORANGE if bad else COLOURS[-1]
     return (
         '<svg class="bar" viewBox="0 0 120 14" aria-hidden="true"><path d="M60 0v14" stroke="currentColor" '
         f'stroke-opacity="0.4"/><path d="M{low:.1f} 7H{high:.1f}" stroke="{colour}" stroke-width="2.5"/>'

@@ -104,6 +104,7 @@ def write_report(
             warnings=list(dict.fromkeys(t["warning"] for t in compared if t["warning"])),
             tasks=[_task(task, arms, marks[task]) for task in tasks],
             tests=compared,
+            reach=reach(compared),
             verdicts=verdicts,
             flaws=find_flaws(arms, compared, marks),
             references=reference_results(),
@@ -189,10 +190,32 @@ def _task(task: str, arms: Sequence[Arm], marks: Sequence[Sequence[Mark]]) -> di
     bias = stats.best_of_k_bias(int(most), int(n), discordance) if most > 1 and n and discordance else None
     always = max((r["letters"].get("always") or 0 for r in rows), default=0)
     return {
-        "name": task, "rows": rows, "groups": sorted(groups), "curve": curve(lines, always) if most > 1 else None,
+        "name": task, "title": heading(task, lines), "rows": rows,
+        "groups": sorted(groups), "curve": curve(lines, always) if most > 1 else None,
         "bias": bias, "checkpoints": int(most), "always": always, "notes": _notes(rows),
         "marked": _by_label([(r["name"], r["mark"].short()) for r in rows if r["sign"]]),
     }  # fmt: skip
+
+
+def heading(task: str, lines: Sequence[Line]) -> str:
+    """Return what the curves of a task show: where they end, or for a single one also where it began."""
+    if not lines:
+        return task
+    said = {line.name: f"{100 * line.points[-1].y:.1f} %" for line in lines}
+    ranked = sorted(lines, key=lambda line: -line.points[-1].y)
+    highest, lowest = ranked[0], ranked[-1]
+    if highest is not lowest:
+        return f"{task}: {highest.name} ends highest, {said[highest.name]}; {lowest.name} lowest, {said[lowest.name]}"
+    (name, end), first, last = *said.items(), highest.points[0], highest.points[-1]
+    if first is last:
+        return f"{task}: {name} scores {end}"
+    return f"{task}: {name} goes from {100 * first.y:.1f} % at step {first.x:g} to {end} at step {last.x:g}"
+
+
+def reach(tests: Sequence[Mapping[str, Any]]) -> int:
+    """Return the points, a round number, between which the bars of all differences have room."""
+    far = max((100 * abs(t[end]) for t in tests for end in ("low", "high")), default=0.0)
+    return next((points for points in (5, 10, 20, 30, 40, 60, 80) if far <= points), 100)
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

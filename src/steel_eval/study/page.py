@@ -22,7 +22,8 @@ def write_page(results: dict[str, Any]) -> str:
         .get_template("study.html.j2")
         .render(
             r=results, verdicts=study_verdicts(results), hit=hit, plots=plots, curves=curves, others=others,
-            summary=summary(results), clean_claim=clean_claim, hit_rows=hit_rows,
+            summary=summary(results), titles={n: _title(n, e) for n, e in hit.items()},
+            clean_claim=clean_claim, hit_rows=hit_rows,
             alarm_rows=alarm_rows, flag_rows=flag_rows, first=language(),
         )
     )  # fmt: skip
@@ -63,13 +64,26 @@ def detector_families(rows: Sequence[Row]) -> dict[str, list[tuple[Row, list[Row
     return out
 
 
+def _title(name: str, entry: dict[str, Any]) -> str:
+    """Return what the dose-response plot of a benchmark shows, in a line."""
+    strongest = _strongest(entry)
+    exposures = entry["exposures"].get(str(strongest["dose"]), strongest["dose"])
+    return f"{name}: {100 * strongest['effect']:+.1f} points over unseen items at {exposures:g} exposures"
+
+
+def _strongest(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the effect of the largest dose."""
+    strongest: dict[str, Any] = max((e for e in entry["doses"] if e["dose"] is not None), key=lambda e: e["dose"])
+    return strongest
+
+
 def summary(results: dict[str, Any]) -> list[str]:
     """Return what the study found, in sentences that say their own limits."""
     out = []
     for name, entry in results["tasks"].items():
         if not entry["doses"]:
             continue
-        strongest = max((e for e in entry["doses"] if e["dose"] is not None), key=lambda e: e["dose"])
+        strongest = _strongest(entry)
         exposures = entry["exposures"].get(str(strongest["dose"]), strongest["dose"])
         interval = f"{100 * strongest['low']:+.1f} to {100 * strongest['high']:+.1f}, p {strongest['p']:.2g}"
         out.append(
@@ -122,8 +136,8 @@ def dose_chart(lines: Sequence[Line]) -> str:
     exposures = Axis(label="exposures to the item in training", ticks=doses, log=True)
     # an interval of two seeds can be many times the possible gains: the chart ends at -100 and +100 points
     gain = Axis(
-        label="gain over unseen items, percentage points", words=lambda v: f"{100 * v:+.0f}", least=0.01, rules={0: ""},
-        reach=(0.05,), low=-1, high=1,
+        label="gain over unseen items, percentage points", words=lambda v: f"{100 * v:+.0f}" if v else "0",
+        least=0.01, rules={0: ""}, reach=(0.05,), low=-1, high=1,
     )  # fmt: skip
     return line_chart([Line(line.name, [Point(0, 0), *line.points]) for line in lines], exposures, gain, whiskers=True)
 

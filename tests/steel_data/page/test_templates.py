@@ -28,3 +28,8 @@ def test_numbers_that_are_not_there_are_dashes(tmp_path):
     text = "{{ x | percent }} {{ x | signed }} {{ x | number }} {{ x | p }}"
     assert rendered(tmp_path, "page.html.j2", text, x=0.12345) == "12.3 +12.3 0.123 0.12"
     assert rendered(tmp_path, "page.html.j2", text, x=None) == "– – – –"
+
+
+def test_names_are_the_same_in_both_languages(tmp_path):
+    page = rendered(tmp_path, "page.html.j2", """{{ t("step <bdi>{}</bdi>", "kind") }}""")
+    assert page.count("<bdi>kind</bdi>") == 2 and "步骤" in page

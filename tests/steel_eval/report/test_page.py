@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from steel_data.page.chart import Line, Point
 from steel_eval.cli import app
-from steel_eval.report.page import curve, write_report
+from steel_eval.report.page import curve, heading, reach, write_report
 
 EVIL = "<script>alert('x')</script></script><img src=x onerror=alert(1)>\u202e"
 
@@ -137,3 +137,20 @@ def test_a_browser_shows_thousands_of_questions_at_once(tmp_path):
     assert "1–50 of 12,000" in dom
     assert dom.count('<details class="q">') == 50
     assert "<img src=x" not in dom.replace("&lt;img src=x", "")
+
+
+def test_a_task_s_heading_says_what_its_curves_show():
+    one, two = (
+        Line(name, [Point(10, first), Point(30, last)]) for name, first, last in (("a", 0.3, 0.4), ("b", 0.5, 0.2))
+    )
+    assert heading("cmmlu", [one, two]) == "cmmlu: a ends highest, 40.0 %; b lowest, 20.0 %"
+    assert heading("cmmlu", [one]) == "cmmlu: a goes from 30.0 % at step 10 to 40.0 % at step 30"
+    assert heading("cmmlu", [Line("a", [Point(10, 0.3)])]) == "cmmlu: a scores 30.0 %"
+    assert heading("cmmlu", []) == "cmmlu"
+
+
+def test_bars_of_differences_have_room_for_the_widest_interval(two, tmp_path):
+    page = write_report(two, tmp_path / "r.html").read_text()
+    bars = re.findall(r'<i style="left:([\d.]+)%;width:([\d.]+)%"', page)
+    assert bars and all(float(left) >= 0 and float(left) + float(width) <= 100.1 for left, width in bars)
+    assert [reach([{"low": low, "high": 0.01}]) for low in (-0.04, -0.11, -0.9)] == [5, 20, 100]

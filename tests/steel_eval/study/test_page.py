@@ -110,7 +110,7 @@ def test_the_summary_says_gain_and_clean_score():
 def test_a_plot_holds_its_points(points):
     svg = dose_chart([Line("injected", [Point(*p, words="said") for p in points])])
     assert svg.count("<circle") == len(points)  # none where nothing was trained on, but the line begins there
-    assert svg.count(">0</text>") == 1 and svg.count("+0</text>") == 1
+    assert svg.count(">0</text>") == 2 and "+0</text>" not in svg
     heights = [float(part.split('"')[0]) for part in svg.split('cy="')[1:]]
     zero = float(svg.split('class="rule" d="M60.0 ')[1].split("L")[0])
     assert all(20 <= y <= 340 and (y < zero) == (p[1] > 0) for y, p in zip(heights, points, strict=True))
