@@ -58,7 +58,7 @@ def read_json(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         fault = first_line(error)
     if fault is None:
-        missing = sorted(shape.keys() - said.keys())
+        missing = sorted(shape.keys() - without_nulls(said).keys())
         fault = f"it has no '{missing[0]}'" if missing else next(misfits("", without_nulls(said), shape, _NEEDED), None)
     if fault is not None:
         raise InputError(f"{path}: is not what a run wrote: {fault}. Fix: the file as it was, or another --out.")
