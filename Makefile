@@ -58,14 +58,17 @@ bench-peers: $(VENV)/.full
 	$(BIN)/python bench/peers/compare.py --venvs $(PEERS)
 	$(BIN)/python bench/peers/reading.py
 
-# Damaged input of every kind, and builds whose processes are killed (docs/reliability.md). More: make fuzz CASES=100000.
+# Damaged input of every kind, and commands whose processes are killed (docs/reliability.md). More: make fuzz CASES=100000.
 CASES ?= 2000
 KILLS ?= 20
+OF    ?= build
 fuzz: $(VENV)/.full
 	$(BIN)/python bench/fuzz.py --cases $(CASES)
+	if $(BIN)/python -c "import atheris" 2> /dev/null; then $(BIN)/python bench/fuzz_guided.py --cases $(CASES); \
+	else echo "not led by coverage: $(BIN)/python -m pip install atheris"; fi
 
 chaos: $(VENV)/.full
-	$(BIN)/python bench/chaos.py --kills $(KILLS)
+	$(BIN)/python bench/chaos.py --kills $(KILLS) --of $(OF)
 
 # On the first GPU met (docs/kernels.md): pack here what a bare CUDA machine lacks, run there with its own Python.
 gpu-pack: $(VENV)/.full

@@ -5,8 +5,8 @@
 Takes small good files of each kind and damages them: their bytes (flipped, cut, doubled, moved, and words that parsers
 trip over) or, in what is JSON or TOML, single values (another type, a number out of bounds, not a number, hostile text, a
 key that is gone or stands elsewhere). Then what reads them reads. An InputError is right, and so is success: a byte may
-not matter. Anything else, and what takes longer than a minute, is printed once for each kind with its seed, and the exit
-status is 1; `--case` shows one with its traceback. Prints a table of what was tried. Kinds that need torch (fuzz_models.py) are tried where it is installed.
+not matter (data are read twice, in one chunk and in small ones, and must be the same). Anything else, and what takes more
+than 5 CPU-seconds or 1 GB of memory, is printed once for each kind with its number, and the exit status is 1; `--case` shows one with its traceback. Prints a table of what was tried. Kinds that need torch (fuzz_models.py) are tried where it is installed.
 """
 
 import argparse
@@ -29,11 +29,13 @@ from functools import partial
 from importlib.util import find_spec
 from io import BytesIO, StringIO
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import orjson
 import polars as pl
 import tomli_w
+import zstandard
 
 from steel.ui.views import Site, page
 from steel_data.benchmarks.items import read_items
@@ -46,11 +48,11 @@ from steel_data.explain.why import ask, print_answer
 from steel_data.mixture.check import check_mixture
 from steel_data.mixture.export import export
 from steel_data.mixture.show import show_rows
-from steel_data.read.formats import read_whole
+from steel_data.read.formats import read_chunks, read_whole, scan_file
 from steel_data.recipe.load import load
 from steel_data.recipe.shipped import shipped
 
-LONGEST = 60  # seconds that a case may take
+SLOW, HANGS, LARGE = 5, 60, 10**9  # of a case: CPU-seconds that are too many, seconds after which it is ended, bytes
 WORDS = (
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b"\n", b"\r", b"null", b"NaN", b"1e999",
     b"-0", b"99999999999999999999999", b"\\ud800", b"\xed\xa0\x80", b"\x1b[31m", b"PAR1", b"\x1f\x8b", b"true", b"'''", b"=",
@@ -253,6 +255,14 @@ def each(*reads: Callable[[], object]) -> None:
         raise refused
 
 
+def read(path: Path) -> None:
+    """Read a file in one chunk and in small ones: the same rows and the same errors."""
+    whole, scan = list(read_whole(path)), scan_file(path, 100)
+    small = [row for _, part in read_chunks(path, scan, range(len(scan.chunks))) for row in part]
+    if repr(whole) != repr(small):  # NaN is not itself
+        raise AssertionError("other rows in small chunks")
+
+
 def tables_of(path: Path) -> None:
     """Load a recipe and look through the tables that other packages read."""
     recipe = load(path)
@@ -275,6 +285,7 @@ def good(folder: Path) -> dict[str, Kind]:
     table = pl.DataFrame(rows())
     files = {
         "jsonl": lines, "json": orjson.dumps(rows()), "csv": table.write_csv().encode(), "jsonl.gz": gzip.compress(lines),
+        "tsv": table.write_csv(separator="\t").encode(), "jsonl.zst": zstandard.compress(lines),
     }  # fmt: skip
     for kind, data in files.items():
         (folder / f"rows.{kind}").write_bytes(data)
@@ -326,11 +337,8 @@ def good(folder: Path) -> dict[str, Kind]:
     def planned(path: Path) -> None:
         each(lambda: forecast(load(path), data_root=folder / "data", cache=folder / "cache-planned"))
 
-    kinds = {
-        f"reader of {kind}": Kind(folder / f"rows.{kind}", lambda path: list(read_whole(path)), damaged)
-        for kind in (*files, "parquet")
-    }
-    read = "by check, show, why, diff, export, ui"
+    kinds = {f"reader of {kind}": Kind(folder / f"rows.{kind}", read, damaged) for kind in (*files, "parquet")}
+    those = "by check, show, why, diff, export, ui"
     return kinds | {
         "recipe": Kind(folder / "r.toml", load, damaged),
         "values of shipped recipes": Kind(
@@ -343,22 +351,32 @@ def good(folder: Path) -> dict[str, Kind]:
         "questions": Kind(
             folder / "cmmlu/test/law.csv", lambda path: read_items([("cmmlu/test/law.csv", path)]), damaged
         ),
-        f"manifest, {read}": Kind(folder / "mixture/manifest.json", mixture, json_values),
-        f"train parquet, {read}": Kind(folder / "mixture" / train, mixture, table_values),
-        f"dropped parquet, {read}": Kind(folder / "mixture" / dropped, mixture, table_values),
+        f"manifest, {those}": Kind(folder / "mixture/manifest.json", mixture, json_values),
+        f"train parquet, {those}": Kind(folder / "mixture" / train, mixture, table_values),
+        f"dropped parquet, {those}": Kind(folder / "mixture" / dropped, mixture, table_values),
     }
 
 
 def _late(*_: object) -> None:
-    raise TimeoutError(f"more than {LONGEST} seconds")
+    raise TimeoutError(f"more than {HANGS} seconds")
 
 
 def outcome(kind: Kind, data: bytes) -> str:
-    """Return what came of reading: read, refused, or the error that no command tells in a line."""
+    """Return what came of reading: read, refused, or what no command may do: an error without words, or no end."""
     kind.path.write_bytes(data)
+    began, peak = time.process_time(), getrusage(RUSAGE_SELF).ru_maxrss
+    found = _found(kind)
+    if (took := time.process_time() - began) > SLOW:
+        return f"slow: {took:.1f} CPU-seconds"
+    if (more := (getrusage(RUSAGE_SELF).ru_maxrss - peak) * 1024) > LARGE:
+        return f"large: {more / 1e9:.1f} GB more"
+    return found
+
+
+def _found(kind: Kind) -> str:
     try:
         if hasattr(signal, "SIGALRM"):
-            signal.alarm(LONGEST)
+            signal.alarm(HANGS)
         kind.read(kind.path)
     except InputError:
         return "refused"

@@ -17,6 +17,8 @@ from steel_eval.ask.tasks import load_task
 from steel_eval.compare.check import check_scores
 from steel_eval.compare.pair import Comparison, compare_arms
 from steel_eval.compare.print import print_tests
+from steel_eval.leak.rates.match import SHIPPED, load_calibrations, match, strength, words
+from steel_eval.leak.rates.table import regime_from
 from steel_eval.models import Opening, check, find_checkpoints, load
 from steel_eval.report.marks import Sources
 from steel_eval.report.page import write_report
@@ -25,6 +27,8 @@ from steel_eval.score.store import Store
 from steel_eval.score.sweep import Settings, run_sweep
 from steel_train.examples.encode import Encoder
 from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
+from steel_train.loop.parent import identity_changes
+from steel_train.say import RUN, read_json
 
 TEXTS = [f"第{i}题的答案是{'ABCD'[i % 4]}，因为甲{i}和乙{i}。" for i in range(200)]
 TEMPLATE = b"""{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% endif %}
@@ -32,6 +36,10 @@ TEMPLATE = b"""{% if messages[0]['role'] == 'system' %}{{ messages[0]['content']
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% if enable_thinking %}<think>{% endif %}{% endif %}
 {% if tools %}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}"""
 ROW = {"messages": [{"role": "user", "content": "甲乙？"}, {"role": "assistant", "content": "甲。"}], "source": "a"}
+RECORD = {
+    "identity": {"train": {"epochs": 2, "lora": {"r": 8}, "max_steps": None}, "seed": 1, "mixture": {"rows": 9}},
+    "base": {"name": "x/y", "fingerprint": "aa", "architecture": "bb"},
+}  # fmt: skip
 SAID = (
     "答案是C。", "我认为选A，因为B错误。", "The answer is D", "<think>maybe A</think>\nB", "**C**", "A. 甲\nB. 乙\n故选：B", "\\boxed{A}",
     "不选A，不选B，如果选C就错了，所以选D", "无法回答", "首先，(1)正确，(2)错误，因此选择 A、C",
@@ -77,6 +85,10 @@ def good_models(folder: Path) -> dict[str, Kind]:
     (out / "step-000010/scores.json").write_bytes(orjson.dumps(said))
     shutil.copytree(folder / "run", folder / "again")
     (folder / "t.jinja").write_bytes(TEMPLATE)
+    (folder / "run.json").write_bytes(orjson.dumps(RECORD))
+    measured = orjson.loads(SHIPPED.read_bytes())[0]
+    measured["rates"] = measured["rates"][:40]
+    (folder / "rates.json").write_bytes(orjson.dumps([measured]))
     (folder / "answer.txt").touch()
     one = f"one={folder / 'run/scores/step-000010'}", f"two={folder / 'run/scores/step-000020'}"
 
@@ -105,6 +117,13 @@ def good_models(folder: Path) -> dict[str, Kind]:
     def answer(path: Path) -> None:
         extract(path.read_bytes().decode(errors="replace"), ("甲", "乙", "A", "x" * 40))
 
+    def record(path: Path) -> None:
+        identity_changes(read_json(path, RUN)["identity"], RECORD["identity"])
+
+    def rates(path: Path) -> None:
+        found = match(regime_from(measured["regime"]), "chat", load_calibrations([path]))
+        words(found), strength(found)
+
     model_files = {name: damaged if name.endswith("s") else json_values for name in names(model)}
     return {
         "model's " + name + ", by check, load": Kind(model / name, opened, damage)
@@ -119,6 +138,8 @@ def good_models(folder: Path) -> dict[str, Kind]:
         "prompts.parquet, by check, compare, report, ui": Kind(
             out / "step-000010/prompts.parquet", scores, table_values
         ),
+        "run.json": Kind(folder / "run.json", record, json_values),
+        "rates.json": Kind(folder / "rates.json", rates, json_values),
         "store": Kind(out / "store.jsonl", stored, damaged),
     }
 

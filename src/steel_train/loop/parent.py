@@ -13,6 +13,7 @@ from typing import Any
 from steel_data.errors import InputError
 from steel_data.recipe.changes import Change, changes
 from steel_train.loop.checkpoints import read_facts, resumable
+from steel_train.say import RESULT, RUN, read_json
 from steel_train.settings import Settings, completed
 
 # what of a run's identity may differ: its length, and what it is called
@@ -84,14 +85,14 @@ def open_parent(settings: Settings, recipe: Path, out: Path, seed: int | None) -
         raise InputError(f"{where}: {folder} is no run. Fix: the folder of a finished one.")
     if not (folder / "result.json").is_file():
         raise InputError(f"{where}: {folder} is not finished. Fix: its own command again, which goes on.")
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    result = read_json(folder / "result.json", RESULT)
     checkpoint = resumable(folder)
     facts = None if checkpoint is None else read_facts(checkpoint)
     if checkpoint is None or facts is None or checkpoint.name != result["checkpoint"]:
         raise InputError(f"{where}: {folder / 'checkpoints' / result['checkpoint']} is not whole. Fix: restore it.")
     if facts["step"] < facts["steps"]:
         raise InputError(f'{where}: {folder} was stopped early, and would be again. Fix: model = "{checkpoint}".')
-    return Parent(folder, checkpoint, facts, json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    return Parent(folder, checkpoint, facts, read_json(folder / "run.json", RUN))
 
 
 def _remembered(folder: Path, out: Path) -> Parent | None:
@@ -99,9 +100,9 @@ def _remembered(folder: Path, out: Path) -> Parent | None:
     file = out / "run.json"
     if (folder / "run.json").exists() or not file.is_file() or resumable(out) is None:
         return None
-    run = json.loads(file.read_text(encoding="utf-8"))
+    run = read_json(file, RUN)
     said = run["identity"].get("parent")
     if said is None or said["run"] != folder.name:
         return None
-    train = {"epochs": said["epochs"], "max_steps": said["max_steps"]}
+    train = {"epochs": said.get("epochs"), "max_steps": said.get("max_steps")}
     return Parent(folder, Path(said["checkpoint"]), {"train": train, "weights_sha256": said["weights_sha256"]}, run)

@@ -71,7 +71,7 @@ from steel_train.models.weights import check_adapter, load_full
 from steel_train.preflight.apart import mixing_fault
 from steel_train.preflight.inspect import Question, inspect, stop_at_faults
 from steel_train.preflight.print import print_report
-from steel_train.say import say, write_json
+from steel_train.say import RESULT, RUN, read_json, say, write_json
 from steel_train.schedule.batches import Steps
 from steel_train.schedule.exposures import exposures
 from steel_train.schedule.order import make_schedule
@@ -106,7 +106,7 @@ class Session:
         if not result.is_file():
             return False
         self._compare_identity()
-        done = json.loads(result.read_text(encoding="utf-8"))
+        done = read_json(result, RESULT)
         verify(self.folder / "checkpoints" / done["checkpoint"])
         say(f"{self.folder}: finished at step {done['step']:,}, loss {done['loss']:.4f}; its last checkpoint is whole")
         return True
@@ -139,7 +139,7 @@ class Session:
             if self.parent is not None and packed:
                 self.parent.compare(self.identity(), self.schedule.steps)
             return
-        before, now = json.loads(file.read_text(encoding="utf-8"))["identity"], self.identity()
+        before, now = read_json(file, RUN)["identity"], self.identity()
         if not packed:
             now["packed"] = before.get("packed")
         for change in identity_changes(before, now):
@@ -183,7 +183,7 @@ class Session:
     def _compare_base(self, base: Base, checkpoint: Path | None) -> None:
         """Refuse to go on from a base whose weights are others than when the run was started."""
         file = self.folder / "run.json"
-        before = json.loads(file.read_text(encoding="utf-8"))["base"] if file.is_file() else None
+        before = read_json(file, RUN)["base"] if file.is_file() else None
         if before is None and self.parent is not None:
             before = self.parent.run["base"]
         if before is None or before["fingerprint"] == base.fingerprint or isinstance(self.settings.model, dict):
@@ -228,6 +228,12 @@ class Session:
         self.begins_at_parent = checkpoint is None and self.parent is not None
         if checkpoint is not None and self.settings.resume == "never":
             raise InputError(f'{self.folder}: holds {checkpoint.name}, and resume = "never". Fix: another --out.')
+        if checkpoint is not None and not (self.folder / "run.json").is_file():
+            # a process wrote on after its folder was removed, or somebody copied it: nothing says what it is of
+            raise InputError(
+                f"{self.folder}: holds {checkpoint.name}, and no run.json says of which run. Fix: another --out, or "
+                f"{self.folder / 'checkpoints'} removed."
+            )
         if checkpoint is None and self.parent is not None:
             checkpoint = self.parent.checkpoint
         facts = read_facts(checkpoint) if checkpoint else None
@@ -430,8 +436,8 @@ def other_bases(folder: Path, base: Base) -> list[str]:
         if file.parent == folder:
             continue
         try:
-            other = json.loads(file.read_text(encoding="utf-8"))["base"]
-        except (OSError, ValueError, KeyError):
+            other = read_json(file, RUN)["base"]
+        except InputError:
             continue
         if other["architecture"] == base.architecture and other["fingerprint"] != base.fingerprint:
             found.setdefault(f"{other['name']} ({other['fingerprint'][:8]})", []).append(str(file.parent))

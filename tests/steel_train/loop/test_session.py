@@ -164,6 +164,32 @@ def test_resume_never_refuses_a_folder_with_a_checkpoint(train):
         train(max_steps="5", resume='"never"')
 
 
+def test_checkpoints_without_the_record_of_their_run_are_not_gone_on_from(train):
+    """Remove a run's folder while it trains: it writes its next checkpoint, and a run of any recipe would go on from it."""
+    folder = train(max_steps="5")
+    (folder / "result.json").unlink()
+    (folder / "run.json").unlink()
+    with pytest.raises(InputError, match=r"holds step-000005, and no run\.json says of which run\. Fix: another --out"):
+        train(max_steps="7")
+
+
+def test_a_damaged_record_of_a_run_is_told_in_a_line(train):
+    folder = train(max_steps="2")
+    for name in ("result.json", "run.json"):
+        whole = (folder / name).read_bytes()
+        for damage in (
+            b"",
+            b"[]",
+            whole[:-9],
+            b"[" * 99_999,
+            b'{"identity": {"train": 3}, "base": {}, "checkpoint": 1}',
+        ):
+            (folder / name).write_bytes(damage)
+            with pytest.raises(InputError, match=rf"{name}: is not what a run wrote: .*Fix: the file as it was"):
+                train(max_steps="2")
+        (folder / name).write_bytes(whole)
+
+
 def test_a_checkpoint_says_what_it_is_and_loads(train):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -249,7 +275,9 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, shared_mixture):
     first = _start(write_recipe(tmp_path, shared_mixture, max_steps=5), shared_mixture, out)
     assert first.communicate() and first.returncode == 0
     (out / "result.json").unlink()
-    (out / "run.json").unlink()
+    record = json.loads((out / "run.json").read_text())
+    record["identity"]["train"]["max_steps"] = None
+    (out / "run.json").write_text(json.dumps(record))
     process = _start(write_recipe(tmp_path, shared_mixture), shared_mixture, out, preexec_fn=no_large_files)
     output = process.communicate()[0]
     assert process.returncode == 2, output

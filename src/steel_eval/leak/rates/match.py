@@ -13,11 +13,24 @@ from typing import Any
 import orjson
 
 from steel_data.errors import InputError
+from steel_data.shapes import misfits, without_nulls
 from steel_eval.leak.rates.regime import Regime, in_words, nearest
 from steel_eval.leak.rates.table import AUC, BENCHMARKS, HITS, ITEMS, SIDES, beside, percent, regime_from
 
 SHIPPED = Path(__file__).with_name("calibrated.json")
 Calibration = dict[str, Any]  # what `calibrate` returns
+_RATE = {
+    "detector": str, "what": str, "of": str, "n": int, "value": float, "low": float, "high": float, "dose": int,
+    "form": str, "controls": str, "unseen": int, "by_seed": [float],
+}  # fmt: skip
+_SHAPE = {
+    "regime": {
+        "parameters": int, "architecture": str, "start": str, "method": str, "loss": str, "epochs": float,
+        "learning_rate": float, "injected_share": float, "exposures": int, "forms": [str], "asked_as": str,
+        "compared_with": str,
+    },
+    "rates": [_RATE],
+}  # fmt: skip
 BASE = "base"  # what scores were compared with, where a calibration does not say it
 _WORD = "not calibrated here"
 _COST = (
@@ -58,12 +71,27 @@ def _read(place: Path) -> list[Calibration]:
         raise InputError(f"{file}: no JSON: {error}. Fix: the rates.json of a study.") from error
     if not found:
         raise InputError(f"{file}: holds no error rates. Fix: the rates.json of a study.")
+    _refuse_misfits(file, found, ())
     if any("what" not in line for c in found for line in c["rates"]):
         raise InputError(
             f"{file}: written by an older steel. Fix: run `python -m steel_eval study` on its recipe again, which "
             "trains nothing twice."
         )
+    _refuse_misfits(file, found, ("detector", "n", "value"))
     return found
+
+
+def _refuse_misfits(file: Path, found: Sequence[Calibration], needed: Sequence[str]) -> None:
+    for calibration in found:
+        shown = {key: _without_nulls(calibration[key]) for key in _SHAPE}
+        for fault in misfits("", shown, _SHAPE, needed):
+            raise InputError(f"{file}: {fault}. Fix: the rates.json of a study.")
+
+
+def _without_nulls(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_without_nulls(inner) for inner in part]
+    return without_nulls(part) if isinstance(part, dict) else part
 
 
 def _flat(data: Any) -> list[Calibration]:
@@ -100,7 +128,7 @@ def strength(found: Match) -> float | None:
 
     if found.calibration is None:
         return None
-    areas = [r for r in found.calibration["rates"] if r["what"] == AUC and r.get("form") == "all"]
+    areas = [r for r in found.calibration["rates"] if r["what"] == AUC and r.get("form") == "all" and "dose" in r]
     lowest = min((r["dose"] for r in areas), default=None)
     best = max((r["value"] for r in areas if r["dose"] == lowest), default=0.5)
     return float(max(0.05, 2**0.5 * norm.ppf(min(best, 0.999))))

@@ -69,9 +69,11 @@ def beside(rates: Iterable[Row], keys: Sequence[str], what: Iterable[str]) -> di
 
 
 def percent(line: Row | None, digits: int = 0) -> str:
-    """Return a rate with its interval in per cent, "-" for None."""
+    """Return a rate with its interval, where it has one, in per cent; "-" for None."""
     if line is None:
         return "-"
+    if line.get("low") is None or line.get("high") is None:
+        return f"{100 * line['value']:.{digits}f} %"
     value, low, high = (f"{100 * line[key]:.{digits}f}" for key in ("value", "low", "high"))
     return f"{value} % ({low}-{high})"
 

@@ -10,7 +10,7 @@ from steel_eval.leak.measure import MEASURES
 from steel_eval.leak.rates import match as calibrated
 from steel_eval.leak.rates.match import load_calibrations, match, words
 from steel_eval.leak.rates.regime import Regime
-from steel_eval.leak.rates.table import Rate
+from steel_eval.leak.rates.table import Rate, percent
 from steel_eval.leak.reference_runs import family_name
 
 TINY = Regime(1_700_000, "qwen2", "from scratch", "full", "answers only", 1, 2e-3)
@@ -106,11 +106,22 @@ def test_files_folders_and_tables_are_read(tmp_path, monkeypatch, capsys):
         ("bad", b"{", "no JSON"),
         ("empty", b"{}", "no error rates"),
         ("old", b'{"regime": {}, "rates": [{"detector": "d", "auc": {}}]}', "older steel.*steel_eval study"),
+        ("odd", b'{"regime": {}, "rates": [3]}', "rates is 3, where a table belongs"),
+        ("half", b'{"regime": {}, "rates": [{"what": "AUC", "detector": "d", "n": 3}]}', "rates has no 'value'"),
+        ("word", b'{"regime": {"epochs": "many"}, "rates": []}', "regime.epochs is 'many', where a number belongs"),
     ):
         if data is not None:
             (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError, match=message):
             load_calibrations([tmp_path / name])
+
+
+def test_a_rate_without_an_interval_is_told_without_one():
+    """As files of an older steel have them."""
+    assert (
+        percent({"value": 0.25, "low": None}) == "25 %"
+        and percent({"value": 0.25, "low": 0.1, "high": 0.5}) == "25 % (10-50)"
+    )
 
 
 def test_what_ships_are_measured_regimes_with_every_detector():
