@@ -13,17 +13,21 @@ from platform import machine, python_version
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("train", "eval", "ui", "ray", "modelscope")
+EXTRAS = ("train", "eval", "ui", "ray", "s3", "modelscope")
+SERVER = ("moto", "flask")  # and flask-cors, of the extra `dev`
 HEAD = """# The versions that the tests ran with (Python {python}, {system}, {date}), what they bring along included:
-#   pip install -c constraints.txt "steel-lab[train,eval,ui,ray]"
+#   pip install -c constraints.txt "steel-lab[train,eval,ui,ray,s3]"
 # torch was of the CPU; a build for a GPU has the same number.
+# moto, flask and what comes with them are the S3 server of the tests (extra `dev`).
 """
 
 
 def main() -> None:
     """Print a line a package; what is not installed is told on stderr."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lists = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in EXTRAS)]
+    extras = project["optional-dependencies"]
+    server = [line for line in extras["dev"] if line.startswith(SERVER)]
+    lists = [project["dependencies"], *(extras[extra] for extra in EXTRAS), server]
     asked = [(Requirement(line), "") for lines in lists for line in lines]
     found: dict[str, str] = {}
     seen = set()

@@ -4,9 +4,16 @@ Core tasks and nothing else of Ray. The machines share the folders of data, cach
 tasks again. A machine whose steel, or a library that decides bytes, is of another version is refused by name.
 """
 
+import logging
+import os
+import re
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 from steel_data.engine import Executor, Local, tell
@@ -17,6 +24,8 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 LOOK_SECONDS = 2.0  # between two looks at which machines are there
 RETRIES = 5  # of a task whose machine or process is gone; an error of its own is raised at once
+AHEAD = 4  # tasks of each processor that are handed over and not done: a task is made when one of them is
+ANSWER_SECONDS = 5.0  # that an address is given; Ray itself asks twenty times over, for 41 seconds each
 
 
 def executor(engine: str, workers: int, memory: int | None = None) -> Executor:
@@ -40,7 +49,8 @@ def executor(engine: str, workers: int, memory: int | None = None) -> Executor:
         ) from None
     try:
         if not _connected(ray, address):
-            ray.init(address=address or None, log_to_driver=False, logging_level="error")
+            _ask(ray, address or os.environ.get("RAY_ADDRESS", ""))
+            ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         raise InputError(
             f"--engine {engine}: no cluster answers there: {first_line(error)}. Fix: the address that `ray start "
@@ -48,8 +58,7 @@ def executor(engine: str, workers: int, memory: int | None = None) -> Executor:
         ) from None
     # else it prints thirty lines to stdout, which holds results, when a machine is lost; `map` says that in one
     ray._private.worker._worker_logs_enabled = False
-    there = ray.cluster_resources()
-    processors, gpus = (int(there.get(kind, 0)) for kind in ("CPU", "GPU"))
+    processors, gpus = _there_are(ray, "CPU"), _there_are(ray, "GPU")
     tell(f"ray: {_alive(ray)} nodes, {processors} processors" + (f", {gpus} GPUs" if gpus else ""))
     return Ray(max(processors, 1), gpus)
 
@@ -57,6 +66,31 @@ def executor(engine: str, workers: int, memory: int | None = None) -> Executor:
 def _connected(ray: Any, address: str) -> bool:
     """Whether this process is connected to that cluster: a notebook asks for it again and again."""
     return ray.is_initialized() and address in ("", ray.get_runtime_context().gcs_address)
+
+
+def _ask(ray: Any, address: str) -> None:
+    """Raise OSError where nothing answers at HOST:PORT that speaks HTTP/2, as Ray does. Ray judges other forms."""
+    match = re.fullmatch(r"([^:/\s]+):([0-9]{1,5})", address)
+    if match is None:
+        return
+    hosts, port = [match[1]], int(match[2])
+    if hosts[0] in ("localhost", "127.0.0.1"):
+        hosts.append(ray.util.get_node_ip_address())  # where Ray looks for it
+    said = f"nothing answers at {address}"
+    for host in hosts:
+        with suppress(OSError), socket.create_connection((host, port), ANSWER_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "1":
+                return
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            if connection.recv(9)[3:4] == b"\x04":  # both sides begin with a frame of settings
+                return
+            said = f"what answers at {address} is no Ray"
+    raise ConnectionError(said)
+
+
+def _there_are(ray: Any, kind: str) -> int:
+    """Return how many processors (CPU) or GPUs the cluster has."""
+    return int(ray.cluster_resources().get(kind, 0))
 
 
 def _alive(ray: Any) -> int:
@@ -82,40 +116,60 @@ class Ray:
     def map(
         self,
         function: Callable[[Task], Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         on_done: Callable[[Result], None] = lambda _: None,
     ) -> list[Result]:
         """Return `[function(task) for task in tasks]`; `on_done` sees each result in that order.
 
-        The first error of a task is raised and the rest cancelled. Raises InputError where machines fall again and
-        again, or are of another version.
+        A task is taken of `tasks` when one of those before it, AHEAD a processor, is done. The first error of a task is
+        raised and the rest cancelled. Raises InputError where machines fall again and again, or are of another version.
         """
         import ray
 
         remote = ray.remote(max_retries=RETRIES, num_gpus=int(self.gpu))(_there)
         work = ray.put(_Work(function, self.told, self.told()))  # once, however many tasks there are
-        waiting = [remote.remote(work, task) for task in tasks]
+        handed: deque[tuple[str, Any]] = deque()  # in their order: the names of tasks and where their results will be
         results: list[Result] = []
-        nodes, looked = _alive(ray), time.monotonic()
         try:
-            for reference in waiting:
-                results.append(ray.get(reference))
-                on_done(results[-1])
-                if time.monotonic() - looked > LOOK_SECONDS or len(results) == len(waiting):
-                    before, nodes, looked = nodes, _alive(ray), time.monotonic()
-                    if nodes < before:
-                        tell(f"ray: {before - nodes} of {before} machines are gone; what they were at is done again")
+            for done in self._finished(ray, remote, work, iter(tasks), handed):
+                while handed and handed[0][1] in done:
+                    results.append(ray.get(handed[0][1]))
+                    done.discard(handed.popleft()[1])
+                    on_done(results[-1])
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:
             raise InputError(
-                f"{tasks[len(results)]}: its machine was lost {RETRIES} times over: {first_line(error)}. Fix: more "
+                f"{handed[0][0]}: its machine was lost {RETRIES} times over: {first_line(error)}. Fix: more "
                 "memory a worker; what is done is kept."
             ) from None
         finally:
-            for reference in waiting[len(results) :]:
+            for _, reference in handed:
                 ray.cancel(reference, force=True)
         return results
+
+    def _finished(
+        self, ray: Any, remote: Any, work: Any, tasks: Iterator[Any], handed: deque[tuple[str, Any]]
+    ) -> Iterator[set[Any]]:
+        """Hand tasks over, as many at once as there is room for; yield, again and again, all that are done."""
+        going: list[Any] = []
+        done: set[Any] = set()
+        room, nodes, looked = AHEAD * self.workers, _alive(ray), time.monotonic()
+        while True:
+            for task in islice(tasks, max(room - len(going), 0)):
+                going.append(remote.remote(work, task))
+                handed.append((str(task), going[-1]))
+            if not going:
+                return
+            first, going = ray.wait(going, timeout=LOOK_SECONDS, fetch_local=False)
+            more, going = ray.wait(going, num_returns=len(going), timeout=0, fetch_local=False) if going else ([], [])
+            done.update(first, more)
+            yield done
+            if time.monotonic() - looked > LOOK_SECONDS or not going:
+                before, nodes, looked = nodes, _alive(ray), time.monotonic()
+                room = AHEAD * max(self.workers, _there_are(ray, "GPU" if self.gpu else "CPU"))  # some clusters grow
+                if nodes < before:
+                    tell(f"ray: {before - nodes} of {before} machines are gone; what they were at is done again")
 
 
 @dataclass(frozen=True)

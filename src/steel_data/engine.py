@@ -48,10 +48,11 @@ class Executor(Protocol):
         """How many tasks run at once."""
 
     def map(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task], on_done: Callable[[Result], None] = ...
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], on_done: Callable[[Result], None] = ...
     ) -> list[Result]:
         """Return `[function(task) for task in tasks]`; `on_done` sees each result in that order.
 
+        Where tasks run on other machines, each is taken of `tasks` when there is room for it: not all lie in memory.
         `function` must be importable where the tasks run. The first error is raised and the rest cancelled.
         """
 
@@ -76,10 +77,11 @@ class Local:
     def map(
         self,
         function: Callable[[Task], Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         on_done: Callable[[Result], None] = lambda _: None,
     ) -> list[Result]:
         """Return the results in the order of the tasks, on `workers` processes."""
+        tasks = list(tasks)
         self._begin(len(tasks) > 1)
         pool, self._pool = self._pool, None
         result = run(function, tasks, self.workers, on_done, pool=pool)  # an error, or a fallen process, ends the pool

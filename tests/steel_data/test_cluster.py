@@ -1,12 +1,18 @@
 """What is refused before a task runs on a cluster; with Ray there, a cluster of this machine makes the same bytes."""
 
+import http.server
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +20,7 @@ from tests.nodes import SRC, a_cluster, another
 from tests.steel_data.toys import chat_rows, write_jsonl
 
 from steel_data.build import build
-from steel_data.cluster import Ray, executor, refuse_other
+from steel_data.cluster import AHEAD, Ray, _ask, executor, refuse_other
 from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.passes.cache import versions
@@ -31,11 +37,60 @@ def test_another_engine_is_refused(word: str) -> None:
         executor(word, 1)
 
 
-def test_without_ray_the_extra_is_named_and_nothing_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "ray" not in sys.modules
+def test_nothing_imports_ray_before_it_is_asked_for() -> None:
+    code = (
+        "import sys, steel_data.build, steel_data.cluster as c; c.executor('local', 2); sys.exit('ray' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(SRC)})
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'steel-lab\[ray\]'"):
         executor("ray", 1)
+
+
+@pytest.fixture
+def not_ray() -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def closed_port() -> str:
+    with socket.socket() as mine:
+        mine.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{mine.getsockname()[1]}"
+
+
+def test_where_no_ray_answers_that_is_known_at_once(not_ray: str) -> None:
+    """Ray itself would try for minutes, and tell each try."""
+    ray = SimpleNamespace(util=SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1"))
+    begun = time.monotonic()
+    for address, said in ((closed_port(), "nothing answers at"), (not_ray, "what answers at .* is no Ray")):
+        with pytest.raises(OSError, match=said):
+            _ask(ray, address)
+    for judged_by_ray in ("", "auto", "local", "ray://somewhere:1"):
+        _ask(ray, judged_by_ray)
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("by", ["--engine", "RAY_ADDRESS"])
+def test_an_address_that_does_not_answer_is_one_line(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    write_recipe(tmp_path, 1)
+    address = closed_port()
+    environment = {**os.environ, "RAY_ADDRESS": address if by == "RAY_ADDRESS" else "", "PYTHONUTF8": "1"}
+    engine = "ray" if by == "RAY_ADDRESS" else f"ray:{address}"
+    command = [sys.executable, "-m", "steel_data", "build", str(tmp_path / "r.toml"), "--engine", engine]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: --engine {engine}: no cluster answers there: nothing answers at {address}. "
+        "Fix: the address that `ray start --head` printed.\n"
+    )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_machine_of_another_version_is_refused_by_name() -> None:
@@ -61,11 +116,21 @@ def cluster() -> Iterator[Any]:
         yield found
 
 
-def node_of(_: int) -> str:
-    time.sleep(0.3)
+def node_of(folder: Path, _: int) -> str:
+    """Return the node that runs it, once two nodes run one: a machine that is busy may begin seconds later."""
     import ray
 
-    return str(ray.get_runtime_context().get_node_id())
+    mine = str(ray.get_runtime_context().get_node_id())
+    (folder / mine).touch()
+    until = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    return mine
+
+
+def left_a_mark(folder: Path, number: int) -> int:
+    (folder / str(number)).touch()
+    return number
 
 
 def gpus_of(_: int) -> int:
@@ -80,14 +145,19 @@ def bad(task: int) -> int:
     return task
 
 
-def begun(job: tuple[int, str]) -> int:
-    number, folder = job
-    (Path(folder) / f"{number}-{os.getpid()}").touch()
-    time.sleep(0.5)
+def begun(job: tuple[int, Path, str]) -> int:
+    """Leave a mark, wait until the doomed node has left one too, and return; on the doomed node never return."""
+    import ray
+
+    number, folder, doomed = job
+    mine = str(ray.get_runtime_context().get_node_id())
+    (folder / f"{number}-{mine}").touch()
+    until = time.monotonic() + 60
+    while time.monotonic() < until and (mine == doomed or not list(folder.glob(f"*-{doomed}"))):
+        time.sleep(0.05)
     return number * number
 
 
-@pytest.mark.slow
 def test_two_nodes_make_the_same_bytes_and_give_results_in_order(cluster: Any, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     here = build(recipe, out=tmp_path / "here" / "mixture")
@@ -99,24 +169,43 @@ def test_two_nodes_make_the_same_bytes_and_give_results_in_order(cluster: Any, t
         assert there.map(bad, [2, 1, 0], told.append) == told == [2, 1, 0]
         with pytest.raises(InputError, match=r"^task 3: wrong$"):
             there.map(bad, [1, 3, 2])
-        assert len(set(there.map(node_of, range(8)))) == 2
+        (tmp_path / "nodes").mkdir()
+        assert len(set(there.map(partial(node_of, tmp_path / "nodes"), range(8)))) == 2
     assert replace(there.of_models(versions), told=there.told) == there  # no GPU: a model's job gets a processor
 
 
-@pytest.mark.slow
+def test_a_task_is_made_when_one_before_it_is_done(cluster: Any, tmp_path: Path) -> None:
+    """However many there are, so many lie in the memory of who hands them over."""
+    there = executor(f"ray:{cluster.address}", 1)
+
+    def tasks() -> Iterator[int]:
+        for i in range(50):
+            assert i - len(list(tmp_path.iterdir())) < AHEAD * there.workers
+            yield i
+
+    assert there.map(partial(left_a_mark, tmp_path), tasks()) == list(range(50))
+
+
 def test_a_node_that_is_lost_costs_time_only(cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with another(cluster) as second:
         there = executor(f"ray:{cluster.address}", 1)
-        jobs = [(i, str(tmp_path)) for i in range(16)]
+        doomed = f"*-{second.node_id}"
+
+        def lose() -> None:
+            until = time.monotonic() + 60
+            while not list(tmp_path.glob(doomed)) and time.monotonic() < until:
+                time.sleep(0.05)
+            cluster.remove_node(second, allow_graceful=False)
+
+        losing = threading.Thread(target=lose)
+        losing.start()
         told: list[int] = []
-
-        def lose(result: int) -> None:
-            told.append(result)
-            if len(told) == 5:
-                cluster.remove_node(second, allow_graceful=False)
-
-        assert there.map(begun, jobs, lose) == told == [i * i for i in range(16)]
-    assert len(list(tmp_path.iterdir())) > 16  # what the lost node was at was begun again
+        assert there.map(begun, [(i, tmp_path, second.node_id) for i in range(16)], told.append) == told
+        losing.join()
+    assert told == [i * i for i in range(16)]
+    (lost,) = tmp_path.glob(doomed)
+    assert len(list(tmp_path.iterdir())) == 16 + 1  # what the lost node was at was begun again
+    assert len(list(tmp_path.glob(f"{lost.name.partition('-')[0]}-*"))) == 2
     said = capsys.readouterr()
     assert said.out == "" and "ray: 1 of 2 machines are gone" in said.err
 
@@ -131,7 +220,7 @@ def test_a_node_of_another_version_is_refused_by_its_name(cluster: Any, tmp_path
     with another(cluster, env_vars={"PYTHONPATH": paths}):
         there = executor(f"ray:{cluster.address}", 1)
         with pytest.raises(InputError, match=r": is of another version: code [0-9a-f]{16}, here [0-9a-f]{16}\. Fix"):
-            there.map(node_of, range(12))
+            there.map(time.sleep, [0.3] * 200)  # until that node runs one
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Parts on machines that know nothing of one another, and the build that finishes them: the same bytes, or a refusal."""
 
 import hashlib
+import re
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import chdir
 from pathlib import Path
@@ -11,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
 
+from steel_data.__main__ import main
 from steel_data.build import Result
 from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.parts import Share, build_part, finish
+from steel_data.passes.cache import versions
 from steel_data.recipe.load import Recipe, load
 from steel_data.recipe.places import Places
 
@@ -151,6 +155,46 @@ def test_a_part_on_machines_with_folders_of_their_own_fills_the_cache_of_this_on
     assert list((tmp_path / "node").iterdir()) == []
     finish(recipe, near, Elsewhere(tmp_path / "node"))
     assert "are not there" not in capsys.readouterr().err
+
+
+def test_each_refusal_is_one_line_and_status_2(
+    world: tuple[Recipe, Places], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands themselves, as a scheduler gives them."""
+    where = world[1]
+
+    def build(*options: str) -> tuple[int, str]:
+        places = ["--data-root", str(tmp_path), "--out", str(where.out), "--cache", str(where.cache)]
+        words = ["build", str(tmp_path / "r.toml"), *places, "--workers", "1", *options]
+        monkeypatch.setattr(sys, "argv", ["steel-data", *words])
+        status = 0
+        try:
+            main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return status, capsys.readouterr().err
+
+    def refused(said: str, *options: str) -> None:
+        status, err = build(*options)
+        assert (status, err.count("\n")) == (2, 1)
+        assert re.match(f"error: .*{said}.* Fix: ", err)
+
+    refused("0/2: is no part", "--part", "0/2")
+    refused("no part has come", "--finish")
+    assert build("--part", "2/2")[0] == 0
+    refused("of 2 parts 1 never came: 1", "--finish")
+    assert build("--part", "1/2", "--set", "seed=7")[0] == 0
+    refused("part 1/2 is of another recipe", "--finish")
+    assert build("--part", "1/2")[0] == build("--part", "1/3")[0] == 0
+    refused("parts of /2 and /3 have come", "--finish")
+    (mark,) = where.out.parent.glob(".mixture.parts/*-of-*3.json")
+    mark.unlink()
+    of_another = {**versions(), "polars": "0.1"}
+    monkeypatch.setattr("steel_data.passes.prepare.versions", lambda: of_another)
+    refused("part 1/2 is of other versions of steel or its libraries", "--finish")
+    monkeypatch.undo()
+    refused("are each a build of its own", "--finish", "--part", "1/2")
+    assert build("--finish")[0] == 0
 
 
 @given(st.integers(-3, 99), st.integers(-3, 99))

@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,13 +20,13 @@ class Elsewhere:
     def map(
         self,
         function: Callable[[Task], Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         on_done: Callable[[Result], None] = lambda _: None,
     ) -> list[Result]:
         """Return the results in the order of the tasks, which run in another one."""
         there = [pickle.loads(pickle.dumps((function, task))) for task in tasks]
         made = {i: pickle.dumps(call(task)) for i, (call, task) in reversed(list(enumerate(there)))}
-        results = [pickle.loads(made[i]) for i in range(len(tasks))]
+        results = [pickle.loads(made[i]) for i in range(len(there))]
         for result in results:
             on_done(result)
         return results

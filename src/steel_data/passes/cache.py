@@ -54,8 +54,16 @@ def versions() -> dict[str, str]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "absent"
+            found[package] = _instead(package)
     return found
+
+
+def _instead(package: str) -> str:
+    """Return what stands in for a package that is absent: of two that are imported by one name, the other."""
+    try:
+        return f"fasttext-predict {version('fasttext-predict')}" if package == "fasttext-community" else "absent"
+    except PackageNotFoundError:
+        return "absent"
 
 
 def key_of(*parts: Any) -> str:

@@ -120,7 +120,7 @@ def _round(
         for result in in_threads(function, tasks, executor.workers):
             on_done(result)
     else:
-        executor.map(function, list(tasks), on_done)
+        executor.map(function, tasks, on_done)
 
 
 def _form(plan: Plan) -> str:

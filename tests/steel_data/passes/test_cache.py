@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,20 @@ def test_a_file_that_changed_is_scanned_again(change: str, tmp_path: Path) -> No
 def test_versions_are_of_the_code_and_of_what_computes() -> None:
     assert set(cache.versions()) >= {"steel-lab", "code", "format", "polars", "fasttext-community", "rensa", "regex"}
     assert fingerprinted.FINGERPRINTS.suffix == ".npz"  # not part of the code: it has a place in a key of its own
+
+
+def test_the_other_package_of_fasttext_is_told_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines without a wheel of the first have that one; two versions of it must not pass for one."""
+
+    def version(package: str) -> str:
+        if package == "fasttext-community":
+            raise PackageNotFoundError
+        return "0.9.2"
+
+    monkeypatch.setattr(cache, "version", version)
+    assert cache.versions.__wrapped__()["fasttext-community"] == "fasttext-predict 0.9.2"
+    monkeypatch.setattr(cache, "version", lambda package: version("fasttext-community"))
+    assert cache.versions.__wrapped__()["fasttext-community"] == "absent"
 
 
 def test_a_table_is_made_once_and_made_again_when_damaged(tmp_path: Path) -> None:

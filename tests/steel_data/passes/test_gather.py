@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -168,6 +169,36 @@ def test_each_chunk_is_read_once_however_many_rows_repeat_one(
     assert [text.partition("\n")[0] for text in dropped["witness_text"]] == questions
     assert len(counts) == 11
     assert max(counts.values()) <= 2  # once for near-duplicates, once to write
+
+
+class OneByOne:
+    """An executor with room for one task at a time."""
+
+    workers = 1
+
+    def map(self, function: Any, tasks: Iterable[Any], on_done: Callable[[Any], None] = lambda _: None) -> list[Any]:
+        results = []
+        for task in tasks:
+            results.append(function(task))
+            on_done(results[-1])
+        return results
+
+
+def test_a_task_for_other_machines_is_made_when_there_is_room_for_it(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names each row's place, some twenty bytes: those of a thousand million rows do not lie in memory at once."""
+    for i in range(5):
+        write_jsonl(tmp_path / f"{i}.jsonl", chat_rows(8)[i:])
+    happened = []
+    for name in ("_SortTask", "_sort_out"):
+        before = getattr(gather, name)
+        monkeypatch.setattr(
+            gather, name, lambda *of, name=name, before=before, **more: happened.append(name) or before(*of, **more)
+        )
+    monkeypatch.setattr(gather, "_FLUSH_ROWS", 1)
+    make('[source.a]\npath = "?.jsonl"\n', workers=OneByOne())
+    assert happened == ["_SortTask", "_sort_out"] * 5
 
 
 def test_a_file_that_does_not_fit_is_written_in_several_readings_to_the_same_bytes(

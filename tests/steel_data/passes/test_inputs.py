@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.steel_data.toys import chat_rows, read_train, write_cmmlu, write_jsonl
+from tests.steel_data.toys import Elsewhere, chat_rows, read_train, write_cmmlu, write_jsonl
 
 from steel_data.build import Result
 from steel_data.engine import Local
@@ -171,6 +171,33 @@ def test_verify_finds_a_change_that_size_and_time_do_not_show(tmp_path: Path, ca
     assert scan(file, tmp_path / "cache") == found  # from now on it is known
     assert scan(file, tmp_path / "cache", verify=True) == found
     assert capsys.readouterr().err == ""
+
+
+class Counting(Elsewhere):
+    """An executor that notes what it is asked to do."""
+
+    def __init__(self):
+        self.done = []
+
+    def map(self, function, tasks, on_done=lambda _: None):
+        tasks = list(tasks)
+        self.done = [str(task) for task in tasks]
+        return super().map(function, tasks, on_done)
+
+
+def test_looks_through_new_files_are_tasks_wherever_tasks_run(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(inputs, "_LARGE", 0)
+    for name in ("b", "a", "c"):
+        (tmp_path / f"{name}.jsonl").write_bytes(b'{"instruction": "' + name.encode() * 9 + b'", "output": "x"}\n')
+        os.utime(tmp_path / f"{name}.jsonl", (1_000_000_000, 1_000_000_000))
+    (tmp_path / "r.toml").write_text('[source.s]\npath = "*.jsonl"\n')
+    recipe = load(tmp_path / "r.toml")
+    alone = resolve(recipe, Looking(tmp_path, tmp_path / "one", Local(1)))
+    there = Counting()
+    assert resolve(recipe, Looking(tmp_path, tmp_path / "two", there)) == alone
+    assert there.done == [f"the look at {tmp_path}/{name}.jsonl" for name in "abc"]
+    assert resolve(recipe, Looking(tmp_path, tmp_path / "two", there)) == alone
+    assert there.done == []  # they left what they saw in the cache
 
 
 def test_workers_look_through_large_new_files_and_see_what_one_process_sees(tmp_path: Path, monkeypatch) -> None:

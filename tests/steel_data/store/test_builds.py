@@ -1,5 +1,6 @@
 """A build with data, cache and mixture in a bucket: the same bytes as in folders, whatever fails on the way."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from tests.golden.renew import HERE
 from tests.steel_data.store.server import Lab
 from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
 
+from steel_data.__main__ import main
 from steel_data.build import Result, build
 from steel_data.engine import Local
 from steel_data.errors import InputError
@@ -21,6 +23,7 @@ from steel_data.recipe.load import load
 from steel_data.recipe.places import Places, places
 from steel_data.store.copies import brought
 from steel_data.store.lease import Lease
+from steel_data.store.names import told
 
 TOML = """
 filters = [{ use = "decontaminate", benchmarks = ["bench"] }, { use = "dedup" }]
@@ -222,6 +225,57 @@ def test_bad_places_are_one_line(here: Here, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(InputError, match=r'obstore is not installed\. Fix: pip install "steel-lab\[s3\]"'):
         here.build()
+
+
+@pytest.mark.parametrize(
+    ("hindered", "said"),
+    [
+        ("no address", r"http://127\.0\.0\.1:9 did not answer \(.*\), 3 times over\. Fix: AWS_ENDPOINT_URL"),
+        ("no right", r"/\.mix\.lock: GET is refused \(403 AccessDenied\)\. Fix: keys .* s3:GetObject there"),
+        ("no right to list", r"s3://.*: LIST is refused \(403 AccessDenied\)\. Fix: keys .* s3:ListBucket there"),
+        ("no right to write", r"/\.mix\.lock: PUT is refused \(403 AccessDenied\)\. Fix: keys .* s3:PutObject there"),
+        ("no bucket", r"s3://nobody-made-this: no such bucket at http.*\. Fix: "),
+        ("another build", r"/mix: another build is writing there: .*, process \d+, until .* UTC, .*Fix: wait"),
+    ],
+)
+def test_each_refusal_is_one_line_and_status_2(
+    here: Here, hindered: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command itself. A second build into one prefix is told who is at it; the first one goes on to its end."""
+    root, out = told(here.places.data_root), told(here.places.out)
+    first = Lease(here.places.out)
+    if hindered == "no address":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    elif hindered == "no bucket":
+        root = "s3://nobody-made-this/data"
+    elif hindered == "another build":
+        assert first.take() == ""
+    else:
+        kinds = {"no right": {"LIST", "GET", "PUT"}, "no right to list": {"LIST"}, "no right to write": {"PUT"}}[
+            hindered
+        ]
+        here.lab.server.answer = lambda kind, key: "403 AccessDenied" if kind in kinds else None
+    cache = str(here.folder / "cache")
+    words = [
+        "build",
+        str(here.folder / "r.toml"),
+        "--data-root",
+        root,
+        "--out",
+        out,
+        "--cache",
+        cache,
+        "--workers",
+        "1",
+    ]
+    monkeypatch.setattr(sys, "argv", ["steel-data", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    told_so = capsys.readouterr()
+    assert (told_so.out, told_so.err.count("\n")) == ("", 1)
+    assert re.match(f"error: .*{said}", told_so.err)
+    if hindered == "another build":
+        assert not first.lost
 
 
 def test_the_data_root_of_a_recipe_may_be_a_bucket(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
