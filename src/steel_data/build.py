@@ -84,7 +84,7 @@ def build(
         if is_far(where.cache):
             bring(place for source in sources for chunk in source.chunks for place in _read_again(chunk))
         with progress("plan", None):
-            plan = decide(recipe, sources, threads(executor))
+            plan = decide(recipe, sources, executor)
         manifest = _write(prepared, sources, plan, head, executor)
         return Result(where.out, manifest, fresh=True, warnings=_warnings(prepared, manifest))
 

@@ -37,9 +37,19 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.signedinteger[Any]]  # numbers of rows, of the smallest type that holds them
 
+# Calls `look(band, its key, bits_0)` for each band, wherever that is, and yields what it returns, in the bands' order.
+OverBands = Callable[[Callable[[int, U32, U64], Any]], Iterator[Any]]
+
+
+def band_name(band: int) -> str:
+    """Return the name of a band's column."""
+    return f"band_{band:02d}"
+
+
 BANDS, BAND_ROWS = 25, 5
 MINIMA = BANDS * BAND_ROWS
-NEAR_KEYS = [*(f"band_{i:02d}" for i in range(BANDS)), "bits_0", "bits_1"]  # the columns of `near_keys`
+BITS = ["bits_0", "bits_1"]
+NEAR_KEYS = [*(band_name(i) for i in range(BANDS)), *BITS]  # the columns of `near_keys`
 VERSION = "dedup-3"  # of the keys
 _SEED = 42  # of the permutations; not the recipe's: which rows are alike does not depend on the experiment
 WINDOW = 24  # rows of its bucket, right before it, with which a row is compared
@@ -83,7 +93,7 @@ def near_keys(batch: TextBatch) -> dict[str, Any]:
         folded = mix64(folded * np.uint64(0x9E3779B97F4A7C15) + matrix[:, i::BAND_ROWS] + np.uint64(1))
     bits = np.packbits((matrix & np.uint32(1)).astype(np.uint8), axis=1)  # filled up with 0 to 128
     words = np.ascontiguousarray(bits).view("<u8").astype(np.uint64)
-    keys: dict[str, Any] = {f"band_{i:02d}": folded[:, i].astype(np.uint32) for i in range(BANDS)}
+    keys: dict[str, Any] = {band_name(i): folded[:, i].astype(np.uint32) for i in range(BANDS)}
     return keys | {f"bits_{i}": np.ascontiguousarray(words[:, i]) for i in range(2)}
 
 
@@ -118,48 +128,51 @@ def near_winners(
     rows: int,
     threshold: float,
     workers: int = 1,
+    over_bands: OverBands | None = None,
 ) -> Rows:
     """Return for each of `rows` rows (best first) the row of its cluster that stays: itself, or the cluster's first.
 
     `read_key(name)` gives a column of `near_keys` for all rows, to several threads at once. `read_texts(rows)` gives
     the texts of some, in that order; it is asked twice at most, for all pairs at once, so what it returns had better
-    not lie in memory. `workers` threads.
+    not lie in memory. `workers` threads. `over_bands`: what looks through the bands instead of these threads; then
+    `read_key` is asked for the bits alone.
     """
+    over_bands = over_bands or partial(_in_threads, read_key, workers)
+    most = MINIMA - _least_agreement(threshold)
     crowds = np.zeros((BANDS, (rows + 7) // 8), np.uint8)  # a bit for each row that meets two others in a band
-    pair = _met(partial(_first_pairs, crowds=crowds), read_key, rows, threshold, workers)
+
+    def first() -> Iterator[I64]:
+        for band, (pair, crowd) in enumerate(over_bands(partial(_first_pairs, most=most))):
+            crowds[band] = crowd
+            yield pair
+
+    pair = _met(first(), read_key, rows, most)
     root: Rows = np.arange(rows, dtype=rows_kind(rows))
     root = _joined(root, _verified(pair, read_texts, rows, threshold, workers))
     if crowds.any():
-        more = _met(partial(_window_pairs, crowds=crowds, root=root), read_key, rows, threshold, workers)
-        pair = np.setdiff1d(more, pair, assume_unique=True)
+        more = over_bands(partial(_window_pairs, most=most, crowds=crowds, root=root))
+        pair = np.setdiff1d(_met(more, read_key, rows, most), pair, assume_unique=True)
         root = _joined(root, _verified(pair, read_texts, rows, threshold, workers))
     return root
 
 
-def _met(
-    pairs_of: Callable[[int, U32, U64, int], I64],
-    read_key: Callable[[str], npt.NDArray[Any]],
-    rows: int,
-    threshold: float,
-    workers: int,
-) -> I64:
-    """Return the pairs (as `first * rows + other`, sorted) that meet in some band and may be alike by their bits."""
-    most = MINIMA - _least_agreement(threshold)
-    pair = _in_bands(pairs_of, read_key, most, workers)
+def _in_threads(
+    read_key: Callable[[str], npt.NDArray[Any]], workers: int, look: Callable[[int, U32, U64], Any]
+) -> Iterator[Any]:
+    """Yield what is found in each band, of which half of the bits are in memory meanwhile."""
+    bits = read_key("bits_0")
+    yield from in_threads(lambda band: look(band, read_key(band_name(band)), bits), range(BANDS), workers)
+
+
+def _met(found: Iterator[I64], read_key: Callable[[str], npt.NDArray[Any]], rows: int, most: int) -> I64:
+    """Return the pairs (`first * rows + other`, sorted) that are `found` in some band and alike by their bits."""
+    pair = np.zeros(0, np.int64)
+    # joined one after another: alike rows meet in nearly every band, and all together were 25 times as many pairs
+    for more in found:
+        pair = distinct(np.concatenate([pair, more]))
     a, b = pair // max(rows, 1), pair % max(rows, 1)
     differing = _differing(a, b, read_key("bits_0")) + _differing(a, b, read_key("bits_1"))
     return pair[differing <= most]
-
-
-def _in_bands(
-    pairs_of: Callable[[int, U32, U64, int], I64], read_key: Callable[[str], npt.NDArray[Any]], most: int, workers: int
-) -> I64:
-    """Return the pairs that `pairs_of` finds in some band, of which half of the bits are in memory."""
-    bits, pair = read_key("bits_0"), np.zeros(0, np.int64)
-    # joined one after another: alike rows meet in nearly every band, and all together were 25 times as many pairs
-    for found in in_threads(lambda i: pairs_of(i, read_key(f"band_{i:02d}"), bits, most), range(BANDS), workers):
-        pair = distinct(np.concatenate([pair, found]))
-    return pair
 
 
 def _verified(pair: I64, read_texts: Callable[[I64], Sequence[str]], rows: int, threshold: float, workers: int) -> I64:
@@ -204,10 +217,10 @@ def _begins(key: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return new
 
 
-def _first_pairs(band: int, key: U32, bits: U64, most: int, crowds: npt.NDArray[np.uint8]) -> I64:
+def _first_pairs(_: int, key: U32, bits: U64, most: int) -> tuple[I64, npt.NDArray[np.uint8]]:
     """Return pairs (first row of a bucket, another of it) that may be alike, as `first * rows + other`.
 
-    Notes in `crowds` which rows are three or more in a bucket.
+    Beside them a bit for each row: whether it is one of three or more in a bucket.
     """
     found = [np.zeros(0, np.int64)]
     crowd = np.zeros(len(key), bool)
@@ -219,8 +232,7 @@ def _first_pairs(band: int, key: U32, bits: U64, most: int, crowds: npt.NDArray[
         first, other = np.repeat(order[start], size - 1), order[~new]
         alike = _differing(first, other, bits) <= most
         found.append(first[alike] * len(key) + other[alike])
-    crowds[band] = np.packbits(crowd)
-    return distinct(np.concatenate(found))
+    return distinct(np.concatenate(found)), np.packbits(crowd)
 
 
 def _window_pairs(band: int, key: U32, bits: U64, most: int, crowds: npt.NDArray[np.uint8], root: Rows) -> I64:

@@ -6,9 +6,9 @@ among the survivors, then what select.py does: `take`, budget and language targe
 Legend of array suffixes: _R one entry a row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from os import SEEK_END
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -20,13 +20,13 @@ import numpy.typing as npt
 import polars as pl
 
 from steel_data.benchmarks.index import TURN
-from steel_data.engine import in_threads, release
+from steel_data.engine import Executor, Local, in_threads, release, threads
 from steel_data.errors import InputError, excerpt
 from steel_data.filters import dedup
 from steel_data.filters.dedup import Rows
 from steel_data.passes.attributes import dedup_name, overlap_name
 from steel_data.passes.map import MappedChunk, MappedSource
-from steel_data.passes.rows import InChunk, PlannedRows, true_rows
+from steel_data.passes.rows import InChunk, PlannedRows, by_chunk, true_rows
 from steel_data.passes.select import Selection, select
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.steps import Filter
@@ -36,6 +36,8 @@ from steel_data.selection.candidates import View
 I64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 _BLOCK = 2**20  # rows moved at once
+_HANDED_OVER = 2**20  # rows from which a machine gets a band faster than it is looked through here
+_BANDS_AT_ONCE = 5  # handed over: what is found in them is all in memory
 _IN_MEMORY = 2**24  # bytes of duplicate bands, and of texts that are compared, held; more of them wait on disk
 
 
@@ -71,10 +73,11 @@ class Plan:
         return self.rows.texts(rows, texts_of)
 
 
-def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) -> Plan:
-    """Run the plan pass, which takes away the sources' narrow columns; duplicates are looked for on `workers` threads.
+def decide(recipe: Recipe, sources: Sequence[MappedSource], executor: Executor | None = None) -> Plan:
+    """Run the plan pass, which takes away the sources' narrow columns.
 
-    Raises InputError where more is asked for than there is.
+    executor: duplicates are looked for on as many threads as it has workers here (one, without it); of many rows the
+    bands by tasks, where its workers are on other machines. Raises InputError where more is asked for than there is.
     """
     chunks = [(s, chunk) for s, source in enumerate(sources) for chunk in source.chunks]
     if not chunks:
@@ -86,7 +89,7 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
     for source in sources:
         source.narrow.clear()
     rows = PlannedRows(chunks, narrow)
-    table = _Table(rows, sources, workers)
+    table = _Table(rows, sources, executor or Local())
     for s, source in enumerate(sources):
         for step in source.job.steps:
             if step.compares == "benchmarks":
@@ -109,8 +112,9 @@ def decide(recipe: Recipe, sources: Sequence[MappedSource], workers: int = 1) ->
 class _Table:
     """What changes the verdicts: items that rows hold, rows that they repeat."""
 
-    def __init__(self, rows: PlannedRows, sources: Sequence[MappedSource], workers: int) -> None:
-        self.rows, self.sources, self.workers = rows, sources, workers
+    def __init__(self, rows: PlannedRows, sources: Sequence[MappedSource], executor: Executor) -> None:
+        self.rows, self.sources, self.executor = rows, sources, executor
+        self.workers = threads(executor)
         self.injected = rows.injected()
 
     def decontaminate(self, s: int, step: Filter) -> None:
@@ -152,8 +156,10 @@ class _Table:
 
     def _near_winners(self, rows: Rows, step: Filter) -> Rows:
         on, cache = step.settings.on, self.sources[0].job.cache
+        handed_over = self._handed_over(dedup_name(on), rows)
+        here = dedup.BITS if handed_over else dedup.NEAR_KEYS
         with _Aside(len(rows), cache) as aside, SpooledTemporaryFile(_IN_MEMORY, dir=str(cache)) as texts:
-            for mine, found in self._attribute(dedup_name(on), dedup.NEAR_KEYS, rows):
+            for mine, found in self._attribute(dedup_name(on), here, rows):
                 aside.put(mine, found)
             release()
             return dedup.near_winners(
@@ -162,7 +168,22 @@ class _Table:
                 len(rows),
                 step.settings.threshold,
                 self.workers,
+                handed_over,
             )
+
+    def _handed_over(self, name: str, rows: Rows) -> dedup.OverBands | None:
+        """Return what looks through the bands of an attribute in tasks; None: this process had better do it."""
+        if isinstance(self.executor, Local) or len(rows) < _HANDED_OVER:
+            return None
+        places = tuple(chunk.stages[-1].attributes[name] for _, chunk in self.rows.chunks)
+        keys = _Keys(rows, self.rows.first_C, places)
+
+        def over(look: Callable[[int, Any, Any], Any]) -> Iterator[Any]:
+            for first in range(0, dedup.BANDS, _BANDS_AT_ONCE):
+                bands = range(first, min(first + _BANDS_AT_ONCE, dedup.BANDS))
+                yield from self.executor.map(partial(_look_through, keys, look), bands)
+
+        return over
 
     def _attribute(self, name: str, columns: list[str], rows: Rows) -> Iterator[tuple[I64, pl.DataFrame]]:
         """Yield, chunk by chunk, which of some rows lie in it, and columns of an attribute for them."""
@@ -210,6 +231,30 @@ class _Table:
             texts.put(mine, found)
         release()
         return texts
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Where a task finds the keys of some rows: the files of the chunks, whose first rows are first_C."""
+
+    rows: Rows
+    first_C: I64
+    places: tuple[Path, ...]
+
+    def columns(self, *names: str) -> list[npt.NDArray[Any]]:
+        """Return columns of the rows, in their order."""
+        found: list[npt.NDArray[Any]] = []
+        for some in by_chunk(self.rows, self.first_C):
+            read = read_columns(self.places[some.chunk], list(names))[some.pos]
+            found = found or [np.empty(len(self.rows), read[name].to_numpy().dtype) for name in names]
+            for whole, name in zip(found, names, strict=True):
+                whole[some.mine] = read[name].to_numpy()
+        return found
+
+
+def _look_through(keys: _Keys, look: Callable[[int, Any, Any], Any], band: int) -> Any:
+    """Look through one band, on whatever machine this is."""
+    return look(band, *keys.columns(dedup.band_name(band), "bits_0"))
 
 
 class _Texts(Sequence[str]):

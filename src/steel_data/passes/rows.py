@@ -46,6 +46,26 @@ def small(values: Sequence[int]) -> npt.NDArray[np.unsignedinteger[Any]]:
     return np.array(values, np.min_scalar_type(max(values, default=0)))
 
 
+@dataclass(frozen=True)
+class InChunk:
+    """Rows of one chunk, among some that are asked for: which of those they are, and their places in the chunk."""
+
+    chunk: int
+    mine: I64
+    pos: I64
+
+
+def by_chunk(rows: I64 | Rows, first_C: I64) -> Iterator[InChunk]:
+    """Yield the rows of each chunk that some rows lie in, in the order of the chunks, whose first rows are first_C."""
+    order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows)  # as nearly always: nothing is sorted
+    held = rows if order is None else rows[order]
+    border_C = np.searchsorted(held, first_C)
+    for place, (a, b) in enumerate(pairwise(border_C.tolist())):
+        if b > a:
+            mine = np.arange(a, b) if order is None else order[a:b]
+            yield InChunk(place, mine, held[a:b] - first_C[place])
+
+
 class Verdicts:
     """Which step drops each row, and why: a number of 8 or 16 bits a row, -1 for none, and the words of each number."""
 
@@ -76,15 +96,6 @@ class Verdicts:
         code = self._verdict_R[rows].astype(np.int32)
         code[code < 0] = len(words)
         return pl.Series([*words, None], dtype=pl.Enum(sorted(set(words)))).gather(code.view(np.uint32))
-
-
-@dataclass(frozen=True)
-class InChunk:
-    """Rows of one chunk, among some that are asked for: which of those they are, and their places in the chunk."""
-
-    chunk: int
-    mine: I64
-    pos: I64
 
 
 @dataclass(frozen=True)
@@ -248,13 +259,7 @@ class PlannedRows:
 
     def by_chunk(self, rows: I64 | Rows) -> Iterator[InChunk]:
         """Yield the rows of each chunk that some rows lie in, in the order of the chunks."""
-        order = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows)  # as nearly always: nothing is sorted
-        held = rows if order is None else rows[order]
-        border_C = np.searchsorted(held, self.first_C)
-        for place, (a, b) in enumerate(pairwise(border_C.tolist())):
-            if b > a:
-                mine = np.arange(a, b) if order is None else order[a:b]
-                yield InChunk(place, mine, held[a:b] - self.first_C[place])
+        return by_chunk(rows, self.first_C)
 
     def read(self, rows: I64 | Rows, view: View) -> Iterator[tuple[I64, list[Any]]]:
         """Yield, chunk by chunk, which of some rows lie in it, and the `view` of their records; each is read once."""

@@ -7,11 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.steel_data.passes.narrow import recipe, source
+from tests.steel_data.toys import Elsewhere, chat_rows, write_jsonl
 
+from steel_data.build import build
 from steel_data.filters.dedup import Dedup
 from steel_data.filters.overlap import Decontaminate
 from steel_data.passes import plan as plan_pass
 from steel_data.passes.plan import Plan, _Texts, decide
+from steel_data.recipe.load import load
 from steel_data.recipe.steps import Filter
 
 EXACT = Filter("dedup", {"near": False}, Path(), Dedup(near=False))
@@ -96,6 +99,36 @@ def test_a_sources_own_dedup_looks_at_its_own_rows(tmp_path: Path) -> None:
     assert verdicts(decide(recipe(tmp_path), sources)) == {
         "a00": None, "a01": None, "b00": None, "b01": "dedup:exact"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", ["first", "longest"])
+def test_bands_are_tasks_where_other_machines_do_them_to_the_same_bytes(
+    keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All near-duplicates of a cluster meet in one bucket, so that both looks at the bands have something to find."""
+    for i, last in enumerate(["。", "！", "；", "？"]):
+        rows = [row | {"output": row["output"][:-1] + "的用处很多，" * 5 + last} for row in chat_rows(60)]
+        write_jsonl(tmp_path / f"{i}.jsonl", rows[i:] + rows[:i])
+    (tmp_path / "r.toml").write_text(
+        f'filters = [{{ use = "dedup", keep = "{keep}" }}]\n[source.a]\npath = "?.jsonl"\n', encoding="utf-8"
+    )
+    here = build(load(tmp_path / "r.toml"), out=tmp_path / "here")
+    assert here.manifest["rows"] == 60
+    looks: list[str] = []
+
+    class Counting(Elsewhere):
+        def map(self, function, tasks, *rest):  # type: ignore[no-untyped-def]
+            if getattr(function, "func", None) is plan_pass._look_through:
+                looks.extend([function.args[1].func.__name__] * len(tasks))
+            return super().map(function, tasks, *rest)
+
+    monkeypatch.setattr(plan_pass, "_HANDED_OVER", 1)
+    put, here_too = plan_pass._Aside.put, set()
+    monkeypatch.setattr(plan_pass._Aside, "put", lambda *of: here_too.update(of[2].columns) or put(*of))
+    there = build(load(tmp_path / "r.toml"), out=tmp_path / "there", workers=Counting())
+    assert there.manifest == here.manifest
+    assert looks == ["_first_pairs"] * 25 + ["_window_pairs"] * 25
+    assert here_too == {"bits_0", "bits_1"}
 
 
 @pytest.mark.parametrize("in_memory", [2**20, 1])
