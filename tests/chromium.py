@@ -47,7 +47,8 @@ class Tab:
             elif told["method"] == "Page.loadEventFired":
                 self.loaded.set()
             elif told["method"] == "Runtime.exceptionThrown":
-                self.said.append(told["params"]["exceptionDetails"]["exception"].get("description", "exception"))
+                details = told["params"]["exceptionDetails"]
+                self.said.append(details.get("exception", {}).get("description") or details["text"])
             elif told["method"] == "Log.entryAdded" and told["params"]["entry"]["level"] in ("error", "warning"):
                 self.said.append(told["params"]["entry"]["text"])
             elif told["method"] == "Runtime.consoleAPICalled" and told["params"]["type"] in ("error", "warning"):

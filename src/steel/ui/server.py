@@ -11,7 +11,9 @@ import socket
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
+from steel_data.chinese import LANGUAGES, language
 from steel_data.engine import tell
 from steel_data.errors import InputError, first_line, one_line
 
@@ -22,6 +24,7 @@ EXPORTED_POLICY = (
     "sandbox allow-scripts allow-downloads; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     f"img-src data:; form-action 'none'; {_NOTHING_ELSE}"
 )
+_TONGUE = "tongue"  # a cookie: the language that was chosen
 HEADERS = {
     "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
@@ -72,7 +75,7 @@ def application(root: Path, token: str) -> Any:
 
     from steel.ui import views
 
-    site, one_by_one = views.Site(root, f"/{token}"), threading.Lock()  # one page at a time: memory is bounded
+    one_by_one = threading.Lock()  # one page at a time: memory is bounded
 
     def answer(request: Request) -> Response:
         if not _is_ours(request.headers.get("host", "")):
@@ -81,6 +84,8 @@ def application(root: Path, token: str) -> Any:
         if not secrets.compare_digest(first.encode(), token.encode()):
             return PlainTextResponse("no token: open the address that steel ui printed\n", 403, HEADERS)
         view, _, place = path.partition("/")
+        chosen = request.query_params.get("lang", "")
+        site = _site(request, root, token, path)
         headers = {**HEADERS, "Content-Security-Policy": POLICY}
         try:
             with one_by_one:
@@ -90,7 +95,10 @@ def application(root: Path, token: str) -> Any:
                     return HTMLResponse(
                         views.exported(site, place), 200, {**HEADERS, "Content-Security-Policy": EXPORTED_POLICY}
                     )
-                return HTMLResponse(views.page(site, view, place, request.query_params), 200, headers)
+                shown = HTMLResponse(views.page(site, view, place, request.query_params), 200, headers)
+                if chosen in LANGUAGES:
+                    shown.set_cookie(_TONGUE, chosen, path=f"/{token}/", httponly=True, samesite="strict")
+                return shown
         except InputError as error:
             status, line = 404, str(error)
         except Exception as error:  # a folder that changes or is damaged in a way nobody has thought of
@@ -99,6 +107,17 @@ def application(root: Path, token: str) -> Any:
         return HTMLResponse(views.error(site, line), status, headers)
 
     return Starlette(routes=[Route("/{path:path}", answer, methods=["GET"])])
+
+
+def _site(request: Any, root: Path, token: str, path: str) -> Any:
+    """Return the folder in the language that is asked for, that was chosen before, or that of the terminal."""
+    from steel.ui.views import Site
+
+    asked = (request.query_params.get("lang"), request.cookies.get(_TONGUE), language())
+    tongue = next(one for one in asked if one in LANGUAGES)
+    said = [(key, value) for key, value in request.query_params.multi_items() if key != "lang"]
+    other = urlencode([*said, ("lang", "en" if tongue == "zh" else "zh")])
+    return Site(root, f"/{token}", tongue, f"/{token}/{quote(path)}?{other}")
 
 
 def _is_ours(host: str) -> bool:

@@ -17,6 +17,7 @@ from steel_data.page.templates import environment
 from steel_data.row.display import shortened, turns
 from steel_data.row.record import KINDS
 from steel_eval.compare.pair import Comparison, compare_arms
+from steel_eval.report.page import heading
 
 _CHARS, _TURNS = 600, 6  # of a row in a list
 _WHOLE = 200_000  # characters of a turn in a row's own page
@@ -32,10 +33,15 @@ _STEP, _ACCURACY = Axis(label="step", least=1), Axis(label="accuracy, %", words=
 
 @dataclass(frozen=True)
 class Site:
-    """The folder that is shown, and the beginning of every address: `/TOKEN`."""
+    """The folder that is shown, and the beginning of every address: `/TOKEN`.
+
+    `tongue`: the language of a page, en or zh; `other`: the address of the same page in the other one.
+    """
 
     root: Path
     start: str
+    tongue: str = "en"
+    other: str = ""
 
     def url(self, view: str, place: str = "", **query: Any) -> str:
         """Return the address of a view of a place, with what is not empty of the query."""
@@ -75,8 +81,10 @@ def error(site: Site, message: str) -> str:
 
 
 def _render(site: Site, template: str, **seen: Any) -> str:
-    found = environment(Path(__file__).parent).get_template(template)
-    return str(found.render(url=site.url, start=site.start, root=site.root.resolve().name, **seen))
+    made = environment(Path(__file__).parent, only=site.tongue)
+    made.filters["n"] = "{:,}".format
+    about = {"url": site.url, "start": site.start, "root": site.root.resolve().name}
+    return str(made.get_template(template).render(**about, tongue=site.tongue, other=site.other, **seen))
 
 
 def _known(places: Mapping[str, Any], place: str, what: str) -> Any:
@@ -213,9 +221,9 @@ def _run(site: Site, found: Found, place: str, query: Query) -> str:
             fault = str(error)
     shown = shown[-MOST:]
     scored = [
-        {"name": task, "curve": _score_curve(shown, task), "heat": heat(shown, task),
+        {"name": task, "title": heading(task, lines), "curve": _score_curve(lines), "heat": heat(shown, task),
          "all": [accuracy(column, task) for column in shown]}
-        for task in tasks(shown)
+        for task in tasks(shown) for lines in [_score_lines(shown, task)]
     ]  # fmt: skip
     return _render(
         site, "run.html.j2", title=place or site.root.name, place=place, losses=_loss_curves(steps), steps=steps,
@@ -262,8 +270,8 @@ def _thinned(points: list[Point]) -> list[Point]:
     return [*points[:-1:step], points[-1]]
 
 
-def _score_curve(shown: list[Column], task: str) -> str:
-    """Return the SVG of an accuracy over steps, a line a seed; "" where no line has two points."""
+def _score_lines(shown: list[Column], task: str) -> list[Line]:
+    """Return an accuracy over steps, a line a seed."""
     lines: dict[str, list[Point]] = {}
     for column in shown:
         value, step = accuracy(column, task), column.result.step
@@ -274,9 +282,12 @@ def _score_curve(shown: list[Column], task: str) -> str:
             lines.setdefault(name, []).append(
                 Point(step, value, value - half, value + half, f"{column.name}: {100 * value:.1f} %")
             )
-    if max((len(points) for points in lines.values()), default=0) < 2:
-        return ""
-    return line_chart([Line(name, points) for name, points in lines.items()], _STEP, _ACCURACY)
+    return [Line(name, points) for name, points in lines.items()]
+
+
+def _score_curve(lines: list[Line]) -> str:
+    """Return the SVG of an accuracy over steps; "" where no line has two points."""
+    return line_chart(lines, _STEP, _ACCURACY) if max((len(line.points) for line in lines), default=0) > 1 else ""
 
 
 # questions

@@ -116,21 +116,27 @@ def _short(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
-def in_both(svg: str) -> str:
+def in_both(svg: str, only: str = "") -> str:
     """Return a chart of a page with the Chinese form of each text that has one, beside the English.
 
     What is read aloud or shown under the mouse can be in one language only: it holds both, one behind the other.
+    With `only`, "en" or "zh", all of it is in that language.
     """
+    if only == "en":
+        return svg
 
     def pair(match: re.Match[str]) -> str:
         said = chinese(unescape(match[2]))
         if said is None:
             return match[0]
+        if only:
+            return f"<text{match[1]}>{_safe(said)}</text>"
         return f'<text class="en"{match[1]}>{match[2]}</text><text class="zh" lang="zh"{match[1]}>{_safe(said)}</text>'
 
     def both(match: re.Match[str]) -> str:
         said = chinese(unescape(match[2]))
-        return match[0] if said is None else f"{match[1]}{match[2]} · {_safe(said)}{match[3]}"
+        first = "" if only else f"{match[2]} · "
+        return match[0] if said is None else f"{match[1]}{first}{_safe(said)}{match[3]}"
 
     svg = re.sub(r"(<title>)([^<]*)(</title>)", both, svg)
     svg = re.sub(r'(<svg [^>]*aria-label=")([^"]*)(")', both, svg, count=1)

@@ -20,13 +20,14 @@ _PATH = re.compile(
 )
 
 
-def environment(*folders: Path) -> Any:
+def environment(*folders: Path, only: str = "") -> Any:
     """Return the jinja environment of the templates in some folders, and of those beside this file.
 
     In `*.html.j2` all text is escaped, in every template characters that act unseen are made visible. A name that is
     not there is an error. Filters, of shares: `percent`, `signed`; of numbers: `number`, `p`; None is a dash. `t("{} of
     {} rows", a, b)` writes a sentence of the template in both languages, `x | both` one that comes from elsewhere;
-    `plain("…")`, for attributes, in one line. `x | place` is a path without the machine's part of it.
+    `plain("…")`, for attributes, in one line; with `only`, "en" or "zh", all of them write that language alone.
+    `x | place` is a path without the machine's part of it.
     """
     import jinja2
 
@@ -47,7 +48,12 @@ def environment(*folders: Path) -> Any:
         said = chinese(shown)
         return shown if said is None else _pair(escape(shown), escape(said))
 
+    def plain(english: str, *values: Any) -> str:
+        return str(t(english, *values)) if only else _plain(english, *values)
+
     def _pair(english: Any, said: Any) -> Any:
+        if only:
+            return said if only == "zh" else english
         return Markup(f'<span class="en" lang="en">{english}</span><span class="zh" lang="zh">{said}</span>')
 
     found = jinja2.Environment(
@@ -67,9 +73,9 @@ def environment(*folders: Path) -> Any:
         return (chinese(shown) or shown) if context.get("first") == "zh" else shown
 
     found.filters |= {"both": both, "label": _label, "place": lambda text: without_machine(str(text))}
-    found.filters |= {"allowed": _allowed, "in_both": in_both}
+    found.filters |= {"allowed": _allowed, "in_both": lambda svg: in_both(svg, only)}
     found.filters["as_data"] = lambda rows, *columns: Markup(as_data(columns, rows))
-    found.globals |= {"t": t, "title": title, "plain": _plain, "first": "en", "script_of_all": _script()}
+    found.globals |= {"t": t, "title": title, "plain": plain, "first": "en", "script_of_all": _script()}
     return found
 
 

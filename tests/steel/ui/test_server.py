@@ -51,11 +51,23 @@ def client(runs: Path) -> Iterator[Client]:
 
 def test_a_page_forbids_the_browser_everything_but_its_style(client: Client) -> None:
     status, headers, body = client.get("/TOKEN/")
-    assert status == 200 and "1 mixture" in body and "<script" not in body
+    assert status == 200 and "mixtures: 1" in body and "<script" not in body
     assert headers["content-security-policy"] == POLICY and "script-src" not in POLICY
     assert headers["referrer-policy"] == "no-referrer" and headers["x-content-type-options"] == "nosniff"
     assert client.get("/TOKEN/style.css")[1]["content-type"].startswith("text/css")
     assert "sandbox" in client.get("/TOKEN/page/a/mixture/card.html")[1]["content-security-policy"]
+
+
+def test_a_language_is_chosen_by_a_link_and_kept(client: Client) -> None:
+    status, headers, body = client.get("/TOKEN/rows/a/mixture?text=a%26b&lang=zh")
+    assert status == 200 and '<html lang="zh-CN">' in body and "哪些行" in body and "which rows" not in body
+    assert 'href="/TOKEN/rows/a/mixture?text=a%26b&amp;lang=en"' in body
+    cookie = headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Path=/TOKEN/" in cookie
+    kept = cookie.partition(";")[0]
+    assert "混合数据" in client.get("/TOKEN/", Cookie=kept)[2]
+    assert "mixtures: 1" in client.get("/TOKEN/?lang=en", Cookie=kept)[2]
+    assert client.get("/TOKEN/?lang=<b>")[0] == 200 and "混合数据" in client.get("/TOKEN/nothing", Cookie=kept)[2]
 
 
 @pytest.mark.parametrize("path", ["/", "/token/", "/TOKE/", "/TOKEN2/", "//TOKEN/", "/TOKEN%00/", "/%54OKEN2/", "/é/"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
+from tests.chinese_page import english_left
 from tests.steel.ui.conftest import HOSTILE
 
 from steel.ui.views import Site, error, exported, page, stylesheet
@@ -68,6 +69,15 @@ def test_every_page_is_reached_and_only_our_elements_are_in_it(runs_once: Path) 
     assert views == {"", "rows", "row", "run", "questions", "question", "compare", "page"}
 
 
+@pytest.mark.parametrize(
+    "address", ["", "rows/a/mixture", "rows/a/mixture?part=dropped", "run/a", "questions/a", "compare/?a=a&b=b"]
+)
+def test_a_page_in_chinese_has_no_english_sentence(runs_once: Path, address: str) -> None:
+    html = get(Site(runs_once, "/TOKEN", "zh"), f"/TOKEN/{address}")
+    assert english_left(html, r"alert|refresh|evil") == []
+    assert not re.search(r">(any|rows|tokens|dropped|kept|Search|Compare|subject|question|step|accuracy, %)<", html)
+
+
 def test_hostile_rows_are_shown_as_they_stand(runs_once: Path) -> None:
     html = page(Site(runs_once, "/TOKEN"), "rows", "a/mixture", {"text": "alert(1)"})
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html and "{{ 7 * 7 }}" in html and "<script" not in html
@@ -118,7 +128,7 @@ def test_a_run_at_work_reloads_and_a_finished_one_does_not(runs_once: Path) -> N
     site = Site(runs_once, "/TOKEN")
     assert 'http-equiv="refresh"' in page(site, "run", "b", {})
     finished = page(site, "run", "a", {})
-    assert 'http-equiv="refresh"' not in finished and "logged step 20" in finished and finished.count("<svg") == 2
+    assert 'http-equiv="refresh"' not in finished and "logged step: 20" in finished and finished.count("<svg") == 2
 
 
 def test_what_was_looked_at_while_it_trained_has_its_curves(runs: Path) -> None:

@@ -1,14 +1,13 @@
 """The report: one file, data never markup, flaws named first, quick with thousands of questions."""
 
+import asyncio
 import json
 import re
-import shutil
-import subprocess
-import time
 
 import numpy as np
 import polars as pl
 import pytest
+from tests.chromium import browser, tab
 from typer.testing import CliRunner
 
 from steel_data.page.chart import Line, Point
@@ -123,17 +122,20 @@ def test_the_command(two, tmp_path):
 
 @pytest.mark.slow
 def test_a_browser_shows_thousands_of_questions_at_once(tmp_path):
-    """Chromium renders the page with 12,000 questions and runs its script to the end."""
-    browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
-    if browser is None:
+    """Chromium opens a page of 12,000 questions in two seconds of its processor time, however busy the machine is."""
+    if browser() is None:
         pytest.skip("no Chromium here")
     page = write_report([str(folder(tmp_path / "a", n=12_000, question=EVIL))], tmp_path / "r.html")
-    start = time.monotonic()
-    dom = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
-    assert time.monotonic() - start < 60
+
+    async def looked():
+        async with tab() as opened:
+            await opened.ask("Performance.enable", timeDomain="threadTicks")
+            await opened.open(page.as_uri())
+            told = await opened.ask("Performance.getMetrics")
+            return told, await opened.run("document.documentElement.outerHTML"), opened.said
+
+    told, dom, said = asyncio.run(looked())
+    assert {m["name"]: m["value"] for m in told["metrics"]}["TaskDuration"] < 2 and said == []
     assert "1–50 of 12,000" in dom
     assert dom.count('<details class="q">') == 50
     assert "<img src=x" not in dom.replace("&lt;img src=x", "")
