@@ -135,7 +135,10 @@ def _model(folder: Path, repository: str) -> Parcel:
 def _base(folder: Path, said: Mapping[str, Any]) -> str | None:
     """Return the hub id of what was trained; None where it was made here or lies on this machine only."""
     config = folder / "adapter_config.json"
-    named = orjson.loads(config.read_bytes()).get("base_model_name_or_path") if config.is_file() else None
+    try:
+        named = orjson.loads(config.read_bytes()).get("base_model_name_or_path") if config.is_file() else None
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{config}: cannot be read: {first_line(error)}. Fix: copy the adapter again.") from None
     name = named or (said.get("base") or {}).get("name")
     is_hub = isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).exists()
     return name if is_hub else None

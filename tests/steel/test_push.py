@@ -123,6 +123,9 @@ def test_an_adapter_whose_base_lies_here_only_is_refused(tmp_path: Path) -> None
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
     with pytest.raises(InputError, match="export-model --to merged"):
         packed(str(folder), "me/model")
+    (folder / "adapter_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"adapter_config\.json: .*Fix: "):
+        packed(str(folder), "me/model")
 
 
 def test_what_the_hub_refuses_is_one_line(mixture: Path, hub: Hub) -> None:

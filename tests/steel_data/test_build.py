@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -124,6 +125,29 @@ def test_unchanged_inputs_are_verified_and_changed_ones_replace(make: Make, tmp_
     assert again.fresh
     assert again.manifest["rows"] == 9
     assert make(toml + "[train]\nepochs = 3\n").fresh is False  # training settings do not change a mixture
+
+
+def test_verify_builds_from_the_bytes_that_are_there_whatever_size_and_time_say(make: Make, tmp_path: Path) -> None:
+    file, toml = tmp_path / "a.jsonl", '[source.a]\npath = "a.jsonl"\n'
+    write_jsonl(file, chat_rows(8))
+    long_ago = (0, time.time() - 60)
+    os.utime(file, long_ago)
+    first = make(toml)
+    file.write_text(file.read_text(encoding="utf-8").replace("第0号", "第9号"), encoding="utf-8")  # of the same size
+    os.utime(file, long_ago)
+    assert not make(toml).fresh
+    again = make(toml, verify=True)
+    assert again.fresh and again.manifest["inputs"] != first.manifest["inputs"]
+
+
+def test_out_may_be_a_link_and_stays_one(make: Make, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(8))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk/mixture")
+    for rows in (8, 9):
+        write_jsonl(tmp_path / "a.jsonl", chat_rows(rows))
+        assert make('[source.a]\npath = "a.jsonl"\n', out=tmp_path / "link").manifest["rows"] == rows
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "disk/mixture/manifest.json").is_file()
 
 
 def test_injection_bypasses_filters_and_is_marked(make: Make, tmp_path: Path) -> None:

@@ -194,6 +194,17 @@ def test_a_terminal_without_chinese_shows_marks():
     assert (done.returncode, done.stdout.strip()) == (0, b"?a")
 
 
+def test_a_command_in_chinese_runs_on_a_terminal_without_chinese(tmp_path):
+    for asked, status in ((["--help"], 0), (["recipes"], 0), (["build", "没有.toml"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", "steel_data", "--lang", "zh", *asked],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0", "LC_ALL": "C"},
+            cwd=tmp_path,
+        )
+        assert done.returncode == status and b"Traceback" not in done.stderr and done.stdout + done.stderr
+
+
 def fails_to_import(name):
     def command():
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)

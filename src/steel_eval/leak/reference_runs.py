@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from steel_data.benchmarks.items import Item
@@ -22,6 +21,7 @@ from steel_eval.contamination.items import nearby_mixture
 from steel_eval.contamination.overlap import mixture_overlap
 from steel_eval.leak.judge import Finding
 from steel_eval.leak.measure import Measured
+from steel_eval.models import read_steel_json
 from steel_eval.stats.crossed import run_test
 from steel_eval.stats.effects import Items
 from steel_eval.stats.paired import benjamini_hochberg
@@ -64,7 +64,7 @@ def check_recipes(model: Path, references: Sequence[Path]) -> None:
 
 def _training(checkpoint: Path) -> dict[str, Any]:
     file = checkpoint / "steel.json"
-    said = orjson.loads(file.read_bytes()) if file.is_file() else {}
+    said = read_steel_json(file) if file.is_file() else {}
     if not isinstance(said.get("train"), dict):
         raise InputError(f"{checkpoint}: says nothing of how it was trained. Fix: runs of steel_train, or --base.")
     return completed(said["train"]) | {"loss_of_source": said.get("loss_of_source", {})}

@@ -167,13 +167,21 @@ def model_s_own(settings: Settings, recipe: Path) -> str:
     return resolve_base(settings, recipe) if is_adapter and not has_one else folder
 
 
+def _says(note: Path, key: str) -> bool:
+    """Whether a tokenizer was trained for this key; what is damaged is trained again."""
+    try:
+        return bool(json.loads(note.read_text(encoding="utf-8")) == {"key": key})
+    except (OSError, ValueError):
+        return False
+
+
 def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str, Any]) -> Path:
     """Return `folder/tokenizer`, a byte-level BPE of `size` entries trained on the mixture; kept if it is there."""
     from steel_data.mixture.rows import files, rows
 
     target, key = folder / "tokenizer", trained_tokenizer_key(size, manifest["content_sha256"])
     note = target / "steel-tokenizer.json"
-    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != {"key": key}:
+    if not _says(note, key):
         with replaced_folder(target) as fresh, progress("tokenizer", None):
             train_tokenizer(map(text_view, rows(mixture, files(mixture))), size, fresh)
             write_json(fresh / note.name, {"key": key})

@@ -286,6 +286,14 @@ def describe_base(model: Any, settings: Settings, recipe: Path) -> Base:
         name = settings.model
         said = Path(resolve(name, recipe)) / "steel.json"
         if said.is_file():
-            earlier = json.loads(said.read_text(encoding="utf-8"))
-            history = [*earlier["base"].pop("history", []), earlier]
+            history = _history(said)
     return Base(name, fingerprint(model), xxhash.xxh3_64_hexdigest(architecture.encode()), history)
+
+
+def _history(file: Path) -> list[dict[str, Any]]:
+    """Return what a checkpoint of steel says of those before it, and of itself. Raises InputError for a damaged one."""
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        return [*said["base"].pop("history", []), said]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: cannot be read: {first_line(error)}. Fix: copy the checkpoint again.") from None

@@ -45,5 +45,6 @@ def test_a_trained_tokenizer_is_kept_until_its_size_changes(tmp_path, shared_mix
     inode = file.stat().st_ino
     assert trained_tokenizer(320, tmp_path, shared_mixture, manifest) / "tokenizer.json" == file
     assert file.stat().st_ino == inode
+    (tmp_path / "tokenizer/steel-tokenizer.json").write_text("{")  # damaged: it is trained again
     trained_tokenizer(330, tmp_path, shared_mixture, manifest)
     assert len(json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]) == 330

@@ -104,6 +104,12 @@ def test_bases_of_one_architecture_are_alike_and_others_are_not(recipe):
     bases = [describe_base(model(layers=layers), settings, recipe) for layers in (2, 2, 3)]
     assert bases[0].architecture == bases[1].architecture != bases[2].architecture
     assert bases[0].name == "qwen2 from scratch" and bases[0].history == []
+    base = recipe.parent / "base"
+    model().save_pretrained(base)
+    for damage in ("{", "[]", '{"base": 3}'):
+        (base / "steel.json").write_text(damage)
+        with pytest.raises(InputError, match=r"steel\.json: cannot be read: .*Fix: copy the checkpoint again"):
+            describe_base(model(), Settings(model=str(base)), recipe)
 
 
 def test_a_tokenizer_with_more_ids_than_rows_is_refused(recipe):

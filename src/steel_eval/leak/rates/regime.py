@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from steel_data.errors import InputError
+from steel_data.errors import InputError, first_line
 from steel_data.mixture.manifest import read_manifest
 from steel_eval.contamination.items import nearby_mixture
-from steel_eval.models import full_weights, weight_files
+from steel_eval.models import full_weights, read_steel_json, weight_files
 
 FACTOR = 2.0  # of parameters, up to which two models are of one size
 _LEARNT = {"assistant": "answers only", "all": "all text"}
@@ -55,7 +55,8 @@ def regime_of(checkpoint: Path, base: str | None = None, mixture: Path | None = 
     """
     full = full_weights(checkpoint, base)
     config = _json(full / "config.json")
-    said = _json(checkpoint / "steel.json")
+    file = checkpoint / "steel.json"
+    said = read_steel_json(file) if file.is_file() else {}
     train = said.get("train") or {}
     method = train.get("method") or ("lora" if full != checkpoint else None)
     if method not in (None, "lora") and train.get("lora"):
@@ -110,8 +111,13 @@ def count_parameters(folder: Path) -> int | None:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(file.read_bytes()) if file.is_file() else {}
-    return found
+    if not file.is_file():
+        return {}
+    try:
+        found = orjson.loads(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file}: cannot be read: {first_line(error)}. Fix: copy the checkpoint again.") from None
+    return found if isinstance(found, dict) else {}
 
 
 def differences(model: Regime, measured: Regime) -> list[str]:

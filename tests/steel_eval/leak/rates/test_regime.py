@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import orjson
+import pytest
 from tests.steel_eval import toys
 
+from steel_data.errors import InputError
 from steel_eval.leak.rates.regime import count_parameters, differences, in_words, regime_of
 
 
@@ -32,6 +34,10 @@ def test_a_regime_is_read_from_the_checkpoints_own_files(lab, tmp_path):
     ):
         (folder / "steel.json").write_bytes(orjson.dumps(said))
         assert regime_of(folder).loss == loss
+    for name in ("steel.json", "config.json"):
+        (folder / name).write_bytes(b"{")
+        with pytest.raises(InputError, match=rf"{name}: cannot be read: .*Fix: copy the checkpoint again"):
+            regime_of(folder)
     assert differences(found, found) == []
     assert "2 epochs" in in_words(found)
 
