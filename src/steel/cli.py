@@ -12,7 +12,7 @@ import typer
 from typer.models import CommandInfo
 
 from steel_data.cli import app as data
-from steel_data.engine import tell
+from steel_data.engine import tell, tell_at_once
 from steel_eval.cli import app as eval_
 from steel_train.cli import app as train
 
@@ -165,7 +165,7 @@ def export_model(
 
     Example: steel export-model runs/mine --to gguf --precision q8_0
     """
-    tell(f"loading {model}")
+    tell_at_once(f"loading {model}")
     from steel.export import export_model as run_export
 
     typer.echo(run_export(model, to, out, precision))
@@ -183,7 +183,7 @@ def push(
 
     Example: steel push runs/mine/mixture --repo me/my-mixture
     """
-    tell(f"reading {folder}")
+    tell_at_once(f"reading {folder}")
     from steel.push import push as run_push
 
     typer.echo(run_push(folder, repo, hub, public, yes))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steel_data.engine import tell
+from steel_data.engine import tell_at_once
 from steel_data.store.names import told
 
 app = typer.Typer(
@@ -66,7 +66,7 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build the mixture of a recipe; run again, it verifies what is there."""
-    tell(f"reading {recipe} and what it names")
+    tell_at_once(f"reading {recipe} and what it names")
     from steel_data import parts
     from steel_data.build import Result, reached_by
     from steel_data.build import build as run_build
@@ -118,7 +118,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Forecast a recipe without building it: rows, tokens, languages, repeats, steps; ≤ marks upper bounds."""
-    tell(f"reading {recipe} and what it names")
+    tell_at_once(f"reading {recipe} and what it names")
     from steel_data.explain.forecast import forecast
     from steel_data.print import print_forecast, print_json
     from steel_data.recipe.load import load
@@ -145,7 +145,7 @@ def analyze(
     as_json: Annotated[bool, typer.Option("--json", help="Print all that was found as JSON.")] = False,
 ) -> None:
     """Say what data without a recipe hold, what a build would keep and lose, and write the recipe for it."""
-    tell(f"looking at {', '.join(paths)}")
+    tell_at_once(f"looking at {', '.join(paths)}")
     import json
 
     from steel_data.analyze.analysis import analyze as run_analyze
@@ -184,7 +184,7 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
 @app.command()
 def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
-    tell(f"reading {told(folder)}")
+    tell_at_once(f"reading {told(folder)}")
     from steel_data.errors import visible
     from steel_data.mixture.check import check_mixture
     from steel_data.store.copies import brought, told_as
@@ -231,7 +231,7 @@ def why(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same answer as JSON.")] = False,
 ) -> None:
     """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
-    tell(f"reading {told(folder)}")
+    tell_at_once(f"reading {told(folder)}")
     from steel_data.explain.query import Again
     from steel_data.explain.why import ask, print_answer
     from steel_data.store.copies import brought, told_as
@@ -261,7 +261,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Say what changed from A to B: recipe keys, rows by source, language and kind, tokens, optimiser steps."""
-    tell(f"reading {told(a)} and {told(b)}")
+    tell_at_once(f"reading {told(a)} and {told(b)}")
     from steel_data.explain.diff import Where, print_diff
     from steel_data.explain.diff import diff as run_diff
     from steel_data.print import print_data
@@ -281,7 +281,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Output folder; by default DIR-<to> beside the mixture.")] = None,
 ) -> None:
     """Write a mixture in another tool's format; rows it cannot hold are put aside with the reason."""
-    tell(f"reading {told(folder)}")
+    tell_at_once(f"reading {told(folder)}")
     from steel_data.mixture.export import export as run_export
     from steel_data.print import print_export
 
@@ -294,7 +294,7 @@ def fetch(
     data_root: DataRoot = None,
 ) -> None:
     """Download what the sources' `origin` names, or a benchmark, into the data root, pinned; what is there stays."""
-    tell(f"fetching {', '.join(names)}")
+    tell_at_once(f"fetching {', '.join(names)}")
     from steel_data.fetch import fetch_named
 
     fetch_named(names, data_root)
@@ -307,7 +307,7 @@ def sample(
     scale: Annotated[float, typer.Option(min=0.01, help="Size; 1 is some 20,000 rows.")] = 1.0,
 ) -> None:
     """Write a generated miniature of every data set that recipes/ name, in its real layout."""
-    tell(f"writing {folder}")
+    tell_at_once(f"writing {folder}")
     from steel_data.sample import write_sample
 
     written = write_sample(folder, seed=seed, scale=scale)

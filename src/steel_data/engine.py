@@ -453,5 +453,14 @@ def tell(line: str) -> None:
     _write(line, sys.stderr)
 
 
+def tell_at_once(line: str) -> None:
+    """Say on a terminal what a command is at before it has looked at anything.
+
+    Elsewhere nobody waits, and the first line had better be what is wrong: a fault is one line.
+    """
+    if sys.stderr.isatty():
+        tell(line)
+
+
 def _write(line: str, stream: TextIO) -> None:
     stream.write(visible(line) + "\n")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steel_data.engine import tell
+from steel_data.engine import tell, tell_at_once
 
 app = typer.Typer(
     help="Score checkpoints, and say how far the scores can be trusted. "
@@ -163,7 +163,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say which arm is better, how sure that is, and what the data cannot say."""
-    tell(f"reading the scores of {', '.join(arms)}")
+    tell_at_once(f"reading the scores of {', '.join(arms)}")
     from steel_eval.compare.pair import Comparison, compare_arms, primary_of, write_tests
     from steel_eval.compare.print import print_tests
 
@@ -186,7 +186,7 @@ def check(
     preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
 ) -> None:
     """Verify scores: files against checksums, prompts and accuracies against the answers."""
-    tell(f"reading {', '.join(map(str, places))}")
+    tell_at_once(f"reading {', '.join(map(str, places))}")
     from steel_eval.compare.check import check_scores
 
     typer.echo(check_scores(places, preset))
@@ -239,7 +239,7 @@ def report(
 
     Every score of a model whose mixture declares or shows questions of the benchmark is marked.
     """
-    tell(f"reading {', '.join(places)}")
+    tell_at_once(f"reading {', '.join(places)}")
     from steel_eval.report.marks import Sources
     from steel_eval.report.page import write_report
 
@@ -331,7 +331,7 @@ def twins(
     seed: Annotated[int | None, typer.Option(help="Of the draw; by default one that nobody knows.")] = None,
 ) -> None:
     """Before publishing a benchmark: publish one of several variants of each item, and keep the twins private."""
-    tell(f"reading {benchmark}")
+    tell_at_once(f"reading {benchmark}")
     from steel_eval.leak.twinned import Lot, make_twins_command
 
     make_twins_command(benchmark, data, Lot(variants, canaries, rephrasings, seed), out)
@@ -363,7 +363,7 @@ def study(
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", hidden=True)] = False,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
-    tell(f"loading what {recipe.name} studies")
+    tell_at_once(f"loading what {recipe.name} studies")
     from steel_data.cluster import executor
     from steel_data.recipe.load import load
     from steel_eval.study.command import study_command
@@ -403,7 +403,7 @@ def rate(
     ] = None,
 ) -> None:
     """Let a model rate the rows that a recipe selects from. Goes on where it was; the build finds the ratings."""
-    tell(f"loading {model}, to rate rows of {recipe.name}")
+    tell_at_once(f"loading {model}, to rate rows of {recipe.name}")
     from steel_data.recipe.load import load
     from steel_data.recipe.places import places
     from steel_eval.rate.command import print_rated, rate_command
@@ -426,7 +426,7 @@ def trial(
     ] = None,
 ) -> None:
     """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
-    tell(f"loading what {recipe.name} compares")
+    tell_at_once(f"loading what {recipe.name} compares")
     from steel_data.cluster import executor
     from steel_eval.trial.command import trial_command
 
@@ -444,7 +444,7 @@ def audit(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("audit"),
 ) -> None:
     """Look for faults of the questions themselves: wrong keys, broken options, questions that stand twice."""
-    tell(f"loading the questions of {tasks}")
+    tell_at_once(f"loading the questions of {tasks}")
     from steel_eval.audit.run import audit_command
 
     audit_command(places or [], _names(tasks), data, preset, out)
@@ -484,7 +484,7 @@ def mix(
         raise InputError(f"--rank {rank}: the ranks of so few arms agree by chance. Fix: --rank 6.")
     if screen and (confirm or rank):
         raise InputError("--screen trains one run: there is nothing to confirm or to rank. Fix: one of them.")
-    tell(f"loading what {recipe.name} mixes")
+    tell_at_once(f"loading what {recipe.name} mixes")
     from steel_eval.mix.search import prepare_search
 
     search = prepare_search(recipe, data, out, executor(engine, workers), changes or ())

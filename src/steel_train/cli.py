@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from steel_data.engine import tell
+from steel_data.engine import tell, tell_at_once
 
 app = typer.Typer(
     help="Train models on mixtures, exactly repeatable, with a pre-flight.\n\n"
@@ -57,7 +57,7 @@ def encode(
     changes: Changes = None,
 ) -> None:
     """Make what a run needs before its first step, its tokens with what is learnt, and stop."""
-    tell(f"loading what trains {recipe.stem}")
+    tell_at_once(f"loading what trains {recipe.stem}")
     from steel_data.recipe.load import load
     from steel_train.run import encode as encode_only
 
@@ -96,7 +96,7 @@ def merge(
     out: Annotated[Path | None, typer.Option(help="Where the full model goes; by default DIR-merged.")] = None,
 ) -> None:
     """Write a LoRA checkpoint as a full model."""
-    tell(f"loading {checkpoint}")
+    tell_at_once(f"loading {checkpoint}")
     from steel_train.models.convert import merge_adapter
 
     typer.echo(merge_adapter(checkpoint, out))
@@ -110,7 +110,7 @@ def convert(
     out: Annotated[Path | None, typer.Option(help="Where it goes; by default DIR-steel, or DIR-safetensors.")] = None,
 ) -> None:
     """Make a published Steel-LLM loadable by current transformers, or safetensors of weights that are pickles."""
-    tell(f"loading {folder}")
+    tell_at_once(f"loading {folder}")
     from steel_train.models.convert import convert as convert_folder
 
     typer.echo(convert_folder(folder, out))

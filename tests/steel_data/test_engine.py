@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from steel_data import engine
-from steel_data.engine import Local, held, in_threads, run, start
+from steel_data.engine import Local, held, in_threads, run, start, tell_at_once
 from steel_data.errors import InputError
 
 
@@ -331,3 +331,12 @@ def test_ctrl_c_is_one_line_and_ends_all_processes(tmp_path: Path) -> None:
     os.killpg(started.pid, signal.SIGINT)
     said = started.communicate(timeout=30)[1]
     assert said == "interrupted; run the same command again to go on\n" and started.returncode == 130
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_a_command_is_at_is_said_at_once_to_who_waits_and_no_fault_comes_second(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    tell_at_once("reading r.toml")
+    assert capsys.readouterr().err == ("reading r.toml\n" if terminal else "")

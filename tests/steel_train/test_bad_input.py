@@ -133,7 +133,7 @@ def test_neighbours_of_another_base_are_one_warning_a_base(tmp_path):
     for i in range(5):
         (tmp_path / f"runs/r{i}").mkdir(parents=True)
         about = {"name": "b" if i < 3 else "c", "fingerprint": "f" * 8 if i < 3 else "e" * 8, "architecture": "a"}
-        (tmp_path / f"runs/r{i}/run.json").write_text(json.dumps({"base": about}))
+        (tmp_path / f"runs/r{i}/run.json").write_text(json.dumps({"base": about, "identity": {"train": {}}}))
     found = other_bases(tmp_path / "runs/mine", Base("mine", "d" * 32, "a"))
     assert len(found) == 2
     assert found[0].startswith(f"{tmp_path}/runs/r0 and 2 more start from b (ffffffff), this run from mine (dddddddd)")
