@@ -1,10 +1,14 @@
 """`steel`: every command of the three packages under one name, and the same function behind both."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 from tests.steel_data.toys import chat_rows, write_jsonl
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from steel.cli import PACKAGES, RENAMED, _name, app
@@ -23,6 +27,44 @@ def test_every_command_of_the_packages_is_there_once_and_is_the_same_function() 
         for command in commands.registered_commands:
             own = _name(command)
             assert here[RENAMED.get((package, own), own)] is command.callback
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    return [(name, command) for name, command in get_command(app).commands.items() if not command.hidden]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_each_help_ends_with_an_example_that_is_a_command_line(name: str, command: click.Command) -> None:
+    """Its own command, with options that there are and all that is needed."""
+    (example,) = re.findall("^Example: (.*)$", command.epilog or "")
+    steel, called, *arguments = shlex.split(example)
+    assert (steel, called) == ("steel", name) and len(example) <= 78  # one line of a terminal
+    command.make_context(name, arguments)
+
+
+# what a command prints as a table can be had as data
+TABLES = (
+    "analyze",
+    "audit",
+    "build",
+    "compare",
+    "diff",
+    "env",
+    "leak",
+    "mix",
+    "plan",
+    "power",
+    "preflight",
+    "recipes",
+    "score",
+    "study",
+    "trial",
+)
+
+
+def test_what_prints_a_table_has_json() -> None:
+    options = {name: {o for parameter in command.params for o in parameter.opts} for name, command in commands()}
+    assert [name for name in TABLES if "--json" not in options[name]] == []
 
 
 def test_version_is_one_line() -> None:
@@ -51,5 +93,5 @@ def test_tables_are_printed_as_json_with_the_same_numbers(tmp_path: Path, monkey
     planned = json.loads(CliRunner().invoke(app, ["plan", "r.toml", "--json", "--workers", "1"]).stdout)
     built = json.loads(CliRunner().invoke(app, ["build", "r.toml", "--json", "--workers", "1"]).stdout)
     assert planned["rows"] == built["rows"] == built["sources"]["chat"]["written"] == 6
-    (power,) = json.loads(run("power", "--sets", "100", "--json"))
+    (power,) = json.loads(CliRunner().invoke(app, ["power", "--sets", "100", "--json"]).stdout)
     assert power["n"] == 100 and 0 < power["power"] < 1
