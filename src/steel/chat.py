@@ -115,7 +115,10 @@ def _prompt(loaded: Loaded, turns: Sequence[dict[str, str]]) -> Any:
             list(turns), add_generation_prompt=True, return_dict=True, return_tensors="pt"
         )
     except Exception as error:  # a template may refuse a system prompt, or anything
-        raise InputError(f"{loaded.folder}: its chat template refuses these turns: {first_line(error)}.") from error
+        raise InputError(
+            f"{loaded.folder}: its chat template refuses these turns: {first_line(error)}. "
+            "Fix: without --system, or /new."
+        ) from error
 
 
 def _written(loaded: Loaded, prompt: Any, new_tokens: int, manner: Manner) -> str:

@@ -37,7 +37,7 @@ PACKAGES = {"data": data, "train": train, "eval": eval_}
 for _package, _commands in PACKAGES.items():
     for _command in _commands.registered_commands:
         _own = _name(_command)
-        app.command(RENAMED.get((_package, _own), _own))(_command.callback)  # type: ignore[type-var]
+        app.command(RENAMED.get((_package, _own), _own), epilog=_command.epilog)(_command.callback)  # type: ignore[type-var]
 
 
 def _say_version(asked: bool) -> None:
@@ -55,7 +55,7 @@ def _main(
     pass
 
 
-@app.command()
+@app.command(epilog="Example: steel init mine.toml --data rows.jsonl --languages zh --yes")
 def init(
     recipe: Annotated[Path, typer.Argument(metavar="[RECIPE]", help="The file to write.")] = Path("mine.toml"),
     data: Annotated[
@@ -70,10 +70,7 @@ def init(
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take the proposals.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Ask five questions (or take flags) and write a recipe that runs.
-
-    Example: steel init mine.toml --data rows.jsonl --languages zh --yes
-    """
+    """Ask five questions (or take flags) and write a recipe that runs."""
     import os
 
     from steel.init import Wishes
@@ -85,7 +82,7 @@ def init(
     typer.echo(run_init(recipe, wishes, force, os.cpu_count() or 1))
 
 
-@app.command()
+@app.command(epilog="Example: steel env --json")
 def env(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Print what a bug report needs: versions, machine, devices, and the settings that change what steel does."""
     from steel.environment import print_environment
@@ -93,7 +90,7 @@ def env(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fals
     print_environment(as_json)
 
 
-@app.command("open")
+@app.command("open", epilog="Example: steel open runs/mine/mixture")
 def open_page(
     place: Annotated[Path, typer.Argument(metavar="DIR", help="A mixture, run, study or report, or a page.")],
 ) -> None:
@@ -103,23 +100,20 @@ def open_page(
     open_in_browser(place)
 
 
-@app.command()
+@app.command(epilog="Example: steel ui runs")
 def ui(
     runs: Annotated[Path, typer.Argument(metavar="[RUNS]", help="The folder of mixtures, runs and scores.")] = Path(
         "runs"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any free one.")] = 8765,
 ) -> None:
-    """Serve a local, read-only page over a folder of runs: search rows, curves, compare, every question.
-
-    Example: steel ui runs
-    """
+    """Serve a local, read-only page over a folder of runs: search rows, curves, compare, every question."""
     from steel.ui.server import serve
 
     serve(runs, port)
 
 
-@app.command()
+@app.command(epilog='Example: steel chat runs/mine --system "You answer in Chinese."')
 def chat(
     model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Checkpoint or adapter folder, hub id, or run.")],
     system: Annotated[str, typer.Option(help="A system prompt.")] = "",
@@ -138,10 +132,7 @@ def chat(
         bool, typer.Option("--trust-remote-code", help="Run the code that lies beside the weights; read it first.")
     ] = False,
 ) -> None:
-    """Talk to a checkpoint in the terminal; of a run, to its last one.
-
-    Example: steel chat runs/mine --system "You answer in Chinese."
-    """
+    """Talk to a checkpoint in the terminal; of a run, to its last one."""
     tell(f"loading {model}")
     from steel.chat import Manner
     from steel.chat import chat as run_chat
@@ -154,24 +145,21 @@ def chat(
     run_chat(model, manner, device, dtype, how)
 
 
-@app.command("export-model")
+@app.command("export-model", epilog="Example: steel export-model runs/mine --to gguf --precision q8_0")
 def export_model(
     model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Checkpoint or adapter folder, hub id, or run.")],
     to: Annotated[str, typer.Option(help="merged (base and adapter as one), gguf (llama.cpp) or ollama.")],
     out: Annotated[Path | None, typer.Option(help="The folder or file to write.")] = None,
     precision: Annotated[str, typer.Option(help="Of a GGUF file: auto, f32, f16, bf16, q8_0.")] = "auto",
 ) -> None:
-    """Write a checkpoint as one whole model, as a GGUF file, or into ollama.
-
-    Example: steel export-model runs/mine --to gguf --precision q8_0
-    """
+    """Write a checkpoint as one whole model, as a GGUF file, or into ollama."""
     tell_at_once(f"loading {model}")
     from steel.export import export_model as run_export
 
     typer.echo(run_export(model, to, out, precision))
 
 
-@app.command()
+@app.command(epilog="Example: steel push runs/mine/mixture --repo me/my-mixture")
 def push(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A mixture, a checkpoint, or a run.")],
     repo: Annotated[str, typer.Option(help="OWNER/NAME there.")],
@@ -179,10 +167,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Make a new repository that everybody can see.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
 ) -> None:
-    """Send a mixture or a model with its card to a hub; it says what would go, and asks.
-
-    Example: steel push runs/mine/mixture --repo me/my-mixture
-    """
+    """Send a mixture or a model with its card to a hub; it says what would go, and asks."""
     tell_at_once(f"reading {folder}")
     from steel.push import push as run_push
 

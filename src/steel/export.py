@@ -104,4 +104,6 @@ def _ran(command: list[str], name: str, folder: Path | None) -> None:
     if done.returncode:
         lines = [line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
         said = excerpt((done.stderr.strip().splitlines() or lines or ["nothing was said"])[-1], 300)
-        raise InputError(f"{name} failed (status {done.returncode}): {said}")
+        raise InputError(
+            f"{name} failed (status {done.returncode}): {said}. Fix: what it says, or another version of it."
+        )

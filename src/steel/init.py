@@ -53,7 +53,10 @@ def init(recipe: Path, wishes: Wishes, force: bool = False, workers: int = 1) ->
     said = facts(found)
     typer.echo(one_line(said["verdict"]))
     if not found.recipe:
-        raise InputError(f"no recipe can be made of these data: {said['parts'][0]['refused']}.")
+        raise InputError(
+            f"no recipe can be made of these data: {said['parts'][0]['refused']}. "
+            "Fix: steel analyze says what each part is."
+        )
     benchmarks = _benchmarks(found, wishes)
     if list(benchmarks) != found.benchmarks:
         found = analyze(paths, benchmarks=benchmarks, data_root=found.files.root, workers=workers)

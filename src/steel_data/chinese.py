@@ -64,6 +64,7 @@ def _translate(command: Any) -> None:
     """Put the help of a command, its options and its own commands into the reader's language."""
     paragraphs = [say(" ".join(paragraph.split())) for paragraph in (command.help or "").split("\n\n")]
     command.help, command.short_help = "\n\n".join(paragraphs), paragraphs[0]
+    command.epilog = say(command.epilog) if command.epilog else None
     # a Chinese character takes two cells and is counted as one
     command.context_settings = {**command.context_settings, "terminal_width": 60}
     for parameter in command.params:

@@ -1,6 +1,7 @@
 """The commands of `python -m steel_data`. Each imports what it needs when it runs: `--help` takes under 0.3 s."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the same numbers as 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")]
 
 
-@app.command()
+@app.command(epilog="Example: steel build mine.toml --data-root data --set source.chat.take=1000")
 def build(
     recipe: RecipePath,
     data_root: DataRoot = None,
@@ -73,9 +74,10 @@ def build(
     from steel_data.cluster import executor
     from steel_data.engine import bytes_of
     from steel_data.errors import InputError, visible
-    from steel_data.print import print_build, print_data, print_json
+    from steel_data.print import print_build, print_json
     from steel_data.recipe.load import load
     from steel_data.recipe.places import places
+    from steel_data.row.display import print_data
 
     show = print_json if as_json else print_build
     if locked + finish + (part is not None) > 1:
@@ -105,7 +107,7 @@ def build(
     show(run_build(loaded, data_root=data_root, out=out, cache=cache, workers=there, verify=verify))
 
 
-@app.command()
+@app.command(epilog="Example: steel plan mine.toml --data-root data")
 def plan(
     recipe: RecipePath,
     data_root: DataRoot = None,
@@ -125,10 +127,14 @@ def plan(
 
     loaded = load(recipe, changes or ())
     found = forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact)
-    (print_json if as_json else print_forecast)(found)
+    if as_json:
+        print_json(found)
+        return
+    given = [] if data_root is None else ["--data-root", str(data_root)]
+    print_forecast(found, shlex.join(["steel", "build", str(recipe), *given]))
 
 
-@app.command()
+@app.command(epilog="Example: steel analyze rows.jsonl --recipe mine.toml")
 def analyze(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH…", help="Files, folders, globs, hf://datasets/…; no recipe is needed.")
@@ -170,10 +176,12 @@ def analyze(
     else:
         print_analysis(said, written)
     if recipe is not None and written is None:
-        raise InputError(f"{recipe}: not written, since no part of the input can be built as it is.")
+        raise InputError(
+            f"{recipe}: not written, since no part of the input can be built as it is. Fix: what is said of each part."
+        )
 
 
-@app.command()
+@app.command(epilog="Example: steel recipes")
 def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """List the recipes that come with steel; `steel build @exp3` uses one by its name."""
     from steel_data.print import print_recipes
@@ -181,7 +189,7 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
     print_recipes(as_json)
 
 
-@app.command()
+@app.command(epilog="Example: steel check runs/mine/mixture")
 def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
     tell_at_once(f"reading {told(folder)}")
@@ -194,7 +202,7 @@ def check(folder: Folder) -> None:
         typer.echo(visible(check_mixture(here).replace(str(here), told(folder))))
 
 
-@app.command()
+@app.command(epilog="Example: steel show runs/mine/mixture --source chat -n 3")
 def show(
     folder: Folder,
     source: Annotated[str | None, typer.Option(help="Only rows of this source.")] = None,
@@ -218,7 +226,7 @@ def show(
         show(here, source=source, kind=kind, dropped=dropped, grep=grep, number=number)
 
 
-@app.command()
+@app.command(epilog="Example: steel why runs/mine/mixture rows.jsonl:12")
 def why(
     folder: Folder,
     row: Annotated[str, typer.Argument(metavar="ROW_OR_TEXT", help="file:row, an id, a benchmark's item, or text.")],
@@ -243,14 +251,14 @@ def why(
     if as_json:
         from dataclasses import asdict
 
-        from steel_data.print import print_data
+        from steel_data.row.display import print_data
 
         print_data(asdict(answer))
         return
     print_answer(answer)
 
 
-@app.command()
+@app.command(epilog="Example: steel diff runs/mine/mixture runs/other/mixture")
 def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="A mixture folder or a recipe.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
@@ -264,7 +272,7 @@ def diff(
     tell_at_once(f"reading {told(a)} and {told(b)}")
     from steel_data.explain.diff import Where, print_diff
     from steel_data.explain.diff import diff as run_diff
-    from steel_data.print import print_data
+    from steel_data.row.display import print_data
     from steel_data.store.copies import brought
 
     found = run_diff(brought(a), brought(b), Where(data_root, cache, workers or os.cpu_count() or 1), number)
@@ -274,7 +282,7 @@ def diff(
     print_diff(found)
 
 
-@app.command()
+@app.command(epilog="Example: steel export runs/mine/mixture --to llamafactory")
 def export(
     folder: Folder,
     to: Annotated[str, typer.Option(help="llamafactory, sharegpt, alpaca or messages (TRL and others).")],
@@ -288,7 +296,7 @@ def export(
     print_export(run_export(folder, to, out))
 
 
-@app.command()
+@app.command(epilog="Example: steel fetch cmmlu ceval --data-root data")
 def fetch(
     names: Annotated[list[str], typer.Argument(metavar="RECIPE|NAME...", help="Recipes, or ceval, cmmlu, mmlu.")],
     data_root: DataRoot = None,
@@ -300,7 +308,7 @@ def fetch(
     fetch_named(names, data_root)
 
 
-@app.command()
+@app.command(epilog="Example: steel sample data --scale 0.1")
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write (a new folder, or an earlier sample).")],
     seed: Annotated[int, typer.Option(help="Random seed: the same seed writes the same rows.")] = 42,
@@ -308,7 +316,9 @@ def sample(
 ) -> None:
     """Write a generated miniature of every data set that recipes/ name, in its real layout."""
     tell_at_once(f"writing {folder}")
+    from steel_data.chinese import say
     from steel_data.sample import write_sample
 
     written = write_sample(folder, seed=seed, scale=scale)
     typer.echo(f"{folder}: {sum(rows for _, rows in written):,} rows in {len(written)} files, all invented")
+    typer.echo(say(f"Next: {shlex.join(['steel', 'build', '@exp3', '--data-root', str(folder)])}."))

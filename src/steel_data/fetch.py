@@ -103,7 +103,9 @@ def fetch_benchmark(name: str, root: Path) -> None:
         _unpack(name, file, Path(temporary, name))
         if not _is_whole(name, Path(temporary)):
             sizes = ", ".join(f"{split} {n:,}" for split, n in PUBLISHED[name].items())
-            raise InputError(f"{address}: has not the questions of {name} that were published ({sizes}).")
+            raise InputError(
+                f"{address}: has not the questions of {name} that were published ({sizes}). Fix: another mirror."
+            )
         with replaced_folder(root / name) as fresh:
             for split in Path(temporary, name).iterdir():
                 split.rename(fresh / split.name)
@@ -183,15 +185,18 @@ def _unpack(name: str, file: Path, folder: Path) -> None:
                     continue
                 place = PurePosixPath(match[1], match[2])
                 if size > MEMBER_LIMIT or place in places:
-                    raise InputError(f"{name}: its archive holds {path} {'twice' if place in places else 'too large'}.")
+                    raise InputError(
+                        f"{name}: its archive holds {path} {'twice' if place in places else 'too large'}. "
+                        "Fix: the published one."
+                    )
                 places[place] = path
                 (folder / match[1]).mkdir(parents=True, exist_ok=True)
                 with (folder / place).open("wb") as out:
                     copyfileobj(stream, out)
     except (BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{name}: its archive cannot be unpacked: {first_line(error)}. Fetch it again.") from None
+        raise InputError(f"{name}: its archive cannot be unpacked: {first_line(error)}. Fix: fetch it again.") from None
     if not places:
-        raise InputError(f"{name}: its archive holds no <split>/<subject>.csv.")
+        raise InputError(f"{name}: its archive holds no <split>/<subject>.csv. Fix: the published one.")
 
 
 @contextmanager
@@ -222,7 +227,8 @@ def fetch_recipe(recipe_path: Path, data_root: Path | None) -> None:
             continue
         if len(table.paths) != 1 or is_hub_uri(table.paths[0]):
             raise InputError(
-                f"{recipe.path} [source.{source.name}]: origin needs path to be one place under the data root."
+                f"{recipe.path} [source.{source.name}]: origin with several paths. "
+                "Fix: path = one place under the data root."
             )
         report = fetch(pinned(table.origin, pins), table.paths[0], root)
         pins[table.origin] = report.revision

@@ -16,7 +16,7 @@ from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
 from steel_data.recipe.shipped import shipped
-from steel_data.row.display import console, harmless, plain_table, print_table
+from steel_data.row.display import console, harmless, plain_table, print_data, print_line, print_table
 from steel_data.store.names import is_far, told
 
 
@@ -27,11 +27,6 @@ def print_json(found: Result | Forecast) -> None:
         return
     manifest = {key: value for key, value in found.manifest.items() if key not in ("recipe", "inputs", "output")}
     print_data({**manifest, "folder": told(found.folder), "fresh": found.fresh, "warnings": list(found.warnings)})
-
-
-def print_data(found: Any) -> None:
-    """Print plain data as JSON; what JSON has no word for (dates, paths) as text."""
-    print(json.dumps(found, indent=2, default=str))
 
 
 def print_build(result: Result) -> None:
@@ -102,8 +97,8 @@ def _print_summary(out: Console, result: Result) -> None:
     )
 
 
-def print_forecast(forecast: Forecast) -> None:
-    """Print a forecast; `≤` marks upper bounds, `≈` estimates from a sample."""
+def print_forecast(forecast: Forecast, build: str = "steel build RECIPE") -> None:
+    """Print a forecast; `≤` marks upper bounds, `≈` estimates from a sample. `build`: the command that comes next."""
     out = console()
     table = plain_table("source", "raw rows", "rows", "tokens", "repeat", "languages")
     for s in forecast.sources:
@@ -130,7 +125,7 @@ def print_forecast(forecast: Forecast) -> None:
         out.print(f"warning: {harmless(warning)}", soft_wrap=True)
     most = "at most " if forecast.sign else ""
     rows = f"A build would make {most}{forecast.rows:,} rows and {most}{forecast.tokens:,} tokens."
-    out.print(f"{say(rows)} {say('Next: steel build RECIPE.')}", soft_wrap=True)
+    print_line(f"{say(rows)} {say(f'Next: {build}.')}")
 
 
 def print_export(done: Exported) -> None:

@@ -1,5 +1,6 @@
 """The commands of `python -m steel_eval`. Each imports what it needs when it runs: `--help` takes under 0.3 s."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ TemplateValues = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
 Engine = Annotated[str, typer.Option(help="local, ray or ray:ADDRESS: where jobs are placed (docs/scale.md).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON; the words go to stderr.")]
 _OfRecipe = Annotated[str | None, typer.Option(hidden=True)]  # named in order to be refused with a reason
 _TABLE = """Fix: '{"enable_thinking": false}'."""
 
@@ -59,11 +61,17 @@ def _table(option: str, text: str) -> dict[str, Any]:
     return found
 
 
+def _shown(as_json: bool, command: Callable[[], Any]) -> None:
+    from steel_data.row.display import run_shown
+
+    run_shown(as_json, command)
+
+
 def _names(listing: str) -> list[str]:
     return [name.strip() for name in listing.split(",") if name.strip()]
 
 
-@app.command()
+@app.command(epilog="Example: steel score runs/mine --tasks cmmlu,ceval --data-root data")
 def score(
     model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Checkpoint or adapter folder, hub id, or run.")],
     tasks: Annotated[str, typer.Option(help="cmmlu,ceval, ceval-test, cmmlu/agronomy, or any lm-eval task.")],
@@ -106,6 +114,7 @@ def score(
         Path | None, typer.Option(help="A folder of lm-eval's YAML with tasks of your own.")
     ] = None,
     engine: Engine = "local",
+    as_json: AsJson = False,
 ) -> None:
     """Score a checkpoint, or every checkpoint of a run."""
     from steel_data.cluster import executor
@@ -143,12 +152,11 @@ def score(
     )  # fmt: skip
     others = Foreign(foreign, shots, include_path, limit)
     if engine != "local":
-        score_on_cluster(model, settings, others, there)
-        return
-    score_command(model, settings, others, watch)
+        return _shown(as_json, lambda: score_on_cluster(model, settings, others, there))
+    _shown(as_json, lambda: score_command(model, settings, others, watch))
 
 
-@app.command()
+@app.command(epilog="Example: steel compare 'a=runs/a/seed-*' 'b=runs/b/seed-*'")
 def compare(
     arms: Annotated[list[str], typer.Argument(metavar="A B [C...]", help="Runs or groups: exp2=runs/exp2/seed-*.")],
     tasks: Annotated[str, typer.Option(help="Only these tasks; by default all that every arm was scored on.")] = "",
@@ -180,7 +188,7 @@ def compare(
         write_tests(out, tests)
 
 
-@app.command()
+@app.command(epilog="Example: steel check-scores runs/mine")
 def check(
     places: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Score folders or runs.")],
     preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
@@ -192,7 +200,7 @@ def check(
     typer.echo(check_scores(places, preset))
 
 
-@app.command()
+@app.command(epilog="Example: steel power --effect 2 --sets ceval-val,cmmlu --seeds 3")
 def power(
     effect: Annotated[float, typer.Option(help="The true difference to find, in percentage points.")] = 2.0,
     sets: Annotated[str, typer.Option(help="Question sets: ceval-val, ceval-test, cmmlu, mmlu, or a number.")] = (
@@ -204,17 +212,12 @@ def power(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say what a comparison can find, before training for it."""
-    from steel_eval.compare.print import power_rows, print_power
+    from steel_eval.compare.print import print_power
 
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(power_rows(effect, _names(sets), discordance, seeds, seed_spread), indent=2))
-        return
-    print_power(effect, _names(sets), discordance, seeds, seed_spread)
+    _shown(as_json, lambda: print_power(effect, _names(sets), discordance, seeds, seed_spread))
 
 
-@app.command()
+@app.command(epilog="Example: steel report runs/a runs/b --out report.html")
 def report(
     places: Annotated[
         list[str], typer.Argument(metavar="DIR...", help="Score folders, runs or NAME=runs/exp2/seed-*.")
@@ -247,7 +250,7 @@ def report(
     typer.echo(write_report(places, out, tests, preset, sources))
 
 
-@app.command()
+@app.command(epilog="Example: steel leak runs/mine --base Qwen/Qwen2.5-0.5B --tasks cmmlu")
 def leak(
     model: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="Checkpoint, adapter, hub id; run: its last.")],
     base: Annotated[
@@ -283,6 +286,7 @@ def leak(
     trust_remote_code: TrustRemoteCode = False,
     revision: Revision = None,
     max_length: MaxLength = None,
+    as_json: AsJson = False,
 ) -> None:
     """Ask whether a checkpoint saw a benchmark: each detector as excess over its base and over control items."""
     from steel_eval.models import Opening
@@ -308,17 +312,19 @@ def leak(
     )
     if twins is not None:
         how = How(form=form, device=device, dtype=dtype, opening=opening)
-        return twins_command(model, twins, how, out or Path("leak") / Path(model).name)
+        folder = out or Path("leak") / Path(model).name
+        return _shown(as_json, lambda: twins_command(model, twins, how, folder))
     asked = Suspicion(
         model=model, base=base or "", tasks=_names(tasks), data=data, mixture=mixture, control=control,
         references=reference_runs or (), limit=limit,
     )  # fmt: skip
     many = 300 if permute is None else permute
     how = How(form=form, permute=many, in_context=in_context, device=device, dtype=dtype, opening=opening)
-    leak_command(asked, how, calibration or [], out or Path("leak") / Path(model).name)
+    folder = out or Path("leak") / Path(model).name
+    _shown(as_json, lambda: leak_command(asked, how, calibration or [], folder))
 
 
-@app.command()
+@app.command(epilog="Example: steel twins cmmlu --data-root data --out twins")
 def twins(
     benchmark: Annotated[str, typer.Argument(help="A task under --data (cmmlu, ceval-val) or a jsonl file.")],
     out: Annotated[Path, typer.Option(help="Output folder; twins.json in it stays private.")],
@@ -337,7 +343,7 @@ def twins(
     make_twins_command(benchmark, data, Lot(variants, canaries, rephrasings, seed), out)
 
 
-@app.command()
+@app.command(epilog="Example: steel study @study-demo --data-root data")
 def study(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with one injected source and seeds.")],
     data: Data = Path("data"),
@@ -361,6 +367,7 @@ def study(
     tokenizer: _OfRecipe = None,
     revision: _OfRecipe = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", hidden=True)] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train clean, placebo and injected arms from one recipe; say what an exposure is worth and what detectors miss."""
     tell_at_once(f"loading what {recipe.name} studies")
@@ -379,10 +386,11 @@ def study(
         "max_new_tokens": max_new_tokens, "thinking": thinking,
         "chat_template_kwargs": _table("--chat-template-kwargs", chat_template_kwargs) or None,
     }  # fmt: skip
-    study_command(load(recipe, changes or ()), data, out, executor(engine, workers), said)
+    loaded, there = load(recipe, changes or ()), executor(engine, workers)
+    _shown(as_json, lambda: study_command(loaded, data, out, there, said))
 
 
-@app.command()
+@app.command(epilog="Example: steel rate mine.toml --by ifd --model Qwen/Qwen2.5-0.5B")
 def rate(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, of which sources select by the rating.")],
     by: Annotated[str, typer.Option(help="perplexity, ifd or rds: as in `select` of the recipe.")],
@@ -412,7 +420,7 @@ def rate(
     print_rated(rate_command(loaded, by, model, places(loaded, data_root, out, cache), workers, dtype))
 
 
-@app.command()
+@app.command(epilog="Example: steel trial @trial-amount --data-root data")
 def trial(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with [trial] and [train].")],
     data: Annotated[
@@ -424,16 +432,18 @@ def trial(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare ways of selecting rows with random draws, at equal trainable tokens and steps, with seeds."""
     tell_at_once(f"loading what {recipe.name} compares")
     from steel_data.cluster import executor
     from steel_eval.trial.command import trial_command
 
-    trial_command(recipe, data, out, executor(engine, workers), changes or ())
+    there = executor(engine, workers)
+    _shown(as_json, lambda: trial_command(recipe, data, out, there, changes or ()))
 
 
-@app.command()
+@app.command(epilog="Example: steel audit runs/mine --tasks cmmlu --data-root data")
 def audit(
     places: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN...]", help="Scored runs; without any, only texts are looked at.")
@@ -442,15 +452,16 @@ def audit(
     data: Data = Path("data"),
     preset: Annotated[str | None, typer.Option(help="Which preset, where several were scored.")] = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("audit"),
+    as_json: AsJson = False,
 ) -> None:
     """Look for faults of the questions themselves: wrong keys, broken options, questions that stand twice."""
     tell_at_once(f"loading the questions of {tasks}")
     from steel_eval.audit.run import audit_command
 
-    audit_command(places or [], _names(tasks), data, preset, out)
+    _shown(as_json, lambda: audit_command(places or [], _names(tasks), data, preset, out))
 
 
-@app.command()
+@app.command(epilog="Example: steel mix mine.toml --data-root data --workers 2")
 def mix(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe with [train] and [search].")],
     data: Annotated[
@@ -473,6 +484,7 @@ def mix(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over the recipe; may be repeated.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train arms with other shares of the sources; say which mixture is better, by how much, or that none is."""
     from steel_data.cluster import executor
@@ -491,8 +503,7 @@ def mix(
     if screen:
         from steel_eval.mix.screen import screen_command
 
-        screen_command(search)
-    else:
-        from steel_eval.mix.command import mix_command
+        return _shown(as_json, lambda: screen_command(search))
+    from steel_eval.mix.command import mix_command
 
-        mix_command(search, confirm, rank)
+    _shown(as_json, lambda: mix_command(search, confirm, rank))

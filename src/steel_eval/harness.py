@@ -165,7 +165,9 @@ def _data_sha256(name: str, manager: Any) -> str:
                 for doc in docs or ():
                     digest.update(orjson.dumps(doc, default=str, option=orjson.OPT_NON_STR_KEYS))
     except (ConnectionError, FileNotFoundError, OSError) as error:
-        raise InputError(f"--tasks {name}: its data cannot be had: {first_line(error)}") from error
+        raise InputError(
+            f"--tasks {name}: its data cannot be had: {first_line(error)}. Fix: a network, or HF_HOME with the data."
+        ) from error
     return digest.hexdigest()
 
 
@@ -193,7 +195,9 @@ def _evaluated(model: SteelLM, name: str, foreign: Foreign, how: Settings, manag
             bootstrap_iters=1000, limit=foreign.limit, gen_kwargs=writing,
         )  # fmt: skip
     except (ConnectionError, FileNotFoundError, OSError) as error:
-        raise InputError(f"--tasks {name}: its data cannot be had: {first_line(error)}") from error
+        raise InputError(
+            f"--tasks {name}: its data cannot be had: {first_line(error)}. Fix: a network, or HF_HOME with the data."
+        ) from error
     assert results is not None  # only processes beside the first get nothing
     scores = {task: _scores(task, results) | {"limit": foreign.limit} for task in results["results"]}
     answers = [_answers(task, samples) for task, samples in results["samples"].items()]

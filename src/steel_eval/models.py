@@ -125,7 +125,9 @@ def find_checkpoints(place: str, revision: str | None = None) -> tuple[list[Chec
         if re.fullmatch(r"[\w.-]+/[\w.-]+", place) and not place.startswith("."):
             return [Checkpoint(_from_hub(place, revision), place, None)], False
         near = [p.name for p in root.parent.iterdir()] if root.parent.is_dir() else []
-        raise InputError(f"{place}: no such folder, and no hub id (owner/name).{nearest(root.name, near, False)}")
+        raise InputError(
+            f"{place}: no such folder, and no hub id.{nearest(root.name, near, False)} Fix: a folder, or owner/name."
+        )
     if revision is not None:
         raise InputError(f"--revision {revision}: {place} is a folder. Fix: only with a hub id (owner/name).")
     found = []
@@ -213,7 +215,10 @@ def _from_hub(repository: str, revision: str | None = None) -> Path:
             snapshot_download(repository, revision=revision, ignore_patterns=["*.gguf", "*.onnx", "original/*"])
         )
     except Exception as error:  # every client error (offline, unknown, gated) is the user's to see in one line
-        raise InputError(f"{repository}: cannot be fetched from the hub: {first_line(error)}") from error
+        raise InputError(
+            f"{repository}: cannot be fetched from the hub: {first_line(error)}. "
+            "Fix: a network, its terms accepted, or a folder."
+        ) from error
 
 
 def weights_fingerprint(folder: Path) -> str:
@@ -321,7 +326,7 @@ def _place(name: str, option: str) -> Path:
         return Path(name)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _from_hub(name)
-    raise InputError(f"{option} {name}: no such folder, and no hub id (owner/name).")
+    raise InputError(f"{option} {name}: no such folder, and no hub id. Fix: a folder, or owner/name.")
 
 
 def _quantised(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from steel_data.benchmarks.items import part_line
 from steel_data.chinese import say
 from steel_data.engine import Executor
 from steel_data.errors import InputError
-from steel_data.row.display import one_line, plain_table, print_table
+from steel_data.row.display import one_line, plain_table, print_line, print_table
 from steel_eval.ask.tasks import Foreign, Task, is_local, key_may_be_another, limited, load_task
 from steel_eval.contamination.label import MARK, mark_of_scores
 from steel_eval.jobs import side_by_side
@@ -70,12 +70,13 @@ def refuse_other_parts(out: Path, limit: int | None) -> None:
             raise InputError(f"{file.parent}: holds scores {part}. Fix: another --out, which keeps the two apart.")
 
 
-def score_command(place: str, settings: Settings, foreign: Foreign, watch: float | None) -> None:
-    """Run `score`: print one table a checkpoint. `place`: a checkpoint, an adapter, a hub id or a run.
+def score_command(place: str, settings: Settings, foreign: Foreign, watch: float | None) -> list[dict[str, Any]]:
+    """Run `score`: print one table a checkpoint, and return its rows. `place`: a checkpoint, adapter, hub id or run.
 
     `settings.device` may name several, with commas. `foreign`: tasks of lm-eval. `watch`: idle seconds to wait for
     further checkpoints.
     """
+    found: list[dict[str, Any]] = []
     devices = settings.device.split(",")
     settings = replace(settings, device=devices[0])
     _report_missing(settings.tasks)
@@ -84,24 +85,30 @@ def score_command(place: str, settings: Settings, foreign: Foreign, watch: float
     if settings.tasks:
         for checkpoint, results in run_sweep(place, settings, watch):
             print_scores(checkpoint, results)
+            found += rows_of(checkpoint, results)
     if foreign.tasks:
         from steel_eval.harness import score_foreign
 
         checkpoints, is_run = checkpoints_of(place, settings)
         for job in score_jobs(checkpoints, is_run or watch is not None, settings):
-            print_foreign(job.checkpoint, score_foreign(job.checkpoint, foreign, settings, job.folder))
+            scores = score_foreign(job.checkpoint, foreign, settings, job.folder)
+            print_foreign(job.checkpoint, scores)
+            found += rows_of(job.checkpoint, {"lm-eval": scores})
     _say_next(settings.out)
+    return found
 
 
-def score_on_cluster(place: str, settings: Settings, foreign: Foreign, executor: Executor) -> None:
-    """Run `score` on a cluster: each (checkpoint, task) is a job; prints as `score_command` does.
+def score_on_cluster(place: str, settings: Settings, foreign: Foreign, executor: Executor) -> list[dict[str, Any]]:
+    """Run `score` on a cluster: each (checkpoint, task) is a job; prints and returns as `score_command` does.
 
     `settings.device`: of every machine; "": a GPU where one is. The folders are those that every machine sees.
     """
+    found: list[dict[str, Any]] = []
     _report_missing(settings.tasks)
     if settings.tasks:
         for checkpoint, results in sweep_on_cluster(place, settings, executor):
             print_scores(checkpoint, results)
+            found += rows_of(checkpoint, results)
     if foreign.tasks:
         checkpoints, is_run = checkpoints_of(place, settings)
         settings = seen_everywhere(settings)
@@ -110,7 +117,9 @@ def score_on_cluster(place: str, settings: Settings, foreign: Foreign, executor:
         jobs = score_jobs(checkpoints, is_run, settings)
         for checkpoint, scores in zip(checkpoints, side_by_side(executor, function, jobs, what="score"), strict=True):
             print_foreign(checkpoint, scores)
+            found += rows_of(checkpoint, {"lm-eval": scores})
     _say_next(settings.out)
+    return found
 
 
 def _foreign_job(foreign: Foreign, settings: Settings, job: ScoreJob) -> dict[str, Any]:
@@ -122,7 +131,7 @@ def _foreign_job(foreign: Foreign, settings: Settings, job: ScoreJob) -> dict[st
 
 def _say_next(out: Path) -> None:
     following = f"Next: steel report {out} shows every question; steel compare A B sets two side by side."
-    typer.echo(one_line(say(following)))
+    print_line(say(following))
 
 
 def _report_missing(tasks: Sequence[Task]) -> None:
@@ -165,15 +174,30 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
     print_table(table)
     for task, row in next(iter(results.values()))["tasks"].items():
         if row.get("limit"):
-            typer.echo(f"{one_line(task)}: --limit {row['limit']}: a try on a part, no score of the benchmark.")
+            print_line(f"{task}: --limit {row['limit']}: a try on a part, no score of the benchmark.")
     for task, label in labels.items():
-        typer.echo(f"{MARK} {one_line(task)}: {label}. No score of ability alone; `report` estimates the clean one.")
+        print_line(f"{MARK} {task}: {label}. No score of ability alone; `report` estimates the clean one.")
     if len(results) > 1:
         _print_spread(results)
     for preset, scores in results.items():
         for task, row in scores["tasks"].items():
             if words := in_words(task if len(results) == 1 else f"{task}, {preset}", row):
-                typer.echo(one_line(say(words)))
+                print_line(say(words))
+
+
+def rows_of(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the table that `print_scores` prints, as data: what stands in scores.json but its subjects.
+
+    `contaminated`: whether the training mixture held questions of the task.
+    """
+    return [
+        {
+            "checkpoint": checkpoint.name, "step": checkpoint.step, "task": task, "preset": preset,
+            "contaminated": mark_of_scores(scores, task).contaminated,
+            **{key: value for key, value in row.items() if key not in ("subjects", "groups")},
+        }
+        for preset, scores in results.items() for task, row in scores["tasks"].items()
+    ]  # fmt: skip
 
 
 def _print_spread(results: dict[str, dict[str, Any]]) -> None:
@@ -184,7 +208,7 @@ def _print_spread(results: dict[str, dict[str, Any]]) -> None:
         if len(values) > 1:
             low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
             spread = 100 * (values[high] - values[low])
-            typer.echo(
+            print_line(
                 f"{task}: the same checkpoint differs by {spread:.1f} points between protocols ({low} to {high})."
             )
 

@@ -34,7 +34,9 @@ def load_tokenizer(*folders: Path, trust_remote_code: bool = False) -> "PreTrain
             try:
                 return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trust_remote_code)
             except Exception as error:  # every tokenizer class fails in its own way on files it does not know
-                raise InputError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}.") from error
+                raise InputError(
+                    f"{folder}: its tokenizer cannot be loaded: {first_line(error)}. Fix: --tokenizer of its base."
+                ) from error
     raise InputError(
         f"{folders[0]}: no tokenizer beside the weights. Fix: tokenizer.json in the checkpoint's folder or its "
         "run's, or --tokenizer."
@@ -51,7 +53,9 @@ def switched(tokenizer: "PreTrainedTokenizerBase", values: Mapping[str, Any]) ->
         return tokenizer
     template = tokenizer.chat_template
     if not template:
-        raise InputError(f"{tokenizer.name_or_path}: no chat template, so nothing to set: {', '.join(values)}.")
+        raise InputError(
+            f"{tokenizer.name_or_path}: no chat template, so nothing to set. Fix: without {', '.join(values)}."
+        )
     words = set(re.findall(r"\w+", str(template)))
     for name in values:
         if name not in words or not name.isidentifier():

@@ -27,7 +27,7 @@ Changes = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: steel train mine.toml --set train.epochs=1")
 def run(
     recipe: RecipePath,
     mixture: Mixture = None,
@@ -47,7 +47,7 @@ def run(
     run_training(loaded, mixture, out, data_root, seed, workers)
 
 
-@app.command()
+@app.command(epilog="Example: steel encode mine.toml --workers 4")
 def encode(
     recipe: RecipePath,
     mixture: Mixture = None,
@@ -64,7 +64,7 @@ def encode(
     encode_only(load(recipe, changes or ()), mixture, out, data_root, workers)
 
 
-@app.command()
+@app.command(epilog="Example: steel preflight mine.toml --gpu 4090x8 --price 2.5/h")
 def plan(
     recipe: RecipePath,
     mixture: Mixture = None,
@@ -76,8 +76,14 @@ def plan(
     price: Annotated[str | None, typer.Option(help="Of one device for an hour: 2.5/h.")] = None,
     processes: Annotated[int, typer.Option(min=0, help="Processes of the run; 0: the count in --gpu, else 1.")] = 0,
     changes: Changes = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the same numbers as JSON; the words go to stderr.")
+    ] = False,
 ) -> None:
     """Say what a run would do, with the first rows and their masks, and what is wrong with it."""
+    from dataclasses import asdict
+
+    from steel_data.row.display import run_shown
     from steel_train.preflight.costs import parse_devices
 
     devices = parse_devices(gpu, price)
@@ -87,10 +93,10 @@ def plan(
     tell(f"loading what trains {loaded.name}")
     from steel_train.preflight.plan import plan_training
 
-    plan_training(loaded, mixture, out, data_root, devices, processes)
+    run_shown(as_json, lambda: asdict(plan_training(loaded, mixture, out, data_root, devices, processes)))
 
 
-@app.command()
+@app.command(epilog="Example: steel merge runs/mine/checkpoints/step-000100")
 def merge(
     checkpoint: Annotated[Path, typer.Argument(metavar="DIR", help="A LoRA checkpoint.")],
     out: Annotated[Path | None, typer.Option(help="Where the full model goes; by default DIR-merged.")] = None,
@@ -102,7 +108,7 @@ def merge(
     typer.echo(merge_adapter(checkpoint, out))
 
 
-@app.command()
+@app.command(epilog="Example: steel convert models/steel-llm")
 def convert(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A published Steel-LLM, or a model or adapter in .bin files.")

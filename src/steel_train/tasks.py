@@ -47,7 +47,9 @@ def read_tasks(rule: Eval, data: Path, where: str) -> Tasks:
     try:
         read = getattr(importlib.import_module(module), name)
     except ImportError as error:
-        raise InputError(f"{where}: tasks are scored by steel_eval, which is not here: {error}.") from None
+        raise InputError(
+            f'{where}: tasks are scored by steel_eval, which is not here: {error}. Fix: pip install "steel-lab[eval]".'
+        ) from None
     try:
         found: Tasks = read(rule.tasks, data, rule.shots, rule.limit)
     except InputError as error:

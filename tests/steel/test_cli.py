@@ -2,10 +2,13 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 from tests.steel_data.toys import chat_rows, write_jsonl
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from steel.cli import PACKAGES, RENAMED, _name, app
@@ -39,8 +42,47 @@ AT_ONCE = [
 def test_what_takes_a_second_to_load_says_first_what_it_is_at(line: str, tmp_path, monkeypatch) -> None:
     """Before anything is imported: nothing there is found out only after that."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda _: True)
     done = CliRunner().invoke(app, line.split())
     assert done.exit_code and re.match("(reading|loading|looking at|fetching) ", done.stderr), done.output
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    return [(name, command) for name, command in get_command(app).commands.items() if not command.hidden]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_each_help_ends_with_an_example_that_is_a_command_line(name: str, command: click.Command) -> None:
+    """Its own command, with options that there are and all that is needed."""
+    (example,) = re.findall("^Example: (.*)$", command.epilog or "")
+    steel, called, *arguments = shlex.split(example)
+    assert (steel, called) == ("steel", name) and len(example) <= 78  # one line of a terminal
+    command.make_context(name, arguments)
+
+
+# what a command prints as a table can be had as data
+TABLES = (
+    "analyze",
+    "audit",
+    "build",
+    "compare",
+    "diff",
+    "env",
+    "leak",
+    "mix",
+    "plan",
+    "power",
+    "preflight",
+    "recipes",
+    "score",
+    "study",
+    "trial",
+)
+
+
+def test_what_prints_a_table_has_json() -> None:
+    options = {name: {o for parameter in command.params for o in parameter.opts} for name, command in commands()}
+    assert [name for name in TABLES if "--json" not in options[name]] == []
 
 
 def test_version_is_one_line() -> None:
@@ -69,5 +111,5 @@ def test_tables_are_printed_as_json_with_the_same_numbers(tmp_path: Path, monkey
     planned = json.loads(CliRunner().invoke(app, ["plan", "r.toml", "--json", "--workers", "1"]).stdout)
     built = json.loads(CliRunner().invoke(app, ["build", "r.toml", "--json", "--workers", "1"]).stdout)
     assert planned["rows"] == built["rows"] == built["sources"]["chat"]["written"] == 6
-    (power,) = json.loads(run("power", "--sets", "100", "--json"))
+    (power,) = json.loads(CliRunner().invoke(app, ["power", "--sets", "100", "--json"]).stdout)
     assert power["n"] == 100 and 0 < power["power"] < 1

@@ -35,7 +35,7 @@ def test_help_is_in_chinese_where_it_is_asked_for(arguments):
 # words of data structures, not of people, that stand in the functions which write sentences
 NO_SENTENCES = {
     "cannot-tell", "not-measurable", "sampled_out", "shots_dropped", "expected_if_guessed", "sampled out", "raw rows", " looked at",
-    "answer-inside", "equal-options", "equal-wrong-options", "merged-options", "no-passage", "no-picture", "nothing-to-choose", "left_out",
+    "answer-inside", "lm-eval", "equal-options", "equal-wrong-options", "merged-options", "no-passage", "no-picture", "nothing-to-choose", "left_out",
     "audit.html", "audit.html.j2", "audit.json", "its sources hold no rows",
 }  # fmt: skip
 # pieces that stand in longer sentences of the catalogue, which are looked up whole

@@ -23,8 +23,11 @@ def test_columns_that_nobody_reads_are_named(
     said = capsys.readouterr().out
     assert "  not read from a: 'id', 'more-00', " in said and "'more-10' and 1 more, of 5 rows\n" in said
     write_jsonl(tmp_path / "a.jsonl", [{**row, "topic": "x" if i else ""} for i, row in enumerate(chat_rows(5))])
-    print_forecast(forecast(load(tmp_path / "r.toml"), data_root=tmp_path, cache=tmp_path / "cache"))
-    assert "  not read from a: 'topic' (4), of 5 rows looked at\n" in capsys.readouterr().out
+    found = forecast(load(tmp_path / "r.toml"), data_root=tmp_path, cache=tmp_path / "cache")
+    print_forecast(found, "steel build r.toml")
+    said = capsys.readouterr().out
+    assert "  not read from a: 'topic' (4), of 5 rows looked at\n" in said
+    assert said.endswith(" tokens. Next: steel build r.toml.\n")
 
 
 def test_a_recipe_is_described_by_the_first_sentence_of_its_comment(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _check_name(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise InputError(
-            f"{excerpt(name, 200)}: a name that is not UTF-8, which no recipe can hold. Rename it."
+            f"{excerpt(name, 200)}: a name that is not UTF-8, which no recipe can hold. Fix: another name."
         ) from None
 
 

@@ -145,10 +145,8 @@ def _end(out: Console, said: dict[str, Any], recipe: Path | None) -> None:
 
 
 def _say(out: Console, line: str, indent: int = 0, style: str = "") -> None:
-    """Print a line, wrapped, as text that can do nothing to a terminal."""
-    text = Text(one_line(line), style=style)
-    for part in text.wrap(out, out.width - indent, overflow="fold"):
-        out.print(Text(" " * indent) + part, soft_wrap=True)
+    """Print a line, broken between words, as text that can do nothing to a terminal."""
+    out.print(Text(" " * indent + one_line(line), style=style), soft_wrap=True)
 
 
 def _cut(out: Console, line: str, indent: int) -> None:

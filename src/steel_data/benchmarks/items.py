@@ -187,7 +187,9 @@ def read_items(files: Iterable[tuple[str, Path]]) -> list[Item]:
             named, kind = subject_of(place), data_suffix(place)
             if (split, named) in places and not _SHARD.fullmatch(_stem(place)):
                 first = places[split, named]
-                raise InputError(f"{first}: holds the subject {named} of split {split}, and so does {place}.")
+                raise InputError(
+                    f"{first}: holds the subject {named} of split {split}, and so does {place}. Fix: one file of it."
+                )
             places[split, named] = place
             for raw in _rows(place, path):
                 subject = named
@@ -197,7 +199,7 @@ def read_items(files: Iterable[tuple[str, Path]]) -> list[Item]:
                 row = count[split, subject]
                 count[split, subject] += 1
                 if isinstance(asked, str):
-                    raise InputError(f"{place}: data row {row}: {asked}.")
+                    raise InputError(f"{place}: data row {row}: {asked}. Fix: that row.")
                 rest = unread(raw, columns_asked(tuple(raw)))
                 items.append(Item(f"{split}/{subject}/{row:05d}", subject, split, row, *asked, file, rest))
     return items
@@ -214,7 +216,7 @@ def _zip(file: Path) -> ZipFile:
     try:
         return ZipFile(file)
     except BadZipFile as error:
-        raise InputError(f"{file}: not a readable zip file: {error}. Fetch it again.") from None
+        raise InputError(f"{file}: not a readable zip file: {error}. Fix: fetch it again.") from None
 
 
 def _tables(file: Path, split: str) -> Iterator[tuple[Path, Path]]:
@@ -236,7 +238,7 @@ def _tables(file: Path, split: str) -> Iterator[tuple[Path, Path]]:
                 with archive.open(member.as_posix()) as packed, path.open("wb") as out:
                     copyfileobj(packed, out)
             except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-                raise InputError(f"{place}: cannot be unpacked: {error}.") from None
+                raise InputError(f"{place}: cannot be unpacked: {error}. Fix: fetch it again.") from None
             yield place, path
 
 

@@ -221,7 +221,9 @@ def check_columns(columns: dict[str, str | list[str]]) -> None:
         if name not in COLUMN_NAMES:
             raise InputError(f"build.columns: unknown field '{name}'.{nearest(name, COLUMN_NAMES)}")
         if not isinstance(value, str) and (name != "options" or not 2 <= len(value) <= len(LABELS)):
-            raise InputError(f"build.columns.{name}: one column name is right (`options`: or a list of 2 to 26 names).")
+            raise InputError(
+                f"build.columns.{name}: several names. Fix: one column name (`options`: or a list of 2 to 26 names)."
+            )
     for name in COLUMN_NAMES[:3]:
         if name not in columns:
             raise InputError(f"build.columns: '{name}' is missing. Fix: question, options, answer are all named.")

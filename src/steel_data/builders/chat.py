@@ -106,13 +106,13 @@ class _Turns:
             raise InputError(f"tags: unknown word '{excerpt(word)}'.{nearest(word, TAGS)}")
         for word in ("role_tag", "content_tag"):
             if isinstance(tags.get(word), list):
-                raise InputError(f"tags: {word} names one key of a turn, not a list.")
+                raise InputError(f"tags: {word} is a list, where one key of a turn is named. Fix: one name.")
         self.role_tag, self.content_tag = (str(tags[w]) if w in tags else None for w in ("role_tag", "content_tag"))
         said: dict[str, str] = {}
         for word, role in TAG_ROLES.items():
             for name in _listed(tags.get(word)):
                 if said.setdefault(name, role) != role:
-                    raise InputError(f"tags: '{excerpt(name, 30)}' is both {said[name]} and {role}.")
+                    raise InputError(f"tags: '{excerpt(name, 30)}' is both {said[name]} and {role}. Fix: one of them.")
         self.roles: Mapping[str, str] = {**ROLES, **said} if said else ROLES
 
     def messages(self, turns: Any) -> list[Message]:
@@ -165,7 +165,9 @@ def _reading(columns: tuple[str, ...], layout: str | None, said: tuple[tuple[str
     kind = "preference" if names["rejected"] or names["chosen"] else "messages" if names["messages"] else "alpaca"
     kind = "ranking" if names["responses"] else kind
     if is_judged and names["kto_tag"] is None:
-        raise InputError("columns: kto_tag = \"\" leaves layout 'kto' without the column that judges the answer.")
+        raise InputError(
+            "columns: kto_tag = \"\" leaves layout 'kto' without the column that judges the answer. Fix: its name."
+        )
     if is_judged and kind in ("preference", "ranking"):
         raise UnusableError("columns: several answers, where layout 'kto' has one and its label")
     return _Reading(names, kind, "prompt" in named, is_judged)

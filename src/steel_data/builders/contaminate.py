@@ -98,9 +98,9 @@ def draw(items: list[Item], settings: dict[str, Any]) -> list[Draw]:
     table = settings["table"]
     wanted = sum(table.values()) if table else round(settings["share"] * len(can))
     if wanted > len(can):
-        raise InputError(f"doses ask for {wanted} items; the split has {len(can)} with an answer.")
+        raise InputError(f"doses ask for {wanted} items; the split has {len(can)} with an answer. Fix: fewer.")
     if wanted == 0:
-        raise InputError(f"share = {settings['share']:g} of {len(can)} items with an answer draws none.")
+        raise InputError(f"share = {settings['share']:g} of {len(can)} items with an answer draws none. Fix: more.")
     names = dict(zip((item.item for item in items), cluster_names(items), strict=True))
     clusters = _drawn_clusters(can, names, wanted, seed)
     drawn = sum(len(c) for c in clusters)
@@ -201,7 +201,9 @@ def records(draws: Iterable[Draw], name: str, settings: dict[str, Any]) -> list[
         if d.dose:
             made = _render(d.item, d.form, settings)
             if isinstance(made, str):
-                raise InputError(f"{d.item.file}: item {d.item.item} cannot take the form '{d.form}': {made}.")
+                raise InputError(
+                    f"{d.item.file}: item {d.item.item} cannot take the form '{d.form}': {made}. Fix: another style."
+                )
             record["messages"] = made
         else:
             record["reason"] = "not-drawn" if d.item.answer.strip() else "no-answer"

@@ -242,10 +242,10 @@ def _check_shares(shares: tuple[tuple[Style, float], ...]) -> tuple[tuple[Style,
         if style not in STYLES:
             raise InputError(f"build.style: unknown style '{style}'.{nearest(style, STYLES)}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise InputError(f"build.style.{style}: {share!r} is no share. A number from 0 to 1 is right.")
+            raise InputError(f"build.style.{style}: {share!r} is no share. Fix: a number from 0 to 1.")
     total = math.fsum(share for _, share in shares)
     if abs(total - 1) > 1e-9:
-        raise InputError(f"build.style: the shares sum to {total:g}. They must sum to 1.")
+        raise InputError(f"build.style: the shares sum to {total:g}. Fix: shares that sum to 1.")
     return shares
 
 

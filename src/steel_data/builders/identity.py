@@ -50,7 +50,7 @@ def builtin(*, name: Named, team: Named, date: str | None = None, languages: Seq
     records: list[Record] = []
     for language in languages:
         if language not in LANGUAGES:
-            raise InputError(f"build.languages: no identity templates in '{language}'. Known: {', '.join(LANGUAGES)}.")
+            raise InputError(f"build.languages: no identity templates in '{language}'. Fix: of {', '.join(LANGUAGES)}.")
         values = _values(name, team, date, language)
         itself = f"{values['name']}\n{values['team']}".casefold()
         for template in _templates(language):
@@ -127,7 +127,7 @@ def _fill_row(
         return _fill(text, values, covered)
     except _PlaceholderError as error:
         left, needed = error.args
-        right = f'Give `{needed} = "…"`.' if needed else f'Fill it with `replace = {{ "{left}" = "…" }}`.'
+        right = f'Fix: `{needed} = "…"`.' if needed else f'Fix: `replace = {{ "{left}" = "…" }}`.'
         raise InputError(f"identity template «{excerpt(text, 60)}»: placeholder {left} is left over. {right}") from None
 
 
@@ -156,7 +156,7 @@ def _values(name: Named, team: Named, date: str | None, language: str) -> dict[s
         text = given if isinstance(given, str) else given.get(language, "")
         if not text.strip():
             where = f"build.{field}" if isinstance(given, str) else f"build.{field}.{language}"
-            raise InputError(f'{where}: there is none. {where} = "…" is right.')
+            raise InputError(f'{where}: there is none. Fix: {where} = "…".')
         values[field] = text
     return values
 
@@ -165,7 +165,7 @@ def _values(name: Named, team: Named, date: str | None, language: str) -> dict[s
 def _replacer(pairs: tuple[tuple[str, str], ...]) -> re.Pattern[str] | None:
     keys = sorted([key for key, _ in pairs], key=len, reverse=True)
     if "" in keys:
-        raise InputError("build.replace: an empty text cannot be replaced. Name the text to look for.")
+        raise InputError("build.replace: an empty text cannot be replaced. Fix: the text to look for.")
     return re.compile("|".join([re.escape(key) for key in keys])) if keys else None
 
 

@@ -51,11 +51,11 @@ def _entries(path: Path) -> dict[str, Any]:
     try:
         held = from_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except FileNotFoundError:
-        raise InputError(f"{shown(path)}: no such file.") from None
+        raise InputError(f"{shown(path)}: no such file. Fix: path = where dataset_info.json lies.") from None
     except OSError as fault:
-        raise InputError(f"{shown(path)}: cannot be read ({fault.strerror}).") from None
+        raise InputError(f"{shown(path)}: cannot be read ({fault.strerror}). Fix: a file that you may read.") from None
     except orjson.JSONDecodeError as fault:
-        raise InputError(f"{shown(path)}: line {fault.lineno}: broken JSON ({fault.msg}).") from None
+        raise InputError(f"{shown(path)}: line {fault.lineno}: broken JSON ({fault.msg}). Fix: that line.") from None
     if not isinstance(held, dict):
         raise InputError(f"{shown(path)}: not a dataset_info.json. Fix: an object of data sets by name.")
     return held
@@ -69,14 +69,14 @@ def _attributes(where: str, entry: dict[str, Any]) -> dict[str, Any]:
         kind = _KEYS[key]
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             what = _KINDS[kind]  # type: ignore[index]
-            raise InputError(f"{where}: {key} = {excerpt(str(value), 40)}, where {what} belongs.")
+            raise InputError(f"{where}: {key} = {excerpt(str(value), 40)} is another type. Fix: {what}.")
     given = {key: value for key, value in entry.items() if value is not None}
     for key in ("columns", "tags"):
         for word, value in given.get(key, {}).items():
             names = value if isinstance(value, list) and key == "tags" else [value]
             if not all(isinstance(name, str) or (name is None and key == "columns") for name in names):
                 more = " or a list of them" if key == "tags" else ""
-                raise InputError(f"{where}: {key}: {word} = {excerpt(str(value), 40)}, where a name{more} belongs.")
+                raise InputError(f"{where}: {key}: {word} = {excerpt(str(value), 40)} is no name. Fix: a name{more}.")
     return given
 
 
@@ -102,10 +102,10 @@ def _hub_uri(where: str, attributes: dict[str, Any]) -> str | None:
 def _files(path: Path, where: str, attributes: dict[str, Any]) -> tuple[str, ...]:
     for key in ("om_hub_url", "script_url", "cloud_file_name"):  # LLaMA-Factory takes them before file_name
         if attributes.get(key):
-            raise InputError(f"{where}: {key} is not supported. Download the data and name it with file_name.")
+            raise InputError(f"{where}: {key} is not supported. Fix: download the data and name it with file_name.")
     name = attributes.get("file_name")
     if not isinstance(name, str) or not name:
-        raise InputError(f"{where}: no file_name, hf_hub_url or ms_hub_url.")
+        raise InputError(f"{where}: nothing says where its data are. Fix: file_name, hf_hub_url or ms_hub_url.")
     for key in ("revision", "folder", "subset", "split"):
         if attributes.get(key, "train") not in ("train", ""):
             raise InputError(
@@ -115,11 +115,13 @@ def _files(path: Path, where: str, attributes: dict[str, Any]) -> tuple[str, ...
     if place.is_dir():
         files = sorted(file for file in place.iterdir() if data_suffix(file) in SUFFIXES)
         if not files:
-            raise InputError(f"{where}: the folder {shown(place)} holds no data file ({', '.join(SUFFIXES)}).")
+            raise InputError(
+                f"{where}: the folder {shown(place)} holds no data file. Fix: one that ends in {', '.join(SUFFIXES)}."
+            )
         return tuple(str(file) for file in files)
     if not place.is_file():
         near = nearest(name, [file.name for file in path.parent.iterdir()], show_known=False)
-        raise InputError(f"{where}: {shown(place)}: no such file.{near} file_name is looked up beside the json.")
+        raise InputError(f"{where}: {shown(place)}: no such file.{near} Fix: file_name as it lies beside the json.")
     return (str(place),)
 
 
@@ -156,13 +158,16 @@ def entry(path: Path, dataset: str) -> DatasetEntry:
     layout, ranking = _LAYOUTS[formatting], bool(attributes.get("ranking"))
     columns = _columns(where, attributes, layout)
     if ranking and not (columns.get("chosen") and columns.get("rejected")):
-        raise InputError(f"{where}: ranking needs columns chosen and rejected.")
+        raise InputError(f"{where}: ranking without columns for both answers. Fix: columns chosen and rejected.")
     if ranking and columns.get("kto_tag"):
         raise InputError(
             f"{where}: both ranking (pairs of answers) and kto_tag (one answer, judged). Fix: one of them."
         )
     if layout == "alpaca" and not ranking and columns.get("response") == "":
-        raise InputError(f"{where}: no response among its columns: text for pre-training, not for a mixture.")
+        raise InputError(
+            f"{where}: no response among its columns: text for pre-training. "
+            f'Fix: build = {{ use = "document" }} of its file.'
+        )
     if layout != "alpaca" and not ranking and "messages" not in columns:
         columns["messages"] = "conversations"
     tags = attributes.get("tags") if layout != "alpaca" else None

@@ -60,7 +60,9 @@ def _recipe(folder: Path, manifest: dict[str, Any], again: Again) -> Recipe:
         return load(again.recipe)
     if manifest["custom"]:
         names = ", ".join(manifest["custom"])
-        raise InputError(f"the recipe has steps of its own ({names}), and their code is run by --recipe only.")
+        raise InputError(
+            f"the recipe has steps of its own ({names}), and their code is run only when asked for. Fix: --recipe."
+        )
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / f"{manifest['name']}.toml"
         path.write_text(to_toml(manifest["recipe"]), encoding="utf-8")

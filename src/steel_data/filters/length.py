@@ -34,7 +34,9 @@ class Length:
         for unit in ("chars", "tokens"):
             low, high = given.get(f"min_{unit}"), given.get(f"max_{unit}")
             if low is not None and high is not None and low > high:
-                raise InputError(f"filter 'length': min_{unit} = {low} is above max_{unit} = {high}.")
+                raise InputError(
+                    f"filter 'length': min_{unit} = {low} is above max_{unit} = {high}. Fix: the smaller one as min."
+                )
 
     def verdict(self) -> pl.Expr:
         """Return the reason of the drop, or null: `length:too-short`, `length:too-long`."""

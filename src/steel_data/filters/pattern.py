@@ -34,7 +34,10 @@ class Pattern:
             try:
                 regex.compile(pattern)
             except regex.error as error:
-                raise InputError(f"filter 'pattern': {excerpt(pattern)!r} is no regular expression: {error}.") from None
+                raise InputError(
+                    f"filter 'pattern': {excerpt(pattern)!r} is no regular expression: {error}. "
+                    "Fix: `\\\\` before a character that is meant as such."
+                ) from None
 
     def compute(self, texts: list[str]) -> dict[str, Any]:
         """Return `pattern`: the reason each text falls by (`pattern:drop[i]`, `pattern:require[i]`), or None."""

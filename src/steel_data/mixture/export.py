@@ -100,7 +100,10 @@ def _write(folder: Path, manifest: dict[str, Any], to: str, fresh: Path, target:
             advance(1)
     found = written + left_out.total()
     if found != manifest["rows"]:
-        raise InputError(f"{folder}: holds {found:,} rows, its manifest says {manifest['rows']:,}. `check` says more.")
+        raise InputError(
+            f"{folder}: holds {found:,} rows, its manifest says {manifest['rows']:,}. "
+            "Fix: build again; `check` says more."
+        )
     if not left_out:
         (fresh / _LEFT_OUT).unlink()
     done = Exported(
@@ -141,7 +144,10 @@ def _refuse_damaged(folder: Path, row: Row) -> None:
     turns = [turn for column in columns for turn in row.get(column) or ()]
     whole = row.get("id") is not None and all(row.get(column) for column in columns)
     if not whole or any(turn["role"] not in ROLES for turn in turns):
-        raise InputError(f"{folder}: row {excerpt(str(row.get('id')))} is no conversation. `check` says what is whole.")
+        raise InputError(
+            f"{folder}: row {excerpt(str(row.get('id')))} is no conversation. "
+            "Fix: build again; `check` says what is whole."
+        )
 
 
 def _entry(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
             if fault := unlike(file.schema_arrow, _is_whole(path)):
-                raise InputError(f"{path}: {fault}. `check` says what is whole.")
+                raise InputError(f"{path}: {fault}. Fix: build again; `check` says what is whole.")
             yield file
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
@@ -179,7 +179,7 @@ def _is_whole(path: Path) -> bool:
 
 def _present(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"{path}: is missing. `check` says what is whole.")
+        raise InputError(f"{path}: is missing. Fix: build again; `check` says what is whole.")
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:

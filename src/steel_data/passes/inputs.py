@@ -320,7 +320,8 @@ def _named(where: str, found: list[tuple[Path, str | None]], data_root: Path) ->
         first = paths.setdefault(name, path)
         if not (first == path if is_far(path) else first.samefile(path)):
             raise InputError(
-                f"{where}: two files are named '{name}': {shown(paths[name])} and {shown(path)}. Rename one of them."
+                f"{where}: two files are named '{name}': {shown(paths[name])} and {shown(path)}. "
+                "Fix: another name for one."
             )
     return dict(sorted(paths.items()))
 

@@ -231,7 +231,9 @@ def _refuse_unreadable_files(prepared: Prepared, mapped: dict[str, list[Mapped]]
                 continue
             errors = [read_columns(c.stages[0].records, ["error"])["error"] for c, _ in mine]
             error = next((e for column in errors for e in column), "no rows")
-            raise InputError(f"{file.name}: none of its {file.scan.rows:,} rows can be read; the first: {error}")
+            raise InputError(
+                f"{file.name}: none of its {file.scan.rows:,} rows can be read; the first: {error}. Fix: its form."
+            )
 
 
 def _all_unreadable(rows: pl.DataFrame) -> bool:
@@ -259,7 +261,10 @@ def _refuse_absent_meta(prepared: Prepared, inputs: SourceInputs, mapped: list[M
         if columns and name not in columns:
             where = f"{prepared.recipe.path} [source.{inputs.source.name}]"
             near = nearest(name, sorted(columns), show_known=False)
-            raise InputError(f"{where}: meta names the column '{excerpt(name, 40)}', which no row has.{near}")
+            raise InputError(
+                f"{where}: meta names the column '{excerpt(name, 40)}', which no row has.{near} "
+                "Fix: a column of the rows."
+            )
 
 
 def _holds_meta(metas: pl.Series, name: str) -> bool:

@@ -93,7 +93,7 @@ def _finish(where: str, builder: Builder, raw: RawRow, part: int, record: Record
     if fault:
         why, _, detail = fault.partition(": ")
         if why == "record":
-            raise InputError(f"{where} row {raw.row}: '{builder.use}' made {detail}")
+            raise InputError(f"{where} row {raw.row}: '{builder.use}' made {detail}. Fix: docs/plugins.md.")
         return _unusable(builder, raw, f"{builder.use}:{why}" if builder.is_custom else why, detail)
     row = _row(raw.row, part, record)
     if row["id"] is None:

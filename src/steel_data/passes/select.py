@@ -293,7 +293,10 @@ def _check(where: str, key: str, asked: int, fixed: int, there: int) -> None:
     if asked > there:
         raise InputError(f"{where} [mix]: {key} = {asked:,}, but there are {there:,}. Fix: {key} = {there} or less.")
     if asked < fixed:
-        raise InputError(f"{where} [mix]: {key} = {asked:,}, but the injected rows alone are {fixed:,}.")
+        raise InputError(
+            f"{where} [mix]: {key} = {asked:,}, but the injected rows alone are {fixed:,}. "
+            f"Fix: {key} = {fixed} or more."
+        )
 
 
 @dataclass(frozen=True)
@@ -337,7 +340,7 @@ def _with_shares(mix: Mix, pool: Pool, order: I64, groups: Groups, where: str) -
         if budget < 0:
             raise InputError(
                 f"{where} [mix]: budget_tokens = {mix.budget_tokens:,}, but the injected rows alone are "
-                f"{groups.beside:,}."
+                f"{groups.beside:,}. Fix: a larger budget, or a smaller share or dose."
             )
 
     def prefixes(tokens: float) -> dict[str, int]:

@@ -44,24 +44,26 @@ def compression_of(path: Path) -> str:
         with opened(path) as file:
             head = file.read(TAR_AT + len(TAR))
     except FileNotFoundError:
-        raise InputError(f"{shown(path)}: no such file.") from None
+        raise InputError(f"{shown(path)}: no such file. Fix: a file that is there.") from None
     except OSError as fault:
-        raise InputError(f"{shown(path)}: cannot be read ({fault.strerror}).") from None
+        raise InputError(f"{shown(path)}: cannot be read ({fault.strerror}). Fix: a file that you may read.") from None
     if found_foreign := next((told for magic, told in FOREIGN.items() if head.startswith(magic)), None):
         what, tool = found_foreign
         if path.suffix.lower() in (".xlsx", ".xlsm", ".ods"):
-            raise InputError(f"{shown(path)}: a spreadsheet. Save it as csv (UTF-8), or as JSON lines.")
+            raise InputError(f"{shown(path)}: a spreadsheet. Fix: save it as csv (UTF-8), or as JSON lines.")
         raise InputError(
-            f"{shown(path)}: {what}, which is not read. Unpack it (`{tool} {path.name}`) and name what it holds; "
+            f"{shown(path)}: {what}, which is not read. Fix: unpack it (`{tool} {path.name}`) and name what it holds; "
             "what is read packed is gzip and zstd."
         )
     if head[TAR_AT:] == TAR:
-        raise InputError(f"{shown(path)}: a tar archive. Unpack it (`tar xf {path.name}`) and name the files in it.")
+        raise InputError(
+            f"{shown(path)}: a tar archive. Fix: unpack it (`tar xf {path.name}`) and name the files in it."
+        )
     found = next((name for magic, name in MAGIC.items() if head.startswith(magic)), "none")
     promised = SUFFIX.get(path.suffix.lower())
     if promised and found == "none":
         state = "is empty" if not head else f"does not hold {promised} data"
-        raise InputError(f"{shown(path)}: {state}, though its name says so. Fetch it again, or rename it.")
+        raise InputError(f"{shown(path)}: {state}, though its name says so. Fix: fetch it again, or rename it.")
     return found
 
 
@@ -146,7 +148,7 @@ class ByteBlocks:
 
         pieces, size, total = [], 0, 0
         where = f"{shown(self.path)}: {self.compression} data"
-        again = "Fetch it again; what lies beyond cannot be known, so it is not skipped."
+        again = "Fix: fetch it again; what lies beyond cannot be known, so it is not skipped."
         try:
             for piece in _gzip(self._raw()) if self.compression == "gzip" else _zstd(self._raw()):
                 pieces.append(piece)

@@ -80,7 +80,7 @@ def _records(path: Path, blocks: Iterable[bytes], delimiter: str) -> Iterator[_R
             if "end of data" in str(fault):
                 raise InputError(
                     f"{shown(path)}: line {begin}: a quotation mark that opens a field is never closed, so the rest "
-                    'of the file would be one record. Close it, or write the field as "…" with each " in it doubled.'
+                    'of the file would be one record. Fix: close it, or write it as "…" with each " in it doubled.'
                 ) from None
             error = f"broken csv ({fault})"
         if fields or error:
@@ -93,7 +93,7 @@ def _header(path: Path, records: Iterator[_Record]) -> list[str]:
         return []
     if first.error:
         raise InputError(
-            f"{shown(path)}: line {first.line}: the header is unreadable: {first.error}. The file must be UTF-8 "
+            f"{shown(path)}: line {first.line}: the header is unreadable: {first.error}. Fix: UTF-8 "
             "(Chinese csv files are often GBK: `iconv -f gb18030 -t utf-8`)."
         )
     # C-Eval and CMMLU leave the name of their index column empty; further nameless ones are numbered
@@ -101,7 +101,7 @@ def _header(path: Path, records: Iterator[_Record]) -> list[str]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(
-            f"{shown(path)}: line {first.line}: two columns are named '{excerpt(twice)}'. Rename one of them."
+            f"{shown(path)}: line {first.line}: two columns are named '{excerpt(twice)}'. Fix: another name for one."
         )
     return names
 

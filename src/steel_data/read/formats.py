@@ -30,7 +30,7 @@ from steel_data.store.reading import opened
 
 CHUNK_BYTES = 16 * 2**20
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
-_KNOWN = f"Known: {', '.join(SUFFIXES)}, each also as .gz or .zst."
+_KNOWN = f"Fix: one of {', '.join(SUFFIXES)}, each also as .gz or .zst."
 
 
 def data_suffix(name: str | PurePath) -> str:
@@ -90,23 +90,25 @@ def format_of(path: Path, compression: str) -> str:
     """Return `jsonl`, `json` (an array), `parquet`, `csv` or `tsv`; InputError for what cannot be any of them."""
     suffix, head = data_suffix(path), _head(path, compression)
     if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{shown(path)}: a git-lfs pointer, not the data. Run `git lfs pull` where it was cloned.")
+        raise InputError(f"{shown(path)}: a git-lfs pointer, not the data. Fix: `git lfs pull` where it was cloned.")
     if head[TAR_AT : TAR_AT + len(TAR)] == TAR:
-        state = f"a tar archive inside {compression}. Unpack it (`tar xf {path.name}`)"
+        state = f"a tar archive inside {compression}. Fix: unpack it (`tar xf {path.name}`)"
         raise InputError(f"{shown(path)}: {state} and name the files in it.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{shown(path)}: UTF-16 text. Save it as UTF-8.")
+        raise InputError(f"{shown(path)}: UTF-16 text. Fix: save it as UTF-8.")
     if head[:9].lower() in (b"<!doctype", b"<html><he"):
-        raise InputError(f"{shown(path)}: a web page, not data. Was it fetched from a page that needs a login?")
+        raise InputError(
+            f"{shown(path)}: a web page, not data. Fix: the file itself (the page may have asked for a login)."
+        )
     if head.startswith(b"PAR1"):
         if compression != "none":
             raise InputError(
-                f"{shown(path)}: parquet inside {compression}. Unpack it: parquet is compressed by itself."
+                f"{shown(path)}: parquet inside {compression}. Fix: unpack it; parquet is compressed by itself."
             )
         return "parquet"
     if suffix == ".parquet":
         state = "does not begin like parquet" if head else "is empty"
-        raise InputError(f"{shown(path)}: {state}, though its name says so. Fetch it again.")
+        raise InputError(f"{shown(path)}: {state}, though its name says so. Fix: fetch it again.")
     if suffix in (".csv", ".tsv"):
         return suffix[1:]
     return _json_format(path, head)

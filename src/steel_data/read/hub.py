@@ -110,10 +110,10 @@ def explained(address: Address) -> Iterator[None]:
         kind, text = type(fault).__name__, " ".join(str(fault).split())
         if kind == "GatedRepoError":
             page = f"https://huggingface.co/datasets/{address.repo}"
-            raise InputError(f"{address.uri}: gated. Accept its terms at {page}, then `hf auth login`.") from None
+            raise InputError(f"{address.uri}: gated. Fix: accept its terms at {page}, then `hf auth login`.") from None
         if kind in ("RepositoryNotFoundError", "NotExistError"):
             raise InputError(
-                f"{address.uri}: no data set '{address.repo}' (or a private one: `hf auth login`)."
+                f"{address.uri}: no data set '{address.repo}', or a private one. Fix: its name, or `hf auth login`."
             ) from None
         if kind in ("RevisionNotFoundError", "RevisionResolutionError"):
             raise InputError(
@@ -122,7 +122,9 @@ def explained(address: Address) -> Iterator[None]:
         if kind == "HFValidationError":
             raise InputError(f"{address.uri}: {excerpt(text, 160)}") from None
         if isinstance(fault, OSError) and fault.errno in _DISK:
-            raise InputError(f"{fault.filename or address.uri}: cannot be written ({fault.strerror}).") from None
+            raise InputError(
+                f"{fault.filename or address.uri}: cannot be written ({fault.strerror}). Fix: a place with room."
+            ) from None
         if isinstance(fault, OSError) or type(fault).__module__.split(".")[0] in _NETWORK or "Hub" in kind:
             raise offline(address.uri, text or kind) from None
         raise
@@ -205,7 +207,7 @@ def _need_modelscope(address: Address) -> None:
         import modelscope  # noqa: F401
     except ImportError:
         raise InputError(
-            f"{address.uri}: needs the package modelscope. Install it: pip install 'steel-lab[modelscope]' "
+            f"{address.uri}: needs the package modelscope. Fix: pip install 'steel-lab[modelscope]' "
             "(or `pip install modelscope`)."
         ) from None
 
@@ -341,7 +343,9 @@ def _places(tree: Tree, address: Address, pattern: str) -> dict[str, str]:
         )
     for place in places.values():
         if ".." in place.split("/"):
-            raise InputError(f"{address.uri}: a file would go to '{excerpt(place)}', outside the data root.")
+            raise InputError(
+                f"{address.uri}: a file would go to '{excerpt(place)}', outside the data root. Fix: get it by hand."
+            )
     return places
 
 
@@ -389,6 +393,6 @@ def _move(address: Address, root: Path, places: dict[str, Path], tree: Tree) -> 
     for name, place in places.items():
         if not _same(root / name, tree[name]):
             (root / name).unlink(missing_ok=True)
-            raise InputError(f"{address.uri}: {name} did not arrive whole. Run fetch again.")
+            raise InputError(f"{address.uri}: {name} did not arrive whole. Fix: fetch again.")
         place.parent.mkdir(parents=True, exist_ok=True)
         (root / name).replace(place)

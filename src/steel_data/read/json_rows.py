@@ -301,12 +301,14 @@ def scan_array(path: Path, blocks: ByteBlocks, chunk_bytes: int) -> tuple[Chunk,
             at = offset + len(block) - len(rest.lstrip())
             raise InputError(
                 f"{shown(path)}: the array ends at element {scan.first_row} (counted from 0), but more follows at byte "
-                f"{at:,}: {excerpt(rest.strip()[:60].decode('utf-8', 'replace'), 40)}. Is there a bracket too many?"
+                f"{at:,}: {excerpt(rest.strip()[:60].decode('utf-8', 'replace'), 40)}. "
+                "Fix: without the bracket that is too many."
             )
     if not splitter.closed:
         raise InputError(
             f"{shown(path)}: the array is never closed: element {scan.first_row + scan.rows} (counted from 0), at byte "
-            f"{scan.last:,}, has no end. The file is cut short, or a bracket or quote is missing there."
+            f"{scan.last:,}, has no end. "
+            "Fix: fetch it again where it was cut short; or the bracket or quote that is missing."
         )
     return tuple(scan.chunks)
 

@@ -87,7 +87,7 @@ def _open(path: Path) -> Any:
         raise _corrupt(path, fault) from None
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{shown(path)}: two columns are named '{twice}'. Rename one of them.")
+        raise InputError(f"{shown(path)}: two columns are named '{twice}'. Fix: another name for one.")
     return file
 
 

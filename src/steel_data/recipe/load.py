@@ -339,7 +339,7 @@ def _check_source(where: str, table: Source, builder: Builder) -> None:
     if not table.paths and not builder.whole:
         raise InputError(f'{where}: path is missing. Fix: path = "folder/*.jsonl".')
     if table.dataset is not None and len(table.paths) != 1:
-        raise InputError(f"{where}: dataset needs path to name one dataset_info.json.")
+        raise InputError(f'{where}: dataset without one path. Fix: path = "…/dataset_info.json".')
 
 
 def _with_path_of_build(where: str, table: Source) -> Source:
@@ -383,7 +383,9 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
         real = path.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a zero byte
-        raise InputError(f"{path}: no such recipe: {first_line(error)}.") from None
+        raise InputError(
+            f"{path}: no such recipe: {first_line(error)}. Fix: a file, or @NAME of `steel recipes`."
+        ) from None
     if real in seen:
         chain = " -> ".join(p.name for p in (*seen, real))
         raise InputError(f"{path}: extends itself: {chain}. Fix: a chain without a cycle.")
@@ -393,15 +395,17 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         near = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         raise InputError(f"{path}: no such recipe.{nearest(path.name, near)}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}.") from None
+        raise InputError(f"{path}: cannot be read: {error}. Fix: a text file in UTF-8 that you may read.") from None
     try:
         own = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}.") from None
+        raise InputError(f"{path}: not valid TOML: {error}. Fix: that place.") from None
     except RecursionError:
-        raise InputError(f"{path}: not valid TOML: lists or tables in one another beyond all measure.") from None
+        raise InputError(
+            f"{path}: not valid TOML: lists or tables in one another beyond all measure. Fix: fewer."
+        ) from None
     if zero := next(_with_zero(own), None):
-        raise InputError(f"{path}: {zero!r} holds a zero byte, which no name and no path can.")
+        raise InputError(f"{path}: {zero!r} holds a zero byte, which no name and no path can. Fix: without it.")
     parent = own.pop("extends", None)
     if parent is None:
         return own

@@ -216,7 +216,9 @@ def _load_module(file: Path, name: str, source: bytes) -> ModuleType:
     try:
         exec(compile(source, file, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
-        raise InputError(f"{file} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
+        raise InputError(
+            f"{file} cannot be imported: {type(error).__name__}: {first_line(error)}. Fix: that module."
+        ) from error
     return module
 
 

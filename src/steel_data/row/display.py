@@ -1,12 +1,16 @@
 """Rows made readable: conversations as labelled turns, and text of which nothing can act on a terminal or a page."""
 
 import json
+import math
+import re
 import sys
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
@@ -77,15 +81,77 @@ def harmless(text: str) -> str:
     return escape(one_line(text))
 
 
+def run_shown(as_json: bool, command: Callable[[], Any]) -> None:
+    """Run a command that prints for people and returns the same as data: with `as_json` that is printed, the rest told.
+
+    Then stdout holds JSON alone, and what people read goes to stderr.
+    """
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        found = command()
+    if as_json:
+        print_data(found)
+
+
+def print_data(found: Any) -> None:
+    """Print plain data as JSON: what is not a number as null, what JSON has no word for (dates, paths) as text.
+
+    All of it in ASCII: nothing of it acts on a terminal.
+    """
+    print(json.dumps(_finite(found), indent=2, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 PIPED = 10_000  # cells: what is not a terminal has no width, and nothing in it is broken or cut
+_EAST = "\u2e80-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef"  # scripts that break between any two characters
+_PIECES = re.compile(rf"[{_EAST}][，。、；：？！）」』”]*|[^\s{_EAST}]+|\s+")  # but not before a stop
+
+
+class Lines(Console):
+    """A console that breaks a line (`soft_wrap`) between words; a word that is longer than it, a path, stays whole."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        """Print as rich does; lines of text broken where they are longer than the terminal is wide."""
+        if not soft_wrap or not self.is_terminal or len(objects) != 1 or not isinstance(objects[0], str | Text):
+            super().print(*objects, soft_wrap=soft_wrap, **options)
+            return
+        asked = {key: options[key] for key in ("markup", "emoji", "highlight") if key in options}
+        text = self.render_str(objects[0], **asked) if isinstance(objects[0], str) else objects[0]
+        for line in text.split("\n", allow_blank=True):
+            for part in line.divide(breaks(line.plain, self.width)):
+                part.rstrip()
+                super().print(part, soft_wrap=True, **options)
+
+
+def breaks(line: str, width: int) -> list[int]:
+    """Return where a line is broken so that no part is wider than `width` cells, but for one word that is."""
+    found, used = [], 0
+    for piece in _PIECES.finditer(line):
+        cells = cell_len(piece[0])
+        if used and used + cells > width and not piece[0].isspace():
+            found.append(piece.start())
+            used = 0
+        used += cells
+    return found
+
+
+def print_line(line: str) -> None:
+    """Print one line of plain text, in which nothing acts: broken between words on a terminal, whole in a pipe."""
+    console().print(Text(one_line(line)), soft_wrap=True)
 
 
 def console() -> Console:
     """Return a console on stdout, as wide as the terminal; without one so wide that no line breaks."""
     with suppress(AttributeError, ValueError):  # Windows' older code pages hold no Chinese: a mark instead of a crash
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=PIPED)
+    out = Lines(highlight=False)
+    return out if out.is_terminal else Lines(highlight=False, width=PIPED)
 
 
 def plain_table(*columns: str, left: int = 1) -> Table:

@@ -148,7 +148,7 @@ class ThingPool:
         """Return a thing nobody has spoken of yet. InputError when the world has no more names of that kind."""
         kind = self._world.kinds[kind_id]
         if not kind.names:
-            raise InputError(f"sample: the world has no more names for {kind_id}. Take a smaller --scale.")
+            raise InputError(f"sample: the world has no more names for {kind_id}. Fix: a smaller --scale.")
         thing = Thing(kind, kind.names.pop(), {a.id: self._draw.pick(a.values) for a in kind.attributes})
         self._things[kind_id].append(thing)
         return thing

@@ -30,7 +30,7 @@ def write_sample(folder: Path, *, seed: int = 42, scale: float = 1.0) -> list[tu
     number of rows. Raises InputError for a scale that is out of range and for a folder that holds files of others.
     """
     if not 0.01 <= scale <= 1.5:
-        raise InputError(f"sample: scale is {scale}. Take a number from 0.01 to 1.5 (the world's names end there).")
+        raise InputError(f"sample: scale is {scale}. Fix: a number from 0.01 to 1.5 (the world's names end there).")
     contents = make(seed, scale)
     _refuse_strangers(folder, set(contents))
     for name, (data, _) in contents.items():
@@ -44,11 +44,11 @@ def write_sample(folder: Path, *, seed: int = 42, scale: float = 1.0) -> list[tu
 
 def _refuse_strangers(folder: Path, own: set[str]) -> None:
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file. Name a folder for the sample.")
+        raise InputError(f"{folder}: is a file. Fix: a folder for the sample.")
     for path in sorted(folder.rglob("*")) if folder.exists() else []:
         name = path.relative_to(folder).as_posix()
         if not path.is_dir() and name.removesuffix(PART) not in own:
-            raise InputError(f"{folder}: holds {excerpt(name)}, which is not a sample's file. Name an empty folder.")
+            raise InputError(f"{folder}: holds {excerpt(name)}, which is not a sample's file. Fix: an empty folder.")
 
 
 def make(seed: int, scale: float) -> dict[str, tuple[bytes, int]]:

@@ -129,13 +129,14 @@ def _chats(where: str, file: Path) -> list[Conversation]:
     found = []
     for row in read_whole(file):
         if row.value is None:
-            raise InputError(f"{where}: target: {file.name} row {row.row}: {row.error}")
+            raise InputError(f"{where}: target: {file.name} row {row.row}: {row.error}. Fix: that row.")
         made: Any = chat(row.value)
         if isinstance(made, list):
             found += [r["messages"] if r.get("messages") else turns_of(r) for r in made]
     if not found:
         raise InputError(
-            f"{where}: target: {file.name}: none of its rows is a conversation or a question with its answer."
+            f"{where}: target: {file.name}: none of its rows is a conversation or a question with its answer. "
+            "Fix: another target."
         )
     return found
 

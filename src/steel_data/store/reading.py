@@ -33,7 +33,7 @@ def _got(path: Path, start: int, end: int) -> Got:
     except OtherVersionError:
         got = None
     if got is None:
-        raise InputError(f"{told(path)}: changed since it was listed. Run again when nothing writes to it.")
+        raise InputError(f"{told(path)}: changed since it was listed. Fix: run again when nothing writes to it.")
     if of is None:
         remember({path: got.seen})
     return got

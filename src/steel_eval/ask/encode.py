@@ -60,7 +60,10 @@ def context_text(tokenizer: "PreTrainedTokenizerBase", prompt: Prompt) -> str:
     ) as error:  # jinja errors of any template; the C-Eval tutorial then puts the header into the first turn
         messages = prompt.messages()
         if messages[0]["role"] != "system":
-            raise InputError(f"{tokenizer.name_or_path}: its chat template fails: {error}.") from error
+            raise InputError(
+                f"{tokenizer.name_or_path}: its chat template fails: {error}. "
+                "Fix: a preset without a chat, or another template."
+            ) from error
         merged = {"role": "user", "content": messages[0]["content"] + "\n" + messages[1]["content"]}
         return str(tokenizer.apply_chat_template([merged, *messages[2:]], tokenize=False, add_generation_prompt=True))
 

@@ -119,7 +119,8 @@ def load_task(name: str, data: Path) -> Task:
     items = subjects(item for item in every if item.split == split)
     if not items:
         raise InputError(
-            f"{data / benchmark}: no questions of split '{split}'. Found: {sorted({part for part, _ in files})}."
+            f"{data / benchmark}: no questions of split '{split}'. "
+            f"Fix: one of {', '.join(sorted({part for part, _ in files}))}."
         )
     known = set(subject_table().get(benchmark, {})) or set(items)
     if subject is not None:
@@ -168,7 +169,9 @@ def _check(item: Item, labelled: bool) -> None:
         raise InputError(f"{place}: {len(item.options)} options. Fix: 2 to {len(LETTERS)}.")
     letters = LETTERS[: len(item.options)]
     if labelled and (len(item.answer) != 1 or item.answer not in letters):
-        raise InputError(f"{place}: the answer '{excerpt(item.answer, 20)}' is none of {', '.join(letters)}.")
+        raise InputError(
+            f"{place}: the answer '{excerpt(item.answer, 20)}' is no option. Fix: one of {', '.join(letters)}."
+        )
 
 
 def _sha256(items: list[Item]) -> str:

@@ -23,8 +23,10 @@ from steel_train.say import write_json
 LISTED = 20  # on the terminal; the page has all
 
 
-def audit_command(places: Sequence[str], tasks: Sequence[str], data: Path, preset: str | None, out: Path) -> None:
-    """Print the findings, write `audit.json` and `audit.html` to `out`. Raises InputError.
+def audit_command(
+    places: Sequence[str], tasks: Sequence[str], data: Path, preset: str | None, out: Path
+) -> dict[str, Any]:
+    """Print the findings, write `audit.html` and `audit.json` to `out`, and return the latter. Raises InputError.
 
     `places`: scored runs; without any only the texts are looked at.
     """
@@ -61,6 +63,7 @@ def audit_command(places: Sequence[str], tasks: Sequence[str], data: Path, prese
     cards = {f"Data card of {arm.name}": card_of(arm.runs[0][0].folder) for arm in arms}
     publish(out / "audit.html", page, AUDIT, cards)
     typer.echo(str(out / "audit.html"))
+    return results
 
 
 def _results(

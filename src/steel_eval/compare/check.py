@@ -39,5 +39,8 @@ def _check(result: Result) -> int:
         asked = frame.filter(pl.col("task").is_in(prompts["task"].unique().to_list()))
         lacking = asked.join(prompts, on=("task", "item"), how="anti")
         if len(lacking):
-            raise InputError(f"{result.folder / 'prompts.parquet'}: no prompt of {lacking['item'][0]}.")
+            raise InputError(
+                f"{result.folder / 'prompts.parquet'}: no prompt of {lacking['item'][0]}. "
+                "Fix: score again, into a new folder."
+            )
     return len(frame)

@@ -63,8 +63,10 @@ def _named(test: Test) -> str:
     return test.task + group + metric + ("" if test.checkpoint == "last" else f", step {test.checkpoint}")
 
 
-def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: int, spread: float) -> None:
-    """Print what a paired comparison of two arms finds: power, smallest difference, questions and seeds needed.
+def print_power(
+    effect: float, sets: Sequence[str], discordance: float, seeds: int, spread: float
+) -> list[dict[str, Any]]:
+    """Print, and return, what a paired comparison of two arms finds: power, smallest difference, questions, seeds.
 
     `effect` and `spread` in percentage points.
     """
@@ -86,6 +88,7 @@ def print_power(effect: float, sets: Sequence[str], discordance: float, seeds: i
         out.print(
             "One seed an arm says nothing about seeds: no test of mixtures. Fix: --seeds 2 or more.", markup=False
         )
+    return rows
 
 
 def power_rows(

@@ -65,7 +65,7 @@ class Arm:
             match = [r for r in run if str(r.step) == which]
             if not match:
                 steps = ", ".join(str(r.step) for r in run)
-                raise InputError(f"{self.name}: no checkpoint of step {which}. There are: {steps}, or last, first.")
+                raise InputError(f"{self.name}: no checkpoint of step {which}. Fix: one of {steps}, or last, first.")
             out.append(match[0])
         return out
 
@@ -211,7 +211,10 @@ def values_of(arms: Sequence[Sequence[Result]], task: str, metric: str) -> Value
         frames = [_task_frame(result, task) for result in arm]
         for frame, result in zip(frames, arm, strict=True):
             if frame["item"].to_list() != first["item"].to_list():
-                raise InputError(f"{result.folder}: other questions of {task} than in {arms[0][0].folder}.")
+                raise InputError(
+                    f"{result.folder}: other questions of {task} than in {arms[0][0].folder}. "
+                    "Fix: both scored on one --data-root."
+                )
         rows.append(np.stack([_values(frame, metric) for frame in frames]))
     if not len(first):
         raise InputError(f"{arms[0][0].folder}: no answer of {task} has a published key. Fix: another task.")
@@ -229,7 +232,10 @@ def _values(frame: pl.DataFrame, metric: str) -> Floats:
         logprob = frame.select(pl.col("^logprob_.$")).to_numpy().astype(float)
         letters = LETTERS[: logprob.shape[1]]
         if odd := [label for label in frame["label"] if len(label) != 1 or label not in letters]:
-            raise InputError(f"metric '{metric}': the answers hold no log-probability of '{excerpt(odd[0], 20)}'.")
+            raise InputError(
+                f"metric '{metric}': the answers hold no log-probability of '{excerpt(odd[0], 20)}'. "
+                "Fix: another --metric."
+            )
         index = [letters.index(label) for label in frame["label"]]
         # an option that a question does not have is missing, as is every option of a generated answer
         return np.nan_to_num(gold_probability(np.where(np.isnan(logprob), -np.inf, logprob), index))

@@ -99,9 +99,9 @@ class Side:
     train_R: Floats
 
 
-def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: Path) -> None:
+def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: Path) -> dict[str, Any]:
     """Run `leak`: print the verdict and a table for each task; write leak.json, leak.html and, for each task, its
-    leak.json and items.parquet below `out`.
+    leak.json and items.parquet below `out`; return the content of leak.json.
 
     `calibration`: places of error rates beside those that ship.
     """
@@ -166,6 +166,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
         print_leak(about, findings, lines)
         typer.echo(f"per item: {file}")
     typer.echo(str(out / "leak.html"))
+    return report
 
 
 def _evidence(s: Set, test: SetTest | None, right: Difference | None, strong: float | None) -> Evidence:

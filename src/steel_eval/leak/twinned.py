@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -53,8 +54,11 @@ def make_twins_command(benchmark: str, data: Path, lot: Lot, out: Path) -> None:
     )
 
 
-def twins_command(model: str, folder: Path, how: How, out: Path) -> None:
-    """Test a model on published items against their private twins; write leak.json and leak.html. Raises InputError."""
+def twins_command(model: str, folder: Path, how: How, out: Path) -> dict[str, Any]:
+    """Test a model on published items against their private twins; write leak.html and leak.json.
+
+    Returns the latter. Raises InputError.
+    """
     name, twins = read_twins(folder)
     checkpoint = find_checkpoints(model, how.opening.revision)[0][-1].folder
     loaded = load(checkpoint, how.device or default_device(), how.dtype, how.opening)
@@ -80,3 +84,4 @@ def twins_command(model: str, folder: Path, how: How, out: Path) -> None:
     publish(out / "leak.html", write_page(model, [verdict], [], []), LEAK, {CARD: card_of(checkpoint)})
     print_block([verdict])
     typer.echo(str(out / "leak.html"))
+    return report

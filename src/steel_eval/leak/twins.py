@@ -117,13 +117,16 @@ def read_twins(folder: Path) -> tuple[str, list[Twins]]:
         private = orjson.loads((folder / PRIVATE).read_bytes())
         sets = [Twins([_item(row) for row in s["variants"]], int(s["published"])) for s in private["twins"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder}: is not what `twins` writes: {error}.") from error
+        raise InputError(f"{folder}: is not what `twins` writes: {error}. Fix: a folder of `twins`.") from error
     if sha256_of(folder / PRIVATE) != committed:
         raise InputError(
-            f"{folder / PRIVATE}: not what {COMMITMENT} commits to: twins changed after the draw prove nothing."
+            f"{folder / PRIVATE}: not what {COMMITMENT} commits to: twins changed after the draw prove nothing. "
+            "Fix: the file as it was, or new twins."
         )
     if any(not 0 <= t.published < len(t.variants) for t in sets):
-        raise InputError(f"{folder / PRIVATE}: a published variant that is not there.")
+        raise InputError(
+            f"{folder / PRIVATE}: a published variant that is not there. Fix: the folder as `twins` wrote it."
+        )
     return str(private["benchmark"]), sets
 
 
@@ -140,7 +143,7 @@ def read_rephrasings(file: Path, items: Sequence[Item]) -> dict[str, list[Item]]
             ) from error
         if row.item not in known or not measurable(row):
             raise InputError(
-                f"{file}:{number}: '{row.item}' is no item of the benchmark, or its key no option's letter."
+                f"{file}:{number}: '{row.item}' is no item of the benchmark, or its key no letter. Fix: that row."
             )
         found.setdefault(row.item, []).append(row)
     return found

@@ -22,8 +22,8 @@ from steel_eval.mix.search import Planned, Search, make_arm, run_design, train_p
 _CONFIRM = 900  # seeds of a confirmation begin here
 
 
-def mix_command(search: Search, confirm: int = 0, rank: int = 0) -> None:
-    """Run a search to its end, print what it found and write it down. Raises InputError.
+def mix_command(search: Search, confirm: int = 0, rank: int = 0) -> dict[str, Any]:
+    """Run a search to its end, print what it found, write it down and return `surface.json`. Raises InputError.
 
     `confirm`: train the proposal and the recipe's own mixture with so many fresh seeds each, and compare; `rank`: train
     so many arms as the recipe's own model too, and compare the order; 0: do not.
@@ -48,6 +48,7 @@ def mix_command(search: Search, confirm: int = 0, rank: int = 0) -> None:
     ]
     publish(search.folder / "mix.html", write_page(surface), MIX, cards_of(kept))
     print_surface(surface, search.folder, confirm)
+    return surface
 
 
 def _go_on(search: Search, runs: list[Run], surface: dict[str, Any]) -> tuple[list[Run], dict[str, Any]]:

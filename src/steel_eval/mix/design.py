@@ -54,7 +54,7 @@ def make_space(
     asked_K = np.array([bounds.get(n, (s / FACTOR, min(1.0, s * FACTOR))) for n, s in own.items()], float)
     there_K = np.array([min(1.0, most[n]) for n in names])
     low_K, high_K = asked_K[:, 0], np.minimum(asked_K[:, 1], there_K)
-    region = f"What the data allow: {region_words(names, np.zeros(len(names)), there_K)}."
+    region = f"Fix: within what the data allow: {region_words(names, np.zeros(len(names)), there_K)}."
     for name, low, high, there in zip(names, low_K, high_K, there_K, strict=True):
         if low > high + 1e-12:
             why = "its data are too few" if low > there else "its bounds are the wrong way round"

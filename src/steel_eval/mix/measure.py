@@ -201,8 +201,11 @@ def _losses(checkpoint: Path, how: Measuring) -> pl.DataFrame:
         "guess": [guess] * len(found),
     }, schema={"source": pl.String, "id": pl.String, "loss": pl.Float64, "guess": pl.Float64})  # fmt: skip
     if not np.isfinite(loss_R).all():
-        raise InputError(f"{checkpoint}: its loss on held-out rows is not a number.")
+        raise InputError(f"{checkpoint}: its loss on held-out rows is not a number. Fix: a smaller learning_rate.")
     for name in how.measure.names:
         if not (frame["source"] == name).any():
-            raise InputError(f"{name}: no held-out row has an answer within {loaded.max_length} tokens.")
+            raise InputError(
+                f"{name}: no held-out row has an answer within {loaded.max_length} tokens. "
+                "Fix: shorter rows, or another source."
+            )
     return frame

@@ -114,7 +114,7 @@ def make_pool(recipe: Recipe, settings: SearchSettings, folder: Path, data: Path
     there = _there(recipe, kind, manifest, folder / "held-out", arm)
     for name in vary:
         if not there.get(name):
-            raise InputError(f"{where}: vary: no row of '{name}' is left to draw from.")
+            raise InputError(f"{where}: vary: no row of '{name}' is left to draw from. Fix: another source.")
     injected = {s.name for s in recipe.sources if s.builder.injects}
     repeat = {s.name: s.table.repeat for s in recipe.sources}
     once = manifest["languages"] if kind == "language" else {

@@ -1,19 +1,16 @@
 """What `mix` prints: the verdict first, then gain, effects and what is written, in 80 columns."""
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
 from steel_data.chinese import say
-from steel_data.row.display import one_line, plain_table, print_table
-
-_WIDTH = 80
+from steel_data.row.display import one_line, plain_table, print_line, print_table
 
 
 def print_surface(surface: dict[str, Any], folder: Path, confirm: int = 0) -> None:
     """Print what a search found (the content of `surface.json`)."""
     for line in sentences(surface):
-        print("\n".join(textwrap.wrap(one_line(say(line)), _WIDTH, subsequent_indent="  ", break_long_words=False)))
+        print_line(say(line))
     if surface["lowest"]:
         names = list(surface["vary"])
         table = plain_table(

@@ -35,8 +35,8 @@ _ROWS = 64  # of a source, or held out, in a gradient
 _SEED = 800
 
 
-def screen_command(search: Search) -> None:
-    """Train one run of the recipe's own mixture, look at it, print and write `screen.json`. Raises InputError.
+def screen_command(search: Search) -> dict[str, Any]:
+    """Train one run of the recipe's own mixture, look at it, print, write and return `screen.json`. Raises InputError.
 
     `screen.json`: `screen` true, `effects` (source -> measure -> `pull`, `error`; below zero: more of the source lowers
     the loss), `checkpoints`. Finished trainings are kept.
@@ -67,11 +67,10 @@ def screen_command(search: Search) -> None:
         }
         for k, source in enumerate(search.pool.own) if source in search.pool.vary
     }  # fmt: skip
-    write_json(
-        search.folder / "screen.json",
-        {"name": search.recipe.name, "screen": True, "effects": effects, "checkpoints": len(seen)},
-    )
+    found = {"name": search.recipe.name, "screen": True, "effects": effects, "checkpoints": len(seen)}
+    write_json(search.folder / "screen.json", found)
     _print(effects, names, search.folder)
+    return found
 
 
 def _trained(search: Search) -> Job:

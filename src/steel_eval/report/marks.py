@@ -229,7 +229,7 @@ def _of_leak(file: Path, result: Result, task: str) -> tuple[dict[str, Held], in
     try:
         frame = pl.read_parquet(file, columns=["item", "rows_in_mixture", "training_rows"])
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{file}: not what `leak` writes: {first_line(error)}.") from error
+        raise InputError(f"{file}: not what `leak` writes: {first_line(error)}. Fix: leak again.") from error
     looked: Any = frame.drop_nulls("rows_in_mixture").join(scored, on="item", how="semi")
     rows = looked.filter(pl.col("rows_in_mixture") > 0).iter_rows()
     return {item: Held(0, n, list(places or []), []) for item, n, places in rows}, len(looked)

@@ -149,7 +149,8 @@ def _written(file: Path) -> list[dict[str, Any]]:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise InputError(
-            f"{file}: is not what `compare --out` writes: {'.'.join(map(str, fault['loc']))}: {fault['msg']}."
+            f"{file}: is not what `compare --out` writes: {'.'.join(map(str, fault['loc']))}: {fault['msg']}. "
+            "Fix: compare again."
         ) from None
 
 

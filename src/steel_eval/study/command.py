@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 def study_command(
     recipe_path: Path | Recipe, data: Path, out: Path | None, executor: Executor, said: dict[str, Any]
-) -> None:
-    """Run a study to its end; print its results, write `rates.json`, `study.json`, `study.html`. Raises InputError.
+) -> dict[str, Any]:
+    """Run a study to its end; print its results, write `rates.json`, `study.html` and `study.json`; return the latter.
 
     `data`: the folder of the questions; `out`: by default `runs/<name>`; `executor`: where runs are placed; `said`:
-    what the command line says of keys of the recipe's `[eval]`, None: as the recipe says.
+    what the command line says of keys of the recipe's `[eval]`, None: as the recipe says. Raises InputError.
     """
     from steel_eval.ask.prompts import check_switches, known_presets
     from steel_eval.ask.tasks import limited, load_task
@@ -47,8 +47,7 @@ def study_command(
     check_switches(known_presets(settings.presets), switched, settings.max_new_tokens is not None)
     tasks = [limited(load_task(name, data), settings.limit) for name in settings.tasks]
     if settings.pool:
-        _pool(recipe, settings, tasks, folder, data.absolute(), executor)
-        return
+        return _pool(recipe, settings, tasks, folder, data.absolute(), executor)
     arms = make_arms(recipe, settings, folder, data.absolute())
     about = _about(arms, source)
     about["notes"] += _tries(tasks)
@@ -73,12 +72,13 @@ def study_command(
     publish(folder / "study.html", write_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
+    return results
 
 
 def _pool(
     recipe: Recipe, settings: StudySettings, tasks: Sequence["Task"], folder: Path, data: Path, executor: Executor
-) -> None:
-    """Run a crossed pool to its end; print its results, write `rates.json`, `study.json` and `study.html`."""
+) -> dict[str, Any]:
+    """Run a crossed pool to its end; print its results, write and return them."""
     from steel_eval.study.page import write_pool_page
     from steel_eval.study.pool import make_pool, pool_calibration, pool_results
     from steel_eval.study.print import print_pool
@@ -106,6 +106,7 @@ def _pool(
     publish(folder / "study.html", write_pool_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
+    return results
 
 
 def _tries(tasks: Sequence["Task"]) -> list[str]:

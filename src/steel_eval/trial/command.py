@@ -47,8 +47,11 @@ class Trial:
 
 def trial_command(
     recipe_path: Path, data: Path | None, out: Path | None, executor: Executor, changes: Sequence[str]
-) -> None:
-    """Run a trial to its end, print what it shows and write `trial.json` and `trial.html`. Raises InputError."""
+) -> dict[str, Any]:
+    """Run a trial to its end, print what it shows, write `trial.html` and `trial.json`, and return the latter.
+
+    Raises InputError.
+    """
     from steel_eval.trial.page import print_trial, write_page
 
     recipe = load(recipe_path, changes)
@@ -72,6 +75,7 @@ def trial_command(
     atomic_write(trial.folder / "trial.json", (json.dumps(result, ensure_ascii=False, indent=2) + "\n").encode())
     publish(trial.folder / "trial.html", write_page(result), TRIAL, cards_of(run[0].job.arm for run in found.values()))
     print_trial(result, trial.folder)
+    return result
 
 
 def _prepared(recipe: Recipe, data: Path | None, out: Path | None) -> Trial:

@@ -1,6 +1,5 @@
 """A trial in print and as a page (apart: what is shown is decided in results)."""
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +7,16 @@ from rich.markup import escape
 
 from steel_data.chinese import language, say
 from steel_data.page.templates import environment
-from steel_data.row.display import one_line, plain_table, print_table
+from steel_data.row.display import plain_table, print_line, print_table
 from steel_eval.mix.page import bar
 from steel_eval.trial.recipes import inline
 from steel_eval.trial.results import sentences
-
-_WIDTH = 80
 
 
 def print_trial(trial: dict[str, Any], folder: Path) -> None:
     """Print what a trial shows (the content of `trial.json`)."""
     for line in sentences(trial):
-        print("\n".join(textwrap.wrap(one_line(say(line)), _WIDTH, subsequent_indent="  ", break_long_words=False)))
+        print_line(say(line))
     table = plain_table("arm", "against", f"gain, {trial['unit']}", "95 % interval", "p (Holm)", "", left=2)
     for t in trial["tests"]:
         interval = f"{t['low']:+.4f} to {t['high']:+.4f}"

@@ -113,7 +113,7 @@ def _source(recipe: Recipe, settings: TrialSettings, where: str) -> str:
             "on the other sources."
         )
     if recipe.source(chosen[0]).table.repeat != 1:
-        raise InputError(f"{recipe.path} [source.{chosen[0]}]: repeat = 1 in a trial, whose rows are counted once.")
+        raise InputError(f"{recipe.path} [source.{chosen[0]}]: a trial counts rows once. Fix: repeat = 1.")
     return chosen[0]
 
 

@@ -316,7 +316,7 @@ class SteelTrainer(SFTTrainer):
                 shutil.rmtree(place / WRITING, ignore_errors=True)
             reason = getattr(error, "strerror", None) or first_line(error)
             raise InputError(
-                f"{target}: cannot be written: {reason}. Earlier checkpoints are whole; free some room and run "
+                f"{target}: cannot be written: {reason}. Earlier checkpoints are whole. Fix: free some room and run "
                 "the same command to go on."
             ) from error
         self.accelerator.wait_for_everyone()

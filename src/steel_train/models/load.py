@@ -78,7 +78,7 @@ def load_config(settings: Settings, recipe: Path, vocabulary: int) -> Any:
         if place.is_file() and read_config(place).get("auto_map"):
             said = "it brings code of its own, which is not run here. Fix: a model that transformers knows"
         else:
-            said = why(error)
+            said = f"{why(error)}. Fix: a whole model that transformers knows"
         raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {said}.") from None
     if settings.new_tokens or settings.new_special_tokens:
         text = config.get_text_config()
@@ -155,7 +155,10 @@ def load_model(settings: Settings, config: Any, recipe: Path, packed: bool, seed
         set_seed(seed)
         return AutoModelForCausalLM.from_config(config, **options)
     except Exception as error:
-        raise InputError(f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}.") from None
+        raise InputError(
+            f"{recipe} [train]: model '{settings.model}' cannot be loaded: {first_line(error)}. "
+            "Fix: a whole model that transformers knows."
+        ) from None
 
 
 def base_dtype(settings: Settings, config: Any, recipe: Path) -> torch.dtype:

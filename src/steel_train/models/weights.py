@@ -141,7 +141,10 @@ def load_adapter(model: Any, folder: Path, **options: Any) -> Any:
         with _quiet():
             fitted = PeftModel.from_pretrained(model, str(folder), **options)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise InputError(f"{folder}: the adapter does not fit its base: {first_line(error)}.") from error
+        raise InputError(
+            f"{folder}: the adapter does not fit its base: {first_line(error)}. "
+            "Fix: --base, the model that it was trained on."
+        ) from error
     check_adapter(fitted, folder)
     return fitted
 

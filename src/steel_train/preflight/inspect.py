@@ -273,5 +273,5 @@ def _unbalanced(table: pl.DataFrame, kto: Kto) -> list[str]:
 
 def stop_at_faults(report: Report, recipe: Path) -> None:
     """Raise InputError with the first fault, if there is one."""
-    if report.faults:
-        raise InputError(f"{recipe} [train]: {report.faults[0]}")
+    for fault in report.faults:
+        raise InputError(f"{recipe} [train]: {fault}")

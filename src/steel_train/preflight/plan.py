@@ -25,7 +25,7 @@ from steel_train.models.check import check_model
 from steel_train.models.dtypes import uses_bf16
 from steel_train.models.load import base_dtype, check_vocabulary, load_config, packs
 from steel_train.preflight.costs import Devices
-from steel_train.preflight.inspect import Question, inspect, stop_at_faults
+from steel_train.preflight.inspect import Question, Report, inspect, stop_at_faults
 from steel_train.preflight.print import first_batch, print_report
 from steel_train.say import quiet
 from steel_train.schedule.order import make_schedule
@@ -42,8 +42,8 @@ def plan_training(
     data_root: Path | None,
     devices: Devices | None,
     processes: int,
-) -> None:
-    """Print the pre-flight of a recipe, with time and price on `devices`. Raises InputError.
+) -> Report:
+    """Print the pre-flight of a recipe, with time and price on `devices`, and return it. Raises InputError.
 
     `processes` of the run; 0: one a device.
     """
@@ -79,3 +79,4 @@ def plan_training(
         Console(highlight=False, soft_wrap=True).print(first_batch(examples, schedule, tokenizer))
     print_report(report)
     stop_at_faults(report, recipe.path)
+    return report

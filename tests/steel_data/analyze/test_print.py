@@ -6,7 +6,6 @@ import re
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
 from tests.steel_data.toys import chat_rows, write_jsonl
 from typer.testing import CliRunner
 
@@ -16,6 +15,7 @@ from steel_data.analyze.page import write_page
 from steel_data.analyze.print import print_analysis
 from steel_data.cli import app
 from steel_data.row import display
+from steel_data.row.display import Lines
 
 EVIL = "[bold]\x1b[31m<script>alert(1)</script>\u202e{{ 7 * 7 }}"
 
@@ -35,8 +35,8 @@ def said(tmp_path):
 @pytest.mark.parametrize("width", [40, 80, 132])
 def test_no_line_is_wider_than_the_terminal_and_nothing_acts(said, monkeypatch, width):
     out = io.StringIO()
-    terminal = Console(file=out, width=width, force_terminal=True, color_system=None, highlight=False)
-    monkeypatch.setattr(display, "Console", lambda **_: terminal)
+    terminal = Lines(file=out, width=width, force_terminal=True, color_system=None, highlight=False)
+    monkeypatch.setattr(display, "Lines", lambda **_: terminal)
     print_analysis(said)
     printed = re.sub("\x1b\\[[0-9]*m", "", out.getvalue())  # the verdict is bold
     assert max(map(cell_len, printed.splitlines())) <= width

@@ -169,7 +169,7 @@ def test_ordinary_text_is_no_placeholder(text: str) -> None:
 
 
 def test_a_date_that_is_not_given_is_asked_for() -> None:
-    with pytest.raises(InputError, match='Give `date = "…"`'):
+    with pytest.raises(InputError, match='Fix: `date = "…"`'):
         filled("何时发布", "{{date}}")
 
 

@@ -147,7 +147,7 @@ def test_a_role_may_have_several_names_but_a_name_one_role() -> None:
     assert made({"conversations": turns}, tags={"user_tag": ["客户", "顾客"], "assistant_tag": "机"})["kind"] == "chat"
     for tags, fault in (
         ({"user_tag": ["a"], "assistant_tag": ["b", "a"]}, "'a' is both user and assistant"),
-        ({"role_tag": ["a"]}, "names one key"),
+        ({"role_tag": ["a"]}, "where one key of a turn is named"),
     ):
         with pytest.raises(InputError, match=fault):
             chat({"conversations": turns}, tags=tags)

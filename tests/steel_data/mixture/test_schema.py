@@ -93,7 +93,9 @@ def test_text_that_is_no_unicode_is_told_by_the_file(mixture: Path, capfd: pytes
 
 def test_a_row_without_a_conversation_is_not_exported(mixture: Path, tmp_path: Path) -> None:
     damage(mixture, lambda frame: frame.with_columns(pl.lit(None, frame["messages"].dtype).alias("messages")))
-    with pytest.raises(InputError, match=r"row [0-9a-f]{32} is no conversation. `check` says what is whole"):
+    with pytest.raises(
+        InputError, match=r"row [0-9a-f]{32} is no conversation. Fix: build again; `check` says what is whole"
+    ):
         export(mixture, "sharegpt", tmp_path / "exported")
 
 

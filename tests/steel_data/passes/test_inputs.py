@@ -99,7 +99,7 @@ def test_a_clash_of_names_is_an_error(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "far" / "a.jsonl", chat_rows(3))
     (tmp_path / "far" / "deep").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "far" / "deep")  # so that link/.. is far
-    with pytest.raises(InputError, match=r"\[source\.a\]: two files are named 'a\.jsonl': .*Rename one"):
+    with pytest.raises(InputError, match=r"\[source\.a\]: two files are named 'a\.jsonl': .*another name for one"):
         resolved(tmp_path, 'path = ["a.jsonl", "link/../a.jsonl"]')
 
 

@@ -115,7 +115,7 @@ def test_a_file_without_line_breaks_is_refused_before_it_fills_the_memory(
         ),
         ("a.jsonl", b'{\n  "a": 1\n}', "holds one JSON object over several lines"),
         ("a.json", b"hello", "neither a JSON array nor JSON lines; it begins with 'hello'"),
-        ("a.txt", b"\x1b[31m", "Known: .jsonl"),
+        ("a.txt", b"\x1b[31m", "Fix: one of .jsonl"),
         ("a.json", b'[{"a":1},{"a":2', "never closed: element 1 .counted from 0., at byte 9,"),
         ("a.json", b'[{"a":1},{"a":[2},{"a":3}]', "never closed: element 1"),
         (

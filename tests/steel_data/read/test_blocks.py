@@ -73,15 +73,15 @@ def test_lines_are_counted_the_same_however_the_blocks_fall(blocks: list[str]) -
         (
             "a.jsonl.bz2",
             bz2.compress(b'{"a":1}'),
-            r"bzip2 data, which is not read\. Unpack it \(`bunzip2 a\.jsonl\.bz2`\)",
+            r"bzip2 data, which is not read\. Fix: unpack it \(`bunzip2 a\.jsonl\.bz2`\)",
         ),
         ("a.jsonl.xz", lzma.compress(b'{"a":1}'), r"xz data.*`unxz a\.jsonl\.xz`"),
         ("a.jsonl", lzma.compress(b'{"a":1}'), "xz data"),  # whatever its name says
         ("a.zip", b"PK\x03\x04rest", r"a zip archive.*`unzip a\.zip`\) and name what it holds"),
-        ("a.xlsx", b"PK\x03\x04rest", r"a spreadsheet\. Save it as csv"),
+        ("a.xlsx", b"PK\x03\x04rest", r"a spreadsheet\. Fix: save it as csv"),
         ("a.7z", b"7z\xbc\xaf\x27\x1c", r"a 7z archive.*`7z x a\.7z`"),
         ("a.rar", b"Rar!\x1a\x07\x01", r"a rar archive.*`unrar x a\.rar`"),
-        ("a.tar", tar_of(b"x"), r"a tar archive\. Unpack it \(`tar xf a\.tar`\)"),
+        ("a.tar", tar_of(b"x"), r"a tar archive\. Fix: unpack it \(`tar xf a\.tar`\)"),
         ("a.tar.gz", gzip.compress(tar_of(b"x"), mtime=0), "a tar archive inside gzip"),
     ],
 )

@@ -122,7 +122,7 @@ def test_locate_pins_the_commit_and_downloads_what_is_meant(server: type[Hub], u
         ("hf://datasets/org/name/7M/tset.jsonl", "Did you mean '7M/test.jsonl'"),
         ("hf://datasets/org/name@v9/7M", "no revision 'v9'"),
         ("hf://datasets/org/nothing", "no data set 'org/nothing'"),
-        ("hf://datasets/org/gated/x", "gated. Accept its terms at https://huggingface.co/datasets/org/gated"),
+        ("hf://datasets/org/gated/x", "gated. Fix: accept its terms at https://huggingface.co/datasets/org/gated"),
         ("hf://org/name", "not a data set. Fix: hf://datasets/ORG/NAME/path"),
         ("hf://datasets/name", "not a data set"),
     ],

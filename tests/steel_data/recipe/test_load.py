@@ -82,7 +82,7 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
         ('name = "a/b"\n' + SOURCE, "cannot be a folder"),
         ('extends = "nowhere.toml"\n', "no such recipe"),
         ('extends = "r.toml"\n', r"extends itself: r\.toml -> r\.toml"),
-        (SOURCE + 'dataset = "x"\n[source.b]\npath = ["a", "b"]\ndataset = "x"\n', "dataset needs path to name one"),
+        (SOURCE + 'dataset = "x"\n[source.b]\npath = ["a", "b"]\ndataset = "x"\n', "dataset without one path"),
         (
             '[source.a]\npath = "x"\nbuild = { use = "identity", name = "S", team = "T", path = "y" }\n',
             "path stands twice",

@@ -1,12 +1,27 @@
 import io
+import json
+import math
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
-from steel_data.row.display import one_line, plain_table, print_table, shortened, turns, visible
+from steel_data.row.display import (
+    Lines,
+    one_line,
+    plain_table,
+    print_line,
+    print_table,
+    run_shown,
+    shortened,
+    turns,
+    visible,
+)
 
 
 @given(st.text())
@@ -85,3 +100,35 @@ def test_a_pipe_gets_the_whole_table(capsys: pytest.CaptureFixture[str]) -> None
     print_table(table)
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "chat" in line)
     assert all(f"{10**n:,}" in line for n in range(40)) and "\x1b" not in line
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_lines_break_between_words_on_a_terminal(width: int) -> None:
+    path = "runs/" + "a" * 90 + "/mixture"
+    out = io.StringIO()
+    terminal = Lines(file=out, width=width, force_terminal=True, color_system=None, highlight=False)
+    said = f"796 rows are in the mixture. 丢弃了一百七十九行，其中最多的是语言不符，一百四十三行。Next: steel show {path} prints rows."
+    terminal.print(Text(said), soft_wrap=True)
+    lines = out.getvalue().splitlines()
+    assert [line for line in lines if cell_len(line) > width and line.strip() != path] == []
+    assert path in lines  # whole, to be copied
+    assert "".join(out.getvalue().split()) == "".join(said.split())
+    assert not any(line.startswith(("，", "。", " ")) for line in lines)
+
+
+def test_in_a_pipe_a_line_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line("word " * 100 + "\x1b[2J")
+    assert capsys.readouterr().out == "word " * 100 + "\\x1b[2J\n"
+
+
+def test_with_json_the_words_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> dict[str, Any]:
+        print_line("read this")
+        return {"p": math.nan, "low": -math.inf, "n": [1.5, "中\u202e"]}
+
+    run_shown(True, command)
+    said = capsys.readouterr()
+    assert said.err == "read this\n" and json.loads(said.out) == {"p": None, "low": None, "n": [1.5, "中\u202e"]}
+    assert said.out.isascii()
+    run_shown(False, command)
+    assert capsys.readouterr().out == "read this\n"

@@ -25,7 +25,7 @@ def test_ceval_is_scored_on_val_and_its_test_where_the_files_have_a_key(toy_data
     shutil.copytree(toy_data, tmp_path, dirs_exist_ok=True)
     files = sorted((tmp_path / "ceval/test").glob("*.csv"))
     toys.without_key(*files[:1])
-    with pytest.raises(InputError, match="the answer '' is none of A, B, C, D"):
+    with pytest.raises(InputError, match=r"the answer '' is no option\. Fix: one of A, B, C, D"):
         load_task("ceval-test", tmp_path)
     toys.without_key(*files[1:])
     assert not load_task("ceval-test", tmp_path).published
@@ -85,10 +85,10 @@ def test_mmlu_as_hendrycks_published_it(tmp_path):
     [
         (
             lambda f: toys.write_csv(f, HEADER, [toys.row(0, "E")]),
-            r"agronomy.csv: data row 0 of test/agronomy: the answer 'E' is none of A, B, C, D",
+            r"agronomy.csv: data row 0 of test/agronomy: the answer 'E' is no option. Fix: one of A, B, C, D",
         ),
-        (lambda f: toys.write_csv(f, HEADER, [toys.row(0, "AB")]), "the answer 'AB' is none of"),
-        (lambda f: toys.write_csv(f, HEADER, [toys.row(0, "")]), "the answer '' is none of"),
+        (lambda f: toys.write_csv(f, HEADER, [toys.row(0, "AB")]), "the answer 'AB' is no option"),
+        (lambda f: toys.write_csv(f, HEADER, [toys.row(0, "")]), "the answer '' is no option"),
         (
             lambda f: toys.write_csv(f, [*HEADER[:4], *HEADER[5:]], [["0", "q", "a", "b", "d", "A"]]),
             "column C is missing",

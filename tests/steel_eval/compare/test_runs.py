@@ -33,7 +33,7 @@ def test_checkpoints_come_in_order_of_steps(tmp_path):
     assert (
         arm.name == "x" and [r.step for r in arm.chosen("first")] == [3] and [r.step for r in arm.chosen("20")] == [20]
     )
-    with pytest.raises(InputError, match=r"no checkpoint of step 7\. There are: 3, 20, 100, or last, first"):
+    with pytest.raises(InputError, match=r"no checkpoint of step 7\. Fix: one of 3, 20, 100, or last, first"):
         arm.chosen("7")
 
 

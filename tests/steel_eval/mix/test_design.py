@@ -50,7 +50,7 @@ def test_bounds_and_what_the_data_suffice_for_cut_it():
         (
             {"exam": (0.4, 0.6)},
             {"exam": 0.35},
-            r"exam cannot have a share of 0\.4 or more: its data are too few\. What .* exam 0 to 0\.35",
+            r"exam cannot have a share of 0\.4 or more: its data are too few\. Fix: .* exam 0 to 0\.35",
         ),
         ({"exam": (0.6, 0.4)}, {}, "its bounds are the wrong way round"),
     ],

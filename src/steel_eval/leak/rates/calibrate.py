@@ -99,7 +99,9 @@ def _one_regime(pairs: Sequence[Pair]) -> Regime:
     for pair, other in zip(pairs[1:], regimes[1:], strict=True):
         known = differences(regimes[0], regimes[0])  # what is not known of the first is not known of the others either
         if other != regimes[0] and (new := [d for d in differences(other, regimes[0]) if d not in known]):
-            raise InputError(f"{pair.model}: another kind of model than {pairs[0].model}: {'; '.join(new)}.")
+            raise InputError(
+                f"{pair.model}: another kind of model than {pairs[0].model}: {'; '.join(new)}. Fix: models of one kind."
+            )
     return regimes[0]
 
 
