@@ -360,6 +360,13 @@ def test_translations_have_the_same_commands_and_headings(page):
         assert one.count("**") == two.count("**")  # the numbered steps
 
 
+def test_looking_for_exam_questions_does_not_refuse_a_file_of_them():
+    """A file that is mostly test questions is the one that this tutorial is for."""
+    page = "docs/tutorials/has-it-seen-cmmlu.md"
+    (recipe,) = (block.text for block in blocks(page) if block.info == "toml")
+    assert "allow_test_split" in recipe
+
+
 def commands_of(page):
     """Return the lines of a page that are commands, those that do not run in tests too."""
     lines = "\n".join(b.text for b in blocks(page) if b.info in ("bash", "console not-run")).replace("\\\n", " ")

@@ -13,11 +13,13 @@ import typer
 from steel_data.analyze.analysis import Analysis, analyze
 from steel_data.analyze.facts import facts
 from steel_data.analyze.recipe import beside, refuse_existing, write_recipe
+from steel_data.chinese import say
 from steel_data.errors import InputError, nearest, one_line
 from steel_data.row.record import check_language
 from steel_train.settings import read_settings
 
 MODEL = "Qwen/Qwen2.5-0.5B"
+WHERE = "Where are your data (file, folder, glob or hf://datasets/…)?"
 METHODS = ("full", "lora")
 _LEAST = 0.05  # share of the characters from which a language is proposed
 _RATES = {"full": 2e-5, "lora": 1e-4, "dpo": 5e-7, "kto": 5e-7}  # usual for models of this size
@@ -46,8 +48,7 @@ def init(recipe: Path, wishes: Wishes, force: bool = False, workers: int = 1) ->
     """
     refuse_existing(recipe, force)
     _check(wishes)
-    where = "Where are your data (file, folder, glob or hf://datasets/…)?"
-    paths = list(wishes.data or shlex.split(_asked(wishes, "--data", where)))
+    paths = list(wishes.data or shlex.split(_asked(wishes, "--data", WHERE)))
     asked = None if wishes.benchmarks is None else _named(wishes.benchmarks)
     found = analyze(paths, benchmarks=asked, workers=workers)
     said = facts(found)
@@ -102,7 +103,7 @@ def _asked(wishes: Wishes, flag: str, question: str, default: str | None = None)
         or_else = ", or --yes for the proposals" if default is not None else ""
         raise InputError(f"steel init: {flag} is not said, and nobody can be asked here. Fix: {flag} …{or_else}.")
     try:
-        return str(typer.prompt(question, default=default))
+        return str(typer.prompt(say(question), default=default, prompt_suffix=" "))
     except typer.Abort:  # Ctrl-C or Ctrl-D, of which typer would say "Aborted!"
         raise KeyboardInterrupt from None
 
@@ -112,7 +113,7 @@ def _benchmarks(found: Analysis, wishes: Wishes) -> list[str]:
     if wishes.benchmarks is not None:
         return found.benchmarks
     beside = ",".join(found.benchmarks) or "none"
-    text = _asked(wishes, "--benchmark", "Which exams will score it, so that they stay out of the data (none)?", beside)
+    text = _asked(wishes, "--benchmark", "Which exams will score it, so that they stay out of the data?", beside)
     return _named(text.split(","))
 
 

@@ -19,6 +19,7 @@ from steel_eval.contamination.label import MARK, mark_of_scores
 from steel_eval.jobs import side_by_side
 from steel_eval.models import Checkpoint, find_checkpoints
 from steel_eval.score.accounting import in_words
+from steel_eval.score.folder import TRIES
 from steel_eval.score.spread import (
     ScoreJob,
     checkpoints_of,
@@ -49,7 +50,7 @@ def output_folder(
 
     Those of a part of the questions lie apart, in `scores-limit-<n>`.
     """
-    scores = "scores" if limit is None else f"scores-limit-{limit}"
+    scores = "scores" if limit is None else f"{TRIES}{limit}"
     is_run = watch is not None or find_checkpoints(place, revision)[1]
     return Path(place) / scores if is_run else Path(scores) / Path(place).name
 

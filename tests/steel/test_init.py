@@ -1,5 +1,6 @@
 """`steel init`: what it writes loads, builds and trains; what it is not told it asks, or says that it cannot."""
 
+import io
 import os
 import subprocess
 import sys
@@ -93,6 +94,24 @@ def test_languages_are_filtered_before_anything_else(tmp_path: Path) -> None:
     assert load(tmp_path / "mine.toml").merged["filters"][0] == {"use": "language", "keep": ["zh", "en"]}
     init(tmp_path / "mine.toml", wishes(tmp_path / "chat.jsonl", languages="all"), force=True)
     assert "language" not in (tmp_path / "mine.toml").read_text(encoding="utf-8")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("tongue", "asked"), [("en", "Which model is trained"), ("zh", "训练哪个模型")])
+def test_what_is_not_said_is_asked_in_the_reader_s_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tongue: str, asked: str
+) -> None:
+    write_jsonl(tmp_path / "chat.jsonl", chat_rows(8))
+    monkeypatch.setenv("STEEL_LANG", tongue)
+    monkeypatch.setattr("sys.stdin", Terminal("\n\n\nlora\n"))
+    init(tmp_path / "mine.toml", Wishes(data=[str(tmp_path / "chat.jsonl")]))
+    said = capsys.readouterr().out
+    assert asked in said and "?:" not in said and "？:" not in said
+    assert read_settings(load(tmp_path / "mine.toml").train, tmp_path / "mine.toml").method == "lora"
 
 
 @pytest.mark.parametrize(("method", "rate"), [("full", 5e-7), ("lora", 5e-6)])

@@ -15,7 +15,7 @@ from steel_data.benchmarks.items import LETTERS
 from steel_data.errors import InputError, excerpt, nearest
 from steel_eval.models import checkpoint_fingerprint, is_checkpoint
 from steel_eval.score.accounting import gold_probability
-from steel_eval.score.folder import completed, read_answers, read_scores
+from steel_eval.score.folder import TRIES, completed, read_answers, read_scores
 
 Floats = NDArray[np.float64]
 _A_RUN = re.compile(r"(seed-|v\d+-)")  # folders that are runs, be there one checkpoint in them
@@ -86,7 +86,7 @@ def load_results(place: Path, preset: str | None = None) -> list[Result]:
 def load_runs(place: Path, preset: str | None = None) -> list[list[Result]]:
     """Return the runs below a place (seeds, `v*-*` of ms-swift, …), each as `load_results` does."""
     for root in _score_places(place):
-        found = _results(root, place)
+        found = _of_one_size(_results(root, place), root)
         presets = sorted({str(r.scores.get("preset")) for _, r in found})
         if preset is not None:
             found = [(run, r) for run, r in found if r.scores.get("preset") == preset]
@@ -100,6 +100,20 @@ def load_runs(place: Path, preset: str | None = None) -> list[list[Result]]:
                 runs.setdefault(run, []).append(result)
             return [sorted(runs[name], key=lambda r: (r.step, r.folder.as_posix())) for name in sorted(runs)]
     raise InputError(f"{place}: no scores here. Fix: the output folder of `steel_eval score`, or a run with scores/.")
+
+
+def _of_one_size(found: list[tuple[str, Result]], root: Path) -> list[tuple[str, Result]]:
+    """Return the scores of whole tasks; tries on a part (`score --limit`) where nothing else is there.
+
+    Raises InputError for tries of several sizes: side by side they would be taken for several seeds.
+    """
+    sizes: dict[str, list[tuple[str, Result]]] = {}
+    for run, result in found:
+        parts = result.folder.relative_to(root).parts
+        sizes.setdefault(next((p for p in parts if p.startswith(TRIES)), ""), []).append((run, result))
+    if "" not in sizes and len(sizes) > 1:
+        raise InputError(f"{root}: holds tries of several sizes. Fix: one of {', '.join(sorted(sizes))}.")
+    return sizes.get("", found)
 
 
 def _score_places(place: Path) -> Iterator[Path]:

@@ -45,6 +45,7 @@ def summarise(answers: pl.DataFrame, benchmark: str, published: bool = True) -> 
     return {
         **_scores(answers),
         "macro": float(np.mean([s["accuracy"] for s in subjects.values()])),
+        "chance": _mean(1 / answers["options"]),  # of a blind guess, by the options that each question has
         "near_ties": _near_ties(answers),
         "letters": _letters(answers),
         "subjects": subjects,
@@ -61,10 +62,11 @@ def in_words(task: str, row: Mapping[str, Any]) -> str:
         f"{task}: {100 * row['accuracy']:.1f} % of {row['n']:,} questions right "
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
-    options = len((row.get("letters") or {}).get("label") or ())
-    if options < 2:
+    chance = row.get("chance")
+    if chance is None:  # scores of before: as many options as letters that were right
+        chance = 1 / max(1, len((row.get("letters") or {}).get("label") or ()))
+    if chance == 1:
         return f"{said}."
-    chance = 1 / options
     shown = "above" if low > chance else "below" if high < chance else "not shown to differ from"
     return f"{said}, {shown} chance level ({100 * chance:.1f} %)."
 

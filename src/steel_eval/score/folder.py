@@ -19,6 +19,7 @@ from steel_data.files import atomic, atomic_write, sha256_of
 
 ANSWERS = {"task": pl.String, "subject": pl.String, "item": pl.String, "label": pl.String, "prediction": pl.String}
 PROMPTS = {"task": pl.String, "subject": pl.String, "item": pl.String, "prompt": pl.String}
+TRIES = "scores-limit-"  # begins the name of a run's folder of scores of a part of the questions
 _AGAIN = "Fix: score again, into a new folder."
 
 

@@ -37,6 +37,19 @@ def test_checkpoints_come_in_order_of_steps(tmp_path):
         arm.chosen("7")
 
 
+def test_a_quick_try_is_no_second_seed_of_the_run(tmp_path):
+    """`score --limit 2`, then `score`: the tutorial's way. The try was averaged with the score."""
+    for scores in ("scores-limit-2", "scores"):
+        result(tmp_path / f"a/{scores}/step-1")
+    assert [[r.folder.parent.name for r in run] for run in load_arm(str(tmp_path / "a")).runs] == [["scores"]]
+    assert len(load_arm(str(tmp_path / "a/scores-limit-2")).runs) == 1
+    result(tmp_path / "b/scores-limit-2/step-1")
+    assert len(load_arm(str(tmp_path / "b")).runs) == 1
+    result(tmp_path / "b/scores-limit-20/step-1")
+    with pytest.raises(InputError, match=r"several sizes\. Fix: one of scores-limit-2, scores-limit-20"):
+        load_arm(str(tmp_path / "b"))
+
+
 def test_seeds_are_runs_by_glob_and_in_one_output_folder(tmp_path, monkeypatch):
     for seed in (1, 2):
         result(tmp_path / f"a/seed-{seed}/scores/step-1")

@@ -79,3 +79,9 @@ def test_an_accuracy_is_said_with_its_interval_against_chance_level(right, said)
     assert words.startswith(f"cmmlu: {right / 10:.1f} % of 1,000 questions right (95 % interval ") and said in words
     assert in_words("cmmlu", {"accuracy": None, "n": 5}) == ""
     assert "chance" not in in_words("own", {**row, "letters": {}})
+
+
+def test_chance_is_that_of_the_options_however_few_letters_are_right():
+    """Two questions whose answers are A and B have four options all the same."""
+    row = {"accuracy": 0.0, "n": 2, "letters": {"label": {"A": 1, "B": 1}}, "chance": 0.25}
+    assert "chance level (25.0 %)" in in_words("cmmlu", row)
