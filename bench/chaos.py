@@ -148,14 +148,18 @@ def started(command: list[str]) -> subprocess.Popen[bytes]:
 
 
 def killed(process: subprocess.Popen[bytes], victim: str, rng: random.Random) -> bool:
-    """Kill a command's main process or one of its workers; return whether there was one."""
+    """Kill a command's main process, or one of its workers as soon as it has any; return whether there was one."""
     try:
-        children = [c for c in psutil.Process(process.pid).children() if "spawn_main" in " ".join(c.cmdline())]
-        target = psutil.Process(process.pid) if victim == "main process" else rng.choice(children)
-        target.kill()
-    except (psutil.Error, IndexError):
-        return False
-    return process.poll() is None or victim == "main process"
+        while process.poll() is None:
+            main = psutil.Process(process.pid)
+            children = [c for c in main.children() if "spawn_main" in " ".join(c.cmdline())]
+            if victim == "main process" or children:
+                (main if victim == "main process" else rng.choice(children)).kill()
+                return True
+            time.sleep(0.02)
+    except psutil.Error:
+        pass
+    return False
 
 
 def main() -> None:

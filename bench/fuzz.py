@@ -56,6 +56,7 @@ SLOW, HANGS, LARGE = 5, 60, 10**9  # of a case: CPU-seconds that are too many, s
 WORDS = (
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b"\n", b"\r", b"null", b"NaN", b"1e999",
     b"-0", b"99999999999999999999999", b"\\ud800", b"\xed\xa0\x80", b"\x1b[31m", b"PAR1", b"\x1f\x8b", b"true", b"'''", b"=",
+    b"[" * 5000, b'{"a":' * 5000, b"((" * 3000, b"{{" * 3000, b"9" * 5000,
 )  # fmt: skip
 VALUES = (
     None, True, False, 0, -1, 1, 3, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**30, 10**400, 0.0, -0.5, 1.5, 1e308, float("nan"),
@@ -400,14 +401,17 @@ def tried(name: str, kind: Kind, cases: int, seed: int) -> bool:
         kind.path.write_bytes(whole)
         kind.read(kind.path)  # what is not damaged is read
     began = time.process_time()
-    for i in range(cases):
-        found = outcome(kind, kind.damage(data[i % len(data)], random.Random(f"{seed}/{name}/{i}")))
-        if found not in ("read", "refused"):
-            told.add(f"  case {i}: {found}")
-            found = "traceback"
-        counts[found] += 1
+    try:
+        for i in range(cases):
+            found = outcome(kind, kind.damage(data[i % len(data)], random.Random(f"{seed}/{name}/{i}")))
+            if found not in ("read", "refused"):
+                told.add(f"  case {i}: {found}")
+                found = "traceback"
+            counts[found] += 1
+    except KeyboardInterrupt:
+        told.add("  stopped")
     kind.path.write_bytes(held)
-    numbers = f"{cases:>8,}{counts['read']:>8,}{counts['refused']:>9,}{counts['traceback']:>12,}"
+    numbers = f"{counts.total():>8,}{counts['read']:>8,}{counts['refused']:>9,}{counts['traceback']:>12,}"
     print(f"{name:<56}{numbers}{time.process_time() - began:>8.1f}", flush=True)
     for line in sorted(told)[:8]:
         print(line)

@@ -244,7 +244,7 @@ def _pins(root: Path) -> dict[str, str]:
         pins = json.loads((root / PINS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{root / PINS}: cannot be read: {error}. Fix: delete it, or mend it.") from None
     return {str(k): str(v) for k, v in pins.items()}
 

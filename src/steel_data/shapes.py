@@ -16,7 +16,7 @@ def misfits(place: str, value: Any, shape: Any, needed: Collection[str] = ()) ->
     kind: Any = shape if isinstance(shape, type) else type(shape)
     fits: Any = (int, float) if kind is float else kind
     if not isinstance(value, fits) or (kind in (int, float) and isinstance(value, bool)):
-        yield f"{place} is {excerpt(repr(value), 40)}, where {_WORDS[kind]} belongs"
+        yield f"{place} is {_shown(value)}, where {_WORDS[kind]} belongs"
     elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
         yield f"{place} is no valid Unicode"
     elif isinstance(shape, list):
@@ -29,6 +29,13 @@ def misfits(place: str, value: Any, shape: Any, needed: Collection[str] = ()) ->
                     yield from misfits(f"{place}.{name}".lstrip("."), value[name], inner, needed)
                 elif place and name in needed:
                     yield f"{place} has no '{name}'"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return excerpt(repr(value), 40)
+    except RecursionError:
+        return "nested beyond all measure"
 
 
 def without_nulls(table: dict[str, Any]) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _number(value: Any) -> float | None:
 def _json(file: Path) -> dict[str, Any]:
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}  # what is damaged says nothing; the weights are checked elsewhere
     return told if isinstance(told, dict) else {}
 

@@ -1,5 +1,6 @@
 """Whether values are of the types that readers count on."""
 
+import orjson
 import pytest
 
 from steel_data.shapes import misfits, without_nulls
@@ -23,6 +24,10 @@ def test_what_fits_and_what_nobody_asks_for_is_passed_over() -> None:
         ({"files": {"\x1b": {"rows": None}}}, "files.\x1b.rows is None, where a whole number belongs"),
         ({"names": ["x", 1]}, "names is 1, where text belongs"),
         ({"names": ["\ud800"]}, "names is no valid Unicode"),
+        (
+            {"step": orjson.loads(b"[" * 1020 + b"]" * 1020)},
+            "step is nested beyond all measure, where a whole number belongs",
+        ),
     ],
 )
 def test_the_first_misfit_is_told_with_its_place(value: object, fault: str) -> None:

@@ -69,7 +69,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{folder}: no manifest.json, so no finished mixture. Fix: the folder that `build` wrote."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder}/manifest.json: cannot be read: {error}. Fix: build again.") from None
     if not isinstance(manifest, dict):
         raise InputError(f"{folder}/manifest.json: is no mixture's manifest. Fix: the folder that `build` wrote.")

@@ -59,7 +59,7 @@ def _is_marked(folder: Path) -> bool:
         try:
             with opened(folder / name) as file:
                 held = json.load(file)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(held, dict) and all(key in held for key in keys):
             return True

@@ -22,6 +22,8 @@ _COLUMNS = (
     ("dose", pa.int32()), ("chars", pa.int32()), ("meta", pa.string()),
 )  # fmt: skip
 
+_OF_DROPPED = ("step", "reason", "witness_id", "witness_text", "error")
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -44,7 +46,7 @@ class Shape:
         columns += _COLUMNS
         columns += [("rating", pa.float64())] if self.rated else []
         if dropped:
-            columns += [(name, pa.string()) for name in ("step", "reason", "witness_id", "witness_text", "error")]
+            columns += [(name, pa.string()) for name in _OF_DROPPED]
         return pa.schema(columns)
 
 
@@ -53,20 +55,21 @@ _KNOWN = {
     field.name: field.type
     for form in FORMS for field in Shape(form, tuple(_EXTRA_TYPES), tools=True, rated=True).schema(dropped=True)
 }  # fmt: skip
-_NEEDED = ("source", "origin_file", "origin_row")
+_NEEDED = ("source", "kind", "origin_file", "origin_row")
 
 
-def unlike(schema: pa.Schema, whole: bool) -> str | None:
+def unlike(schema: pa.Schema, whole: bool, dropped: bool = False) -> str | None:
     """Return what readers of a mixture would trip over in a file of this schema: a column of another type, or missing.
 
-    `whole`: the file is one that `build` wrote; else columns may be missing. None where there is nothing.
+    `whole`: the file is one that `build` wrote; else columns may be missing. `dropped`: it lies in dropped/. None where
+    there is nothing.
     """
     for field in schema:
         if field.name in _KNOWN and not _fits(_KNOWN[field.name], field.type):
             return f"column '{field.name}' is of type {field.type}, where {_KNOWN[field.name]} belongs"
     if not whole:
         return None
-    missing = [name for name in _NEEDED if name not in schema.names]
+    missing = [name for name in (*_NEEDED, *(_OF_DROPPED if dropped else ())) if name not in schema.names]
     if not any({*columns} <= {*schema.names} for columns in FORMS.values()):
         missing.append("messages")
     return f"has no column '{missing[0]}'" if missing else None

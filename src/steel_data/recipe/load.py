@@ -369,7 +369,7 @@ def _change(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     try:
         return tomllib.loads(f"{key} = {value}")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4,300 digits
         if equals and _WORD.fullmatch(value.strip()):
             with suppress(tomllib.TOMLDecodeError):
                 return tomllib.loads(f"{key} = '{value.strip()}'")
@@ -398,7 +398,7 @@ def _merge_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error}. Fix: a text file in UTF-8 that you may read.") from None
     try:
         own = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also a number of more than 4,300 digits
         raise InputError(f"{path}: not valid TOML: {error}. Fix: that place.") from None
     except RecursionError:
         raise InputError(

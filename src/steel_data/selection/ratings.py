@@ -88,7 +88,7 @@ def _said(about: Path) -> dict[str, Any] | None:
     """Return what a store says of itself; None where there is nothing, or it is damaged."""
     try:
         said = json.loads(about.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     keys = ("by", "model", "fingerprint")
     return said if isinstance(said, dict) and all(isinstance(said.get(key), str) for key in keys) else None

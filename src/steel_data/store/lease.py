@@ -87,7 +87,7 @@ class Lease:
         got = self._bucket.get(self._key)
         if got is None:
             return {"until": 0}, ""
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
             held = json.loads(bytes(got.data))
             return {"holder": str(held["holder"]), "until": float(held["until"]), "lease": held["lease"]}, got.seen.tag
         return {"until": 0}, got.seen.tag

@@ -190,7 +190,7 @@ def _call(url: str, body: dict[str, Any] | None, timeout: float) -> Any:
             raise _FailedError(f"status {error.code}", _seconds(error.headers.get("Retry-After"))) from None
         key = "OPENAI_API_KEY with the key" if error.code in (401, 403) else "what it asks for"
         raise InputError(f"{url}: refuses the request: status {error.code}: {_reason(error)}. Fix: {key}.") from None
-    except (OSError, HTTPException, ValueError) as error:  # cut bodies and lines that are no JSON, too
+    except (OSError, HTTPException, ValueError, RecursionError) as error:  # cut bodies and lines that are no JSON, too
         raise _FailedError(first_line(error)) from None
 
 

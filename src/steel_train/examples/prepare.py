@@ -171,7 +171,7 @@ def _says(note: Path, key: str) -> bool:
     """Whether a tokenizer was trained for this key; what is damaged is trained again."""
     try:
         return bool(json.loads(note.read_text(encoding="utf-8")) == {"key": key})
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

@@ -132,7 +132,7 @@ def read_facts(checkpoint: Path) -> dict[str, Any] | None:
         for name, size in facts["files"].items():
             if not _only_resumes(name) and (checkpoint / name).stat().st_size != size:
                 return None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, RecursionError):
         return None
     return facts
 

@@ -88,12 +88,15 @@ class Metrics:
 
     def read(self) -> list[dict[str, Any]]:
         """Return all whole lines (a kill may have cut the last)."""
-        lines = []
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []:
+        lines: list[dict[str, Any]] = []
+        for line in self.path.read_bytes().splitlines() if self.path.is_file() else []:
             try:
-                lines.append(json.loads(line))
-            except ValueError:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(found, dict) or not isinstance(found.get("step"), int):
+                break
+            lines.append(found)
         return lines
 
     def begin(self, lines: list[dict[str, Any]]) -> None:

@@ -135,7 +135,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}). Fix: a checkpoint folder.") from error
     if settings.get("model_type") not in ("qwen2", "steel") or "FFN_type" not in settings:
         raise InputError(f"{path}: not a Steel-LLM model (no FFN_type). Fix: the published Steel-LLM checkpoint.")
@@ -151,8 +151,10 @@ def _weight_files(folder: Path) -> list[Path]:
     ):
         found = sorted(folder.glob(pattern))
         if (folder / index).exists():
-            named = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()
-            if missing := sorted(set(named) - {f.name for f in found}):
+            named = read_config(folder / index).get("weight_map")
+            if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+                raise InputError(f"{folder / index}: names no shards. Fix: copy it again.")
+            if missing := sorted(set(named.values()) - {f.name for f in found}):
                 raise InputError(f"{folder}: {missing[0]} is missing. Fix: every shard that {index} names.")
         if found:
             return found

@@ -298,5 +298,5 @@ def _history(file: Path) -> list[dict[str, Any]]:
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
         return [*said["base"].pop("history", []), said]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read: {first_line(error)}. Fix: copy the checkpoint again.") from None

@@ -97,7 +97,7 @@ def read_config(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file.parent}: no {file.name}. Fix: the folder of a saved model.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON: {first_line(error)}. Fix: copy it again.") from None
     if not isinstance(found, dict):
         raise InputError(f"{file}: holds a {type(found).__name__}, not a table. Fix: copy it again.")

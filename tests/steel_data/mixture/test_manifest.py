@@ -57,7 +57,7 @@ def test_each_law(change: dict[str, object], broken: list[str]) -> None:
 def test_what_is_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no manifest\.json, so no finished mixture"):
         read_manifest(tmp_path)
-    for text, said in (("[1]", "is no mixture's manifest"), ("{", "cannot be read")):
+    for text, said in (("[1]", "is no mixture's manifest"), ("{", "cannot be read"), ("[" * 9999, "cannot be read")):
         (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=said):
             read_manifest(tmp_path)

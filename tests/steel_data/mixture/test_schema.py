@@ -48,12 +48,20 @@ def test_what_others_write_of_the_same_columns_is_read() -> None:
         ("source", None, "has no column 'source'"),
         ("messages", None, "has no column 'messages'"),
         ("origin_row", None, "has no column 'origin_row'"),
+        ("kind", None, "has no column 'kind'"),
     ],
 )
 def test_a_column_of_another_type_or_that_is_gone_is_named(column: str, kind: Any, fault: str) -> None:
     fields = {field.name: field.type for field in Shape("messages", (), False).schema()}
     fields = {**fields, column: kind} if kind else {k: v for k, v in fields.items() if k != column}
     assert (unlike(pa.schema(list(fields.items())), True) or "").startswith(fault)
+
+
+def test_a_dropped_row_has_a_reason() -> None:
+    fields = list(Shape("messages", (), False).schema(dropped=True))
+    assert unlike(pa.schema(fields), True, dropped=True) is None
+    without = pa.schema([field for field in fields if field.name != "reason"])
+    assert unlike(without, True, dropped=True) == "has no column 'reason'" and unlike(without, True) is None
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ def write(folder: Path, text: str, name: str = "r.toml") -> Path:
         ('[source.a]\npath = "a\\u0000b"\n', "holds a zero byte"),
         ('extends = "a\\u0000b"\n', "holds a zero byte"),
         (f"a = {'[' * 5000}", "not valid TOML"),
+        (f"seed = {'9' * 5000}", "not valid TOML"),
         ("", r"no \[source\.…\] left"),
         (SOURCE + "take = 0\n", r"no \[source\.…\] left"),
         (SOURCE + "[mix]\nlanguages = { zh = 0.8, en = 0.1 }\n", r"languages sum to 0\.9"),

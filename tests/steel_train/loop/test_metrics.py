@@ -62,6 +62,16 @@ def test_the_log_is_wound_back_to_a_step_and_a_cut_line_is_forgotten(tmp_path):
     assert [line["step"] for line in metrics.read()] == [2, 4, 6]
     metrics.rewind(4)
     assert [json.loads(line)["step"] for line in metrics.path.read_text(encoding="utf-8").splitlines()] == [2, 4]
+    whole = metrics.path.read_bytes()
+    for damage in (b"5\n", b'{"stop": 6}\n', b'{"step": "\xff"}\n', b"[" * 9999 + b"\n"):
+        metrics.path.write_bytes(whole + damage)
+        assert [line["step"] for line in metrics.read()] == [2, 4]
+
+
+def test_a_line_ends_where_lines_end_and_not_at_other_signs_of_unicode(tmp_path):
+    metrics = Metrics(tmp_path)
+    metrics.append({"step": 2, "loss_by_source": {"a\u2028b": 1.0}})
+    assert [line["step"] for line in metrics.read()] == [2]
 
 
 def line(step, loss, **sources):
