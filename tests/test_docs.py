@@ -66,7 +66,7 @@ PAGES = {
     "docs/results/mix.md": (0, 0),
     "docs/results/packing.md": (0, 1),
     "docs/results/peers.md": (0, 1),
-    "docs/results/real-builds.md": (0, 3),
+    "docs/results/real-builds.md": (0, 4),
     "docs/results/audit.md": (0, 0),
     "docs/results/scoring.md": (0, 1),
     "docs/results/select.md": (0, 0),

@@ -6,6 +6,7 @@ tasks again. A machine whose steel, or a library that decides bytes, is of anoth
 
 import logging
 import os
+import pickle
 import re
 import socket
 import time
@@ -17,8 +18,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from steel_data.engine import Executor, Local, tell
-from steel_data.errors import InputError, first_line, nearest
-from steel_data.passes.cache import versions
+from steel_data.errors import InputError, excerpt, first_line, nearest
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -97,6 +97,12 @@ def _alive(ray: Any) -> int:
     return len([node for node in ray.nodes() if node["Alive"]])
 
 
+def _versions() -> dict[str, str]:
+    from steel_data.passes.cache import versions  # which imports polars: see `_there`
+
+    return versions()
+
+
 @dataclass(frozen=True)
 class Ray:
     """A cluster that this process is connected to.
@@ -107,7 +113,7 @@ class Ray:
     workers: int
     gpus: int = 0
     gpu: bool = False
-    told: Callable[[], dict[str, str]] = versions
+    told: Callable[[], dict[str, str]] = _versions
 
     def of_models(self, told: Callable[[], dict[str, str]]) -> "Ray":
         """Return the same cluster for tasks that run a model: on its GPUs where it has any."""
@@ -127,7 +133,8 @@ class Ray:
         import ray
 
         remote = ray.remote(max_retries=RETRIES, num_gpus=int(self.gpu))(_there)
-        work = ray.put(_Work(function, self.told, self.told()))  # once, however many tasks there are
+        told = _Work(ray.cloudpickle.dumps(function), self.told, self.told())
+        work = ray.put(ray.cloudpickle.dumps(told))  # once, however many tasks there are
         handed: deque[tuple[str, Any]] = deque()  # in their order: the names of tasks and where their results will be
         results: list[Result] = []
         try:
@@ -137,7 +144,7 @@ class Ray:
                     done.discard(handed.popleft()[1])
                     on_done(results[-1])
         except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            raise _without_steel(error) or error.cause from None
         except ray.exceptions.RayError as error:
             raise InputError(
                 f"{handed[0][0]}: its machine was lost {RETRIES} times over: {first_line(error)}. Fix: more "
@@ -157,7 +164,7 @@ class Ray:
         room, nodes, looked = AHEAD * self.workers, _alive(ray), time.monotonic()
         while True:
             for task in islice(tasks, max(room - len(going), 0)):
-                going.append(remote.remote(work, task))
+                going.append(remote.remote(work, ray.cloudpickle.dumps(task)))
                 handed.append((str(task), going[-1]))
             if not going:
                 return
@@ -174,17 +181,23 @@ class Ray:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is done with each task, by what is called `driver`'s versions there (`told`)."""
+    """What is done with each task (pickled: it is read where the versions are right), and what `told` tells here."""
 
-    function: Callable[[Any], Any]
+    function: bytes
     told: Callable[[], dict[str, str]]
     driver: dict[str, str]
 
 
-def _there(work: _Work, task: Any) -> Any:
-    """Run a task on a machine of the cluster, which must be what the driver is."""
-    refuse_other(work.driver, work.told(), _machine())
-    return work.function(task)
+def _there(work: bytes, task: bytes) -> Any:
+    """Run a task on a machine of the cluster, which must be what the driver is.
+
+    Both are bytes, since what is in them imports polars, which looks at the variable when it is imported. Each task has
+    one processor: polars must not start a thread for each of the machine's in every one of them.
+    """
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    mine: _Work = pickle.loads(work)
+    refuse_other(mine.driver, mine.told(), _machine())
+    return pickle.loads(mine.function)(pickle.loads(task))
 
 
 def refuse_other(driver: dict[str, str], worker: dict[str, str], machine: str) -> None:
@@ -194,6 +207,16 @@ def refuse_other(driver: dict[str, str], worker: dict[str, str], machine: str) -
     ]
     if unlike:
         raise InputError(f"{machine}: is of another version: {'; '.join(unlike)}. Fix: the same on all machines.")
+
+
+def _without_steel(error: Any) -> InputError | None:
+    """Return the error to raise where a machine could not even import this module; None where a task has failed."""
+    said = str(error.cause)
+    if "failed to import on the worker" not in said:  # Ray's words, before the traceback there
+        return None
+    place, why = re.search(r"ip=([^,)\s]+)", str(error)), said.strip().splitlines()[-1]
+    machine = place[1] if place else "a machine of the cluster"
+    return InputError(f"{machine}: steel cannot be imported there: {excerpt(why, 120)}. Fix: the same on all machines.")
 
 
 def _machine() -> str:

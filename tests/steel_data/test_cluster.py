@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 from tests.nodes import SRC, a_cluster, another
 from tests.steel_data.toys import chat_rows, write_jsonl
@@ -128,6 +129,10 @@ def node_of(folder: Path, _: int) -> str:
     return mine
 
 
+def polars_threads(_: int) -> int:
+    return pl.thread_pool_size()
+
+
 def left_a_mark(folder: Path, number: int) -> int:
     (folder / str(number)).touch()
     return number
@@ -186,6 +191,11 @@ def test_a_task_is_made_when_one_before_it_is_done(cluster: Any, tmp_path: Path)
     assert there.map(partial(left_a_mark, tmp_path), tasks()) == list(range(50))
 
 
+def test_a_task_has_one_thread_of_polars(cluster: Any) -> None:
+    """Each processor of a machine has a task; with a thread a processor in each of them there were hundreds."""
+    assert executor(f"ray:{cluster.address}", 1).map(polars_threads, range(3)) == [1, 1, 1]
+
+
 def test_a_node_that_is_lost_costs_time_only(cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with another(cluster) as second:
         there = executor(f"ray:{cluster.address}", 1)
@@ -221,6 +231,18 @@ def test_a_node_of_another_version_is_refused_by_its_name(cluster: Any, tmp_path
         there = executor(f"ray:{cluster.address}", 1)
         with pytest.raises(InputError, match=r": is of another version: code [0-9a-f]{16}, here [0-9a-f]{16}\. Fix"):
             there.map(time.sleep, [0.3] * 200)  # until that node runs one
+
+
+@pytest.mark.slow
+def test_a_node_without_steel_is_refused_by_its_address(cluster: Any, tmp_path: Path) -> None:
+    (tmp_path / "steel_data.py").write_text('raise ModuleNotFoundError("No module named steel_data")\n')
+    paths = f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"
+    with another(cluster, env_vars={"PYTHONPATH": paths}) as second:
+        there = executor(f"ray:{cluster.address}", 1)
+        with pytest.raises(InputError) as refused:
+            there.map(time.sleep, [0.3] * 200)
+    said = f"{second.node_ip_address}: steel cannot be imported there: ModuleNotFoundError: No module named steel_data"
+    assert str(refused.value) == f"{said}. Fix: the same on all machines."
 
 
 @pytest.mark.slow
