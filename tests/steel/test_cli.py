@@ -12,6 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from steel.cli import PACKAGES, RENAMED, _name, app
+from steel_data.engine import tell
 
 
 def run(*arguments: object) -> str:
@@ -42,7 +43,8 @@ AT_ONCE = [
 def test_what_takes_a_second_to_load_says_first_what_it_is_at(line: str, tmp_path, monkeypatch) -> None:
     """Before anything is imported: nothing there is found out only after that."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(click.testing._NamedTextIOWrapper, "isatty", lambda _: True)
+    for package in ("steel", "steel_data", "steel_eval", "steel_train"):  # as if this were a terminal
+        monkeypatch.setattr(f"{package}.cli.tell_at_once", tell)
     done = CliRunner().invoke(app, line.split())
     assert done.exit_code and re.match("(reading|loading|looking at|fetching) ", done.stderr), done.output
 
