@@ -73,6 +73,8 @@ def init(
     """Ask five questions (or take flags) and write a recipe that runs."""
     import os
 
+    if data:
+        tell_at_once(f"looking at {', '.join(data)}")
     from steel.init import Wishes
     from steel.init import init as run_init
 
@@ -85,6 +87,7 @@ def init(
 @app.command(epilog="Example: steel env --json")
 def env(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Print what a bug report needs: versions, machine, devices, and the settings that change what steel does."""
+    tell_at_once("looking at this machine")
     from steel.environment import print_environment
 
     print_environment(as_json)

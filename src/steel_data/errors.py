@@ -204,18 +204,20 @@ def _last_line(what: str) -> str:
 def _no_interrupt_lost() -> Iterator[None]:
     """Send Ctrl-C again where it came while Python could not raise it: in what is called when an object goes."""
     before = sys.unraisablehook
+    again = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
 
     def hook(lost: "sys.UnraisableHookArgs") -> None:
-        if isinstance(lost.exc_value, KeyboardInterrupt):
-            threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
-        else:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
             before(lost)
+        elif again.ident is None:
+            again.start()
 
     sys.unraisablehook = hook
     try:
         yield
     finally:
         sys.unraisablehook = before
+        again.cancel()  # a library may lose it and raise it too
 
 
 def _explanation(error: BaseException) -> tuple[str, int] | None:

@@ -212,6 +212,7 @@ def power(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same numbers as JSON.")] = False,
 ) -> None:
     """Say what a comparison can find, before training for it."""
+    tell_at_once(f"working out what a comparison on {sets} can find")
     from steel_eval.compare.print import print_power
 
     _shown(as_json, lambda: print_power(effect, _names(sets), discordance, seeds, seed_spread))

@@ -101,9 +101,14 @@ def gather(
     release()
     written: list[dict[str, Any]] = []
     write = partial(_write_file, workers, None if bound is None else bound // 10 // workers)
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside, progress("write", len(tasks), "files") as advance:
         digest = beside.submit(_content_sha256, plan, sources) if workers > 1 else None
-        _round(executor, write if isinstance(executor, Local) else partial(_write_file, 1, None), tasks, written.append)
+
+        def keep(entry: dict[str, Any]) -> None:
+            written.append(entry)
+            advance(1)
+
+        _round(executor, write if isinstance(executor, Local) else partial(_write_file, 1, None), tasks, keep)
         content_sha256 = _content_sha256(plan, sources) if digest is None else digest.result()
     shutil.rmtree(aside, ignore_errors=True)
     entries: dict[Pile, dict[str, dict[str, Any]]] = {"train": {}, "dropped": {}}

@@ -18,7 +18,7 @@ from steel_data.benchmarks.items import (
     read_items,
 )
 from steel_data.builders.contaminate import Draw, draw
-from steel_data.engine import Executor, Local
+from steel_data.engine import Executor, Local, progress
 from steel_data.errors import InputError, nearest
 from steel_data.files import sha256_of
 from steel_data.passes.cache import sweep, versions
@@ -105,7 +105,7 @@ def prepare(
     forget()
     whole = whole_inputs(where.data_root, *_read_whole(recipe))
     looking = Looking(where.data_root, where.cache, executor or Local(), verify, begin, whole)
-    with told_as(whole, where.data_root):
+    with told_as(whole, where.data_root), progress("prepare", None):
         return _prepared(recipe, replace(where, data_root=whole), looking)
 
 
