@@ -177,13 +177,7 @@ def compare(
 
     chosen = primary_of(primary) if primary else None
     tests = compare_arms(arms, Comparison(_names(tasks), metric, checkpoint, preset, groups, chosen))
-    if as_json:
-        import json
-        from dataclasses import asdict
-
-        typer.echo(json.dumps([asdict(test) for test in tests], indent=2))
-    else:
-        print_tests(tests)
+    _shown(as_json, lambda: print_tests(tests))
     if out is not None:
         write_tests(out, tests)
 
@@ -311,9 +305,9 @@ def leak(
     opening = Opening(
         tokenizer=tokenizer, trust_remote_code=trust_remote_code, revision=revision, max_length=max_length
     )
+    folder = out or Path("leak") / Path(model).name
     if twins is not None:
         how = How(form=form, device=device, dtype=dtype, opening=opening)
-        folder = out or Path("leak") / Path(model).name
         return _shown(as_json, lambda: twins_command(model, twins, how, folder))
     asked = Suspicion(
         model=model, base=base or "", tasks=_names(tasks), data=data, mixture=mixture, control=control,
@@ -321,7 +315,6 @@ def leak(
     )  # fmt: skip
     many = 300 if permute is None else permute
     how = How(form=form, permute=many, in_context=in_context, device=device, dtype=dtype, opening=opening)
-    folder = out or Path("leak") / Path(model).name
     _shown(as_json, lambda: leak_command(asked, how, calibration or [], folder))
 
 
@@ -387,8 +380,7 @@ def study(
         "max_new_tokens": max_new_tokens, "thinking": thinking,
         "chat_template_kwargs": _table("--chat-template-kwargs", chat_template_kwargs) or None,
     }  # fmt: skip
-    loaded, there = load(recipe, changes or ()), executor(engine, workers)
-    _shown(as_json, lambda: study_command(loaded, data, out, there, said))
+    _shown(as_json, lambda: study_command(load(recipe, changes or ()), data, out, executor(engine, workers), said))
 
 
 @app.command(epilog="Example: steel rate mine.toml --by ifd --model Qwen/Qwen2.5-0.5B")
@@ -440,8 +432,7 @@ def trial(
     from steel_data.cluster import executor
     from steel_eval.trial.command import trial_command
 
-    there = executor(engine, workers)
-    _shown(as_json, lambda: trial_command(recipe, data, out, there, changes or ()))
+    _shown(as_json, lambda: trial_command(recipe, data, out, executor(engine, workers), changes or ()))
 
 
 @app.command(epilog="Example: steel audit runs/mine --tasks cmmlu --data-root data")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from steel_data.benchmarks.items import PUBLISHED
@@ -19,8 +20,8 @@ SET_SIZES = {
 }  # fmt: skip
 
 
-def print_tests(tests: Sequence[Test]) -> None:
-    """Print what to mind, the comparisons as a table, then each verdict in words."""
+def print_tests(tests: Sequence[Test]) -> list[dict[str, Any]]:
+    """Print what to mind, the comparisons as a table, then each verdict in words; return them."""
     numbers = ("A %", "B %", "B - A", "95 % interval", "by subject", "p", "q", "only A / B", "detectable")
     table = plain_table("comparison", "task", *numbers, left=2)
     for t in tests:
@@ -54,6 +55,7 @@ def print_tests(tests: Sequence[Test]) -> None:
         # a warning that several share was said once above
         words = t.verdict.removesuffix(t.warning).rstrip() if len(warnings) < len(tests) else t.verdict
         out.print(one_line(f"{_named(t)}: {say(words)}"), markup=False, highlight=False, soft_wrap=True)
+    return [asdict(test) for test in tests]
 
 
 def _named(test: Test) -> str:
