@@ -362,6 +362,14 @@ def _late(*_: object) -> None:
     raise TimeoutError(f"more than {HANGS} seconds")
 
 
+def harmed(kind: Kind, data: bytes, rng: random.Random) -> bytes:
+    """Return damaged data of a kind; what is no JSON or table any more, or cannot be made one, loses bytes."""
+    try:
+        return kind.damage(data, rng)
+    except Exception:
+        return damaged(data, rng)
+
+
 def outcome(kind: Kind, data: bytes) -> str:
     """Return what came of reading: read, refused, or what no command may do: an error without words, or no end."""
     kind.path.write_bytes(data)
@@ -403,7 +411,7 @@ def tried(name: str, kind: Kind, cases: int, seed: int) -> bool:
     began = time.process_time()
     try:
         for i in range(cases):
-            found = outcome(kind, kind.damage(data[i % len(data)], random.Random(f"{seed}/{name}/{i}")))
+            found = outcome(kind, harmed(kind, data[i % len(data)], random.Random(f"{seed}/{name}/{i}")))
             if found not in ("read", "refused"):
                 told.add(f"  case {i}: {found}")
                 found = "traceback"
@@ -444,7 +452,7 @@ def main() -> None:
             if args.case is not None:
                 data = kind.data or (kind.path.read_bytes(),)
                 rng = random.Random(f"{args.seed}/{name}/{args.case}")
-                kind.path.write_bytes(kind.damage(data[args.case % len(data)], rng))
+                kind.path.write_bytes(harmed(kind, data[args.case % len(data)], rng))
                 print(name, kind.path.read_bytes()[:2000])
                 kind.read(kind.path)
                 continue

@@ -48,7 +48,7 @@ def led(name: str, args: argparse.Namespace, folder: Path) -> None:
 
     with atheris.instrument_imports(include=STEEL):  # whatever is imported until the end
         kind = known(folder, name)[name]
-        from fuzz import damaged, outcome
+        from fuzz import harmed, outcome
 
         corpus = folder / "corpus"
         corpus.mkdir()
@@ -76,11 +76,7 @@ def led(name: str, args: argparse.Namespace, folder: Path) -> None:
                 os._exit(0)
 
         def other(data: bytes, size: int, seed: int) -> bytes:
-            rng = random.Random(seed)
-            try:
-                return kind.damage(data, rng)[:size]
-            except Exception:  # what was kept is no JSON, TOML or table any more
-                return damaged(data, rng)[:size]
+            return harmed(kind, data, random.Random(seed))[:size]
 
         options = [
             f"-runs={args.cases + 10**6}",

@@ -53,9 +53,14 @@ def from_json(text: str | bytes) -> Any:
             return exact(data.decode("utf-8"))
         except TwiceError:
             raise
-        except ValueError:
+        except (ValueError, RecursionError):
             raise fault from None
-    return exact(data.decode("utf-8")) if is_doubtful(data, value) else value
+    if not is_doubtful(data, value):
+        return value
+    try:
+        return exact(data.decode("utf-8"))
+    except RecursionError:
+        raise orjson.JSONDecodeError("nested too deeply", data.decode("utf-8"), 0) from None
 
 
 def exact(text: str) -> Any:

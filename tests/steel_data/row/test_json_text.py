@@ -86,3 +86,12 @@ def test_a_call_with_one_argument_twice_is_a_reason() -> None:
         ]
     }
     assert str(chat(row)).startswith("twice: the key 'a' twice in one object")
+
+
+@pytest.mark.parametrize(
+    "deep", ["[" * 5000 + "9" * 25, "[" * 1015 + "1e999" + "]" * 1015, "[" * 1015 + "9" * 25 + "]" * 1015]
+)
+def test_what_is_nested_too_deeply_for_the_exact_parser_is_no_json(deep: str) -> None:
+    """Found by bench/fuzz.py in a dataset_info.json: Python's parser, asked for the long number, raised RecursionError."""
+    with pytest.raises(orjson.JSONDecodeError):
+        from_json(deep)
