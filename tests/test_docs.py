@@ -72,6 +72,7 @@ PAGES = {
     "docs/results/select.md": (0, 0),
     "docs/results/token-estimate.md": (0, 0),
     "docs/results/training.md": (0, 0),
+    "docs/results/tutorials.md": (0, 0),
     "docs/results/truth-pool.md": (0, 1),
 }
 # Pages that import torch for every command: whole in `make check`. In `make test` so many blocks of them as are said
