@@ -197,9 +197,7 @@ def check(
 @app.command(epilog="Example: steel power --effect 2 --sets ceval-val,cmmlu --seeds 3")
 def power(
     effect: Annotated[float, typer.Option(help="The true difference to find, in percentage points.")] = 2.0,
-    sets: Annotated[str, typer.Option(help="Question sets: ceval-val, ceval-test, cmmlu, mmlu, or a number.")] = (
-        "ceval-val,cmmlu"
-    ),
+    sets: Annotated[str, typer.Option(help="Of ceval-val, ceval-test, cmmlu, mmlu, or a number.")] = "ceval-val,cmmlu",
     discordance: Annotated[float, typer.Option(help="Share of questions that one alone answers right.")] = 0.3,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds an arm.")] = 1,
     seed_spread: Annotated[float, typer.Option(help="Standard deviation between seeds, points; 0: not known.")] = 0.0,

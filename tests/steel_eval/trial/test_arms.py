@@ -34,6 +34,14 @@ def test_what_cannot_be_equal_is_refused() -> None:
         equal_arms("r", ["random"], 39_000, 8, 1_000, counted(0))
 
 
+def test_shared_rows_that_are_the_whole_arm_are_refused() -> None:
+    """It asked for -2 rows."""
+    with pytest.raises(
+        InputError, match=r"the 50 rows that all arms share have 1,5\d\d already\. Fix: tokens = 3\d\d\d or more"
+    ):
+        equal_arms("r", list(LEARNT), 1_400, 8, 5_000, counted())
+
+
 def test_a_step_is_divided_into_equal_passes() -> None:
     assert batches(24, 8) == {"micro_batch": 8, "accumulate": 3}
     assert batches(26, 8) == {"micro_batch": 2, "accumulate": 13}
