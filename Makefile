@@ -1,11 +1,11 @@
-# make demo | test | check | docs | bench | bench-peers | fuzz | chaos | gpu-pack | gpu: each sets up all it needs from a bare checkout.
+# make demo | test | check | docs | pictures | bench | bench-peers | fuzz | chaos | gpu-pack | gpu: each sets up all it needs from a bare checkout.
 # PYTHON: the interpreter that makes the virtual environments. pip's own index settings are honoured.
 PYTHON ?= python3
 VENV   ?= .venv
 PEERS  ?= .venv-peers
 BIN     = $(VENV)/bin
 
-.PHONY: demo test check docs bench bench-peers fuzz chaos gpu gpu-pack clean
+.PHONY: demo test check docs pictures bench bench-peers fuzz chaos gpu gpu-pack clean
 
 # One virtual environment, remade when pyproject.toml changes. The stamp is written last, so a killed install is redone.
 $(VENV)/.full: pyproject.toml
@@ -40,6 +40,10 @@ $(VENV)-docs/.installed: pyproject.toml
 docs: $(VENV)-docs/.installed
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
 	@echo "To read it: python -m http.server --directory runs/site"
+
+# The READMEs' pictures of card, report and study, from the demo's recipes. Needs a Chromium; minutes, as `make demo` does.
+pictures: $(VENV)/.full
+	$(BIN)/python docs/take_pictures.py runs/pictures docs/pictures
 
 bench: $(VENV)/.full
 	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -35,7 +35,7 @@ def study_command(
     from steel_eval.ask.tasks import limited, load_task
     from steel_eval.study.page import write_page
     from steel_eval.study.print import print_study
-    from steel_eval.study.results import study_results
+    from steel_eval.study.results import UNMEASURED, study_results
     from steel_eval.study.score import score_arms
     from steel_train.say import write_json
 
@@ -58,7 +58,7 @@ def study_command(
     found, own = study_results(scored, tasks, settings), settings.presets[0]
     results = {
         "name": recipe.name, **about, "preset": own, "shots": settings.shots, "tasks": found[own], "presets": found,
-        "text_only": None, "detectors": None,
+        **UNMEASURED,
     }  # fmt: skip
     if settings.detectors:
         from steel_eval.study.detectors import measure_detectors

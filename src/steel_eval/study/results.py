@@ -38,6 +38,9 @@ class Truth:
     left_out: dict[str, int]  # why -> items
 
 
+UNMEASURED: dict[str, Any] = {"text_only": None, "overlap": {}, "detectors": None}  # with [eval] detectors = false
+
+
 def study_results(scored: Scored, tasks: Sequence[Task], settings: StudySettings) -> dict[str, Any]:
     """Return preset -> task -> the findings of a scored study. Raises InputError where no task was injected."""
     doses = drawn(scored["injected"].arm.mixture)

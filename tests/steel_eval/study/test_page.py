@@ -8,6 +8,7 @@ from tests.sentences import english
 
 from steel_data.page.chart import Line, Point
 from steel_eval.study.page import detector_families, dose_chart, summary, write_page, write_pool_page
+from steel_eval.study.results import UNMEASURED
 
 GAIN = {"items": 40, "clusters": 40, "seen": 0.4, "unseen": 0.25, "effect": 0.15, "low": 0.05, "high": 0.25, "p": 0.001,
         "exact": False, "seeds_counted": True}  # fmt: skip
@@ -150,3 +151,9 @@ def test_a_pool_s_page_shows_reference_runs_as_a_family_of_their_own():
     assert "Detectors: reference runs" in page and "Detectors: change from the base" in page
     assert page.count("31 % (20-40)") == 2 and page.count("p, one-sided") == 2
     assert page.count("did not see the item") == 1 and "Undefined" not in page
+
+
+def test_a_study_without_detectors_has_its_page():
+    """`[eval] detectors = false` ended in a traceback, after hours of training."""
+    page = english(write_page(RESULTS | UNMEASURED))
+    assert "gain over unseen items" in page and "train-side overlap" not in page
