@@ -131,7 +131,10 @@ BAD = {
         "loses 12 of 12 rows to steps:surrogate:",
     ),
     "builder returns nothing": (SOURCE + 'build = { use = "steps:builds_nothing" }\n', "returned []. Fix: a list of"),
-    "expression of no boolean": (SOURCE + 'filters = [{ use = "steps:no_boolean" }]\n', "not true or false a row"),
+    "expression of no boolean": (
+        SOURCE + 'filters = [{ use = "steps:no_boolean" }]\n',
+        "Fix: true or false for each row",
+    ),
     "expression of no column": (SOURCE + 'filters = [{ use = "steps:no_column" }]\n', "raised ColumnNotFoundError"),
     "known test split": ('[source.a]\npath = "cmmlu/test/*.jsonl"\n', "allow_test_split"),
     "known test split, injected": (

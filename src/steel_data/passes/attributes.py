@@ -297,7 +297,10 @@ class StageOfChunk:
                 "Fix: a polars expression over the mixture's columns."
             ) from error
         if keep.dtype != pl.Boolean or len(keep) != len(frame):
-            raise InputError(f"{self.file_name}: filter '{step.use}' gives {keep.dtype}. Fix: true or false a row.")
+            raise InputError(
+                f"{self.file_name}: filter '{step.use}' gives {len(keep):,} values of {keep.dtype} for {len(frame):,} "
+                "rows. Fix: true or false for each row."
+            )
         return pl.DataFrame({f"custom_{step.use}": keep.fill_null(False)})
 
 

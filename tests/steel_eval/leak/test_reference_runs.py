@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import orjson
+import polars as pl
 import pytest
 from tests.sentences import english
 from typer.testing import CliRunner
@@ -52,7 +53,9 @@ def test_what_a_reference_run_saw_itself_is_compared_with_the_others(lab, tmp_pa
     clean = [trained(lab.base, tmp_path / f"clean-{s}", seed=s) for s in (2, 3, 4)]
     dirty = trained(lab.model, tmp_path / "dirty/step-1", seed=5)
     shutil.copytree(lab.mixture, tmp_path / "dirty/mixture")
-    (tmp_path / "dirty/mixture/manifest.json").write_text("{}")
+    (tmp_path / "dirty/mixture/manifest.json").write_text("{}")  # a whole one, whose rows have all columns
+    for file in (tmp_path / "dirty/mixture").glob("*.parquet"):
+        pl.read_parquet(file).with_columns(kind=pl.lit("chat")).write_parquet(file)
     common = ("--tasks", "cmmlu", "--data", lab.data, "--permute", 0, "--device", "cpu", "--mixture", lab.mixture)
     runs = [word for place in (*clean[:2], dirty) for word in ("--reference-runs", place)]
     call(model, *runs, *common, "--out", tmp_path / "a")

@@ -1,5 +1,6 @@
 """The page and what is printed: the verdict first, a picture for any number of sources, and nothing of the data's acts."""
 
+import io
 import re
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import pytest
 from tests.sentences import english
 from tests.steel_eval.mix.sources import measured_runs, pool
 
+from steel_data.row import display
+from steel_data.row.display import Lines
 from steel_eval.mix.design import make_space
 from steel_eval.mix.page import bar, write_page
 from steel_eval.mix.print import print_surface
@@ -45,10 +48,13 @@ def test_names_of_the_data_do_not_act(tmp_path):
         assert page.count("<script") == 1 and "\x1b" not in page and "&lt;script&gt;" in page
 
 
-def test_what_is_printed_begins_with_the_verdict_and_fits_a_terminal(tmp_path, capsys):
-    found = surface(tmp_path)
-    print_surface(found, tmp_path)
-    text = capsys.readouterr().out
+def test_what_is_printed_begins_with_the_verdict_and_fits_a_terminal(tmp_path, capsys, monkeypatch):
+    found, out = surface(tmp_path), io.StringIO()
+    terminal = Lines(file=out, width=80, force_terminal=True, color_system=None, highlight=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(display, "Lines", lambda **_: terminal)
+        print_surface(found, tmp_path)
+    text = out.getvalue()
     assert text.startswith("Verdict: another mixture is better than the recipe's own: gain +")
     assert max(map(len, text.splitlines())) <= 80 and "0.333" in text and "not shown worse" in text
     found = surface(tmp_path, flat=True)
