@@ -449,8 +449,9 @@ def now_and_then(say: Callable[[], Iterable[str]]) -> Iterator[None]:
 
 
 def tell(line: str) -> None:
-    """Write a line of progress to stderr: stdout holds results only."""
-    _write(line, sys.stderr)
+    """Write a line of progress to stderr: stdout holds results only. Of processes that torchrun starts, the first."""
+    if os.environ.get("RANK", "0") == "0":
+        _write(line, sys.stderr)
 
 
 def tell_at_once(line: str) -> None:

@@ -89,6 +89,11 @@ def _print_summary(out: Console, result: Result) -> None:
     for benchmark, doses in manifest["contamination"].items():
         spread = ", ".join(f"{n:,} items x {dose}" for dose, n in sorted(doses.items(), key=lambda kv: int(kv[0])))
         out.print(f"declared contamination with {harmless(benchmark)}: {spread}")
+    for source, reason in manifest["test_splits"].items():
+        if manifest["recipe"]["source"][source].get("build", {}).get("use") != "contaminate":
+            out.print(
+                f"a known test split is training data here: {harmless(source)} ({harmless(reason)})", soft_wrap=True
+            )
     if result.fresh:
         out.print(harmless(agreement(manifest["language_check"])))
     state = "written" if result.fresh else "up to date, verified"

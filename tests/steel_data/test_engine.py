@@ -340,3 +340,12 @@ def test_what_a_command_is_at_is_said_at_once_to_who_waits_and_no_fault_comes_se
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     tell_at_once("reading r.toml")
     assert capsys.readouterr().err == ("reading r.toml\n" if terminal else "")
+
+
+def test_of_many_processes_of_torchrun_one_says_what_all_are_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rank in ("0", "1", "7"):
+        monkeypatch.setenv("RANK", rank)
+        engine.tell("loading")
+    assert capsys.readouterr().err == "loading\n"

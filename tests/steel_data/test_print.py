@@ -56,3 +56,12 @@ def test_a_build_ends_with_what_came_out_and_what_to_do(
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("5 rows and ") and " tokens are in the mixture, of 7 rows read." in last
     assert "2 rows were dropped, most of them for dedup:exact (2)." in last and "Next: steel show " in last
+
+
+def test_a_build_on_a_known_test_split_says_so_and_why(
+    make: Callable[..., Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_jsonl(tmp_path / "cmmlu/test/a.jsonl", chat_rows(5))
+    print_build(make('[source.a]\npath = "cmmlu/test/*.jsonl"\nallow_test_split = "to look at it\\u001b[31m"\n'))
+    said = capsys.readouterr().out
+    assert "a known test split is training data here: a (to look at it\\x1b[31m)\n" in said and "\x1b" not in said

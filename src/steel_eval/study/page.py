@@ -8,7 +8,7 @@ from steel_data.chinese import language
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.templates import environment
 from steel_eval.leak.rates.table import AUC, BENCHMARKS, FLAGGED, HITS, ITEMS, SIDES, Row, beside, percent
-from steel_eval.study.verdict import pool_verdicts, study_verdicts
+from steel_eval.study.verdict import is_shown, pool_verdicts, study_verdicts
 
 
 def write_page(results: dict[str, Any]) -> str:
@@ -86,10 +86,18 @@ def summary(results: dict[str, Any]) -> list[str]:
         strongest = _strongest(entry)
         exposures = entry["exposures"].get(str(strongest["dose"]), strongest["dose"])
         interval = f"{100 * strongest['low']:+.1f} to {100 * strongest['high']:+.1f}, p {strongest['p']:.2g}"
-        out.append(
-            f"{name}: {exposures:g} exposures raise the score on seen items by {100 * strongest['effect']:+.1f} points "
-            f"over unseen ones ({interval})."
-        )
+        tests = sum(e["dose"] is not None for e in entry["doses"])
+        gain = f"{100 * strongest['effect']:+.1f}"
+        if is_shown(strongest, tests):
+            out.append(
+                f"{name}: {exposures:g} exposures raise the score on seen items by {gain} points over unseen ones "
+                f"({interval})."
+            )
+        else:
+            out.append(
+                f"{name}: no gain is shown: at {exposures:g} exposures seen items score {gain} points over unseen ones "
+                f"({interval}; doses tested: {tests})."
+            )
         clean = entry["clean_scores"]
         reported, estimated = (sum(c[k] for c in clean) / len(clean) for k in ("reported", "clean"))
         out.append(

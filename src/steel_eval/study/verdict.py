@@ -13,12 +13,17 @@ def study_verdicts(results: dict[str, Any]) -> list[Verdict]:
     return [_verdict(name, entry) for name, entry in results["tasks"].items() if entry["doses"]]
 
 
+def is_shown(effect: dict[str, Any], tests: int) -> bool:
+    """Whether one effect of so many that are tested is a gain, at LEVEL for all of them together (Bonferroni)."""
+    return bool(effect["p"] <= LEVEL / tests and effect["effect"] > 0)
+
+
 def _verdict(name: str, entry: dict[str, Any]) -> Verdict:
     doses = [e for e in entry["doses"] if e["dose"] is not None]
     items, strongest = sum(e["items"] for e in doses), max(doses, key=lambda e: e["dose"])
     tests = len(doses)
     best = min(doses, key=lambda e: e["p"])
-    shown = best["p"] <= LEVEL / tests and best["effect"] > 0
+    shown = is_shown(best, tests)
     clean = entry["clean_scores"]
     half = found_by_most(strongest["low"], strongest["high"])
     of_runs = "against a clean run" if clean[0]["runs"] else "against these runs' score on questions they never saw"

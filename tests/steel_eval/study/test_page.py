@@ -9,6 +9,7 @@ from tests.sentences import english
 from steel_data.page.chart import Line, Point
 from steel_eval.study.page import detector_families, dose_chart, summary, write_page, write_pool_page
 from steel_eval.study.results import UNMEASURED
+from steel_eval.study.verdict import study_verdicts
 
 GAIN = {"items": 40, "clusters": 40, "seen": 0.4, "unseen": 0.25, "effect": 0.15, "low": 0.05, "high": 0.25, "p": 0.001,
         "exact": False, "seeds_counted": True}  # fmt: skip
@@ -103,6 +104,16 @@ def test_the_summary_says_gain_and_clean_score():
         == "cmmlu: 6 exposures raise the score on seen items by +15.0 points over unseen ones (+5.0 to +25.0, p 0.001)."
     )
     assert "reported 30.0 %, this run's score on questions it never saw is 26.0 %" in second
+
+
+def test_the_summary_claims_no_gain_that_the_verdict_does_not():
+    """It said "90 exposures raise the score" above a verdict of "cannot tell": p 0.031, one of four doses."""
+    results = copy.deepcopy(RESULTS)
+    (strongest,) = [e for e in results["tasks"]["cmmlu"]["doses"] if e["dose"] is not None][-1:]
+    strongest["p"] = 0.06
+    (verdict,) = study_verdicts(results)
+    assert verdict.seen == "cannot-tell"
+    assert summary(results)[0].startswith("cmmlu: no gain is shown: at 6 exposures seen items score +15.0 points over")
 
 
 @pytest.mark.parametrize(
