@@ -56,6 +56,9 @@ def workers_of(word: str) -> Iterator[Any]:
     sys.path.append(str(ROOT))
     nodes: Any = importlib.import_module("tests.nodes")
     with nodes.a_cluster() as cluster, nodes.another(cluster):
+        for _ in range(30):  # Ray's own processes go on starting for some seconds: a cluster is there before a build
+            if psutil.cpu_percent(1) < 20:
+                break
         yield importlib.import_module("steel_data.cluster").executor(f"ray:{cluster.address}", 1)
 
 

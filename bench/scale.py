@@ -145,13 +145,16 @@ def watched(command: list[str]) -> tuple[list[dict[str, Any]], Peaks]:
     peaks, now, done, told = Peaks(), ["start"], threading.Event(), []
 
     def watch() -> None:
-        tree = psutil.Process(process.pid)
-        while not done.wait(0.1):
+        tree, took = psutil.Process(process.pid), 0.0
+        while not done.wait(max(0.1, 20 * took)):  # a look at twenty processes takes a tenth of a second
+            begun = time.monotonic()
             try:
                 own = memory_of(tree)
                 others = sum(memory_of(member) for member in tree.children(recursive=True))
             except psutil.Error:
                 continue
+            finally:
+                took = time.monotonic() - begun
             peaks.main[now[0]] = max(peaks.main.get(now[0], 0), own)
             peaks.tree[now[0]] = max(peaks.tree.get(now[0], 0), own + others)
 
