@@ -245,11 +245,23 @@ def load(path: "str | Path | Recipe", changes: Sequence[str] = ()) -> Recipe:
 
     `path`: a file, `@name` of a recipe that comes with steel, or a recipe already loaded, which is handed back.
     `changes` are laid over it: `train.epochs=1`, values as TOML writes them, a plain word without its quotes.
-    Raises InputError, naming file and key, for anything the recipe's author can put right.
+    Raises InputError, naming file and key, for anything the recipe's author can put right; and the changes, where the
+    file alone is right.
     """
     if isinstance(path, Recipe):
         return path
-    named, path = Path(path), found(Path(path))
+    try:
+        return _load(Path(path), changes)
+    except InputError as error:
+        if not changes:
+            raise
+        _load(Path(path), ())
+        said = str(error)
+        raise InputError(said if said.startswith("--set ") else f"--set {' --set '.join(changes)}: {said}") from None
+
+
+def _load(named: Path, changes: Sequence[str]) -> Recipe:
+    path = found(named)
     merged = _merge_chain(path, ())
     for change in changes:
         merged = merge(merged, _change(change))

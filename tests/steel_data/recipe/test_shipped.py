@@ -53,3 +53,14 @@ def test_changes_are_laid_over_in_order_and_a_plain_word_needs_no_quotes(tmp_pat
     (tmp_path / "r.toml").write_text('[source.x]\npath = "x.jsonl"\n')
     recipe = load(tmp_path / "r.toml", ["train.model=Qwen/Qwen2.5-0.5B", "train.epochs=1", "train.epochs=2"])
     assert recipe.train == {"model": "Qwen/Qwen2.5-0.5B", "epochs": 2}
+
+
+def test_what_a_change_breaks_is_told_by_the_change_and_what_the_file_breaks_by_the_file(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[source.x]\npath = "x.jsonl"\n')
+    with pytest.raises(InputError, match=r"^--set seed=3 --set mix\.sed=3: \S+r\.toml \[mix\]: unknown key 'sed'"):
+        load(tmp_path / "r.toml", ["seed=3", "mix.sed=3"])
+    with pytest.raises(InputError, match=r"^--set source\.x\.take=0: \S+r\.toml: no \[source.…\] left"):
+        load(tmp_path / "r.toml", ["source.x.take=0"])
+    (tmp_path / "r.toml").write_text('sed = 1\n[source.x]\npath = "x.jsonl"\n')
+    with pytest.raises(InputError, match=r"^\S+r\.toml: unknown key 'sed'"):
+        load(tmp_path / "r.toml", ["mix.sed=3"])

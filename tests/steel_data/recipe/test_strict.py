@@ -89,9 +89,10 @@ def test_a_build_refuses_what_training_and_scoring_would(tmp_path: Path, table: 
     assert str(error.value).startswith(f"{file} {said}")
     name, _, lines = table.partition("]\n")
     file.write_text('[source.a]\npath = "x"\n', encoding="utf-8")
+    changes = [f"{name[1:]}.{line.replace(' = ', '=', 1)}" for line in lines.splitlines()]
     with pytest.raises(InputError) as error:  # by --set, in the same words
-        load(file, [f"{name[1:]}.{line.replace(' = ', '=', 1)}" for line in lines.splitlines()])
-    assert str(error.value).startswith(f"{file} {said}")
+        load(file, changes)
+    assert str(error.value).startswith(f"--set {' --set '.join(changes)}: {file} {said}")
 
 
 def test_what_is_missing_in_a_table_of_others_hinders_no_build(tmp_path: Path) -> None:
