@@ -101,10 +101,14 @@ def test_without_a_script_the_first_page_can_be_read(card):
 
 
 def test_tables_and_pictures_of_a_card_are_files(card, tmp_path):
-    before = "[...document.querySelectorAll('[data-drawn]')].map(e => e.nextElementSibling.querySelectorAll('button').forEach(b => b.click())).length"
-    (pictures,) = seen(card, before, taken=tmp_path, files=12)
+    some = "[...document.querySelectorAll('[data-drawn]')].slice({}).map(e => e.nextElementSibling.querySelectorAll('button').forEach(b => b.click())).length"
+    # a browser hands out ten files of one page at most, before somebody touches it
+    pictures = [
+        *seen(card, some.format("0, 2"), taken=tmp_path, files=6),
+        *seen(card, some.format("2"), taken=tmp_path, files=12),
+    ]
     files = sorted(tmp_path.iterdir())
-    assert pictures == 4 and [f.suffix for f in files] == [".csv", ".json", ".svg"] * 4
+    assert pictures == [2, 2] and [f.suffix for f in files] == [".csv", ".json", ".svg"] * 4
     fall = json.loads(next(f for f in files if f.suffix == ".json").read_text(encoding="utf-8"))
     assert fall["columns"] == ["reason", "rows"] and ["read", 62] in fall["rows"]
     for file in files:
