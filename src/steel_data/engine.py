@@ -256,6 +256,9 @@ def _in_pool(
             keep(i, future.result())
     except (BrokenProcessPool, MemoryError) as error:
         processes = processes or list((pool._processes or {}).values())
+        if isinstance(error, BrokenProcessPool):
+            for process in processes:  # one that was just being started when another fell is known to nobody else
+                process.terminate()  # and the pool would wait for it without end
         pool.shutdown(cancel_futures=True)
         for i, future in futures.items():
             if not future.cancelled() and future.exception() is None:
