@@ -6,7 +6,7 @@ among the survivors, then what select.py does: `take`, budget and language targe
 Legend of array suffixes: _R one entry a row.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from os import SEEK_END
@@ -142,7 +142,7 @@ class _Table:
             return
         on = step.settings.on
         exact = np.zeros(len(rows), np.uint64)
-        for mine, found in self._attribute(dedup_name(on), ["exact"], rows):
+        for mine, found in self._keys(dedup_name(on), rows).read(["exact"], self.workers):
             exact[mine] = found["exact"].to_numpy()
         if not exact.all():  # rows in which there is nothing to compare are not alike
             rows, exact = rows[exact != 0], exact[exact != 0]
@@ -156,10 +156,11 @@ class _Table:
 
     def _near_winners(self, rows: Rows, step: Filter) -> Rows:
         on, cache = step.settings.on, self.sources[0].job.cache
-        handed_over = self._handed_over(dedup_name(on), rows)
+        keys = self._keys(dedup_name(on), rows)
+        handed_over = self._handed_over(keys)
         here = dedup.BITS if handed_over else dedup.NEAR_KEYS
         with _Aside(len(rows), cache) as aside, SpooledTemporaryFile(_IN_MEMORY, dir=str(cache)) as texts:
-            for mine, found in self._attribute(dedup_name(on), here, rows):
+            for mine, found in keys.read(here, self.workers):
                 aside.put(mine, found)
             release()
             return dedup.near_winners(
@@ -171,12 +172,10 @@ class _Table:
                 handed_over,
             )
 
-    def _handed_over(self, name: str, rows: Rows) -> dedup.OverBands | None:
-        """Return what looks through the bands of an attribute in tasks; None: this process had better do it."""
-        if isinstance(self.executor, Local) or len(rows) < _HANDED_OVER:
+    def _handed_over(self, keys: "_Keys") -> dedup.OverBands | None:
+        """Return what looks through the bands of some keys in tasks; None: this process had better do it."""
+        if isinstance(self.executor, Local) or len(keys.rows) < _HANDED_OVER:
             return None
-        places = tuple(chunk.stages[-1].attributes[name] for _, chunk in self.rows.chunks)
-        keys = _Keys(rows, self.rows.first_C, places)
 
         def over(look: Callable[[int, Any, Any], Any]) -> Iterator[Any]:
             for first in range(0, dedup.BANDS, _BANDS_AT_ONCE):
@@ -185,14 +184,10 @@ class _Table:
 
         return over
 
-    def _attribute(self, name: str, columns: list[str], rows: Rows) -> Iterator[tuple[I64, pl.DataFrame]]:
-        """Yield, chunk by chunk, which of some rows lie in it, and columns of an attribute for them."""
-
-        def read(some: InChunk) -> tuple[I64, pl.DataFrame]:
-            stage = self.rows.chunks[some.chunk][1].stages[-1]
-            return some.mine, read_columns(stage.attributes[name], columns)[some.pos]
-
-        return in_threads(read, self.rows.by_chunk(rows), self.workers)
+    def _keys(self, name: str, rows: Rows) -> "_Keys":
+        """Return where an attribute of some rows stands; a source without the step has none."""
+        held = [chunk.stages[-1].attributes for _, chunk in self.rows.chunks]
+        return _Keys(rows, self.rows.first_C, {c: of_C[name] for c, of_C in enumerate(held) if name in of_C})
 
     def _best_first(self, first: int, last: int, keep: str | list[str]) -> Rows:
         """Return the rows that may be duplicates in the order in which they win a cluster."""
@@ -235,26 +230,28 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Keys:
-    """Where a task finds the keys of some rows: the files of the chunks, whose first rows are first_C."""
+    """Where the keys of some rows stand: the files of their chunks, by number; the chunks' first rows are first_C."""
 
     rows: Rows
     first_C: I64
-    places: tuple[Path, ...]
+    places: Mapping[int, Path]
 
-    def columns(self, *names: str) -> list[npt.NDArray[Any]]:
-        """Return columns of the rows, in their order."""
-        found: list[npt.NDArray[Any]] = []
-        for some in by_chunk(self.rows, self.first_C):
-            read = read_columns(self.places[some.chunk], list(names))[some.pos]
-            found = found or [np.empty(len(self.rows), read[name].to_numpy().dtype) for name in names]
-            for whole, name in zip(found, names, strict=True):
-                whole[some.mine] = read[name].to_numpy()
-        return found
+    def read(self, columns: list[str], workers: int = 1) -> Iterator[tuple[I64, pl.DataFrame]]:
+        """Yield, chunk by chunk, which of the rows lie in it, and columns of their keys."""
+
+        def of_chunk(some: InChunk) -> tuple[I64, pl.DataFrame]:
+            return some.mine, read_columns(self.places[some.chunk], columns)[some.pos]
+
+        return in_threads(of_chunk, by_chunk(self.rows, self.first_C), workers)
 
 
 def _look_through(keys: _Keys, look: Callable[[int, Any, Any], Any], band: int) -> Any:
     """Look through one band, on whatever machine this is."""
-    return look(band, *keys.columns(dedup.band_name(band), "bits_0"))
+    key, bits = np.empty(len(keys.rows), np.uint32), np.empty(len(keys.rows), np.uint64)
+    name = dedup.band_name(band)
+    for mine, found in keys.read([name, dedup.BITS[0]]):
+        key[mine], bits[mine] = found[name].to_numpy(), found[dedup.BITS[0]].to_numpy()
+    return look(band, key, bits)
 
 
 class _Texts(Sequence[str]):

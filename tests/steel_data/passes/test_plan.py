@@ -101,19 +101,21 @@ def test_a_sources_own_dedup_looks_at_its_own_rows(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("of_all", [True, False])  # False: a step of one source, whose rows come second
 @pytest.mark.parametrize("keep", ["first", "longest"])
 def test_bands_are_tasks_where_other_machines_do_them_to_the_same_bytes(
-    keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keep: str, of_all: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All near-duplicates of a cluster meet in one bucket, so that both looks at the bands have something to find."""
     for i, last in enumerate(["。", "！", "；", "？"]):
         rows = [row | {"output": row["output"][:-1] + "的用处很多，" * 5 + last} for row in chat_rows(60)]
         write_jsonl(tmp_path / f"{i}.jsonl", rows[i:] + rows[:i])
-    (tmp_path / "r.toml").write_text(
-        f'filters = [{{ use = "dedup", keep = "{keep}" }}]\n[source.a]\npath = "?.jsonl"\n', encoding="utf-8"
-    )
+    write_jsonl(tmp_path / "other.jsonl", [{"instruction": "问", "output": "答"}])
+    step = f'filters = [{{ use = "dedup", keep = "{keep}" }}]\n'
+    sources = '[source.other]\npath = "other.jsonl"\n[source.a]\npath = "?.jsonl"\n'
+    (tmp_path / "r.toml").write_text(step + sources if of_all else sources + step, encoding="utf-8")
     here = build(load(tmp_path / "r.toml"), out=tmp_path / "here")
-    assert here.manifest["rows"] == 60
+    assert here.manifest["rows"] == 61
     looks: list[str] = []
 
     class Counting(Elsewhere):
