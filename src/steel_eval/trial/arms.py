@@ -48,11 +48,10 @@ def equal_arms(where: str, names: list[str], tokens: int, least_rows: int, most:
                     f"{where}: tokens = {tokens:,}: arm '{name}' would need {selected[name]:,} rows to select, and "
                     f"there are {most:,}. Fix: tokens = {right} or less, or a larger source."
                 )
-    if min(selected.values()) == 1 < least_rows:
-        name = min(selected, key=lambda arm: selected[arm])
+    if other and min(selected.values()) == 1 and (shared := min(count(name, 1)[1] for name in names)) >= tokens:
         raise InputError(
-            f"{where}: tokens = {tokens:,}: the {other:,} rows that all arms share have {count(name, 1)[1]:,} already. "
-            f"Fix: tokens = {2 * count(name, 1)[1]} or more, or fewer rows of the sources that do not select (take)."
+            f"{where}: tokens = {tokens:,}: the {other:,} rows that all arms share have {shared:,} already. "
+            f"Fix: tokens = {2 * shared} or more, or fewer rows of the sources that do not select (take)."
         )
     fewest = min(selected.values()) + other
     if fewest // least_rows < 2:

@@ -40,6 +40,8 @@ def test_shared_rows_that_are_the_whole_arm_are_refused() -> None:
         InputError, match=r"the 50 rows that all arms share have 1,5\d\d already\. Fix: tokens = 3\d\d\d or more"
     ):
         equal_arms("r", list(LEARNT), 1_400, 8, 5_000, counted())
+    with pytest.raises(InputError, match="less than two steps"):  # nothing is shared
+        equal_arms("r", list(LEARNT), 12, 8, 5_000, counted(0))
 
 
 def test_a_step_is_divided_into_equal_passes() -> None:
