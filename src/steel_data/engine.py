@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
-from steel_data.errors import InputError, excerpt, first_line, visible
+from steel_data.errors import InputError, excerpt, first_line, is_spokesman, visible
 from steel_data.store.names import is_far
 
 _SHM = Path("/dev/shm")  # what Linux makes locks between processes of
@@ -365,7 +365,7 @@ def progress(label: str, total: int | None, unit: str = "rows", done: int = 0) -
     elif not sys.stderr.isatty():
         with _in_lines(label, total, unit, done) as advance:
             yield advance
-    elif multiprocessing.parent_process() is not None or os.environ.get("RANK", "0") != "0":
+    elif multiprocessing.parent_process() is not None or not is_spokesman():
         yield lambda _: None  # one bar on a terminal, that of the process which waits for this one
     else:
         with _in_a_bar(label, total, unit, done) as advance:
@@ -452,9 +452,8 @@ def now_and_then(say: Callable[[], Iterable[str]]) -> Iterator[None]:
 
 
 def tell(line: str) -> None:
-    """Write a line of progress to stderr: stdout holds results only. Of processes that torchrun starts, the first."""
-    if os.environ.get("RANK", "0") == "0":
-        _write(line, sys.stderr)
+    """Write a line of progress to stderr: stdout holds results only."""
+    _write(line, sys.stderr)
 
 
 def tell_at_once(line: str) -> None:
@@ -467,4 +466,5 @@ def tell_at_once(line: str) -> None:
 
 
 def _write(line: str, stream: TextIO) -> None:
-    stream.write(visible(line) + "\n")
+    if is_spokesman():
+        stream.write(visible(line) + "\n")

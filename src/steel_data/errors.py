@@ -195,9 +195,14 @@ def _ended_in_time() -> Iterator[None]:
             os.close(told)
 
 
+def is_spokesman() -> bool:
+    """Whether this process speaks: of those that torchrun starts, which all would say the same, the first one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _last_line(what: str) -> str:
-    """Return the line that ends a command which was told to; of torchrun's processes the first one speaks."""
-    return "" if os.environ.get("RANK", "0") != "0" else f"{what}; run the same command again to go on\n"
+    """Return the line that ends a command which was told to."""
+    return f"{what}; run the same command again to go on\n" if is_spokesman() else ""
 
 
 @contextmanager

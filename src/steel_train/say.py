@@ -2,14 +2,13 @@
 
 import json
 import logging
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from steel_data.errors import InputError, first_line
+from steel_data.errors import InputError, first_line, is_spokesman
 from steel_data.files import atomic_write
 from steel_data.shapes import misfits, without_nulls
 
@@ -32,7 +31,7 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
-    if os.environ.get("RANK", "0") != "0":
+    if not is_spokesman():
         logging.disable(logging.WARNING)
 
 

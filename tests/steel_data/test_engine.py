@@ -345,10 +345,14 @@ def test_what_a_command_is_at_is_said_at_once_to_who_waits_and_no_fault_comes_se
 def test_of_many_processes_of_torchrun_one_says_what_all_are_at(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(engine, "TELL_EVERY", 0.05)
     for rank in ("0", "1", "7"):
         monkeypatch.setenv("RANK", rank)
         engine.tell("loading")
-    assert capsys.readouterr().err == "loading\n"
+        with engine.progress("map", 9):  # no terminal here: lines
+            time.sleep(0.3)
+        said = capsys.readouterr().err
+        assert said.startswith("loading\nmap: 0 of 9 rows, ") if rank == "0" else said == ""
 
 
 FALLS = """
