@@ -19,6 +19,7 @@ from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.page.nav import unlinked
 from steel_data.recipe.load import portable
 from steel_eval.models import find_checkpoints, training_of
+from steel_train.models.weights import read_config
 
 HUBS = ("huggingface", "modelscope")
 _OF_TRAINING = ("optimizer*", "scheduler*", "rng_state*", "trainer_state*", "training_args*", "steel.json", "README.md")
@@ -135,10 +136,7 @@ def _model(folder: Path, repository: str) -> Parcel:
 def _base(folder: Path, said: Mapping[str, Any]) -> str | None:
     """Return the hub id of what was trained; None where it was made here or lies on this machine only."""
     config = folder / "adapter_config.json"
-    try:
-        named = orjson.loads(config.read_bytes()).get("base_model_name_or_path") if config.is_file() else None
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{config}: cannot be read: {first_line(error)}. Fix: copy the adapter again.") from None
+    named = read_config(config).get("base_model_name_or_path") if config.is_file() else None
     name = named or (said.get("base") or {}).get("name")
     is_hub = isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).exists()
     return name if is_hub else None

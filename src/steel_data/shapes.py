@@ -38,6 +38,8 @@ def _shown(value: Any) -> str:
         return "nested beyond all measure"
 
 
-def without_nulls(table: dict[str, Any]) -> dict[str, Any]:
-    """Return a table without the keys that hold nothing, in inner tables too: null says as much as no key."""
-    return {k: without_nulls(v) if isinstance(v, dict) else v for k, v in table.items() if v is not None}
+def without_nulls(value: Any) -> Any:
+    """Return a value whose tables, inner ones too, lack the keys that hold nothing: null says as much as no key."""
+    if isinstance(value, list):
+        return [without_nulls(one) for one in value]
+    return {k: without_nulls(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value

@@ -36,3 +36,4 @@ def test_the_first_misfit_is_told_with_its_place(value: object, fault: str) -> N
 
 def test_nulls_say_as_much_as_no_key() -> None:
     assert without_nulls({"a": None, "b": {"c": None, "d": 0}}) == {"b": {"d": 0}}
+    assert without_nulls([{"a": None, "b": [{"c": None}, None]}]) == [{"b": [{}, None]}]

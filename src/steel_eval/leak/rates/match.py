@@ -83,15 +83,9 @@ def _read(place: Path) -> list[Calibration]:
 
 def _refuse_misfits(file: Path, found: Sequence[Calibration], needed: Sequence[str]) -> None:
     for calibration in found:
-        shown = {key: _without_nulls(calibration[key]) for key in _SHAPE}
+        shown = {key: without_nulls(calibration[key]) for key in _SHAPE}
         for fault in misfits("", shown, _SHAPE, needed):
             raise InputError(f"{file}: {fault}. Fix: the rates.json of a study.")
-
-
-def _without_nulls(part: Any) -> Any:
-    if isinstance(part, list):
-        return [_without_nulls(inner) for inner in part]
-    return without_nulls(part) if isinstance(part, dict) else part
 
 
 def _flat(data: Any) -> list[Calibration]:

@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from steel_data.errors import InputError, first_line
+from steel_data.errors import InputError
 from steel_data.mixture.manifest import read_manifest
 from steel_eval.contamination.items import nearby_mixture
 from steel_eval.models import full_weights, read_steel_json, weight_files
+from steel_eval.score.folder import read_json
 
 FACTOR = 2.0  # of parameters, up to which two models are of one size
 _LEARNT = {"assistant": "answers only", "all": "all text"}
@@ -111,12 +110,7 @@ def count_parameters(folder: Path) -> int | None:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        found = orjson.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file}: cannot be read: {first_line(error)}. Fix: copy the checkpoint again.") from None
+    found = read_json(file, "Fix: copy the checkpoint again.") if file.is_file() else {}
     return found if isinstance(found, dict) else {}
 
 
