@@ -151,14 +151,21 @@ def bad(task: int) -> int:
 
 
 def begun(job: tuple[int, Path, str]) -> int:
-    """Leave a mark, wait until the doomed node has left one too, and return; on the doomed node never return."""
+    """Leave a mark and return once the doomed node has left one too and is known to be gone; there, never return.
+
+    A worker's end is heard of before its node's: without the wait all could be done while two nodes still count.
+    """
     import ray
 
     number, folder, doomed = job
     mine = str(ray.get_runtime_context().get_node_id())
     (folder / f"{number}-{mine}").touch()
     until = time.monotonic() + 60
-    while time.monotonic() < until and (mine == doomed or not list(folder.glob(f"*-{doomed}"))):
+
+    def there() -> bool:
+        return any(node["Alive"] and node["NodeID"] == doomed for node in ray.nodes())
+
+    while time.monotonic() < until and (mine == doomed or not list(folder.glob(f"*-{doomed}")) or there()):
         time.sleep(0.05)
     return number * number
 
