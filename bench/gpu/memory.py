@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from bench.gpu.measure import device, first_line
-from bench.gpu.train import SHAPES, TINY, Clock, world
+from bench.gpu.train import SHAPES, TINY, world
 from bench.train import estimated, session_for
 
-STEPS, LEFT_OUT = 6, 2
+STEPS = 6
 BASES = {
     "7B": {"type": "qwen2", "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28,
            "num_key_value_heads": 4, "intermediate_size": 18_944, "tie_word_embeddings": False, "vocab_size": 152_064,
@@ -30,7 +30,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "all weights, bf16, 8-bit AdamW": {"dtype": "bfloat16", "optimizer": "adamw_8bit"},
     "all weights, float32, AdamW": {},
 }
-ASKED = {"1.5B": tuple(FORMS), "7B": ("QLoRA, NF4", "LoRA")}
+ASKED = {"1.5B": tuple(FORMS), "7B": ("QLoRA, NF4", "LoRA", "all weights, bf16, 8-bit AdamW")}
 
 
 def measure(run: Any) -> Iterator[dict[str, Any]]:
@@ -64,7 +64,7 @@ def write_base(folder: Path, shape: dict[str, Any]) -> None:
 
 
 def peak(run: Any, base: Path, mixture: Path, tokenizer: Path, form: dict[str, Any]) -> dict[str, Any]:
-    """Train some steps; return the peak of memory, the estimate, tokens a second and the losses."""
+    """Train some steps; return the peak of memory, the estimate and the loss."""
     from steel_train.loop.metrics import Metrics
     from steel_train.models.load import Base
 
@@ -85,11 +85,8 @@ def peak(run: Any, base: Path, mixture: Path, tokenizer: Path, form: dict[str, A
     loaded = time.monotonic() - started
     trainer = session._trainer(model, Base("bench", "", ""), [])
     trainer._save_checkpoint = lambda *_: None
-    clock = Clock(trainer)
     trainer.train()
     lines = Metrics(session.folder).read()
-    first = LEFT_OUT if not run.dry else 1
     return {"peak_gb": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
             "estimated_gb": memory.peak / 1e9 if memory else None,
-            "tokens": lines[-1]["tokens"], "tokens_s": sum(line["tokens"] for line in lines[first:]) / clock.seconds(first),
-            "loaded_s": loaded, "loss": lines[-1]["loss"]}  # fmt: skip
+            "tokens": lines[-1]["tokens"], "loaded_s": loaded, "loss": lines[-1]["loss"]}  # fmt: skip

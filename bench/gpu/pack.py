@@ -23,6 +23,7 @@ WHEELS = (
     "trl>=1.16", "datasets>=4.0", "dill", "multiprocess", "polars>=2.1", "polars-runtime-32", "orjson", "pydantic>=2.11",
     "pydantic-core", "annotated-types", "typing-inspection", "zstandard", "tomli-w", "rensa", "liger-kernel==0.8.5",
     "cut-cross-entropy", "bitsandbytes", "lm-eval>=0.4.13", "evaluate", "jsonlines",
+    "fasttext-community>=0.11.9",
 )  # fmt: skip
 PLATFORMS = ("2_28", "2_27", "2_24", "2_17", "2_5")
 # what the parts never import: lm-eval's task files, tests, notebooks
@@ -91,7 +92,7 @@ def main() -> int:
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     sys.path[:0] = [str(ROOT), str(ROOT / "src")]
-    from bench.train import sample_mixture
+    from bench.train import conversations, sample_mixture
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -100,8 +101,8 @@ def main() -> int:
         unfold(wheels, place)
         made = folder / "world"
         made.mkdir()
-        sample_mixture(made)
-        for kept in ("mixture", "tokenizer"):
+        conversations(*sample_mixture(made))
+        for kept in ("mixture", "conversations", "tokenizer"):
             shutil.copytree(made / kept, place / "world" / kept)
         with tarfile.open(options.out, "w:xz", preset=6) as archive:
             for file in files(place):

@@ -9,7 +9,8 @@ from typing import Any
 TITLES = {
     "machine": "The machine", "correct": "Every op against float64", "head": "Head and loss, forward and backward",
     "layers": "The ops of a layer, forward and backward", "train": "Training end to end",
-    "memory": "What fits on a card", "resume": "Killed and run again", "score": "Scoring at five shots",
+    "memory": "What fits on a card", "resume": "Killed and run again", "commands": "The commands, as a user gives them",
+    "score": "Scoring at five shots",
 }  # fmt: skip
 # part -> columns: (heading, key of the row, format)
 COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -21,14 +22,16 @@ COLUMNS: dict[str, tuple[tuple[str, str, str], ...]] = {
              ("", "skipped", "")),
     "layers": (("op", "op", ""), ("regime", "regime", ""), ("form", "form", ""), ("ms", "ms", ".3f"),
                ("of copy bandwidth", "of_copy_bandwidth", ".0%"), ("", "skipped", "")),
-    "train": (("shape", "shape", ""), ("trainer", "way", ""), ("tokens/s", "tokens_s", ",.0f"),
-              ("MFU", "mfu_of_gemm", ".0%"), ("peak GB", "peak_gb", ".1f"), ("estimated GB", "estimated_gb", ".1f"),
+    "train": (("shape", "shape", ""), ("rows", "rows", ""), ("trainer", "way", ""), ("tokens/s", "tokens_s", ",.0f"),
+              ("tokens a step", "tokens_a_step", ",d"), ("slowest step, s", "slowest_step_s", ".2f"), ("MFU", "mfu_of_gemm", ".0%"), ("peak GB", "peak_gb", ".1f"), ("estimated GB", "estimated_gb", ".1f"),
               ("attention", "attention", ""), ("loss", "loss", ".3f"), ("", "skipped", "")),
     "memory": (("base", "base", ""), ("form", "form", ""), ("peak GB", "peak_gb", ".2f"), ("estimated GB", "estimated_gb", ".2f"),
-               ("tokens a pass", "tokens", ",d"), ("tokens/s", "tokens_s", ",.0f"), ("loss", "loss", ".3f"),
+               ("tokens a step", "tokens", ",d"), ("loss", "loss", ".3f"),
                ("seconds", "seconds", ".0f"), ("", "skipped", "")),
     "resume": (("check", "check", ""), ("weights equal", "weights_equal", ""), ("losses equal", "losses_equal", ""),
                ("largest relative difference", "largest_relative_difference", ".1e"), ("right", "pass", "")),
+    "commands": (("check", "check", ""), ("ended well", "pass", ""), ("seconds", "seconds", ".0f"), ("questions", "questions", ",d"),
+                 ("same answers", "same_answers", ".1%"), ("largest difference, nats", "largest_difference", ".1e"), ("", "said", "")),
     "score": (("scorer", "way", ""), ("questions", "questions", ",d"), ("questions/s", "questions_s", ".1f"),
               ("same answers", "same_answers", ".1%"), ("largest difference", "largest_difference", ".1e"), ("", "skipped", "")),
 }  # fmt: skip
@@ -38,7 +41,8 @@ NOTES = {
     "head": "Median of five in turns; GB beyond the inputs (dX and dW included); dX on the first 256 rows against float64.",
     "memory": "Random bases, written in bfloat16 and loaded as a user's are; packed passes of some 1,300 tokens, gradient "
     "checkpointing on.",
-    "train": "Steps 4 to 8 of 8, 256 rows a step. MFU: 6 x parameters x tokens/s over the rate of a plain bf16 GEMM of 8,192 measured here; "
+    "commands": "A model of two million parameters on the generated sample; other parts ran beside them.",
+    "train": "Median of steps 5 to 12 of 12; 32 conversations or 256 short rows a step. MFU: 6 x parameters x tokens/s over the rate of a plain bf16 GEMM of 8,192 measured here; "
     "attention is not counted.",
 }
 

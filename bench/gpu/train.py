@@ -1,6 +1,7 @@
 """Training end to end, the shapes of Qwen2.5-0.5B and 1.5B with random weights: tokens/s, MFU, memory, against TRL."""
 
 import gc
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 
 import torch
 from bench.gpu.measure import device, first_line, gemm_rate, synchronise
-from bench.train import MARKED, estimated, sample_mixture, session_for
+from bench.train import MARKED, conversations, estimated, sample_mixture, session_for
 
-STEPS, LEFT_OUT = 8, 3
+STEPS, LEFT_OUT = 12, 4
 SHAPES = {
     "0.5B": {"type": "qwen2", "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14,
              "num_key_value_heads": 2, "intermediate_size": 4864, "tie_word_embeddings": True, "vocab_size": 151_936,
@@ -21,8 +22,13 @@ SHAPES = {
 }  # fmt: skip
 TINY = {"type": "qwen2", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
         "intermediate_size": 64, "tie_word_embeddings": True, "max_position_embeddings": 512}  # fmt: skip
-# 256 rows a step: packed one pass of some 16,000 tokens, padded eight of 32 rows
-ROOM = {"micro_batch": 32, "accumulate": 8, "max_length": 2048, "epochs": 500, "max_steps": STEPS}
+# rows of a step: conversations packed lie in two passes of some 10,000 tokens, padded in four of 8 rows; the sample's
+# short rows packed in one of 16,000, padded in eight of 32
+ROOM = {
+    "conversations": {"micro_batch": 8, "accumulate": 4},
+    "short rows": {"micro_batch": 32, "accumulate": 8},
+}  # fmt: skip
+COMMON = {"max_length": 2048, "epochs": 500, "max_steps": STEPS}
 PLAIN = {"plain TRL": False, "plain TRL, Liger": True}  # whether Liger's kernels are put in
 WAYS = {
     "ours, TRL's head, packed": {"kernels": "auto", "packing": True},
@@ -30,6 +36,12 @@ WAYS = {
     "ours, TRL's head, padded": {"kernels": "auto", "packing": False},
     "ours, triton, padded": {"kernels": "triton", "packing": False},
 }
+PACKED = tuple(way for way in WAYS if "packed" in way)
+# what is asked first decides most: the time may end before the rest
+ASKED = (
+    ("0.5B", "conversations", (*PACKED, *reversed(PLAIN))), ("1.5B", "conversations", (*PACKED, *reversed(PLAIN))),
+    ("0.5B", "short rows", PACKED), ("0.5B", "conversations", tuple(way for way in WAYS if way not in PACKED)),
+)  # fmt: skip
 
 
 def world(run: Any) -> tuple[Path, Path]:
@@ -37,27 +49,30 @@ def world(run: Any) -> tuple[Path, Path]:
     place = run.world if run.world.is_dir() else run.out / "world"
     if not (place / "mixture").is_dir():
         place.mkdir(parents=True, exist_ok=True)
-        sample_mixture(place)
+        conversations(*sample_mixture(place))
     return place / "mixture", place / "tokenizer"
 
 
 def measure(run: Any) -> Iterator[dict[str, Any]]:
-    mixture, tokenizer = world(run)
+    short, tokenizer = world(run)
+    mixtures = {"short rows": short, "conversations": short.with_name("conversations")}
     rate = gemm_rate(8192 if not run.dry else 64)
-    for name, shape in (SHAPES if not run.dry else {"tiny": TINY}).items():
-        for way in (*WAYS, *PLAIN):
+    for name, rows, ways in ASKED if not run.dry else [("tiny", rows, ways) for _, rows, ways in ASKED[1:]]:
+        shape = SHAPES.get(name, TINY)
+        for way in ways:
+            about = {"shape": name, "rows": rows, "way": way}
             if run.dry and "triton" in way:
-                yield {"shape": name, "way": way, "skipped": "interpreted, it takes minutes"}
+                yield {**about, "skipped": "interpreted, it takes minutes"}
                 continue
             try:
                 if way in WAYS:
-                    row = ours(run, mixture, tokenizer, shape, WAYS[way])
+                    row = ours(run, mixtures[rows], tokenizer, shape, ROOM[rows] | WAYS[way])
                 else:
-                    row = plain(run, mixture, tokenizer, shape, PLAIN[way])
+                    row = plain(run, mixtures[rows], tokenizer, shape, ROOM[rows], PLAIN[way])
                 row["mfu_of_gemm"] = 6 * row["matrix_parameters"] * row["tokens_s"] / rate
-                yield {"shape": name, "way": way, **row}
+                yield {**about, **row}
             except Exception as error:
-                yield {"shape": name, "way": way, "skipped": first_line(error)}
+                yield {**about, "skipped": first_line(error)}
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -79,8 +94,14 @@ class Clock:
 
         trainer.add_callback(Each())
 
-    def seconds(self, first: int) -> float:
-        return self.times[-1] - self.times[first - 1]
+    def speed(self, tokens: list[int], first: int) -> dict[str, float]:
+        """Return the median of tokens/s of the steps from `first` (0: the first step) on, and the seconds of the slowest.
+
+        The median, since Triton compiles a kernel again for a pass whose length is a multiple of 16, once in a run.
+        """
+        took = [end - begin for begin, end in zip(self.times[first - 1 :], self.times[first:], strict=False)]
+        rates = [count / seconds for count, seconds in zip(tokens[first:], took, strict=True)]
+        return {"tokens_s": statistics.median(rates), "slowest_step_s": max(took)}
 
 
 def facts(model: Any) -> dict[str, Any]:
@@ -96,14 +117,16 @@ def ours(run: Any, mixture: Path, tokenizer: Path, shape: dict[str, Any], settin
     from steel_train.loop.metrics import Metrics
     from steel_train.models.load import Base, load_model
 
-    room = ROOM if not run.dry else ROOM | {"micro_batch": 2, "accumulate": 2, "max_length": 128, "max_steps": 3}
+    room = COMMON | settings
+    if run.dry:
+        room |= {"micro_batch": 2, "accumulate": 2, "max_length": 128, "max_steps": 3}
     precision = "bf16" if torch.cuda.is_available() else "fp32"
-    session = session_for(mixture, tokenizer, run.out / "work", model=shape, precision=precision, **room, **settings)
+    session = session_for(mixture, tokenizer, run.out / "work", model=shape, precision=precision, **room)
     session.folder.mkdir(exist_ok=True)
     (session.folder / "metrics.jsonl").unlink(missing_ok=True)
     session.resumed = None
     row: dict[str, Any] = {}
-    if settings == WAYS["ours, TRL's head, packed"]:  # the estimate that `plan` gives before
+    if settings["kernels"] == "auto":  # the estimate that `plan` gives before
         memory = estimated(session).memory
         row["estimated_gb"] = memory.peak / 1e9 if memory else None  # of a tiny model there is none
     if torch.cuda.is_available():
@@ -115,14 +138,15 @@ def ours(run: Any, mixture: Path, tokenizer: Path, shape: dict[str, Any], settin
     clock = Clock(trainer)
     trainer.train()
     lines = Metrics(session.folder).read()
-    first = LEFT_OUT if not run.dry else 1
-    tokens = sum(line["tokens"] for line in lines[first:])
+    speed = clock.speed([line["tokens"] for line in lines], LEFT_OUT if not run.dry else 1)
     ran = {op: {k: v for k, v in counts.items() if v} for op, counts in report(trainer.model).items()}
-    return {"tokens_s": tokens / clock.seconds(first), **facts(trainer.model), **row, "loss": lines[-1]["loss"],
+    return {**speed, "tokens_a_step": lines[-1]["tokens"], **facts(trainer.model), **row, "loss": lines[-1]["loss"],
             "attention": model.config._attn_implementation, "ran": ran}  # fmt: skip
 
 
-def plain(run: Any, mixture: Path, tokenizer: Path, shape: dict[str, Any], liger: bool) -> dict[str, Any]:
+def plain(
+    run: Any, mixture: Path, tokenizer: Path, shape: dict[str, Any], room: dict[str, int], liger: bool
+) -> dict[str, Any]:
     """Train with TRL's SFTTrainer as one writes it: bf16, the same rows a step, padded, no gradient checkpointing."""
     from datasets import load_dataset
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -141,8 +165,8 @@ def plain(run: Any, mixture: Path, tokenizer: Path, shape: dict[str, Any], liger
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     steps = STEPS if not run.dry else 3
     arguments = SFTConfig(
-        output_dir=str(run.out / "work/trl"), per_device_train_batch_size=ROOM["micro_batch"] if not run.dry else 2,
-        gradient_accumulation_steps=ROOM["accumulate"] if not run.dry else 2, max_steps=steps, max_length=2048 if not run.dry else 128, bf16=cuda,
+        output_dir=str(run.out / "work/trl"), per_device_train_batch_size=room["micro_batch"] if not run.dry else 2,
+        gradient_accumulation_steps=room["accumulate"] if not run.dry else 2, max_steps=steps, max_length=2048 if not run.dry else 128, bf16=cuda,
         gradient_checkpointing=False, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
         assistant_only_loss=True, use_cpu=not cuda, learning_rate=2e-5, use_liger_kernel=liger,
     )  # fmt: skip
@@ -151,8 +175,8 @@ def plain(run: Any, mixture: Path, tokenizer: Path, shape: dict[str, Any], liger
     clock = Clock(trainer)
     trainer.train()
     counts = [line["num_tokens"] for line in trainer.state.log_history if "num_tokens" in line]
-    first = LEFT_OUT if not run.dry else 1
-    tokens = counts[steps - 1] - counts[first - 1]
+    tokens = [int(b - a) for a, b in zip([0, *counts], counts, strict=False)]
+    speed = clock.speed(tokens[:steps], LEFT_OUT if not run.dry else 1)
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    return {"tokens_s": tokens / clock.seconds(first), **facts(model), "loss": losses[-1],
+    return {**speed, "tokens_a_step": tokens[steps - 1], **facts(model), "loss": losses[-1],
             "attention": model.config._attn_implementation}  # fmt: skip

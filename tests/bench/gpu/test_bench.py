@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
-from bench.gpu.__main__ import PARTS, Run, limited
+from bench.gpu.__main__ import BESIDE, PARTS, Run, limited
 from bench.gpu.memory import FORMS
 from bench.gpu.table import page, wrong
 
@@ -47,18 +49,26 @@ def test_a_part_that_hangs_or_dies_costs_its_own_rows_only(tmp_path, monkeypatch
 
     run = Run(tmp_path, True, 1e12)
     for name, text in {
-        "hangs": "import time\ndef measure(run):\n    yield {'n': 1}\n    time.sleep(60)\n",
+        "hangs": "import subprocess\ndef measure(run):\n    child = subprocess.Popen(['sleep', '60'])\n"
+        "    yield {'n': 1, 'pid': child.pid}\n    child.wait()\n",
         "dies": "import os\ndef measure(run):\n    yield {'n': 2}\n    os._exit(3)\n",
         "raises": "def measure(run):\n    yield {'n': 3}\n    raise ValueError('no such card')\n",
     }.items():
         (tmp_path / f"{name}.py").write_text(text)
-        monkeypatch.setattr(package, "__path__", [str(tmp_path), *package.__path__])
-        limited(run, name, 3)
-    found = rows(tmp_path)
+    monkeypatch.setattr(package, "__path__", [str(tmp_path), *package.__path__])
+    began = time.monotonic()
+    limited(run, {"raises": 2, "dies": 2})
+    limited(run, {"hangs": 3})
+    found = sorted(rows(tmp_path), key=lambda row: row.get("n", 0))
     assert [row["n"] for row in found if "n" in row] == [1, 2, 3]
     said = {row["part"]: row["failed"] for row in found if "failed" in row}
     assert said == {"hangs": "ended after its 3 s", "dies": "died with status 3", "raises": "ValueError: no such card"}
     assert wrong(tmp_path / "results.jsonl")
+    assert time.monotonic() - began < 20
+    pids = [row["pid"] for row in found if "pid" in row]
+    assert (len(pids) == 1 and not psutil.pid_exists(pids[0])) or psutil.Process(
+        pids[0]
+    ).status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_page_says_what_did_not_run_and_holds_only_what_was_measured(tmp_path):
@@ -81,7 +91,12 @@ def test_the_page_says_what_did_not_run_and_holds_only_what_was_measured(tmp_pat
 
 
 def test_the_parts_fit_ten_minutes():
-    assert sum(PARTS.values()) <= 590
+    alone = sum(seconds for name, seconds in PARTS.items() if name not in BESIDE)
+    assert alone + max(PARTS[name] for name in BESIDE) <= 590
+    assert [PARTS[name] for name in BESIDE] == sorted(PARTS[name] for name in BESIDE), (
+        "the shortest is waited for first"
+    )
+    assert [name for name in PARTS if name in BESIDE] == list(BESIDE)
 
 
 def test_a_pinned_companion_is_the_one_that_the_wheel_asks_for(tmp_path):
