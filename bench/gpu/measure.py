@@ -1,7 +1,9 @@
 """How a form is timed, what memory it takes and how far it is from float64, on a GPU or, dry, on a CPU."""
 
+import multiprocessing
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -91,6 +93,33 @@ def outputs_and_gradients(function: Callable[..., Any], leaves: Sequence[Any], u
     ]
     wanted = [x for x in leaves if x.requires_grad]
     return [*(y.detach() for y in outputs), *torch.autograd.grad(outputs, wanted, upstream)]
+
+
+def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return `function(*arguments)` of a forked process: memory, classes that Liger patched and a context that an illegal
+    access broke end with it. Nobody may have touched CUDA before. Raises RuntimeError with what it raised there.
+    """
+    here, there = multiprocessing.Pipe(duplex=False)
+
+    def run() -> None:
+        here.close()
+        try:
+            there.send((True, function(*arguments)))
+        except Exception as error:
+            traceback.print_exc()
+            there.send((False, first_line(error)))
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    there.close()
+    try:
+        went, value = here.recv()
+    except EOFError:
+        went, value = False, "its process died"
+    process.join()
+    if not went:
+        raise RuntimeError(value)
+    return value
 
 
 def first_line(error: BaseException) -> str:

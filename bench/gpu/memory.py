@@ -4,7 +4,6 @@ The base is written to disk in bfloat16 and loaded as a user's is, so that 4-bit
 1,300 tokens; peak is of what PyTorch allocates.
 """
 
-import gc
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench.gpu.measure import device, first_line
+from bench.gpu.measure import device, first_line, in_a_process
 from bench.gpu.train import SHAPES, TINY, world
 from bench.train import estimated, session_for
 
@@ -34,20 +33,17 @@ ASKED = {"1.5B": tuple(FORMS), "7B": ("QLoRA, NF4", "LoRA", "all weights, bf16, 
 
 
 def measure(run: Any) -> Iterator[dict[str, Any]]:
-    mixture, tokenizer = world(run)
+    mixture, tokenizer = in_a_process(world, run)  # whose threads would not outlive a fork
     for name, shape in (BASES if not run.dry else {"tiny": TINY}).items():
         base = run.out / "work" / f"base-{name}"
         started = time.monotonic()
-        write_base(base, shape)
+        in_a_process(write_base, base, shape)
         yield {"base": name, "form": "the base written", "seconds": time.monotonic() - started}
         for form in ASKED[name] if not run.dry else FORMS:
             try:
-                yield {"base": name, "form": form, **peak(run, base, mixture, tokenizer, FORMS[form])}
+                yield {"base": name, "form": form, **in_a_process(peak, run, base, mixture, tokenizer, FORMS[form])}
             except Exception as error:
                 yield {"base": name, "form": form, "skipped": first_line(error)}
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
         shutil.rmtree(base)
 
 

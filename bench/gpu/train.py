@@ -1,6 +1,5 @@
 """Training end to end, the shapes of Qwen2.5-0.5B and 1.5B with random weights: tokens/s, MFU, memory, against TRL."""
 
-import gc
 import statistics
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench.gpu.measure import device, first_line, gemm_rate, synchronise
+from bench.gpu.measure import device, first_line, gemm_rate, in_a_process, synchronise
 from bench.train import MARKED, conversations, estimated, sample_mixture, session_for
 
 STEPS, LEFT_OUT = 12, 4
@@ -54,9 +53,9 @@ def world(run: Any) -> tuple[Path, Path]:
 
 
 def measure(run: Any) -> Iterator[dict[str, Any]]:
-    short, tokenizer = world(run)
+    short, tokenizer = in_a_process(world, run)  # whose threads would not outlive a fork
     mixtures = {"short rows": short, "conversations": short.with_name("conversations")}
-    rate = gemm_rate(8192 if not run.dry else 64)
+    rate = in_a_process(gemm_rate, 8192 if not run.dry else 64)
     for name, rows, ways in ASKED if not run.dry else [("tiny", rows, ways) for _, rows, ways in ASKED[1:]]:
         shape = SHAPES.get(name, TINY)
         for way in ways:
@@ -65,17 +64,15 @@ def measure(run: Any) -> Iterator[dict[str, Any]]:
                 yield {**about, "skipped": "interpreted, it takes minutes"}
                 continue
             try:
+                asked = run, mixtures[rows], tokenizer, shape
                 if way in WAYS:
-                    row = ours(run, mixtures[rows], tokenizer, shape, ROOM[rows] | WAYS[way])
+                    row = in_a_process(ours, *asked, ROOM[rows] | WAYS[way])
                 else:
-                    row = plain(run, mixtures[rows], tokenizer, shape, ROOM[rows], PLAIN[way])
+                    row = in_a_process(plain, *asked, ROOM[rows], PLAIN[way])
                 row["mfu_of_gemm"] = 6 * row["matrix_parameters"] * row["tokens_s"] / rate
                 yield {**about, **row}
             except Exception as error:
                 yield {**about, "skipped": first_line(error)}
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
 
 
 class Clock:

@@ -33,9 +33,14 @@ FLOAT32_OF_NARROW = 1e-4
 VERIFIED_ROWS = 64
 
 
-def jit(function: Callable[..., Any]) -> Any:
-    """Return `triton.jit(function)`, or the function itself where there is no Triton (it is never called then)."""
-    return triton.jit(function) if triton is not None else function
+def jit(*varying: str) -> Callable[[Callable[..., Any]], Any]:
+    """Return what makes a kernel of a function; where there is no Triton, the function itself (never called then).
+
+    `varying`: arguments that change with the tokens of a pass. Triton compiles a kernel anew where an integer becomes
+    1 or a multiple of 16, or a pointer aligned, that was not before; of these it asks neither. On an H200 three of the
+    first twelve steps of a run waited for that.
+    """
+    return lambda function: function if triton is None else triton.jit(do_not_specialize=varying)(function)
 
 
 def interpreting() -> bool:

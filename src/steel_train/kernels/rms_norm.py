@@ -86,7 +86,7 @@ def _why_not(x: torch.Tensor, weight_H: torch.Tensor, residual: torch.Tensor | N
     return why_not_triton(tensors)
 
 
-@jit
+@jit("n_rows", "rows_per_program")
 def forward_kernel(
     x_ptr, x_stride, res_ptr, res_stride, w_ptr, y_ptr, r_ptr, s_ptr, eps, n_rows, rows_per_program, n_hidden,
     HAS_RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
@@ -110,7 +110,7 @@ def forward_kernel(
         tl.store(y_ptr + row * n_hidden + h, (r * s * w).to(y_ptr.dtype.element_ty), mask=inside)
 
 
-@jit
+@jit("n_rows", "rows_per_program")
 def backward_kernel(
     dy_ptr, dy_stride, dr_ptr, dr_stride, r_ptr, r_stride, s_ptr, w_ptr, dx_ptr, dres_ptr, dw_ptr,
     n_rows, rows_per_program, n_hidden, HAS_DR: tl.constexpr, TWO_DTYPES: tl.constexpr, BLOCK: tl.constexpr,

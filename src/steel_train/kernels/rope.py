@@ -113,7 +113,7 @@ def _why_not(q: torch.Tensor, k: torch.Tensor, positions_BT: torch.Tensor, inv_f
     return why_not_triton((q, k))
 
 
-@jit
+@jit()
 def cos_sin_of_turns(phase):
     """cos and sin of 2 pi phase / 2**64 for int64 phases, by polynomials on an eighth of a turn either side of 0."""
     # the top 32 bits are the turn, half a unit of float32 near zero at worst
@@ -134,7 +134,7 @@ def cos_sin_of_turns(phase):
     return cos, sin
 
 
-@jit
+@jit()
 def rotate_heads(x_ptr, y_ptr, cos, sin, f, n_heads, FREQUENCIES: tl.constexpr, HEADS: tl.constexpr):
     """Rotate the heads of one token; `x_ptr` and `y_ptr` point to its first head."""
     inside = f < FREQUENCIES
@@ -149,7 +149,7 @@ def rotate_heads(x_ptr, y_ptr, cos, sin, f, n_heads, FREQUENCIES: tl.constexpr, 
         tl.store(y + FREQUENCIES, (x2 * cos[None, :] + x1 * sin[None, :]).to(y_ptr.dtype.element_ty), mask=mask)
 
 
-@jit
+@jit("positions_ptr", "positions_stride", "n_tokens")
 def rope_kernel(
     q_ptr, q_stride_b, q_stride_t, q_out_ptr, k_ptr, k_stride_b, k_stride_t, k_out_ptr,
     positions_ptr, positions_stride, turns_ptr, scaling, n_q, n_k, n_tokens,

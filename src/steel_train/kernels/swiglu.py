@@ -48,7 +48,7 @@ def swiglu(a: torch.Tensor, b: torch.Tensor, calls: Calls | None = None) -> torc
     return torch.nn.functional.silu(a) * b
 
 
-@jit
+@jit()
 def forward_kernel(a_ptr, a_stride, b_ptr, b_stride, y_ptr, n_width, BLOCK: tl.constexpr):
     """One program a row and a block of columns."""
     row = tl.program_id(0).to(tl.int64)
@@ -59,7 +59,7 @@ def forward_kernel(a_ptr, a_stride, b_ptr, b_stride, y_ptr, n_width, BLOCK: tl.c
     tl.store(y_ptr + row * n_width + i, (a * tl.sigmoid(a) * b).to(y_ptr.dtype.element_ty), mask=inside)
 
 
-@jit
+@jit()
 def backward_kernel(dy_ptr, dy_stride, a_ptr, a_stride, b_ptr, b_stride, da_ptr, db_ptr, n_width, BLOCK: tl.constexpr):
     """One program a row and a block of columns."""
     row = tl.program_id(0).to(tl.int64)

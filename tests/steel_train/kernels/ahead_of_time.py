@@ -42,7 +42,10 @@ def compiled(launch, architecture, ones=()):
     names = launch.kernel.arg_names
     types = {n: t for n, t in launch.types.items() if n not in ones}
     constants = dict(launch.constants) | dict.fromkeys(ones, 1)
-    hinted = [n for n, t in types.items() if t.startswith("*") or (t == "i32" and n not in launch.odd)]
+    unasked = {p.name for p in launch.kernel.params if p.do_not_specialize}
+    hinted = [
+        n for n, t in types.items() if n not in unasked and (t.startswith("*") or (t == "i32" and n not in launch.odd))
+    ]
     source = ASTSource(
         fn=launch.kernel,
         signature={n: types.get(n, "constexpr") for n in names},

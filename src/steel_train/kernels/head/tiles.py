@@ -88,7 +88,7 @@ def gradients_torch(
     out_CS.copy_(gradient_CS)
 
 
-@jit
+@jit("labels_ptr", "stats_ptr", "stats_stride", "start")
 def fold_kernel(logits_ptr, logits_stride, labels_ptr, stats_ptr, stats_stride, start, n_columns, BLOCK: tl.constexpr):
     """One program a row: read the row's slice once, update its seven statistics."""
     row = tl.program_id(0).to(tl.int64)
@@ -127,7 +127,7 @@ def fold_kernel(logits_ptr, logits_stride, labels_ptr, stats_ptr, stats_stride, 
         tl.store(stats_ptr + 6 * stats_stride, tl.load(logits_ptr + label).to(tl.float32))
 
 
-@jit
+@jit("labels_ptr", "log_z_ptr", "log_z_stride", "scale_ptr", "start")
 def gradients_kernel(
     logits_ptr, logits_stride, labels_ptr, log_z_ptr, log_z_stride, scale_ptr, out_ptr, out_stride, start, n_columns,
     HAS_SCALE: tl.constexpr, BLOCK: tl.constexpr,
@@ -149,7 +149,7 @@ def gradients_kernel(
     tl.store(out_ptr + row * out_stride + column, gradient.to(out_ptr.dtype.element_ty), mask=inside)
 
 
-@jit
+@jit("labels_ptr", "n_rows")
 def project_fold_kernel(
     x_ptr, x_stride, w_ptr, w_stride, labels_ptr, stats_ptr, n_rows, n_vocabulary, n_hidden, columns_per_range,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, UPCAST: tl.constexpr,
