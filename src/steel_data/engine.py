@@ -15,20 +15,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
+from multiprocessing import connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
 from steel_data.errors import InputError, excerpt, first_line, is_spokesman, visible
 from steel_data.store.names import is_far
 
 _SHM = Path("/dev/shm")  # what Linux makes locks between processes of
 PROCESS_BYTES = 300_000_000  # that a process takes which maps a chunk of 16 MiB (bench/scale.py: 150 to 310 MB)
+_LOOK_EVERY = 1.0  # seconds between two looks at whether a process fell that nobody told of
 TELL_EVERY = 30.0  # seconds between two lines of progress, where there is no terminal
 
 if TYPE_CHECKING:
@@ -93,8 +95,9 @@ class Local:
         """Start processes, where `held` holds them: they import `module` while this one goes on."""
         self._begin(processes > 1)
         if self._pool is not None:
-            for _ in range(min(processes, self.workers)):
-                _submitted(self._pool, import_module, module)
+            with suppress(BrokenProcessPool):  # one fell meanwhile: the next map finds it out
+                for _ in range(min(processes, self.workers)):
+                    _submitted(self._pool, import_module, module)
 
     def _begin(self, several: bool) -> None:
         if several and self._holding and self._pool is None and self.workers > 1:
@@ -113,7 +116,7 @@ def held(executor: Executor) -> Iterator[None]:
     finally:
         pool, executor._pool, executor._holding = executor._pool, None, False
         if pool is not None:
-            pool.shutdown(cancel_futures=True)
+            _end(pool)
 
 
 def start(executor: Executor, module: str, processes: int) -> None:
@@ -176,8 +179,8 @@ def run(
             break
         ending = _in_pool(mine, function, left, keep)
         if len(found) == len(tasks):
-            if given is None:
-                mine.shutdown()
+            if given is None and not ending:
+                _end(mine)
             break
         if processes == 1 and len(found) == len(tasks) - len(left):
             raise InputError(
@@ -231,7 +234,6 @@ def _submitted(pool: ProcessPoolExecutor, function: Callable[[Task], Result], ta
         with _deaf_to_interrupts():
             return pool.submit(function, task)
     except OSError as error:
-        pool.shutdown(wait=False, cancel_futures=True)
         raise _cannot_start(error) from None
 
 
@@ -247,30 +249,49 @@ def _in_pool(
     process is returned.
     """
     futures: dict[int, Future[Result]] = {}
-    processes: list[multiprocessing.process.BaseProcess] = []
     try:
         for i, task in tasks.items():  # a process may fall before all are handed over
             futures[i] = _submitted(pool, function, task)
-        processes = list((pool._processes or {}).values())
         for i, future in futures.items():
+            while not wait([future], _LOOK_EVERY).done:
+                if any(process.exitcode for process in list((pool._processes or {}).values())):
+                    raise BrokenProcessPool  # the pool has not seen it: it waits for the rest of a result
             keep(i, future.result())
     except (BrokenProcessPool, MemoryError) as error:
-        processes = processes or list((pool._processes or {}).values())
-        if isinstance(error, BrokenProcessPool):
-            for process in processes:  # one that was just being started when another fell is known to nobody else
-                process.terminate()  # and the pool would wait for it without end
-        pool.shutdown(cancel_futures=True)
+        processes = _end(pool, at_once=isinstance(error, BrokenProcessPool))
         for i, future in futures.items():
-            if not future.cancelled() and future.exception() is None:
+            if future.done() and not future.cancelled() and future.exception() is None:
                 keep(i, future.result())
         return "had no memory left" if isinstance(error, MemoryError) else _ending(processes)
     except BaseException:
-        started = list((pool._processes or {}).values())  # shutdown forgets them
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in started:  # else the command goes on until tasks are done whose results nobody takes
-            process.terminate()
+        _end(pool, at_once=True)  # else the command goes on until tasks are done whose results nobody takes
         raise
     return ""
+
+
+def _end(pool: ProcessPoolExecutor, at_once: bool = False) -> Sequence[multiprocessing.process.BaseProcess]:
+    """End a pool and return its processes, which finish what they are at, or do not (`at_once`).
+
+    What a process leaves that was ended in the midst of something keeps the pool's thread, and with it this process,
+    without end: half a result, of which the rest is waited for as long as somebody could write it, and that is this
+    process too; a lock, without which the others do not hear that they are to end; and one that was just being started
+    when another fell is known to nobody else.
+    """
+    processes = list((pool._processes or {}).values())
+    alive = [process.sentinel for process in processes]
+    results: Any = pool._result_queue
+    thread: Any = pool._executor_manager_thread
+    pool.shutdown(wait=False, cancel_futures=True)
+    while alive:
+        if at_once or any(process.exitcode for process in processes):
+            for process in processes:
+                process.terminate()
+        gone = connection.wait(alive, _LOOK_EVERY)
+        alive = [sentinel for sentinel in alive if sentinel not in gone]
+    results._writer.close()
+    if thread is not None:
+        thread.join()
+    return processes
 
 
 @contextmanager

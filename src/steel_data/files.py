@@ -69,22 +69,42 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
             yield fresh
         return
     folder = linked_to(folder)
-    fresh, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh, old = _beside(folder)
+    settle(folder)
     try:
         fresh.mkdir(parents=True)
         yield fresh
-        shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written: {error.strerror or error}. Fix: a writable disk with room."
         ) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Put right what a `replaced_folder` left that was ended in its midst; who writes the folder must hold its lock.
+
+    What stood there before stands there again where nothing took its place, and goes where something did.
+    """
+    if is_far(folder):
+        return
+    folder = linked_to(folder)
+    fresh, old = _beside(folder)
+    if old.exists() and not folder.exists():
+        with suppress(OSError):  # a disk that may only be read: whoever writes will say so
+            old.rename(folder)
+    else:
+        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Return where a folder is written, and where the one before it lies while it gives up its name."""
+    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
 
 
 def linked_to(path: Path) -> Path:

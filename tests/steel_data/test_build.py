@@ -312,6 +312,23 @@ def test_kill_and_rerun_gives_the_same_bytes(tmp_path: Path, kills: int) -> None
         assert not [p for p in (tmp_path / name).iterdir() if p.name.endswith((".new", ".old"))]
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_stood_where_a_build_was_killed_goes_or_takes_its_name_again(
+    make: Make, tmp_path: Path, replaced: bool
+) -> None:
+    """It stayed, hidden, when the next build found the new one whole; and was away until the next build was done."""
+    write_jsonl(tmp_path / "a.jsonl", chat_rows(8))
+    toml = '[source.a]\npath = "a.jsonl"\n'
+    made = make(toml)
+    beside = made.folder.with_name(f".{made.folder.name}.old")
+    if replaced:
+        shutil.copytree(made.folder, beside)
+    else:
+        made.folder.rename(beside)
+    again = make(toml)
+    assert not again.fresh and again.manifest == made.manifest and not beside.exists()
+
+
 def test_too_little_memory_is_refused_with_the_least_that_is_enough(make: Make, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "rows.jsonl", chat_rows(20))
     recipe = '[source.a]\npath = "rows.jsonl"\n'

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from functools import partial
+from multiprocessing import connection
 from pathlib import Path
 
 import pytest
@@ -358,19 +359,96 @@ def test_of_many_processes_of_torchrun_one_says_what_all_are_at(
 FALLS = """
 import os, signal, time
 from multiprocessing.context import SpawnProcess
+from steel_data.engine import Local, held, start
 begin, begun = SpawnProcess.start, []
-def start(process):
+def begin_and_fall(process):
     begin(process)
     begun.append(process)
     if len(begun) == 2:  # not yet in the pool's list
         os.kill(begun[0].pid, signal.SIGKILL)
         time.sleep(2)
-SpawnProcess.start = start
-print(run(t.place, [1, 2, 3, 4], 2)[3][0])
+SpawnProcess.start = begin_and_fall
 """
 
 
-def test_a_process_that_falls_while_another_is_started_keeps_nobody_waiting():
+@pytest.mark.parametrize(
+    "call",
+    [
+        "print(run(t.place, [1, 2, 3, 4], 2)[3][0])",
+        "with held(here := Local(3)):\n    start(here, 'steel_data.files', 3)\n    print(here.map(t.place, [1, 2, 4])[2][0])",
+        "with held(here := Local(2)):\n    start(here, 'steel_data.files', 2)\nprint(4)",
+    ],
+)
+def test_a_process_that_falls_while_another_is_started_keeps_nobody_waiting(call):
     """A build hung for a quarter hour: the pool waited for a process that it had not ended (bench/chaos.py found it)."""
-    out, err = in_an_interpreter_of_its_own(FALLS)
-    assert out == "4\n", err
+    out, err = in_an_interpreter_of_its_own(FALLS + call)
+    assert out == "4\n" and "Traceback" not in err, err
+
+
+def half_told(job):
+    """Write half of the second job's result, the first time, and fall; or (`error`) be ended so by the first's error."""
+    number, folder, error = job
+    half = folder / "half"
+    if number == 0:
+        if error:
+            raise InputError("job 0: wrong")
+        until_there(half)
+    elif not half.exists():
+        if error:
+            until_there(folder / "known")
+
+        def write_half(self, whole):
+            os.write(self._handle, bytes(whole)[: len(whole) // 2])
+            half.touch()
+            time.sleep(600 if error else 0)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        connection.Connection._send = write_half
+    return number
+
+
+def until_there(path):
+    while not path.exists():
+        time.sleep(0.05)
+
+
+ENDS_LATE = """
+from concurrent.futures import ProcessPoolExecutor as Pool
+shutdown = Pool.shutdown
+def shutdown_late(pool, **how):
+    if error:
+        (folder / "known").touch()
+        t.until_there(folder / "half")
+    shutdown(pool, **how)
+Pool.shutdown = shutdown_late
+print(run(t.half_told, [(i, folder, error) for i in (0, 1)], 2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("error", [False, True])
+def test_half_a_result_keeps_nobody_waiting(error, tmp_path):
+    """A chunk's is megabytes. The pool waited for the rest, which this process too could have written, it thought."""
+    out, said = in_an_interpreter_of_its_own(f"folder, error = Path({str(tmp_path)!r}), {error}{ENDS_LATE}")
+    last = said.splitlines()[-1]
+    assert (last == "steel_data.errors.InputError: job 0: wrong") if error else (out == "[0, 1]\n"), said
+
+
+LOCKED = """
+import os, signal
+from concurrent.futures.process import _ExecutorManagerThread as Thread
+join = Thread.join_executor_internals
+def fall_and_join(thread):
+    process = list(thread.processes.values())[{}]  # one of the two has the lock of what they take their tasks from
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    join(thread)
+Thread.join_executor_internals = fall_and_join
+print(run(t.place, [1, 2], 2)[1][0])
+"""
+
+
+def test_a_process_that_falls_when_all_is_done_keeps_nobody_waiting():
+    for number in (0, 1):
+        out, said = in_an_interpreter_of_its_own(LOCKED.format(number))
+        assert out == "2\n", said

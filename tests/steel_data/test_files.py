@@ -1,6 +1,8 @@
 """Files appear whole or not at all; what is kept is found again, and made again when it is damaged."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from steel_data.files import (
     linked_to,
     read_sealed,
     replaced_folder,
+    settle,
     source_sha256,
     write_sealed,
 )
@@ -79,6 +82,52 @@ def test_a_link_to_a_folder_stays_when_the_folder_is_replaced(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "far" / "mixture" / "a").read_text() == "two"
     assert [p.name for p in (tmp_path / "far").iterdir()] == ["mixture"]
+
+
+REPLACED = """
+import os, sys
+from pathlib import Path
+from steel_data.files import replaced_folder
+left = int(sys.argv[2])
+def ends(event, arguments):
+    global left
+    left -= event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+    if left == 0:
+        os._exit(9)
+sys.addaudithook(ends)
+with replaced_folder(Path(sys.argv[1])) as fresh:
+    (fresh / "a").write_text("new")
+"""
+
+
+def test_ended_before_any_change_a_folder_is_the_old_or_the_new_one_and_nothing_lies_beside_it(tmp_path):
+    """A build that was killed in its last moment was whole when it was given again, and the older mixture stayed, hidden."""
+    found, number, ended = [], 0, True
+    while ended:
+        number += 1
+        folder = tmp_path / str(number) / "mixture"
+        folder.mkdir(parents=True)
+        (folder / "a").write_text("old")
+        ended = subprocess.run([sys.executable, "-c", REPLACED, str(folder), str(number)]).returncode == 9
+        settle(folder)
+        assert [p.name for p in folder.parent.iterdir()] == ["mixture"]
+        found.append((folder / "a").read_text())
+    assert found == ["old"] * 3 + ["new"] * (number - 3) and number > 5  # mkdir and two renames
+
+
+def test_what_fails_between_the_two_renames_leaves_what_stood_there(tmp_path, monkeypatch):
+    folder, rename = tmp_path / "mixture", Path.rename
+    folder.mkdir()
+
+    def pressed(path, target):
+        if path.name == ".mixture.new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", pressed)
+    with pytest.raises(KeyboardInterrupt), replaced_folder(folder):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["mixture"]
 
 
 def test_a_folder_that_leads_nowhere_is_one_line(tmp_path):
