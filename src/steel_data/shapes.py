@@ -1,15 +1,18 @@
 """Whether what stands in a file has the types that readers count on (apart: manifests, checkpoints and others)."""
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from steel_data.errors import excerpt
 
+_NUMBER = re.compile("[0-9]{1,9}")
 _WORDS = {str: "text", int: "a whole number", float: "a number", dict: "a table", list: "a list", bool: "true or false"}
 
 
 def misfits(place: str, value: Any, shape: Any, needed: Collection[str] = ()) -> Iterator[str]:
-    """Yield where a value is not of its shape: a type, a list of one shape, a table of shapes by key (`*`: every key).
+    """Yield where a value is not of its shape: a type, a list of one shape, a table of shapes by key (`*`: every key;
+    `#`: every key, each of which is a whole number in digits).
 
     `needed`: keys that no inner table of theirs may lack. A float may be whole; a boolean is no number.
     """
@@ -24,8 +27,10 @@ def misfits(place: str, value: Any, shape: Any, needed: Collection[str] = ()) ->
             yield from misfits(place, item, shape[0], needed)
     elif isinstance(shape, dict):
         for key, inner in shape.items():
-            for name in value if key == "*" else [key]:
-                if name in value:
+            for name in value if key in ("*", "#") else [key]:
+                if key == "#" and not _NUMBER.fullmatch(name):
+                    yield f"{place} has '{excerpt(name, 20)}', where a whole number belongs"
+                elif name in value:
                     yield from misfits(f"{place}.{name}".lstrip("."), value[name], inner, needed)
                 elif place and name in needed:
                     yield f"{place} has no '{name}'"

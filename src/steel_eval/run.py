@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
 import typer
 
 from steel_data.benchmarks.items import part_line
@@ -19,7 +18,7 @@ from steel_eval.contamination.label import MARK, mark_of_scores
 from steel_eval.jobs import side_by_side
 from steel_eval.models import Checkpoint, find_checkpoints
 from steel_eval.score.accounting import in_words
-from steel_eval.score.folder import TRIES
+from steel_eval.score.folder import TRIES, read_scores
 from steel_eval.score.spread import (
     ScoreJob,
     checkpoints_of,
@@ -62,10 +61,10 @@ def refuse_other_parts(out: Path, limit: int | None) -> None:
     """
     for file in (f for depth in ("", "*/", "*/*/") for f in sorted(out.glob(f"{depth}scores.json"))):
         try:
-            rows = orjson.loads(file.read_bytes())["tasks"].values()
-            held = max(((row.get("limit") or 0) for row in rows), default=limit or 0)
-        except (OSError, ValueError, KeyError, AttributeError):
+            rows = read_scores(file.parent)["tasks"].values()
+        except InputError:
             continue  # damaged: written anew
+        held = max(((row.get("limit") or 0) for row in rows), default=limit or 0)
         if held != (limit or 0):
             part = f"of --limit {held}" if held else "of all questions"
             raise InputError(f"{file.parent}: holds scores {part}. Fix: another --out, which keeps the two apart.")

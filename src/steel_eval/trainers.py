@@ -124,11 +124,11 @@ def _yaml(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     told: dict[str, Any] = {}
-    for name, value in re.findall(r"^(\w+):[ \t]+(\S.*?)[ \t]*$", text, re.MULTILINE):
+    for name, value in re.findall(r"^(\w+):[ \t]+(\S.*)$", text, re.MULTILINE):
         try:
             told[name] = json.loads(value)
         except ValueError:
-            told[name] = value.strip("'\"")
+            told[name] = value.rstrip(" \t").strip("'\"")
     return told
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from steel_data.shapes import misfits, without_nulls
 
-SHAPE = {"step": int, "loss": float, "done": bool, "files": {"*": {"rows": int}}, "names": [str]}
+SHAPE = {"step": int, "loss": float, "done": bool, "files": {"*": {"rows": int}}, "names": [str], "doses": {"#": int}}
 
 
 def test_what_fits_and_what_nobody_asks_for_is_passed_over() -> None:
@@ -22,6 +22,8 @@ def test_what_fits_and_what_nobody_asks_for_is_passed_over() -> None:
         ({"done": 1}, "done is 1, where true or false belongs"),
         ({"files": {"a": {}}}, "files.a has no 'rows'"),
         ({"files": {"\x1b": {"rows": None}}}, "files.\x1b.rows is None, where a whole number belongs"),
+        ({"doses": {"3": 1, "x": 1}}, "doses has 'x', where a whole number belongs"),
+        ({"doses": {"３": 1}}, "doses has '３', where a whole number belongs"),
         ({"names": ["x", 1]}, "names is 1, where text belongs"),
         ({"names": ["\ud800"]}, "names is no valid Unicode"),
         (

@@ -7,13 +7,13 @@ order they stand; labels of other options are a fault elsewhere, and so are labe
 """
 
 import re
-import unicodedata
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from steel_data.benchmarks.keys import LABELS, NotTextError, Options, is_truth_pair, read_key, text_of
 from steel_data.benchmarks.layouts import Fields, folded, mapped, question_of, recognised, without_options
 from steel_data.errors import excerpt
+from steel_data.row.nfkc import nfkc
 
 # Fewer words than keys.NO_TEXT, since an option that says `无` or `没有` may well be an option.
 _NO_OPTION = "略 图略 见图 如图 见解析 答案请写在答题卡上 答案请写在答题纸上 请在答题卡上作答 在答题卡上提交 NaN nan"
@@ -173,7 +173,7 @@ def _without_labels(options: Options, by_place: bool) -> Options | str:
     if not any(marks):  # nearly every row
         return options
     own = [label for label, _ in options]
-    carried = [unicodedata.normalize("NFKC", mark[1] or mark[2]).upper() if mark else "" for mark in marks]
+    carried = [nfkc(mark[1] or mark[2]).upper() if mark else "" for mark in marks]
     rest = [text[mark.end() if mark else 0 :] for (_, text), mark in zip(options, marks, strict=True)]
     letters_only = all(text.strip().upper() in own for text in rest)  # `A、B` `B、C` `C、D`: pairs of letters
     if not all(rest) or len(set(rest)) < len(rest) or letters_only:

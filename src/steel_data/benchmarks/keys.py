@@ -16,11 +16,11 @@ options or three, `A或C` is no key, and a word such as `bad` is none though it 
 import html
 import math
 import re
-import unicodedata
 from itertools import pairwise
 from typing import Any
 
 from steel_data.errors import excerpt
+from steel_data.row.nfkc import nfkc
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Options = tuple[tuple[str, str], ...]  # (label, text)
@@ -123,7 +123,7 @@ def _named(written: str, options: Options) -> str:
 def _written(written: str, options: Options, renamed: dict[str, str] | None) -> tuple[str, str]:
     """Read a key that is a text and no option's text."""
     plain = _MARKUP.sub("", html.unescape(written)) if _has_markup(written) else written
-    plain = " ".join(unicodedata.normalize("NFKC", plain).split())
+    plain = " ".join(nfkc(plain).split())
     rest = plain[lead.end() :].strip() if (lead := _LEAD.match(plain)) else plain
     if not rest or bare(rest) in NO_TEXT:
         return "", "no-answer" if rest or _has_markup(written) or lead else f"bad-answer: {excerpt(written, 40)}"
@@ -148,7 +148,7 @@ def _labels(options: Options, renamed: dict[str, str] | None) -> dict[str, str]:
     """Return what may stand for each option; letters too where the row's own labels are none."""
     if renamed is None:
         return {label: label for label, _ in options}
-    own = {unicodedata.normalize("NFKC", old).strip().upper(): new for old, new in renamed.items()}
+    own = {nfkc(old).strip().upper(): new for old, new in renamed.items()}
     return own if any(label in LABELS for label in own) else {label: label for label, _ in options} | own
 
 
@@ -199,7 +199,7 @@ def _is_word(run: str) -> bool:
 
 def _folded(text: str) -> str:
     plain = _MARKUP.sub("", html.unescape(text)) if _has_markup(text) else text
-    return " ".join(unicodedata.normalize("NFKC", plain).split()).rstrip("。.;").casefold()
+    return " ".join(nfkc(plain).split()).rstrip("。.;").casefold()
 
 
 def _after_text(written: str, at: int, text: str) -> int:

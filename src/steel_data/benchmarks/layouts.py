@@ -14,7 +14,6 @@ every layout; an empty one is nothing, nor is one that the question holds alread
 import ast
 import re
 import tomllib
-import unicodedata
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 from steel_data.benchmarks.keys import LABELS, NO_TEXT, NotTextError, bare, text_of
 from steel_data.errors import InputError, excerpt, nearest
 from steel_data.row.json_text import TwiceError, from_json
+from steel_data.row.nfkc import nfkc
 
 COLUMN_NAMES = ("question", "options", "answer", "explanation", "type", "passage")
 PASSAGES = (
@@ -366,7 +366,7 @@ def _one_of(choice: dict[str, Any], *names: str) -> Any:
 
 def _is_label(name: str) -> bool:
     """Whether a name in an object of options is a label: a letter or a number, `(A)` and `A.` too."""
-    plain = unicodedata.normalize("NFKC", name).strip(_AROUND_LABEL)
+    plain = nfkc(name).strip(_AROUND_LABEL)
     return plain.isdecimal() or (len(plain) == 1 and plain.upper() in LABELS)
 
 
@@ -428,7 +428,7 @@ def _labels(given: list[Any]) -> tuple[list[str], dict[str, str] | None] | str:
     odd = (label for label in given if isinstance(label, bool) or not isinstance(label, str | int | float | None))
     if (label := next(odd, None)) is not None:
         return f"bad-field: a {type(label).__name__} as an option's label"
-    names = [unicodedata.normalize("NFKC", str(label)).strip(_AROUND_LABEL) for label in given]
+    names = [nfkc(str(label)).strip(_AROUND_LABEL) for label in given]
     folded = [name.upper() for name in names]
     if "" in names or any(label is None for label in given):
         return "not-choice: an option has no label"

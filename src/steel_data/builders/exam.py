@@ -74,7 +74,7 @@ SEVERAL: tuple[Several, ...] = get_args(Several)
 # A conclusion is short ("故选：C。"). When more than this falls with it, reasoning fell too.
 _CONCLUSION = 40
 # What may stand before a conclusion without being an explanation: 解：, 【解答】, 试题分析： …
-_OPENER = re.compile(r"(?:试题|参考)?(?:解析|解答|分析|详解|点评|答案|解|答|故|因此|所以)*")
+_OPENER = re.compile(r"(?:试题|参考)?(?:解析|分析|详解|点评|答案|解|答|故|因此|所以)*")
 
 
 class Wording(NamedTuple):

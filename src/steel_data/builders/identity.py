@@ -29,7 +29,7 @@ _WORDS = (
 )
 _HAN_WORDS = "(?:你的|您的|模型)?(?:名字|名称|姓名|作者|团队|公司|机构|开发者|开发团队|日期|模型|机器人)"
 _PLACEHOLDER = re.compile(
-    r"\{\{\s*(?P<field>[^{}]*?)\s*\}\}"
+    r"\{\{(?P<field>[^{}]*)\}\}"
     rf"|<(?i:{_WORDS})>|<[A-Z][A-Z _-]+>|<{_HAN_WORDS}>"
     rf"|\[(?i:{_WORDS})\]|[\[【]{_HAN_WORDS}[\]】]"
     rf"|\$?\{{(?i:{_WORDS})\}}|%(?i:{_WORDS})%"
@@ -142,7 +142,7 @@ def _fill(text: str, values: Mapping[str, str], covered: frozenset[str]) -> str:
         whole = found.group()
         if whole in covered:
             return whole
-        field = _FIELDS.get((found.group("field") or "").casefold(), "")
+        field = _FIELDS.get((found.group("field") or "").strip().casefold(), "")
         if field not in values:
             raise _PlaceholderError(whole, field)
         return values[field]

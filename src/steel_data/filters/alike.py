@@ -25,7 +25,9 @@ Bool = npt.NDArray[np.bool_]
 SHINGLE = 5
 SHORT = 64  # characters: below it a turn is compared letter by letter
 # What a letter changes in a short text: words that touch a sign of code or mathematics or hold a digit, indentation.
-_CODE = re.compile(r"[\w.]*[(){}\[\]=<>+*/^\\|&%$#@~\d²³¹⁰-₟][\w.(){}\[\]=<>+*/^\\|&%$#@~-]*|\n[ \t]+(?=\S)")
+_CODE = re.compile(
+    r"(?:(?<![\w.])[\w.]*)?[(){}\[\]=<>+*/^\\|&%$#@~\d²³¹⁰-₟][\w.(){}\[\]=<>+*/^\\|&%$#@~-]*|\n[ \t]+(?=\S)"
+)
 _SIGN = re.compile(r"[(){}\[\]=<>+*/^\\|&%$#@~\d²³¹⁰-₟]|\n[ \t]")  # without one of these there is nothing of that
 _PAIRS, _CHARS = 2_000, 2_000_000  # pairs verified at once, and characters whose 5-grams are held (20 MB)
 

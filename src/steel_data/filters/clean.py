@@ -17,18 +17,17 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from steel_data.filters.quality import ABOUT_HTML, ABOUT_TOKENS, CODE, ENTITY, TOKEN, TRAILING, prose
+from steel_data.filters.quality import ABOUT_HTML, ABOUT_TOKENS, CODE, ENTITY, prose, residue, trailing
 from steel_data.row.record import FORMS, Message, Record, form_of
 
-# At the end of a text: a template's tokens, and the line that hands over to the next speaker.
-_RESIDUE = re.compile(rf"(?:\s{{0,4}}(?:{TOKEN}|</s>|<eos>))+\s*\Z")
+# At the end of a text: the line that hands over to the next speaker.
 _ENDS = (">", "]")
 _HANDOVER = re.compile(r"\n\s{0,4}(?:#{2,3} ?(?:Response|Instruction|Human|Assistant)|Human|Assistant) ?[:：]\s*\Z")
 _LINE_BREAK = re.compile("\r\n?|[\u2028\u2029]")
 _FIRST_LINES = re.compile(r"\A(?:[ \t\u3000]*\n)+")  # the blanks before the first line with text are its indentation
 _NO_WIDTH = re.compile("[\u200b\ufeff]")
 _WIDE = re.compile("[\xa0\u2000-\u200a\u202f\u205f]")
-_LINE_END = re.compile(r"[ \t\u3000]+(?=\n)")
+_LINE_END = re.compile(r"(?<![ \t\u3000])[ \t\u3000]++(?=\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -99,7 +98,8 @@ def _character(match: re.Match[str]) -> str:
 def _without_residue(text: str, whole: str) -> str:
     """Return a turn without its residue. Where the row (`whole`) speaks of tokens, only after the end of a sentence."""
     if text.rstrip().endswith(_ENDS):
-        text = (TRAILING if ABOUT_TOKENS.search(whole) else _RESIDUE).sub("", text)
+        at = trailing(text) if ABOUT_TOKENS.search(whole) else min((m.start() for m in residue(text)), default=None)
+        text = text[:at]
     return _HANDOVER.sub("", text)
 
 

@@ -22,7 +22,6 @@ rules, in this order (letters = Han, kana, Hangul, Latin and other scripts; digi
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +32,7 @@ import numpy.typing as npt
 import polars as pl
 
 from steel_data.errors import InputError, first_line
+from steel_data.row.nfkc import nfkc
 from steel_data.row.record import check_language
 from steel_data.row.text import HAN, HANGUL, KANA, LATIN, LETTER, U64, TextBatch, distinct
 
@@ -204,7 +204,7 @@ def _set_aside(text: str, what: re.Pattern[str]) -> str:
 
 def _plain_width(text: str) -> str:
     """Return the text as fastText knows its script: full-width Latin letters it takes for Kannada."""
-    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return text if text.isascii() else nfkc(text)
 
 
 @cache

@@ -21,6 +21,7 @@ what each check finds in the rows that are kept: of a source of more than 5,000 
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -154,7 +155,9 @@ _TOKEN = re.compile(TOKEN)
 # These mean other things inside a text (`<s>` strikes out): only at a turn's edges are they a template's.
 _EDGE = re.compile(r"(?s)\A\s*(?:<bos>|<s>(?!.*</s>\s*\S))|</s>\s*<s>|<(?:eos|eo[haomc])>\s*\Z")
 _END = re.compile(r"\A(?:(?!<s>.).)*</s>\s*\Z", re.DOTALL)
-TRAILING = re.compile(rf"(?:(?<=[.。!！?？…\"”)）\n])|\A)\s{{0,4}}(?:(?:{TOKEN}|</s>|<eos>)\s{{0,4}})+\Z")
+_AT_END = re.compile(rf"\s{{0,4}}(?P<token>{TOKEN}|</s>|<eos>)\Z")
+_LONGEST = 60  # characters of a token with the blanks before it
+_SAID = re.compile(r"(?:(?<=[.。!！?？…\"”)）\n])|\A)\s{0,4}\Z")  # the end of a sentence, or nothing yet, and blanks
 _HEADING = re.compile(
     r"(?m)^ {0,3}#{2,3} ?(?:Instruction|Response|Human|Assistant|指令) ?[:：]"
     r"|^Below is an instruction that describes a task"
@@ -174,8 +177,30 @@ def _has_template(text: _Text) -> bool:
     if any(map(_SPEAKER.search, text.answers)) and not _DIALOGUE.search(text.asked):
         return True
     if ABOUT_TOKENS.search(text.whole):
-        return any(map(TRAILING.search, text.answers))
+        return any(trailing(answer) is not None for answer in text.answers)
     return any(_TOKEN.search(turn) or _EDGE.search(turn) or _ends(turn) for _, turn in text.turns)
+
+
+def residue(text: str) -> Iterator[re.Match[str]]:
+    """Yield a template's tokens at the end of a text, the last first; `token` is one without the blanks before it.
+
+    From the end, as a pattern of all of them would be tried at each token of a text that repeats one.
+    """
+    end = len(text.rstrip())
+    while found := _AT_END.search(text, max(0, end - _LONGEST), end):
+        yield found
+        end = found.start()
+
+
+def trailing(text: str) -> int | None:
+    """Return where such tokens begin that follow the end of a sentence, with at most four blanks behind them."""
+    if len(text) - len(text.rstrip()) > 4:
+        return None
+    for found in reversed(list(residue(text))):
+        at = found.start("token")
+        if begin := _SAID.search(text, max(0, at - 4), at):
+            return begin.start()
+    return None
 
 
 def _ends(turn: str) -> bool:
@@ -196,7 +221,7 @@ def _has_think(text: _Text) -> bool:
 
 _ANSWER_FIRST = re.compile(r"(?:请给出答案。|答案[:：]|Answer:|Give the answer\.)\s*\Z")
 _FIRST = re.compile(r"\s*([A-Z]{1,8})(?:[。.．\n]|\Z)")
-_LAST = re.compile(r"(?:答案(?:为|是|选)?\s*[:：]?|[Aa]nswer(?: is|:))\s*\(?([A-Z]{1,8})\)?[.。]?\s*\Z")
+_LAST = re.compile(r"(?:答案(?:为|是|选)?\s*+[:：]?|[Aa]nswer(?: is|:))\s*+\(?([A-Z]{1,8})\)?[.。]?\s*\Z")
 
 
 def _contradicts_key(text: _Text) -> bool:
@@ -216,7 +241,7 @@ def _contradicts_key(text: _Text) -> bool:
 
 # Pictures
 
-_PICTURE = re.compile(r"!\[[^\]\n]{0,200}\](?:\([^)\n]*\)|\[[^\]\n]{1,40}\])|data:image/\w+;base64,")
+_PICTURE = re.compile(r"!\[[^\]\n]{0,200}\](?:\([^)\n]{0,1000}\)|\[[^\]\n]{1,40}\])|data:image/\w+;base64,")
 _IMAGE_TAG = re.compile(r"<img[\s>/]|<(?:image|Image)>|<\|(?:image|vision)\w*\|>")
 _ABOUT_MARKDOWN = re.compile(r"(?i)markdown|readme|\.md\b")
 

@@ -30,7 +30,7 @@ _SHAPE: dict[str, Any] = {
         "read": int, "unreadable": int, "made": int, "built": int, "kept": int, "sampled_out": int, "repeated": int,
         "written": int, "tokens": int, "dropped": {"*": int},
     }},
-    "contamination": {"*": {"*": int}}, "languages": {"*": int}, "unused_columns": {"*": {"*": int}},
+    "contamination": {"*": {"#": int}}, "languages": {"*": int}, "unused_columns": {"*": {"*": int}},
     "quality": dict, "language_check": dict, "losses": [str], "warnings": [str],
 }  # fmt: skip
 _NEEDED = {"rows", "sha256", "use", *_SHAPE["sources"]["*"]}  # of every file, of every account

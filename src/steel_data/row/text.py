@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from steel_data.row.nfkc import nfkc
+
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -124,7 +126,7 @@ def _powers(count: int) -> U64:
 
 def normalise(text: str) -> str:
     """Return the text as filters compare it: NFKC, lower case."""
-    return unicodedata.normalize("NFKC", text).lower()
+    return nfkc(text).lower()
 
 
 def _leans_on_others(char: str) -> bool:

@@ -23,6 +23,7 @@ from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.nav import REPORT, publish
 from steel_data.page.templates import environment
 from steel_data.row.display import one_line, visible
+from steel_data.shapes import misfits
 from steel_eval.compare.pair import Comparison, Test, compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
 from steel_eval.contamination.items import card_of
@@ -60,6 +61,7 @@ class Shown:
         return self.seed + (f" @{self.result.step}" if self.result.step >= 0 else "")
 
 
+_ANSWERED = {"kind": str, "prompt": str, "answer": str, "finished": bool, "chat": bool}  # a row of showcase.json
 MOST_RESULTS = 24  # checkpoints with single questions in the page: the last ones of each run
 
 
@@ -286,9 +288,9 @@ def _showcase(checkpoints: Sequence[Shown]) -> list[dict[str, Any]]:
 def _answered(file: Path) -> list[dict[str, Any]]:
     """Return the rows of showcase.json. Raises InputError for a damaged one."""
     rows = read_json(file)
-    known = {"kind", "prompt", "answer", "finished", "chat"}
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and known <= row.keys() for row in rows):
-        raise InputError(f"{file}: is not what `score --showcase` writes. Fix: score again.")
+    fault = next(misfits("it", rows, [_ANSWERED], _ANSWERED), None)
+    if fault is not None:
+        raise InputError(f"{file}: is not what `score --showcase` writes: {fault}. Fix: score again.")
     return rows
 
 

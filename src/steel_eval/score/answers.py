@@ -14,12 +14,12 @@ The rules were written against the open halves of tests/steel_eval/score/answers
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from steel_data.benchmarks.items import LETTERS
+from steel_data.row.nfkc import nfkc
 
 Outcome = Literal["letter", "refused", "ambiguous", "empty", "truncated"]
 Order = Literal["answer-first", "explain-first", "answer-only", ""]
@@ -132,6 +132,7 @@ _LISTING = re.compile(
 _INLINE = re.compile(
     r"A\s*[.、:)]\s*[^A-J\n]{1,60}?\s*B\s*[.、:)]\s*[^A-J\n]{1,60}?\s*C\s*[.、:)]\s*[^A-J\n]{1,60}?(?:\s*D\s*[.、:)]\s*[^A-J\n。;]{1,60})?(?=[\n。;]|$)"
 )
+_BLANKS = re.compile(r"\n{3,}")
 _TRADITIONAL = str.maketrans("選項確題錯誤對個為應該單擇維", "选项确题错误对个为应该单择维")
 _SHORT = 20  # characters: in a text this short a single letter is the answer
 _OPENED = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
@@ -150,7 +151,8 @@ def extract(text: str, options: Sequence[str] = (), finished: bool = True, n_opt
     level = _levelled(said)
     if not re.search(r"[^\W_]", level):
         return Extraction(None, "empty", "no-words")
-    body = _INLINE.sub("\n", _LISTING.sub("\n", level))
+    # What lists leave of lines that stood between them, or a pattern would try each `\s*` of it at every line's end.
+    body = _BLANKS.sub("\n\n", _INLINE.sub("\n", _LISTING.sub("\n", level)))
     for find in (_stated, *((_weaker, _by_place, _by_text, _sole) if finished else ())):
         found = find(body, options)
         if found is None:
@@ -177,7 +179,7 @@ def spoken(text: str) -> str | None:
 
 def _levelled(text: str) -> str:
     text = re.sub(r"<\|[^|>]{0,80}\|>|</?(?:[a-z][A-Za-z0-9]*|[A-Z][A-Za-z0-9]+)(?:\s[^>]{0,200})?/?>", "", text)
-    text = re.sub(r"[*`]|__", "", unicodedata.normalize("NFKC", text)).translate(_TRADITIONAL)
+    text = re.sub(r"[*`]|__", "", nfkc(text)).translate(_TRADITIONAL)
     text = re.sub(r"\bI(?=['’ ] ?[a-z])", "i", text)  # the pronoun
     return "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
 

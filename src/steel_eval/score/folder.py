@@ -7,7 +7,7 @@ as another result. Whatever is wrong with a file is one InputError that names it
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import polars as pl
@@ -27,20 +27,25 @@ class _Checked(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
+# What a reader looks through is never null, and what it counts with a number: it need not ask again.
+_Dose = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+_Doses = dict[_Dose, int]
+
+
 class _Numbers(_Checked):
     accuracy: float | None = None
     macro: float | None = None
     n: int | None = None
-    subjects: int | dict[str, "_Numbers"] | None = None  # a group counts them, a task has them
 
 
 class _Group(_Numbers):
     accuracy: float | None = Field()  # shown wherever a group is named
+    subjects: int | None = None  # how many
 
 
 class _Letters(_Checked):
-    predicted: dict[str, int] | None = None
-    label: dict[str, int] | None = None
+    predicted: dict[str, int] = {}
+    label: dict[str, int] = {}
     always: float | None = None
 
 
@@ -53,10 +58,13 @@ class _Task(_Numbers):
     gold_probability: float | None = None
     gold_bits_per_byte: float | None = None
     data_sha256: str | None = None
-    groups: dict[str, _Group] | None = None
-    letters: _Letters | None = None
-    counts: dict[str, Any] | None = None
-    metrics: dict[str, Any] | None = None
+    limit: int | None = None
+    of: int | None = None
+    subjects: dict[str, _Numbers] = {}
+    groups: dict[str, _Group] = {}
+    letters: _Letters = _Letters()
+    counts: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
 
 
 class _Mixture(_Checked):
@@ -75,7 +83,7 @@ class _Training(_Checked):
     mixture: _Mixture | None = None
     base: _Base | None = None
     train: dict[str, Any] | None = None
-    contamination: dict[str, dict[str, int]] | None = None
+    contamination: dict[str, _Doses] | None = None
 
 
 class _Scores(_Checked):
@@ -89,9 +97,10 @@ class _Scores(_Checked):
     tokenizer_fingerprint: str | None = None
     data_sha256: str | None = None
     versions: dict[str, str] | None = None
-    contamination: dict[str, dict[str, int]] | None = None
-    inherited: dict[str, dict[str, int]] | None = None
-    declared_items: dict[str, dict[str, int]] | None = None
+    contamination: dict[str, _Doses] | None = None
+    inherited: dict[str, _Doses] | None = None
+    declared_items: dict[str, _Doses] | None = None
+    rotation: dict[str, Any] | None = None
     training: _Training | None = None
     files: dict[str, str] | None = None
 
@@ -122,8 +131,8 @@ def read_scores(folder: Path) -> dict[str, Any]:
 
 
 def completed(scores: dict[str, Any]) -> dict[str, Any]:
-    """Return scores with null under the keys that an earlier steel, or a damaged file, does not have."""
-    empty = dict.fromkeys(_Task.model_fields)
+    """Return scores with null, or an empty table, under the keys that an earlier steel, or a damaged file, lacks."""
+    empty = _Task().model_dump()
     return {**scores, "tasks": {name: {**empty, **task} for name, task in scores["tasks"].items()}}
 
 

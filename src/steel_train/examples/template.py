@@ -22,7 +22,6 @@ Marks = dict[tuple[int, str], tuple[int, int]]  # (message, r or c) -> (start, e
 
 # Private-use characters: no template looks at them. A text that holds them itself is refused.
 _OPEN, _MIDDLE, _CLOSE = "\uf8f0", "\uf8f1", "\uf8f2"
-_THOUGHT = re.compile(r"\s*<think>\n*(.*?)\n*</think>\n*(.*)", re.DOTALL)
 _MARK = re.compile(f"{_OPEN}(\\d+)([rc])([{_MIDDLE}{_CLOSE}])")
 _THOUGHT_KEYS = ("reasoning_content", "thinking", "reasoning")
 _STRIPS = (str, str.strip, lambda text: text.strip("\n"))
@@ -261,8 +260,11 @@ def _with_thought(message: Message, key: str) -> Message:
     if key == "content":
         kept = {name: value for name, value in message.items() if name != "reasoning_content"}
         return {**kept, "content": thought(reasoning, content)} if reasoning else message
-    found = None if reasoning else _THOUGHT.fullmatch(content)
-    return {**message, "reasoning_content": found[1], "content": found[2]} if found else message
+    head, opened, more = content.partition("<think>")
+    inside, closed, said = more.partition("</think>")
+    if reasoning or head.strip() or not opened or not closed:
+        return message
+    return {**message, "reasoning_content": inside.strip("\n"), "content": said.lstrip("\n")}
 
 
 def _call_forms(messages: list[Message]) -> Iterator[list[Message]]:

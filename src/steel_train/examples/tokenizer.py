@@ -126,7 +126,8 @@ def _check_variable(name: str, template: str, recipe: Path) -> None:
     where = f"{recipe} [train] chat_template_kwargs"
     if name in _GIVEN or not name.isidentifier():
         raise InputError(f"{where}: '{name}' cannot be set. Fix: a variable of the chat template.")
-    code = " ".join(re.findall(r"\{[{%](.*?)[}%]\}", template, re.DOTALL))
+    closed = template[: max(template.rfind("}}"), template.rfind("%}")) + 2]  # behind that nothing is to be found
+    code = " ".join(re.findall(r"\{[{%](.*?)[}%]\}", closed, re.DOTALL))
     known = set(re.findall(r"(?<![.\w'\"])[A-Za-z_]\w*(?![\w'\"])", code))
     if name not in known:
         raise InputError(f"{where}: the chat template has no '{name}'.{nearest(name, sorted(known), show_known=False)}")

@@ -32,7 +32,7 @@ _RESUMABLE = 2
 # What stands in steel.json under the keys that are read, as far as it is there; _FILES must be there.
 FACTS: dict[str, Any] = {
     "step": int, "seed": int, "epoch": float, "epoch_end": bool, "scheduled": bool, "files": {"*": int},
-    "weights_sha256": {"*": str}, "state_sha256": {"*": str}, "contamination": {"*": {"*": int}},
+    "weights_sha256": {"*": str}, "state_sha256": {"*": str}, "contamination": {"*": {"#": int}},
     "chat_template_kwargs": dict, "train": {"chat_template_kwargs": dict},
     "mixture": {"name": str, "content_sha256": str},
     "base": {"name": str, "fingerprint": str, "history": [dict]}, "eval": {"step": int, "loss": float},

@@ -10,6 +10,7 @@ import pytest
 from tests.chromium import browser, tab
 from typer.testing import CliRunner
 
+from steel_data.errors import InputError
 from steel_data.page.chart import Line, Point
 from steel_eval.cli import app
 from steel_eval.report.page import curve, heading, reach, write_report
@@ -112,6 +113,9 @@ def test_fixed_prompts_are_shown(two, tmp_path):
     assert "你是谁？" in page
     assert "cut off by length" in page
     assert "我是&lt;script&gt;" in page
+    (tmp_path / "a/step-3/showcase.json").write_text(json.dumps([row | {"prompt": ["你是谁？"]}]))
+    with pytest.raises(InputError, match=r"showcase\.json: is not what `score --showcase` writes: it\.prompt is "):
+        write_report(two, tmp_path / "r.html")
 
 
 def test_the_command(two, tmp_path):

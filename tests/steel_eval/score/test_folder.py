@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from steel_data.errors import InputError
 from steel_eval.ask.tasks import load_task
 from steel_eval.cli import app
+from steel_eval.run import refuse_other_parts
 from steel_eval.score.folder import read_answers, read_scores, refuse_another, write_folder
 from steel_eval.score.sweep import Settings, run_sweep
 
@@ -105,6 +106,44 @@ def test_no_field_of_scores_ends_in_a_traceback(scored, tmp_path):
                 holder[place[-1]] = wrong
             (b / "scores.json").write_text(json.dumps(changed))
             told(commands(a, b, tmp_path)[0])
+
+
+@pytest.mark.parametrize("wrong", [None, "absent", [], 5, {"x": 3}])
+def test_what_readers_look_through_is_never_null(scored, tmp_path, wrong):
+    """Found by bench/fuzz.py: `groups` that was null in one of two arms, and `subjects` that was a number."""
+    a, b = both(scored, tmp_path)
+    whole = read_scores(scored)
+    del whole["files"]
+    for place in ("groups", "subjects", "letters", "letters.predicted", "counts", "metrics"):
+        changed = copy.deepcopy(whole)
+        *above, key = place.split(".")
+        holder = changed["tasks"]["cmmlu"][above[0]] if above else changed["tasks"]["cmmlu"]
+        holder[key] = wrong
+        if wrong == "absent":
+            del holder[key]
+        (b / "scores.json").write_text(json.dumps(changed))
+        (reported,) = told(["report", a, b, "--out", tmp_path / "r.html"])
+        refused = (
+            wrong is None
+            or isinstance(wrong, list | int)
+            or (isinstance(wrong, dict) and place in ("groups", "subjects"))
+        )
+        assert (place in reported) == refused, (place, reported)
+
+
+@pytest.mark.parametrize("key", ["contamination", "declared_items"])
+def test_what_was_injected_is_counted_by_doses_that_are_numbers(scored, tmp_path, key):
+    a, b = both(scored, tmp_path)
+    changed = read_scores(scored) | {"contamination": {"cmmlu": {"1": 2}}, key: {"cmmlu": {"once": 2}}}
+    del changed["files"]
+    (b / "scores.json").write_text(json.dumps(changed))
+    assert all("once" in line for line in told(*commands(a, b, tmp_path)))
+
+
+@pytest.mark.parametrize("tasks", [None, [], {"cmmlu": 3}, {"cmmlu": {"limit": "x"}}, {"cmmlu": {"limit": [1]}}])
+def test_damaged_scores_of_a_part_are_written_anew(tmp_path, tasks):
+    (tmp_path / "scores.json").write_text(json.dumps({"tasks": tasks}))
+    refuse_other_parts(tmp_path, None)
 
 
 @pytest.mark.parametrize("column", ["task", "subject", "item", "label", "prediction", "logprob_A", "raw"])
