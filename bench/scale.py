@@ -109,6 +109,18 @@ def memory_of(process: psutil.Process) -> int:
     return int(process.memory_full_info().pss) if sys.platform == "linux" else int(process.memory_info().rss)
 
 
+def private_of(process: psutil.Process) -> int:
+    """Return the bytes that a process alone has, where the system says so.
+
+    Libraries that many processes share are not its own, nor are pages that it gave back and that nobody needed yet.
+    """
+    if sys.platform != "linux":
+        return int(process.memory_info().rss)
+    lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]
+    told = {line.split()[0]: int(line.split()[1]) for line in lines}
+    return 1024 * (told["Anonymous:"] - told["LazyFree:"])
+
+
 def begins(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function with a line on stdout before it that says which pass begins."""
 
@@ -133,7 +145,7 @@ def build(folder: Path, workers: int, memory: str | None) -> None:
 
 @dataclass
 class Peaks:
-    """Bytes at most, by pass: of the process tree and of its main process."""
+    """Bytes at most, by pass: of the process tree, shared pages once, and private ones of its main process."""
 
     tree: dict[str, int] = field(default_factory=dict)
     main: dict[str, int] = field(default_factory=dict)
@@ -149,14 +161,14 @@ def watched(command: list[str]) -> tuple[list[dict[str, Any]], Peaks]:
         while not done.wait(max(0.1, 20 * took)):  # a look at twenty processes takes a tenth of a second
             begun = time.monotonic()
             try:
-                own = memory_of(tree)
-                others = sum(memory_of(member) for member in tree.children(recursive=True))
-            except psutil.Error:
+                own = private_of(tree)
+                others = sum(memory_of(member) for member in [tree, *tree.children(recursive=True)])
+            except (psutil.Error, OSError):
                 continue
             finally:
                 took = time.monotonic() - begun
             peaks.main[now[0]] = max(peaks.main.get(now[0], 0), own)
-            peaks.tree[now[0]] = max(peaks.tree.get(now[0], 0), own + others)
+            peaks.tree[now[0]] = max(peaks.tree.get(now[0], 0), others)
 
     thread = threading.Thread(target=watch)
     thread.start()

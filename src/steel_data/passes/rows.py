@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from steel_data.engine import release
 from steel_data.filters.dedup import Rows, rows_kind
 from steel_data.passes.map import MappedChunk
 from steel_data.row.table import read_records
@@ -301,8 +302,10 @@ class PlannedRows:
         with TemporaryFile(dir=folder) as file:
             self._whole.pop("id").to_frame("id").write_ipc(file, compression="lz4")  # so that reading copies them
             yield
+            release()  # with them comes the most that is in memory
             file.seek(0)
             self._whole["id"] = pl.read_ipc(file)["id"].rechunk()
+            release()
 
     def injected(self) -> Bool:
         """Return which rows a `contaminate` source has put in."""

@@ -287,7 +287,7 @@ def _showcase(checkpoints: Sequence[Shown]) -> list[dict[str, Any]]:
 
 def _answered(file: Path) -> list[dict[str, Any]]:
     """Return the rows of showcase.json. Raises InputError for a damaged one."""
-    rows = read_json(file)
+    rows: list[dict[str, Any]] = read_json(file)
     fault = next(misfits("it", rows, [_ANSWERED], _ANSWERED), None)
     if fault is not None:
         raise InputError(f"{file}: is not what `score --showcase` writes: {fault}. Fix: score again.")
