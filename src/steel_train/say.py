@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,14 @@ def say(text: str) -> None:
 
     if PartialState().is_main_process:
         typer.echo(text)
+
+
+def say_to_user(text: str) -> None:
+    """Print a line, and where a log takes what is printed (an arm's of `mix`, `trial` and `study`), on stderr too."""
+    say(text)
+    if sys.stdout is not sys.__stdout__ and sys.__stderr__ is not None:
+        sys.__stderr__.write(f"{text}\n")
+        sys.__stderr__.flush()
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -85,7 +85,7 @@ BAD = {
     "missing file, nearest": ('[source.a]\npath = "aa.jsonl"\n', "Did you mean 'a.jsonl'?"),
     "missing file with origin": (
         '[source.a]\npath = "infinity/*.parquet"\norigin = "hf://datasets/BAAI/Infinity-Instruct/7M"\n',
-        "It comes from hf://datasets/BAAI/Infinity-Instruct/7M: `python -m steel_data fetch",
+        "It comes from hf://datasets/BAAI/Infinity-Instruct/7M: `steel fetch",
     ),
     "empty glob": ('[source.a]\npath = "x/*.jsonl"\n', "path = 'x/*.jsonl' matches no file under"),
     "a folder": ('[source.a]\npath = "bench"\n', "is a folder. Fix: bench/*.jsonl."),

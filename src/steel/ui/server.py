@@ -95,7 +95,10 @@ def application(root: Path, token: str) -> Any:
                     return HTMLResponse(
                         views.exported(site, place), 200, {**HEADERS, "Content-Security-Policy": EXPORTED_POLICY}
                     )
-                shown = HTMLResponse(views.page(site, view, place, request.query_params), 200, headers)
+                html = views.page(site, view, place, request.query_params)
+                shown = HTMLResponse(html, 200, headers)
+                if seconds := views.seconds_to_reload(html):
+                    shown.headers["Refresh"] = str(seconds)
                 if chosen in LANGUAGES:
                     shown.set_cookie(_TONGUE, chosen, path=f"/{token}/", httponly=True, samesite="strict")
                 return shown

@@ -1,5 +1,6 @@
 """The pages: what lies in the folder and what was asked for -> HTML. No page holds a script; a form asks by its URL."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -61,6 +62,15 @@ def page(site: Site, view: str, place: str, query: Query) -> str:
     if view not in views:
         raise InputError(f"no page is called '{view}'.{nearest(view, [name for name in views if name])}")
     return views[view](site, look(site.root), place, query)
+
+
+def seconds_to_reload(html: str) -> int | None:
+    """Return after how many seconds a page is to be asked for again, None where it is not: it says so itself.
+
+    A header does it, not an element: so a link stops it, as whoever reads slowly needs (WCAG 2.2.1).
+    """
+    found = re.search(r'<body data-reload="(\d+)">', html)
+    return int(found[1]) if found else None
 
 
 def stylesheet() -> str:
@@ -228,7 +238,8 @@ def _run(site: Site, found: Found, place: str, query: Query) -> str:
     return _render(
         site, "run.html.j2", title=place or site.root.name, place=place, losses=_loss_curves(steps), steps=steps,
         looks=_task_curves(steps),
-        damaged=damaged, running=running, columns=[column.name for column in shown], presets=presets, scored=scored,
+        damaged=damaged, running=running, still=query.get("still"),
+        columns=[column.name for column in shown], presets=presets, scored=scored,
         preset=query.get("preset", ""), fault=fault,
     )  # fmt: skip
 

@@ -35,7 +35,7 @@ def verify_lock(
     folder = copied_alone(where.out, "manifest.json")
     if not (folder / "manifest.json").is_file():
         raise InputError(
-            f"{where.out}: no manifest.json, so nothing is locked. Fix: `python -m steel_data build {recipe.path}` "
+            f"{where.out}: no manifest.json, so nothing is locked. Fix: `steel build {recipe.path}` "
             "without --locked once; its manifest is the lock."
         )
     manifest = read_manifest(folder)

@@ -29,7 +29,7 @@ def files(folder: Path) -> list[str]:
     """Return the names of a mixture's train files, in order. Raises InputError where there are none."""
     names = sorted(path.name for path in folder.glob("train-*.parquet"))
     if not names:
-        raise InputError(f"{folder}: no train-*.parquet here. Fix: the folder that `steel_data build` wrote.")
+        raise InputError(f"{folder}: no train-*.parquet here. Fix: the folder that `steel build` wrote.")
     return names
 
 

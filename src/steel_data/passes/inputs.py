@@ -309,7 +309,7 @@ def _no_file(data_root: Path, pattern: str) -> str:
 def _how_to_get(source: BoundSource, recipe: Recipe) -> str:
     if source.table.origin is None:
         return " Fix: a path under the data root (--data-root, STEEL_DATA_ROOT)."
-    return f" It comes from {source.table.origin}: `python -m steel_data fetch {recipe.path}` gets it."
+    return f" It comes from {source.table.origin}: `steel fetch {recipe.path}` gets it."
 
 
 def _named(where: str, found: list[tuple[Path, str | None]], data_root: Path) -> dict[str, Path]:

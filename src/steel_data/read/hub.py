@@ -95,7 +95,7 @@ def offline(uri: str, why: str) -> InputError:
     """Return the error for a hub out of reach, with the ways around it."""
     return InputError(
         f"{uri}: cannot be reached ({excerpt(why, 120)}). Put the files under the data root and name them by path, or "
-        "run `python -m steel_data fetch RECIPE` on a machine with network; HF_ENDPOINT names a mirror of Hugging Face."
+        "run `steel fetch RECIPE` on a machine with network; HF_ENDPOINT names a mirror of Hugging Face."
     )
 
 

@@ -194,10 +194,10 @@ class RecipeTables(Table):
     train: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_train` (docs/training.md).")
     eval: dict[str, Any] = Field(default_factory=dict, description="Settings of `steel_eval` (docs/scoring.md).")
     search: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of `steel_eval mix`, a search for better shares (docs/mix.md)."
+        default_factory=dict, description="Settings of `steel mix`, a search for better shares (docs/mix.md)."
     )
     trial: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of `steel_eval trial`, selections in comparison (docs/select.md)."
+        default_factory=dict, description="Settings of `steel trial`, selections in comparison (docs/select.md)."
     )
 
 

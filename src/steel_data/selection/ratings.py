@@ -135,7 +135,7 @@ def find_store(where: str, select: Select, cache: Path, recipe: Path) -> RatingS
 def rate_command(select: Select, recipe: Path) -> str:
     """Return the command that makes the ratings."""
     model = shlex.quote(select.model) if select.model else "DIR"
-    return f"python -m steel_eval rate {shlex.quote(str(recipe))} --by {select.by} --model {model}"
+    return f"steel rate {shlex.quote(str(recipe))} --by {select.by} --model {model}"
 
 
 def _is_named(store: RatingStore, model: str) -> bool:

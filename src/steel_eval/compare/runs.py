@@ -99,7 +99,7 @@ def load_runs(place: Path, preset: str | None = None) -> list[list[Result]]:
             for run, result in found:
                 runs.setdefault(run, []).append(result)
             return [sorted(runs[name], key=lambda r: (r.step, r.folder.as_posix())) for name in sorted(runs)]
-    raise InputError(f"{place}: no scores here. Fix: the output folder of `steel_eval score`, or a run with scores/.")
+    raise InputError(f"{place}: no scores here. Fix: the output folder of `steel score`, or a run with scores/.")
 
 
 def _of_one_size(found: list[tuple[str, Result]], root: Path) -> list[tuple[str, Result]]:

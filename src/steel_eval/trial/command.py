@@ -171,7 +171,7 @@ def _recipes_sized(trial: Trial) -> tuple[dict[str, RunArm], dict[str, Sized]]:
 
 def _of_trial(trial: Trial, name: str, words: str) -> str:
     """Return an arm's error in words that hold for the trial: its ratings lie beside its arms."""
-    if trial.selects[name]["by"] in RATED and "steel_eval rate" in words:
+    if trial.selects[name]["by"] in RATED and "steel rate" in words:
         return f"arm '{name}': {words} With --cache {trial.folder / '.cache'}."
     return f"arm '{name}': {words}"
 

@@ -71,7 +71,7 @@ from steel_train.models.weights import check_adapter, load_full
 from steel_train.preflight.apart import mixing_fault
 from steel_train.preflight.inspect import Question, inspect, stop_at_faults
 from steel_train.preflight.print import print_report
-from steel_train.say import RESULT, RUN, read_json, say, write_json
+from steel_train.say import RESULT, RUN, read_json, say, say_to_user, write_json
 from steel_train.schedule.batches import Steps
 from steel_train.schedule.exposures import exposures
 from steel_train.schedule.order import make_schedule
@@ -454,7 +454,9 @@ def _stopping_at_signals(stop: list[int]) -> Iterator[None]:
 
     A step may take minutes: soon a line says what is waited for. Ctrl-C again ends it at once, as it does elsewhere.
     """
-    late = threading.Timer(_SOON, say, ["stopping when the step is done and saved; Ctrl-C again: now, unsaved"])
+    waited = "stopping when the step is done and saved; Ctrl-C again: now, unsaved"
+    # SIGTERM comes from a program, of which a worker's process has one: its log is enough
+    late = threading.Timer(_SOON, lambda: (say_to_user if stop[0] == signal.SIGINT else say)(waited))
     late.daemon = True
 
     def heard(number: int, _: Any) -> None:

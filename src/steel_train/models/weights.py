@@ -72,9 +72,7 @@ def why(error: BaseException) -> str:
 def check_folder(folder: Path) -> dict[str, Any]:
     """Return the configuration of a full model's folder. Raises InputError for an adapter, or without a config.json."""
     if (folder / "adapter_config.json").is_file():
-        raise InputError(
-            f"{folder}: is an adapter, not a model. Fix: python -m steel_train merge {folder}, then its output."
-        )
+        raise InputError(f"{folder}: is an adapter, not a model. Fix: steel merge {folder}, then its output.")
     return read_config(folder / "config.json")
 
 
@@ -86,7 +84,7 @@ def _check_files(folder: Path) -> None:
     if pickles:
         raise InputError(
             f"{folder}: its weights are a pickle ({pickles[0]}), which may run code when it is read. "
-            f"Fix: python -m steel_train convert {folder}, then the folder of safetensors that it writes."
+            f"Fix: steel convert {folder}, then the folder of safetensors that it writes."
         )
     raise InputError(f"{folder}: no weights (*.safetensors). Fix: the folder of a saved model.")
 
@@ -191,7 +189,7 @@ def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     if not file.is_file() and (folder / "adapter_model.bin").is_file():
         raise InputError(
             f"{folder}: the adapter is a pickle (adapter_model.bin), which may run code when it is read. "
-            f"Fix: python -m steel_train convert {folder}, then the folder of safetensors that it writes."
+            f"Fix: steel convert {folder}, then the folder of safetensors that it writes."
         )
     try:
         with safe_open(file, "pt") as stored:
@@ -205,7 +203,7 @@ def adapter_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def _code_hint(config: dict[str, Any], trusted: bool) -> str:
     """Return what helps with a model that brings code of its own, where it was not run."""
     if "FFN_type" in config and config.get("model_type") != "steel":
-        return " It is a Steel-LLM in its published form: python -m steel_train convert makes it loadable."
+        return " It is a Steel-LLM in its published form: steel convert makes it loadable."
     if config.get("auto_map") and not trusted:
         return " It brings code of its own: --trust-remote-code runs it; read it first."
     return ""

@@ -5,10 +5,9 @@ Where there are many rows, a sample of them is read.
 
 from pathlib import Path
 
-from rich.console import Console
-
 from steel_data.build import build
 from steel_data.recipe.load import Recipe, load
+from steel_data.row.display import console
 from steel_train.examples.folder import count_rows, sample_examples
 from steel_train.examples.prepare import (
     Prepared,
@@ -76,7 +75,7 @@ def plan_training(
     question = Question(examples, schedule, settings, tokenizer, config, folder, bf16, devices, prepared.held_out, own)
     report = inspect(question)
     if examples.units:
-        Console(highlight=False, soft_wrap=True).print(first_batch(examples, schedule, tokenizer))
+        console().print(first_batch(examples, schedule, tokenizer), soft_wrap=True)
     print_report(report)
     stop_at_faults(report, recipe.path)
     return report

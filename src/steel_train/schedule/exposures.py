@@ -67,7 +67,7 @@ def item_exposures(checkpoint: Path, facts: dict[str, Any]) -> pl.DataFrame:
     folders = [folder / "examples" for folder in checkpoint.absolute().parents[:4]]
     place = next((folder for folder in folders if (folder / "examples.json").is_file()), None)
     if place is None:
-        raise InputError(f"{checkpoint}: no examples/ above it. Fix: the checkpoint where `steel_train run` wrote it.")
+        raise InputError(f"{checkpoint}: no examples/ above it. Fix: the checkpoint where `steel train` wrote it.")
     examples, train = open_examples(place), facts["train"]
     if train.get("eval"):
         rule = train["eval"]

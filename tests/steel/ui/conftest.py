@@ -2,6 +2,11 @@
 
 import json
 import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -56,6 +61,28 @@ def folder_of_runs(place: Path) -> Path:
             scores(root / name / f"scores/step-{step:06d}", step, right)
     (root / "a/result.json").write_text("{}")
     return root
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[int]:
+    """Serve a folder under the token TOKEN while the block runs; yield the port."""
+    import uvicorn
+
+    from steel.ui.server import application
+
+    door = socket.socket()
+    door.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(application(root, "TOKEN"), log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield int(door.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
+        door.close()
 
 
 @pytest.fixture(scope="session")

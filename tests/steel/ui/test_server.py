@@ -2,17 +2,16 @@
 
 import http.client
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.steel.ui.conftest import serving
 
-from steel.ui.server import POLICY, application, serve
+from steel.ui.server import POLICY, serve
 from steel_data.errors import InputError
 
-uvicorn = pytest.importorskip("uvicorn", reason='the extra "ui" is not installed')
+pytest.importorskip("uvicorn", reason='the extra "ui" is not installed')
 pytest.importorskip("starlette", reason='the extra "ui" is not installed')
 
 
@@ -36,17 +35,8 @@ class Client:
 
 @pytest.fixture
 def client(runs: Path) -> Iterator[Client]:
-    door = socket.socket()
-    door.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application(runs, "TOKEN"), log_level="error"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield Client(door.getsockname()[1])
-    server.should_exit = True
-    thread.join()
-    door.close()
+    with serving(runs) as port:
+        yield Client(port)
 
 
 def test_a_page_forbids_the_browser_everything_but_its_style(client: Client) -> None:
@@ -56,6 +46,11 @@ def test_a_page_forbids_the_browser_everything_but_its_style(client: Client) -> 
     assert headers["referrer-policy"] == "no-referrer" and headers["x-content-type-options"] == "nosniff"
     assert client.get("/TOKEN/style.css")[1]["content-type"].startswith("text/css")
     assert "sandbox" in client.get("/TOKEN/page/a/mixture/card.html")[1]["content-security-policy"]
+
+
+def test_a_run_at_work_is_asked_for_again_by_the_browser_until_a_link_stops_it(client: Client) -> None:
+    assert client.get("/TOKEN/run/b")[1]["refresh"] == "15" and "refresh" not in client.get("/TOKEN/run/a")[1]
+    assert "refresh" not in client.get("/TOKEN/run/b?still=1")[1]
 
 
 def test_a_language_is_chosen_by_a_link_and_kept(client: Client) -> None:

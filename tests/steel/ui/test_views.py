@@ -10,7 +10,7 @@ import pytest
 from tests.chinese_page import english_left
 from tests.steel.ui.conftest import HOSTILE
 
-from steel.ui.views import Site, error, exported, page, stylesheet
+from steel.ui.views import Site, error, exported, page, seconds_to_reload, stylesheet
 from steel_data.errors import InputError
 
 TAGS = {
@@ -126,9 +126,12 @@ def test_two_arms_are_compared_as_steel_compare_does(runs_once: Path) -> None:
 
 def test_a_run_at_work_reloads_and_a_finished_one_does_not(runs_once: Path) -> None:
     site = Site(runs_once, "/TOKEN")
-    assert 'http-equiv="refresh"' in page(site, "run", "b", {})
+    working = page(site, "run", "b", {})
+    assert seconds_to_reload(working) == 15 and "Stop reloading" in working and '?still=1"' in working
+    stopped = page(site, "run", "b", {"still": "1"})
+    assert seconds_to_reload(stopped) is None and "Reload every 15 seconds" in stopped
     finished = page(site, "run", "a", {})
-    assert 'http-equiv="refresh"' not in finished and "logged step: 20" in finished and finished.count("<svg") == 2
+    assert seconds_to_reload(finished) is None and "logged step: 20" in finished and finished.count("<svg") == 2
 
 
 def test_what_was_looked_at_while_it_trained_has_its_curves(runs: Path) -> None:

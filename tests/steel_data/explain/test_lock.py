@@ -105,7 +105,7 @@ def test_the_same_meaning_in_other_words_is_said_to_be_just_that(built: Path, tm
 def test_without_a_manifest_it_says_what_to_do_and_makes_nothing(built: Path, tmp_path: Path) -> None:
     shutil.rmtree(built)
     said = lock(tmp_path)
-    assert "so nothing is locked. Fix: `python -m steel_data build " in said
+    assert "so nothing is locked. Fix: `steel build " in said
     assert not built.exists()
 
 

@@ -107,7 +107,7 @@ def test_damage_inside_a_file_is_named_too(folder: Path) -> None:
 
 
 def test_a_folder_without_rows_is_no_mixture(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no train-\*\.parquet here\. Fix: the folder that `steel_data build` wrote"):
+    with pytest.raises(InputError, match=r"no train-\*\.parquet here\. Fix: the folder that `steel build` wrote"):
         files(tmp_path)
 
 

@@ -56,7 +56,7 @@ def test_an_injected_source_reads_the_benchmarks_split(tmp_path: Path) -> None:
         ('path = "c/*.jsonl"', r"path = 'c/\*\.jsonl' matches no file under .* Fix: a path under the data root"),
         ('path = "a/1.json"', r"no such file under .* Did you mean 'a/1\.jsonl'\?"),
         ('path = "a"', r"is a folder\. Fix: a/\*\.jsonl"),
-        ('path = "c.jsonl"\norigin = "hf://datasets/o/n"', r"It comes from hf://datasets/o/n: `python -m steel_data fetch"),
+        ('path = "c.jsonl"\norigin = "hf://datasets/o/n"', r"It comes from hf://datasets/o/n: `steel fetch"),
         ('path = "none"\nbuild = { use = "contaminate", share = 0.5 }', r"\[source\.a\]: .*no such benchmark folder"),
     ],
 )  # fmt: skip

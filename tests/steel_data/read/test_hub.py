@@ -158,7 +158,7 @@ def test_no_network_is_one_line_that_names_the_alternatives(tmp_path: Path, offl
     for words in (
         "hf://datasets/a/b/c.jsonl: cannot be reached",
         "data root",
-        "python -m steel_data fetch",
+        "steel fetch",
         "HF_ENDPOINT",
     ):
         assert words in done.stdout

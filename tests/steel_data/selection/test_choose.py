@@ -82,7 +82,7 @@ def test_ratings_by_a_model_are_used_by_row_id(tmp_path: Path) -> None:
 def test_rows_without_a_rating_name_the_command(tmp_path: Path) -> None:
     made = candidates(["a", "b", "c"])
     store = rated(tmp_path, "ifd", [0.5], made.ids.to_list()[:1])
-    with pytest.raises(InputError, match=r"2 of 3 rows have no ifd rating by 'base'.*steel_eval rate r.toml --by ifd"):
+    with pytest.raises(InputError, match=r"2 of 3 rows have no ifd rating by 'base'.*steel rate r.toml --by ifd"):
         chosen("ifd", made, rows=1, store=store)
 
 

@@ -15,7 +15,7 @@ def found(folder: Path, **said):
 
 
 def test_none_are_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"steel_eval rate r.toml --by ifd --model DIR"):
+    with pytest.raises(InputError, match=r"steel rate r.toml --by ifd --model DIR"):
         found(tmp_path)
     open_store(tmp_path, "perplexity", "base", "f" * 32)
     with pytest.raises(InputError, match=r"--model 'my base'"):
@@ -53,7 +53,7 @@ def test_what_was_added_is_there_once(tmp_path: Path) -> None:
 def test_a_damaged_store_is_told_and_made_again(tmp_path: Path, content: bytes) -> None:
     about = open_store(tmp_path, "ifd", "smol", "a" * 32).folder / "model.json"
     about.write_bytes(content)
-    with pytest.raises(InputError, match=r"model.json: is damaged.*Fix: .*steel_eval rate r.toml --by ifd"):
+    with pytest.raises(InputError, match=r"model.json: is damaged.*Fix: .*steel rate r.toml --by ifd"):
         found(tmp_path)
     open_store(tmp_path, "ifd", "smol", "a" * 32)  # as `rate` does
     assert found(tmp_path).model == "smol"

@@ -1,5 +1,6 @@
 """Killed at any moment and run again: bitwise the same weights and losses as without the kill."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -259,6 +261,20 @@ def test_ctrl_c_in_a_long_step_says_what_is_waited_for_and_again_does_not_wait(m
         signal.raise_signal(signal.SIGINT)
     assert capsys.readouterr().out == "stopping when the step is done and saved; Ctrl-C again: now, unsaved\n"
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(("number", "heard"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_what_ctrl_c_waits_for_reaches_the_terminal_where_a_log_takes_what_is_printed(
+    monkeypatch, tmp_path, number, heard
+):
+    """As under `mix`, `trial` and `study` with one worker; the SIGTERM of a worker's process is no user's."""
+    monkeypatch.setattr(session, "_SOON", 0.05)
+    monkeypatch.setattr(sys, "__stderr__", terminal := io.StringIO())
+    with (tmp_path / "log").open("w") as log, redirect_stdout(log), session._stopping_at_signals([]):
+        signal.raise_signal(number)
+        time.sleep(0.3)
+    line = "stopping when the step is done and saved; Ctrl-C again: now, unsaved\n"
+    assert (tmp_path / "log").read_text() == line and terminal.getvalue() == (line if heard else "")
 
 
 @pytest.mark.slow

@@ -174,7 +174,7 @@ def test_a_pickle_is_refused_and_convert_makes_it_readable(whole, base, tmp_path
     shutil.copytree(whole, tmp_path / "m")
     (tmp_path / "m/model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "m/pytorch_model.bin")
-    with pytest.raises(InputError, match=r"a pickle \(pytorch_model\.bin\).*steel_train convert"):
+    with pytest.raises(InputError, match=r"a pickle \(pytorch_model\.bin\).*steel convert"):
         load_full(tmp_path / "m")
     made = convert(tmp_path / "m")
     assert made == tmp_path / "m-safetensors"
@@ -183,7 +183,7 @@ def test_a_pickle_is_refused_and_convert_makes_it_readable(whole, base, tmp_path
     before = logits(load_adapter(load_full(base), folder))
     torch.save(load_file(folder / "adapter_model.safetensors"), folder / "adapter_model.bin")
     (folder / "adapter_model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"adapter is a pickle .*steel_train convert"):
+    with pytest.raises(InputError, match=r"adapter is a pickle .*steel convert"):
         load_adapter(load_full(base), folder)
     assert torch.equal(logits(load_adapter(load_full(base), convert(folder))), before)
 

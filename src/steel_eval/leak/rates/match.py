@@ -74,7 +74,7 @@ def _read(place: Path) -> list[Calibration]:
     _refuse_misfits(file, found, ())
     if any("what" not in line for c in found for line in c["rates"]):
         raise InputError(
-            f"{file}: written by an older steel. Fix: run `python -m steel_eval study` on its recipe again, which "
+            f"{file}: written by an older steel. Fix: run `steel study` on its recipe again, which "
             "trains nothing twice."
         )
     _refuse_misfits(file, found, ("detector", "n", "value"))

@@ -105,7 +105,7 @@ def test_files_folders_and_tables_are_read(tmp_path, monkeypatch, capsys):
         ("none", None, "not there"),
         ("bad", b"{", "no JSON"),
         ("empty", b"{}", "no error rates"),
-        ("old", b'{"regime": {}, "rates": [{"detector": "d", "auc": {}}]}', "older steel.*steel_eval study"),
+        ("old", b'{"regime": {}, "rates": [{"detector": "d", "auc": {}}]}', "older steel.*`steel study"),
         ("odd", b'{"regime": {}, "rates": [3]}', "rates is 3, where a table belongs"),
         ("half", b'{"regime": {}, "rates": [{"what": "AUC", "detector": "d", "n": 3}]}', "rates has no 'value'"),
         ("word", b'{"regime": {"epochs": "many"}, "rates": []}', "regime.epochs is 'many', where a number belongs"),
