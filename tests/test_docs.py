@@ -42,7 +42,7 @@ PAGES = {
     "docs/plugins.md": (1, 0),
     "docs/python.md": (2, 1),
     "docs/recipes.md": (0, 0),
-    "docs/scale.md": (2, 7),
+    "docs/scale.md": (2, 8),
     "docs/reliability.md": (0, 1),
     "docs/scoring.md": (8, 1),
     "docs/select.md": (1, 2),
