@@ -51,6 +51,7 @@ from steel_data.mixture.show import show_rows
 from steel_data.read.formats import read_chunks, read_whole, scan_file
 from steel_data.recipe.load import load
 from steel_data.recipe.shipped import shipped
+from steel_data.selection.ratings import open_store
 
 SLOW, HANGS, LARGE = 5, 60, 10**9  # of a case: CPU-seconds that are too many, seconds after which it is ended, bytes
 WORDS = (
@@ -90,6 +91,10 @@ micro_batch = 2
 accumulate = 2
 max_length = 64
 model = "x/y"
+"""
+RATED = """[source.a]
+path = "*.jsonl"
+build = { use = "chat" }
 """
 INFO = {
     "a": {"file_name": "a.json", "formatting": "sharegpt", "columns": {"messages": "conversations", "tools": "tools"},
@@ -335,6 +340,18 @@ def good(folder: Path) -> dict[str, Kind]:
         if (folder / "mixture/manifest.json").read_bytes() != (folder / "whole/manifest.json").read_bytes():
             raise AssertionError("another mixture")
 
+    def rated(_: Path) -> None:
+        shutil.rmtree(folder / "rated", ignore_errors=True)
+        each(lambda: build(load(folder / "rated.toml"), data_root=folder / "data", out=folder / "rated", cache=stored))
+
+    (folder / "rated.toml").write_text(RATED)
+    stored = folder / "cache-rated"
+    rated(folder)
+    ids = pl.read_parquet(folder / "rated/train-*.parquet")["id"]
+    store = open_store(stored, "perplexity", "base", "a" * 32)
+    store.add(pl.DataFrame({"id": ids, "rating": [i / 2 for i in range(len(ids))]}))
+    (folder / "rated.toml").write_text(RATED + 'select = { by = "perplexity", rows = 4 }\n')
+
     def planned(path: Path) -> None:
         each(lambda: forecast(load(path), data_root=folder / "data", cache=folder / "cache-planned"))
 
@@ -349,6 +366,8 @@ def good(folder: Path) -> dict[str, Kind]:
         "dataset_info.json": Kind(folder / "dataset_info.json", lambda path: entry(path, "a"), damaged),
         "values of dataset_info.json": Kind(folder / "dataset_info.json", lambda path: entry(path, "a"), json_values),
         "cache, by build": Kind(cached, again, damaged),
+        "ratings, by build": Kind(store.folder / "part-00000.parquet", rated, table_values),
+        "ratings' model.json, by build": Kind(store.folder / "model.json", rated, json_values),
         "questions": Kind(
             folder / "cmmlu/test/law.csv", lambda path: read_items([("cmmlu/test/law.csv", path)]), damaged
         ),

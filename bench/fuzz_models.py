@@ -1,30 +1,36 @@
-"""The kinds of bench/fuzz.py that need torch: model folders, templates, answers, scores and what reads them."""
+"""The kinds of bench/fuzz.py that need torch: model folders, templates, answers, scores, twins and what reads them."""
 
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
+import polars as pl
 import torch
 from fuzz import Kind, damaged, each, json_values, table_values
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from steel.ui.folder import metrics
 from steel.ui.views import Site, page
 from steel_data.engine import tell  # noqa: F401 - as the commands import it
+from steel_data.files import sha256_of
 from steel_eval.ask.tasks import load_task
 from steel_eval.compare.check import check_scores
 from steel_eval.compare.pair import Comparison, compare_arms
 from steel_eval.compare.print import print_tests
 from steel_eval.leak.rates.match import SHIPPED, load_calibrations, match, strength, words
 from steel_eval.leak.rates.table import regime_from
+from steel_eval.leak.twins import COMMITMENT, PRIVATE, make_twins, read_rephrasings, read_twins, write_twins
 from steel_eval.models import Opening, check, find_checkpoints, load
 from steel_eval.report.marks import Sources
 from steel_eval.report.page import write_report
 from steel_eval.score.answers import extract
 from steel_eval.score.store import Store
 from steel_eval.score.sweep import Settings, run_sweep
+from steel_eval.trainers import planned_steps, trained_as
 from steel_train.examples.encode import Encoder
 from steel_train.examples.tokenizer import load_tokenizer, settle, train_tokenizer
 from steel_train.loop.parent import identity_changes
@@ -40,6 +46,17 @@ RECORD = {
     "identity": {"train": {"epochs": 2, "lora": {"r": 8}, "max_steps": None}, "seed": 1, "mixture": {"rows": 9}},
     "base": {"name": "x/y", "fingerprint": "aa", "architecture": "bb"},
 }  # fmt: skip
+# What other trainers leave in a checkpoint, and what steel's own run tells.
+TRAINED = {
+    "trainer_state.json": b'{"global_step": 10, "max_steps": 20, "epoch": 0.5, "log_history": [{"loss": 2.0}]}',
+    "args.json": b'{"model": "x/y", "dataset": ["a", "b"], "learning_rate": 1e-5, "num_train_epochs": 2, "seed": 1}',
+    "training_args.yaml": b"model_name_or_path: x/y\ndataset: a,b\nlearning_rate: 5.0e-05\nnum_train_epochs: 2.0\n",
+    "README.md": b"This model is a fine-tuned version of [x/y](https://huggingface.co/x/y) on the a, b and the c datasets.\n"
+    b"- learning_rate: 5e-05\n- seed: 42\n- num_epochs: 2.0\n",
+}
+LINES = b"".join(
+    b'{"step": %d, "loss": %d.5, "loss_by_source": {"a": 2.0}, "eval_loss": 3}\n' % (i, 9 - i) for i in range(9)
+)
 SAID = (
     "答案是C。", "我认为选A，因为B错误。", "The answer is D", "<think>maybe A</think>\nB", "**C**", "A. 甲\nB. 乙\n故选：B", "\\boxed{A}",
     "不选A，不选B，如果选C就错了，所以选D", "无法回答", "首先，(1)正确，(2)错误，因此选择 A、C",
@@ -124,6 +141,44 @@ def good_models(folder: Path) -> dict[str, Kind]:
         found = match(regime_from(measured["regime"]), "chat", load_calibrations([path]))
         words(found), strength(found)
 
+    def reported(tests: Path | None = None, **sources: Any) -> None:
+        looked = Sources(**sources, search=False)
+        each(lambda: write_report(list(one[: 1 + bool(tests)]), folder / "report.html", tests, sources=looked))
+
+    def twins(path: Path) -> None:
+        if path.name == PRIVATE:  # whoever changes it on purpose commits to it
+            (path.parent / COMMITMENT).write_bytes(orjson.dumps({"twins_sha256": sha256_of(path)}))
+        read_twins(path.parent)
+
+    def run_page(_: Path) -> None:
+        metrics(folder / "run")
+        page(Site(folder, "/x"), "run", "run", {})
+
+    questions = [item for group in task.items.values() for item in group]
+    for name in ("twins", "others"):
+        write_twins(make_twins(questions, {}, 4, 4, 1), "cmmlu", folder / name)
+    own = [{"item": q.item, "question": f"{q.question}？", "options": q.options, "answer": q.answer} for q in questions]
+    (folder / "own.jsonl").write_bytes(b"\n".join(map(orjson.dumps, own)))
+    shown = [{"kind": "a", "prompt": "甲？", "answer": "乙", "finished": True, "chat": True}]
+    (out / "step-000010/showcase.json").write_bytes(orjson.dumps(shown))
+    (folder / "compare.json").write_bytes(
+        orjson.dumps([asdict(t) for t in compare_arms(one, Comparison([], "accuracy"))])
+    )
+    (folder / "leak/cmmlu").mkdir(parents=True)
+    held = [{"item": q.item, "subject": q.subject, "control": False, "rows_in_mixture": i % 2, "training_rows": ["a:1"]}
+            for i, q in enumerate(questions)]  # fmt: skip
+    pl.DataFrame(held).write_parquet(folder / "leak/cmmlu/items.parquet")
+    (folder / "run/metrics.jsonl").write_bytes(LINES)
+    trained = {}
+    for name, data in TRAINED.items():
+        place = folder / "trained" / name / name
+        place.parent.mkdir(parents=True)
+        place.write_bytes(data)
+        damage = json_values if name.endswith("json") else damaged
+        trained[f"other trainers' {name}"] = Kind(
+            place, lambda p: (trained_as(p.parent), planned_steps(p.parent)), damage
+        )
+
     model_files = {name: damaged if name.endswith("s") else json_values for name in names(model)}
     return {
         "model's " + name + ", by check, load": Kind(model / name, opened, damage)
@@ -141,6 +196,16 @@ def good_models(folder: Path) -> dict[str, Kind]:
         "run.json": Kind(folder / "run.json", record, json_values),
         "rates.json": Kind(folder / "rates.json", rates, json_values),
         "store": Kind(out / "store.jsonl", stored, damaged),
+        "twins.json": Kind(folder / "twins" / PRIVATE, twins, json_values),
+        "commitment.json of twins": Kind(folder / "others" / COMMITMENT, twins, json_values),
+        "rephrasings": Kind(folder / "own.jsonl", lambda path: read_rephrasings(path, questions), damaged),
+        "items.parquet of leak, by report": Kind(
+            folder / "leak/cmmlu/items.parquet", lambda _: reported(leaks=[f"one={folder / 'leak'}"]), table_values
+        ),
+        "compare.json, by report": Kind(folder / "compare.json", reported, json_values),
+        "showcase.json, by report": Kind(out / "step-000010/showcase.json", lambda _: reported(), json_values),
+        "metrics.jsonl, by ui": Kind(folder / "run/metrics.jsonl", run_page, damaged),
+        **trained,
     }
 
 

@@ -246,6 +246,8 @@ def _pins(root: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{root / PINS}: cannot be read: {error}. Fix: delete it, or mend it.") from None
+    if not isinstance(pins, dict):
+        raise InputError(f"{root / PINS}: cannot be read: it is no table. Fix: delete it, or mend it.")
     return {str(k): str(v) for k, v in pins.items()}
 
 

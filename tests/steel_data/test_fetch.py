@@ -73,8 +73,9 @@ def test_a_pin_is_put_into_the_address() -> None:
     assert pinned("hf://datasets/org/other", pins) == "hf://datasets/org/other"
 
 
-def test_a_broken_pin_file_is_named(recipe: Path, tmp_path: Path) -> None:
-    (tmp_path / PINS).write_text("{", encoding="utf-8")
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_a_broken_pin_file_is_named(recipe: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / PINS).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"\.steel-origins\.json: cannot be read"):
         fetch_recipe(recipe, None)
 

@@ -24,7 +24,7 @@ from steel_data.row.text import TextBatch
 from steel_data.selection.candidates import F64, I64, Candidates, groups
 from steel_data.selection.dsir import gumbel, importance
 from steel_data.selection.order import balanced, beginning, best_first
-from steel_data.selection.ratings import RatingStore, find_store, rate_command
+from steel_data.selection.ratings import RatingStore, find_store, rate_command, read_part
 from steel_data.selection.round_robin import likeness, round_robin
 from steel_data.selection.target import Conversation, Target, find_target, target_key
 
@@ -161,9 +161,13 @@ def _rds(choice: BoundSelect, candidates: Candidates) -> Ordered:
             f"`{rate_command(choice.select, choice.recipe)}`."
         )
     vectors = _stored(choice, candidates)["vector"]
-    queries_QD = _matrix(pl.read_parquet(place, glob=False)["vector"])
+    queries_QD = _matrix(read_part(place, {"vector": pl.Binary})["vector"].drop_nulls())
     rated = vectors.is_not_null().to_numpy()
     rows_RD = _matrix(vectors.drop_nulls())
+    if len(rows_RD) and rows_RD.shape[1] != queries_QD.shape[1]:
+        raise InputError(
+            f"{place}: holds vectors of another length than the rows have. Fix: remove the file and run `rate` again."
+        )
     by_key = np.argsort(candidates.key_R[rated], kind="stable")  # of equally alike rows the smaller hash
     rating_R = np.full(len(rated), np.nan)
     if not len(rows_RD):

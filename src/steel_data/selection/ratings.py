@@ -8,6 +8,7 @@ has rated is there, and another recipe on the same cache finds it too.
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -35,11 +36,9 @@ class RatingStore:
 
     def read(self) -> pl.DataFrame:
         """Return `id` and `rating` (rds: `vector`, float16 of unit length as bytes) of all rows rated so far."""
-        parts = sorted(self.folder.glob("part-*.parquet"))
-        if not parts:
-            column = {"vector": pl.Binary} if self.by == "rds" else {"rating": pl.Float64}
-            return pl.DataFrame(schema={"id": pl.String, **column})
-        return pl.concat([_part(part) for part in parts]).unique("id", maintain_order=True)
+        columns = {"id": pl.String, **({"vector": pl.Binary} if self.by == "rds" else {"rating": pl.Float64})}
+        parts = [read_part(part, columns) for part in sorted(self.folder.glob("part-*.parquet"))]
+        return pl.concat([pl.DataFrame(schema=columns), *parts]).unique("id", maintain_order=True)
 
     def of(self, ids: list[str]) -> list[float | None]:
         """Return the ratings of rows by id, None of one that is not rated (rds: of all, it compares with a target)."""
@@ -59,14 +58,22 @@ class RatingStore:
         return self.folder / f"target-{key}.parquet"
 
 
-def _part(place: Path) -> pl.DataFrame:
+def read_part(place: Path, columns: Mapping[str, Any]) -> pl.DataFrame:
+    """Return these columns of a file of ratings. Raises InputError for a damaged one, or one of other types."""
     try:
-        return pl.read_parquet(place, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        frame = pl.read_parquet(place, glob=False)
+        unlike = [name for name, kind in columns.items() if frame.schema.get(name) != kind]
+        if not unlike and "vector" in columns:
+            sizes = frame["vector"].bin.size().drop_nulls().unique().to_list()
+            unlike = ["vector"] * (len(sizes) > 1 or any(size % 2 or not size for size in sizes))
+        fault = f"no column '{unlike[0]}' as `rate` writes it" if unlike else ""
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        fault = one_line(str(error))
+    if fault:
         raise InputError(
-            f"{place}: is damaged ({one_line(str(error))}). Fix: remove the file and run `rate` again, which rates its "
-            "rows anew."
-        ) from None
+            f"{place}: is damaged ({fault}). Fix: remove the file and run `rate` again, which rates its rows anew."
+        )
+    return frame.select(list(columns))
 
 
 @lru_cache(maxsize=4)

@@ -115,7 +115,8 @@ def read_twins(folder: Path) -> tuple[str, list[Twins]]:
     try:
         committed = orjson.loads((folder / COMMITMENT).read_bytes())["twins_sha256"]
         private = orjson.loads((folder / PRIVATE).read_bytes())
-        sets = [Twins([_item(row) for row in s["variants"]], int(s["published"])) for s in private["twins"]]
+        name, twins = str(private["benchmark"]), private["twins"]
+        sets = [Twins([_item(row) for row in s["variants"]], int(s["published"])) for s in twins]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{folder}: is not what `twins` writes: {error}. Fix: a folder of `twins`.") from error
     if sha256_of(folder / PRIVATE) != committed:
@@ -127,7 +128,7 @@ def read_twins(folder: Path) -> tuple[str, list[Twins]]:
         raise InputError(
             f"{folder / PRIVATE}: a published variant that is not there. Fix: the folder as `twins` wrote it."
         )
-    return str(private["benchmark"]), sets
+    return name, sets
 
 
 def read_rephrasings(file: Path, items: Sequence[Item]) -> dict[str, list[Item]]:
@@ -153,6 +154,9 @@ def _item(row: dict[str, Any]) -> Item:
     """Return the item of a line. Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
     if not isinstance(row["options"], list) or not all(isinstance(option, str) for option in row["options"]):
         raise TypeError("options are no list of texts")
+    for name in ("item", "question", "answer"):
+        if not isinstance(row[name], str):
+            raise TypeError(f"{name} is no text")
     if row["item"].count("/") < 1:
         raise ValueError(f"item '{row['item']}' names no subject")
     return Item(

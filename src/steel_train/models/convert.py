@@ -7,7 +7,6 @@ weights are a pickle it makes safetensors, which is all that the loader reads. `
 base lies elsewhere.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -127,16 +126,15 @@ def _merged_dtype(checkpoint: Path, base: str) -> Any:
         AutoConfig.from_pretrained(base, trust_remote_code=False), Path(base) if Path(base).is_dir() else None
     )
     said = read_config(checkpoint / "steel.json") if (checkpoint / "steel.json").is_file() else {}
-    return saved_dtype(said.get("train", {}).get("dtype", "auto"), own)
+    train = said.get("train")
+    chosen = train.get("dtype") if isinstance(train, dict) else None
+    return saved_dtype(chosen if chosen in ("float32", "bfloat16") else "auto", own)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
     """Return the config with Steel's own model type, or say why the folder is not a Steel checkpoint."""
     path = folder / "config.json"
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}). Fix: a checkpoint folder.") from error
+    settings = read_config(path)
     if settings.get("model_type") not in ("qwen2", "steel") or "FFN_type" not in settings:
         raise InputError(f"{path}: not a Steel-LLM model (no FFN_type). Fix: the published Steel-LLM checkpoint.")
     settings = {key: value for key, value in settings.items() if key not in DROPPED_KEYS}

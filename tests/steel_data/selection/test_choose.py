@@ -100,6 +100,10 @@ def test_queries_take_turns(tmp_path: Path) -> None:
     bound = BoundSelect(select, Path("r.toml"), target, store=store)
     with pytest.raises(InputError, match="'base' has not read this target"):
         choose_rows(bound, made, ())
+    for odd in (pl.DataFrame({"x": [1]}), pl.DataFrame({"vector": as_bytes([[1, 0, 0]])})):
+        odd.write_parquet(store.target(bound.key))
+        with pytest.raises(InputError, match=r"target-.*Fix: remove the file and run `rate` again"):
+            choose_rows(bound, made, ())
     pl.DataFrame({"vector": as_bytes([[1, 0], [0, 1]])}).write_parquet(store.target(bound.key))
     found = choose_rows(bound, made, ())
     assert found.order_R.tolist() == [0, 3, 1, 2]  # the second query has its turn before the first has a second one

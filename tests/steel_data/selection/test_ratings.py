@@ -70,3 +70,25 @@ def test_a_damaged_part_is_told_and_its_place_not_taken_by_another(tmp_path: Pat
     damaged.unlink()
     store.add(pl.DataFrame({"id": ["y"], "rating": [2.0]}))
     assert set(store.read()["id"]) == {"x", "y", "z"}
+
+
+GOOD = pl.DataFrame({"id": ["x", "y"], "rating": [1.0, None], "vector": [b"\0\0\0\0", None]})
+
+
+@pytest.mark.parametrize(
+    ("by", "frame"),
+    [
+        ("ifd", GOOD.drop("id")), ("ifd", GOOD.rename({"rating": ""})), ("ifd", GOOD.with_columns(rating=pl.lit("1"))),
+        ("ifd", GOOD.with_columns(id=pl.lit(1))), ("ifd", GOOD.with_columns(pl.lit(None).alias("rating"))),
+        ("rds", GOOD.drop("vector")), ("rds", GOOD.with_columns(vector=pl.lit("abcd"))),
+        ("rds", GOOD.with_columns(vector=pl.Series([b"abcd", b"ab"]))), ("rds", GOOD.with_columns(vector=pl.lit(b"abc"))),
+    ],
+)  # fmt: skip
+def test_a_part_of_other_types_is_told(tmp_path: Path, by: str, frame: pl.DataFrame) -> None:
+    """Found by bench/fuzz.py: three of three ended in a traceback of polars'."""
+    store = open_store(tmp_path, by, "smol", "a" * 32)
+    store.add(GOOD)
+    assert store.read().columns == ["id", "vector" if by == "rds" else "rating"]
+    store.add(frame)
+    with pytest.raises(InputError, match=r"part-00001.parquet: is damaged \(no column '.*Fix: remove the file"):
+        store.read()

@@ -7,6 +7,7 @@ from tests.sentences import english
 from typer.testing import CliRunner
 
 from steel_data.errors import InputError
+from steel_data.files import sha256_of
 from steel_eval.cli import app
 from steel_eval.leak.texts import item_texts
 from steel_eval.leak.twins import make_twins, read_rephrasings, read_twins, twin_test, twin_verdict, write_twins
@@ -51,6 +52,19 @@ def test_a_changed_draw_is_refused(lab, tmp_path):
         read_twins(tmp_path)
 
 
+@pytest.mark.parametrize("change", [{"benchmark": None}, {"twins": {}}, {"twins": [{"variants": [], "published": 0}]}])
+def test_what_somebody_commits_to_is_read_as_strictly(tmp_path, change):
+    write_twins(make_twins([], {}, 4, 9, seed=1), "cmmlu", tmp_path)
+    held = {k: v for k, v in (orjson.loads((tmp_path / "twins.json").read_bytes()) | change).items() if v is not None}
+    (tmp_path / "twins.json").write_bytes(orjson.dumps(held))
+    (tmp_path / "commitment.json").write_bytes(orjson.dumps({"twins_sha256": sha256_of(tmp_path / "twins.json")}))
+    if change == {"twins": {}}:
+        assert read_twins(tmp_path) == ("cmmlu", [])
+        return
+    with pytest.raises(InputError, match=r"is not what `twins` writes|a published variant that is not there"):
+        read_twins(tmp_path)
+
+
 def test_who_read_the_published_items_is_told_and_who_did_not_is_not(lab, tmp_path):
     from tests.steel_eval.lab import memorise, save
 
@@ -86,6 +100,8 @@ def test_own_rephrasings_are_variants_and_strangers_are_refused(lab, tmp_path):
     [
         ({"options": "甲乙丙丁"}, "options are no list of texts"),  # a text is no four options of one character
         ({"options": [1, 2, 3, 4]}, "options are no list of texts"),
+        ({"question": None}, "question is no text"),
+        ({"answer": 1}, "answer is no text"),
         ({"item": "agronomy-7"}, "item 'agronomy-7' names no subject"),
     ],
 )

@@ -56,6 +56,8 @@ def test_what_is_no_steel_checkpoint_is_refused_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
         assert [p.name for p in tmp_path.iterdir()] == ["p"], "nothing half-written stays"
 
+    config.write_text("[]")
+    refused("config.json: holds a list, not a table")
     config.write_text(text.replace("FFN_type", "ffn"))
     refused("not a Steel-LLM model")
     config.write_text(text.replace("senet", "mlp"))
