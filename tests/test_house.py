@@ -316,4 +316,11 @@ def test_help_is_quick_and_imports_nothing_heavy(package):
             break
     assert "Usage" in done.stdout
     assert done.stdout.rstrip().endswith("heavy: []")
-    assert min(taken) < 0.3
+    assert min(taken) < 0.3 or min(taken) < 4 * bare(), "on a slow machine: more than Python and typer take alone"
+
+
+def bare():
+    """Return the CPU seconds that Python takes with typer and nothing of ours."""
+    before = seconds()
+    subprocess.run([sys.executable, "-c", "import typer.main"], check=True)
+    return seconds() - before

@@ -179,7 +179,7 @@ def test_at_a_terminal_five_questions_make_the_recipe(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
     ) as process:  # fmt: skip
         os.write(ours, b"'my chat.jsonl'\nnone\nzh\n\nlora\n")
-        out, error = process.communicate(timeout=60)
+        out, error = process.communicate(timeout=600)
     assert process.returncode == 0, error.decode()
     assert out.decode().count("?") == 5
     loaded = load(tmp_path / "mine.toml")

@@ -74,7 +74,7 @@ def test_where_no_ray_answers_that_is_known_at_once(not_ray: str) -> None:
             _ask(ray, address)
     for judged_by_ray in ("", "auto", "local", "ray://somewhere:1"):
         _ask(ray, judged_by_ray)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("by", ["--engine", "RAY_ADDRESS"])
@@ -85,7 +85,7 @@ def test_an_address_that_does_not_answer_is_one_line(by: str, tmp_path: Path, mo
     environment = {**os.environ, "RAY_ADDRESS": address if by == "RAY_ADDRESS" else "", "PYTHONUTF8": "1"}
     engine = "ray" if by == "RAY_ADDRESS" else f"ray:{address}"
     command = [sys.executable, "-m", "steel_data", "build", str(tmp_path / "r.toml"), "--engine", engine]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"error: --engine {engine}: no cluster answers there: nothing answers at {address}. "
@@ -123,7 +123,7 @@ def node_of(folder: Path, _: int) -> str:
 
     mine = str(ray.get_runtime_context().get_node_id())
     (folder / mine).touch()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while len(list(folder.iterdir())) < 2 and time.monotonic() < until:
         time.sleep(0.05)
     return mine
@@ -160,7 +160,7 @@ def begun(job: tuple[int, Path, str]) -> int:
     number, folder, doomed = job
     mine = str(ray.get_runtime_context().get_node_id())
     (folder / f"{number}-{mine}").touch()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
 
     def there() -> bool:
         return any(node["Alive"] and node["NodeID"] == doomed for node in ray.nodes())
@@ -209,7 +209,7 @@ def test_a_node_that_is_lost_costs_time_only(cluster: Any, tmp_path: Path, capsy
         doomed = f"*-{second.node_id}"
 
         def lose() -> None:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 300
             while not list(tmp_path.glob(doomed)) and time.monotonic() < until:
                 time.sleep(0.05)
             cluster.remove_node(second, allow_graceful=False)
@@ -237,7 +237,7 @@ def test_a_node_of_another_version_is_refused_by_its_name(cluster: Any, tmp_path
     with another(cluster, env_vars={"PYTHONPATH": paths}):
         there = executor(f"ray:{cluster.address}", 1)
         with pytest.raises(InputError, match=r": is of another version: code [0-9a-f]{16}, here [0-9a-f]{16}\. Fix"):
-            there.map(time.sleep, [0.3] * 200)  # until that node runs one
+            there.map(time.sleep, [0.3] * 2000)  # until that node runs one
 
 
 @pytest.mark.slow
@@ -247,7 +247,7 @@ def test_a_node_without_steel_is_refused_by_its_address(cluster: Any, tmp_path: 
     with another(cluster, env_vars={"PYTHONPATH": paths}) as second:
         there = executor(f"ray:{cluster.address}", 1)
         with pytest.raises(InputError) as refused:
-            there.map(time.sleep, [0.3] * 200)
+            there.map(time.sleep, [0.3] * 2000)
     said = f"{second.node_ip_address}: steel cannot be imported there: ModuleNotFoundError: No module named steel_data"
     assert str(refused.value) == f"{said}. Fix: the same on all machines."
 

@@ -12,6 +12,7 @@ import torch
 from tests.nodes import a_cluster, another, threads
 from tests.steel_eval import toys
 from tests.steel_eval.mix.sources import SEARCH, world
+from tests.waiting import until
 from typer.testing import CliRunner
 
 from steel_data import engine
@@ -40,8 +41,17 @@ def test_one_after_another_they_run_here_with_all_cores() -> None:
 
 def test_how_many_are_done_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "TELL_EVERY", 0.05)
-    side_by_side(Local(), time.sleep, [0.0, 0.3], what="score")
-    assert capsys.readouterr().err.startswith("score: 1 of 2 runs, ")
+    said: list[str] = []
+
+    def job(number: int) -> None:
+        def told() -> bool:
+            said.append(capsys.readouterr().err)
+            return "score: 1 of 2 runs, " in "".join(said)
+
+        if number:
+            until(told)
+
+    side_by_side(Local(), job, [0, 1], what="score")
 
 
 def test_versions_name_what_decides_a_models_bytes() -> None:
@@ -142,6 +152,5 @@ class Lost(threading.Thread):
         self.cluster, self.node, self.folder = cluster, node, folder
 
     def run(self) -> None:
-        while len(list(self.folder.glob("*/seed-*.log"))) < 3:
-            time.sleep(0.1)
+        until(lambda: len(list(self.folder.glob("*/seed-*.log"))) >= 3)
         self.cluster.remove_node(self.node, allow_graceful=False)

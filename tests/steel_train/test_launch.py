@@ -42,7 +42,7 @@ def test_fsdp2_on_two_processes_is_one_process(tmp_path, shared_mixture):
             how = [Path(__file__).with_name("fsdp_on_cpu.py"), recipe, shared_mixture, out]
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", count, "--standalone", *how]
         done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, env=os.environ, timeout=300
+            [str(part) for part in command], capture_output=True, text=True, env=os.environ, timeout=1200
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return out / "checkpoints/step-000003"

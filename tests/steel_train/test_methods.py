@@ -113,7 +113,7 @@ def test_two_processes_have_the_loss_of_one(tmp_path, shared_mixture):
             sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count), "--standalone",
             "-m", "steel_train", "run", str(recipe), "--mixture", str(shared_mixture), "--out", str(folder / "run"),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=1200)
         assert done.returncode == 0, done.stderr[-3000:]
         found[count] = losses(folder / "run")
     assert len(found[1]) == len(found[2])

@@ -49,7 +49,7 @@ def test_a_part_that_hangs_or_dies_costs_its_own_rows_only(tmp_path, monkeypatch
 
     run = Run(tmp_path, True, 1e12)
     for name, text in {
-        "hangs": "import subprocess\ndef measure(run):\n    child = subprocess.Popen(['sleep', '60'])\n"
+        "hangs": "import subprocess\ndef measure(run):\n    child = subprocess.Popen(['sleep', '600'])\n"
         "    yield {'n': 1, 'pid': child.pid}\n    child.wait()\n",
         "dies": "import os\ndef measure(run):\n    yield {'n': 2}\n    os._exit(3)\n",
         "raises": "def measure(run):\n    yield {'n': 3}\n    raise ValueError('no such card')\n",
@@ -57,14 +57,14 @@ def test_a_part_that_hangs_or_dies_costs_its_own_rows_only(tmp_path, monkeypatch
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setattr(package, "__path__", [str(tmp_path), *package.__path__])
     began = time.monotonic()
-    limited(run, {"raises": 2, "dies": 2})
-    limited(run, {"hangs": 3})
+    limited(run, {"raises": 300, "dies": 300})
+    limited(run, {"hangs": 5})
     found = sorted(rows(tmp_path), key=lambda row: row.get("n", 0))
     assert [row["n"] for row in found if "n" in row] == [1, 2, 3]
     said = {row["part"]: row["failed"] for row in found if "failed" in row}
-    assert said == {"hangs": "ended after its 3 s", "dies": "died with status 3", "raises": "ValueError: no such card"}
+    assert said == {"hangs": "ended after its 5 s", "dies": "died with status 3", "raises": "ValueError: no such card"}
     assert wrong(tmp_path / "results.jsonl")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 300
     pids = [row["pid"] for row in found if "pid" in row]
     assert (len(pids) == 1 and not psutil.pid_exists(pids[0])) or psutil.Process(
         pids[0]

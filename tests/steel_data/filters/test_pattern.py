@@ -38,10 +38,10 @@ def test_a_pattern_looks_at_the_whole_text_with_its_line_breaks() -> None:
 
 def test_a_catastrophic_pattern_ends_in_an_error_that_names_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pattern, "SECONDS", 0.2)
-    began = time.monotonic()
+    began = time.process_time()  # as it counts its seconds
     with pytest.raises(InputError, match=r"no answer in 0\.2 s on the text 'aaaa.*simpler"):
         Pattern(drop=[r"(a|aa|b?a)+$"]).compute(["kurz", "a" * 5000 + "!"])
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("drop", [["("], ["[a"], ["ok", "*"]])

@@ -1,12 +1,12 @@
 """What is kept of a measured checkpoint is found by all that it depends on, and by nothing else."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from tests.steel_eval import toys
+from tests.waiting import until
 
 from steel_data import engine
 from steel_data.engine import Local
@@ -115,6 +115,5 @@ def test_while_a_model_reads_its_tokens_are_told(checkpoint, capsys, monkeypatch
     with torch.inference_mode(), kept._heard(model, "step-000100"):
         model(ids)
         model(input_ids=ids)
-        time.sleep(0.2)
-    assert capsys.readouterr().err.splitlines()[-1].startswith("step-000100: 20 tokens, ")
+        until(lambda: "step-000100: 20 tokens, " in capsys.readouterr().err)
     assert not model._forward_pre_hooks

@@ -92,5 +92,5 @@ def test_a_browser_shows_the_page(tmp_path):
     (tmp_path / "mix.html").write_text(english(write_page(surface(tmp_path))), encoding="utf-8")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
     command = [browser, *options, (tmp_path / "mix.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
     assert dom.count("<svg") == 5 and "proposed" in dom

@@ -197,7 +197,8 @@ def test_a_lora_adapter_is_scored_without_merging(toy_data, tmp_path):
     assert adapted["sharing"] == "prefixes shared"
 
 
-def test_a_checkpoint_still_being_written_is_not_read(toy_data, tmp_path):
+def test_a_checkpoint_still_being_written_is_not_read(toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "SETTLE", 600.0)  # however long a busy machine takes to look
     chosen = settings(toy_data, tmp_path / "out", ("cmmlu/agronomy",))
     toys.save(tmp_path / "run/checkpoint-1")
     assert list(run_sweep(str(tmp_path / "run"), chosen, watch=0.1)) == []  # just written, and nothing says it is whole

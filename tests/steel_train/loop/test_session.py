@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.steel_train.conftest import write_recipe
 from tests.steel_train.toys import write_mixture
+from tests.waiting import until
 
 from steel_data.errors import InputError
 from steel_train.loop import session
@@ -230,7 +231,7 @@ def _start(recipe: Path, mixture: Path, out: Path, **options) -> subprocess.Pope
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_signals(tmp_path, shared_mixture, number, status):
-    recipe = write_recipe(tmp_path, shared_mixture, epochs=40, save_every=50)
+    recipe = write_recipe(tmp_path, shared_mixture, epochs=400, save_every=50)  # 4,000 steps: it is not done soon
     # a process that was started in the background does not hear Ctrl-C, nor does what it starts
     process = _start(
         recipe,
@@ -252,14 +253,18 @@ def test_signals(tmp_path, shared_mixture, number, status):
 
 
 def test_ctrl_c_in_a_long_step_says_what_is_waited_for_and_again_does_not_wait(monkeypatch, capsys):
-    monkeypatch.setattr(session, "_SOON", 0.05)
-    stop, before = [], signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), session._stopping_at_signals(stop):
-        signal.raise_signal(signal.SIGINT)
-        assert stop == [signal.SIGINT] and capsys.readouterr().out == ""
-        time.sleep(0.3)
-        signal.raise_signal(signal.SIGINT)
-    assert capsys.readouterr().out == "stopping when the step is done and saved; Ctrl-C again: now, unsaved\n"
+    before, said = signal.getsignal(signal.SIGINT), [""]
+    for soon in (600, 0.05):
+        monkeypatch.setattr(session, "_SOON", soon)
+        stop = []
+        with pytest.raises(KeyboardInterrupt), session._stopping_at_signals(stop):
+            signal.raise_signal(signal.SIGINT)
+            assert stop == [signal.SIGINT]
+            until(lambda soon=soon: said.append(capsys.readouterr().out) or soon == 600 or said[-1].endswith("\n"))
+            signal.raise_signal(signal.SIGINT)
+        assert "".join(said) == (
+            "" if soon == 600 else "stopping when the step is done and saved; Ctrl-C again: now, unsaved\n"
+        )
     assert signal.getsignal(signal.SIGINT) is before
 
 
