@@ -120,7 +120,7 @@ def differences(model: Regime, measured: Regime) -> list[str]:
     a, b = model.parameters, measured.parameters
     if a is None or b is None:
         out.append("its size is not known")
-    elif not 1 / FACTOR <= a / b <= FACTOR:
+    elif not _near(a, b, FACTOR):
         out.append(f"{size_words(a)} parameters, not {size_words(b)}")
     for name in ("architecture", "start", "method", "loss"):
         words = "loss on" if name == "loss" else name
@@ -133,16 +133,21 @@ def differences(model: Regime, measured: Regime) -> list[str]:
         mine, theirs, said = getattr(model, name), getattr(measured, name), name.replace("_", " ")
         if mine is None or theirs is None:
             out.append(f"{said}: not known, there {theirs}" if mine is None else f"{said}: {mine:g}, there not known")
-        elif not 1 / factor <= mine / theirs <= factor:
+        elif not _near(mine, theirs, factor):
             out.append(f"{said}: {mine:g}, not {theirs:g}")
     # what the mixture holds is the question, so it differs only where both are known
     share, known = model.injected_share, measured.injected_share
-    if share is not None and known is not None and not 1 / SHARE <= share / known <= SHARE:
+    if share is not None and known is not None and not _near(share, known, SHARE):
         out.append(f"injected: {100 * share:.2g} % of the tokens, not {100 * known:.2g} %")
     most, shown = model.exposures, measured.exposures
     if most is not None and shown is not None and most > EXPOSURES * shown:
         out.append(f"exposures: up to {most:g}, not {shown:g}")
     return out
+
+
+def _near(a: float, b: float, factor: float) -> bool:
+    """Return whether two numbers are at most a factor apart; a nought is near a nought alone."""
+    return a <= factor * b and b <= factor * a
 
 
 def nearest(model: Regime, measured: Sequence[Regime]) -> tuple[int, list[str]] | None:
@@ -152,7 +157,7 @@ def nearest(model: Regime, measured: Sequence[Regime]) -> tuple[int, list[str]] 
 
     def distance(k: int) -> tuple[int, float]:
         a, b = model.parameters, measured[k].parameters
-        return len(differences(model, measured[k])), abs(math.log(a / b)) if a and b else math.inf
+        return len(differences(model, measured[k])), abs(math.log(a / b)) if a and b and a * b > 0 else math.inf
 
     best = min(range(len(measured)), key=distance)
     return best, differences(model, measured[best])

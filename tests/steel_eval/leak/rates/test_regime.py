@@ -7,7 +7,7 @@ import pytest
 from tests.steel_eval import toys
 
 from steel_data.errors import InputError
-from steel_eval.leak.rates.regime import count_parameters, differences, in_words, regime_of
+from steel_eval.leak.rates.regime import Regime, count_parameters, differences, in_words, nearest, regime_of
 
 
 def test_a_regime_is_read_from_the_checkpoints_own_files(lab, tmp_path):
@@ -86,3 +86,13 @@ def test_share_and_exposures_come_from_the_mixture_and_count_only_where_both_are
     assert differences(replace(found, injected_share=0.5), found) == ["injected: 50 % of the tokens, not 4 %"]
     assert differences(replace(found, exposures=60), found) == ["exposures: up to 60, not 20"]
     assert differences(replace(found, exposures=1, injected_share=0.02), found) == []
+
+
+def test_a_measured_regime_of_nought_is_far_from_any():
+    """Found by bench/fuzz.py, 3 times in 60,000 damaged rates.json: a division by the rate, the size, the share."""
+    model = Regime(10**6, "qwen2", "tuned", "full", "answers only", 2, 1e-5, 0.1, 2)
+    assert differences(model, replace(model, learning_rate=3e-5)) == []
+    for change in ({"parameters": 0}, {"parameters": -5}, {"epochs": 0}, {"learning_rate": 0.0}, {"injected_share": 0}):
+        odd = replace(model, **change)
+        assert len(differences(model, odd)) == len(differences(odd, model)) == 1
+        assert nearest(model, [odd, model]) == (1, []) and nearest(odd, [model])[0] == 0
