@@ -10,10 +10,18 @@ SRC = Path(__file__).parents[1] / "src"
 # module -> the functions that write sentences for people; what only logs and errors say stays English
 TOLD = {
     "steel_data/card/facts.py": ("verdict",),
-    "steel_data/print.py": ("print_build", "print_forecast"),
+    "steel_data/print.py": (
+        "print_build", "print_forecast", "print_export", "print_recipes", "_print_unused", "_print_reasons", "_print_summary",
+    ),
+    "steel_train/preflight/print.py": ("_parts", "_sources", "_memory"),
+    "steel_eval/compare/print.py": ("print_tests", "print_power"),
+    "steel_eval/leak/print.py": ("print_leak", "_train_gap", "_set_words", "_limits"),
+    "steel_data/passes/language_check.py": ("agreement",),
+    "steel_data/explain/why.py": ("print_answer", "_lines", "_item_notes", "_where", "_unstored"),
+    "steel_data/explain/diff.py": ("print_diff", "_print_recipe", "_print_totals"),
     "steel_data/analyze/facts.py": ("_verdict",),
     "steel_eval/score/accounting.py": ("in_words",),
-    "steel_eval/run.py": ("score_command",),
+    "steel_eval/run.py": ("print_scores", "_print_spread"),
     "steel_eval/compare/pair.py": ("_shown",),
     "steel_eval/report/page.py": ("heading",),
     "steel_eval/report/verdict.py": ("mark_verdict", "_of_task"),
@@ -41,7 +49,7 @@ TOLD = {
     "steel_eval/audit/run.py": ("audit_command",),
     "steel_data/passes/ledger.py": ("losses",),
     "steel_data/builders/unused.py": ("idle",),
-    "steel_data/analyze/print.py": ("layout_lines",),
+    "steel_data/analyze/print.py": ("print_analysis", "_part", "_columns", "_sampled", "layout_lines"),
     "steel_data/analyze/analysis.py": ("_refused",),
 }  # fmt: skip
 WORDS = re.compile(r"[A-Za-z]{2,}")
@@ -89,8 +97,14 @@ def english(page: str) -> str:
 
 
 def of_code() -> set[str]:
-    """Return the sentences of TOLD's functions, `{}` for what changes."""
+    """Return the sentences of TOLD's functions and all that `print_next` prints, `{}` for what changes."""
     found: set[str] = set()
+    for path in SRC.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name == "next_steps":
+                found |= {text for part in node.body[1:] for text in _texts(part) if " " in text}
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "print_next":
+                found |= {text for part in node.args for text in _texts(part) if " " in text}
     for name, functions in TOLD.items():
         tree = ast.parse((SRC / name).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -99,6 +113,20 @@ def of_code() -> set[str]:
                 for statement in body:
                     found |= _texts(statement)
     return {text for text in found if len(WORDS.findall(text)) > 1}
+
+
+def of_headings() -> set[str]:
+    """Return the headings of the tables that commands print, as far as they stand in the code."""
+    found: set[str] = set()
+    for path in SRC.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        lists = {ast.unparse(n.targets[0]): n.value for n in ast.walk(tree) if isinstance(n, ast.Assign)}
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "plain_table":
+                for arg in call.args:
+                    name = ast.unparse(arg.value) if isinstance(arg, ast.Starred) else ""
+                    found |= {text.strip() for text in _texts(lists.get(name, arg))}
+    return {text for text in found if WORDS.search(text.replace("{}", ""))}
 
 
 def _texts(node: ast.AST) -> set[str]:

@@ -23,7 +23,7 @@ SHORT, LONG = 60, 100  # lines: below the one a module says why it stands alone,
 # The rooms of each package, floor by floor: a room imports rooms of lower floors only. README prints the same tree.
 FLOORS = {
     "steel_data": (
-        "errors", "store", "files engine row chinese shapes", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "selection", "passes",
+        "errors", "store", "files engine chinese shapes", "row", "recipe", "read", "benchmarks mixture page sample", "builders filters card", "selection", "passes",
         "build analyze explain fetch cluster", "parts print opened", "cli",
     ),
     "steel_train": (

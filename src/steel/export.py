@@ -40,7 +40,7 @@ def export_model(place: str, to: str, out: Path | None = None, precision: str = 
         if not adapter:
             raise InputError(f"{checkpoint}: is one whole model already. Fix: use it as it is, or --to gguf.")
         target = merge_adapter(checkpoint, out)
-        return f"{target}: base and adapter as one model"
+        return f"{target}: base and adapter as one model; talk to it with steel chat {target}"
     target = out or Path(f"{name}.gguf" if to == "gguf" else f"{name}-ollama")
     if target.exists():
         raise InputError(f"{target}: is there already. Fix: another --out.")

@@ -13,8 +13,10 @@ import typer
 from steel_data.analyze.analysis import Analysis, analyze
 from steel_data.analyze.facts import facts
 from steel_data.analyze.recipe import beside, refuse_existing, write_recipe
+from steel_data.benchmarks.items import benchmark_path
 from steel_data.chinese import say
 from steel_data.errors import InputError, nearest, one_line
+from steel_data.row.display import command
 from steel_data.row.record import check_language
 from steel_train.settings import read_settings
 
@@ -52,15 +54,16 @@ def init(recipe: Path, wishes: Wishes, force: bool = False, workers: int = 1) ->
     asked = None if wishes.benchmarks is None else _named(wishes.benchmarks)
     found = analyze(paths, benchmarks=asked, workers=workers)
     said = facts(found)
-    typer.echo(one_line(said["verdict"]))
+    typer.echo(one_line(say(said["verdict"])))
     if not found.recipe:
         raise InputError(
             f"no recipe can be made of these data: {said['parts'][0]['refused']}. "
             "Fix: steel analyze says what each part is."
         )
     benchmarks = _benchmarks(found, wishes)
-    if list(benchmarks) != found.benchmarks:
-        found = analyze(paths, benchmarks=benchmarks, data_root=found.files.root, workers=workers)
+    if benchmarks != found.benchmarks:
+        places = [str(benchmark_path(name, found.files.root) or name) for name in benchmarks]
+        found = analyze(paths, benchmarks=places, workers=workers)
     languages = wishes.languages or _asked(wishes, "--languages", "Which languages stay (zh,en; all)?", _spoken(found))
     keep = _languages(languages)
     model = wishes.model or _asked(wishes, "--model", "Which model is trained (hub id or folder)?", MODEL)
@@ -178,13 +181,12 @@ def _next(recipe: Path, found: Analysis) -> str:
     """Return what to type next, in order."""
     name = recipe.stem
     lines = [
-        f"{recipe}: written. Next:",
-        f"  steel build {recipe}",
-        f"  steel preflight {recipe}",
-        f"  steel train {recipe}",
+        say(f"{recipe}: written. Next:"),
+        *(f"  {command(step, recipe)}" for step in ("build", "preflight", "train")),
     ]
     scored = [Path(path) for path in found.benchmarks if Path(path).name in _SCORED]
     if scored:
         tasks, root = ",".join(path.name for path in scored), (found.files.root / scored[0]).parent
-        lines.append(f"  steel score runs/{name} --tasks {tasks} --data-root {root}")
+        root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root
+        lines.append(f"  {command('score', f'runs/{name}', tasks=tasks, data_root=root)}")
     return "\n".join(lines)

@@ -9,14 +9,17 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from heapq import merge
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from steel_data.store.names import refuse_arguments
 
 LANGUAGES = ("en", "zh")
+_HAN = re.compile("[一-鿿]")
 
 
 def language() -> str:
@@ -92,8 +95,17 @@ def say(text: str) -> str:
 @cache
 def catalogue() -> dict[str, str]:
     """Return English sentence -> Chinese one; `{}` stands for what changes, `{0}` and `{1}` where the order differs."""
-    pages = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    return {english: said for page in pages.values() for english, said in page.items()}
+    return {english: said for name, page in _pages().items() if name != "headings" for english, said in page.items()}
+
+
+@cache
+def _pages() -> dict[str, dict[str, str]]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+def heading(text: str) -> str:
+    """Return the heading of a column or a word in a table as `say` does a sentence: no name that data or arms bear."""
+    return (_pages()["headings"].get(text) or say(text)) if language() == "zh" else text
 
 
 @cache
@@ -110,9 +122,21 @@ def chinese(text: str) -> str | None:
     known, by_word = _patterns()
     for _, pattern, said in merge(by_word.get(text.partition(" ")[0], []), known, key=lambda one: -one[0]):
         if found := pattern.fullmatch(text):
-            whole: str = said.format(*(chinese(part) or part for part in found.groups()))
-            return whole
+            parts = [_part(part) for part in found.groups()]
+            return closed(said, parts).format(*parts)
     return _in_parts(text)
+
+
+def closed(said: str, values: Sequence[object]) -> str:
+    """Return a Chinese sentence without the blanks that set a value off where the value is Chinese too: 的步数不同."""
+    numbers = count()
+
+    def place(found: re.Match[str]) -> str:
+        before, number, after = (part or "" for part in found.groups())
+        value = str(values[int(number) if number else next(numbers)])
+        return f"{before * (not _HAN.match(value))}{{{number}}}{after * (not _HAN.match(value[-1:]))}"
+
+    return re.sub(r"((?<=[一-鿿]) )?\{(\d*)\}( (?=[一-鿿]))?", place, said)
 
 
 def _in_parts(text: str) -> str | None:
@@ -121,15 +145,20 @@ def _in_parts(text: str) -> str | None:
         return said.rstrip("。") + "。"
     for border, between in ((r"(?<=[.]) ", ""), (r"; ", "；")):
         parts = re.split(border, text)
-        if len(parts) > 1 and any(found := [chinese(part) for part in parts]):
-            return between.join(said or part for said, part in zip(found, parts, strict=True))
+        if len(parts) > 1 and (found := [_part(part) for part in parts]) != parts:
+            return between.join(found)
     name, colon, rest = text.partition(": ")
     if colon and (chinese(name) or chinese(rest)):
-        return f"{chinese(name) or name}：{chinese(rest) or rest}"
+        return f"{_part(name)}：{_part(rest)}"
     first, comma, rest = text.partition(", ")
     if comma and (said := chinese(rest)) and (begun := chinese(first)):
         return f"{begun}，{said}"
     return None
+
+
+def _part(text: str) -> str:
+    """Return a part of a sentence in Chinese; of a run and what it was scored on, without "on"; else as it is."""
+    return chinese(text) or re.sub(r"^(\S+(?: - \S+)?) on ([\w/.-]+)(?: (\(.*\)))?$", r"\1（\2）\3", text)
 
 
 Patterns = list[tuple[int, re.Pattern[str], str]]  # letters that tell, the expression, the Chinese form

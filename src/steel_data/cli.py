@@ -1,7 +1,6 @@
 """The commands of `python -m steel_data`. Each imports what it needs when it runs: `--help` takes under 0.3 s."""
 
 import os
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -99,7 +98,7 @@ def build(
         if as_json:
             print_data({"part": part, "recipe": loaded.name, "tasks": tasks})
             return
-        typer.echo(visible(f"part {part} of {loaded.name}: {tasks:,} tasks done; after all parts: build --finish"))
+        typer.echo(visible(f"part {part} of {loaded.name}: {tasks:,} tasks; after all parts: steel build --finish"))
         return
     if finish:
         show(parts.finish(loaded, places(loaded, data_root, out, cache), there, verify))
@@ -124,14 +123,14 @@ def plan(
     from steel_data.explain.forecast import forecast
     from steel_data.print import print_forecast, print_json
     from steel_data.recipe.load import load
+    from steel_data.row.display import command
 
     loaded = load(recipe, changes or ())
     found = forecast(loaded, data_root=data_root, cache=cache, workers=workers or os.cpu_count() or 1, exact=exact)
     if as_json:
         print_json(found)
         return
-    given = [] if data_root is None else ["--data-root", str(data_root)]
-    print_forecast(found, shlex.join(["steel", "build", str(recipe), *given]))
+    print_forecast(found, command("build", recipe, data_root=data_root, cache=cache, set=changes))
 
 
 @app.command(epilog="Example: steel analyze rows.jsonl --recipe mine.toml")
@@ -174,7 +173,7 @@ def analyze(
     if as_json:
         typer.echo(json.dumps(said, ensure_ascii=True, indent=2))
     else:
-        print_analysis(said, written)
+        print_analysis(said, written, paths)
     if recipe is not None and written is None:
         raise InputError(
             f"{recipe}: not written, since no part of the input can be built as it is. Fix: what is said of each part."
@@ -193,13 +192,14 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = 
 def check(folder: Folder) -> None:
     """Verify a mixture: files against checksums, ids, order and ledger against the manifest."""
     tell_at_once(f"reading {told(folder)}")
-    from steel_data.errors import visible
     from steel_data.mixture.check import check_mixture
+    from steel_data.row.display import print_line
     from steel_data.store.copies import brought, told_as
 
     here = brought(folder)
     with told_as(here, folder):
-        typer.echo(visible(check_mixture(here).replace(str(here), told(folder))))
+        for line in check_mixture(here).replace(str(here), told(folder)).splitlines():
+            print_line(line)
 
 
 @app.command(epilog="Example: steel show runs/mine/mixture --source chat -n 3")
@@ -241,7 +241,8 @@ def why(
     """Say what became of a row: kept where, dropped by which step because of which other row, or sampled out."""
     tell_at_once(f"reading {told(folder)}")
     from steel_data.explain.query import Again
-    from steel_data.explain.why import ask, print_answer
+    from steel_data.explain.why import ask, next_steps, print_answer
+    from steel_data.row.display import print_next
     from steel_data.store.copies import brought, told_as
 
     again = Again(recipe, data_root, cache, os.cpu_count() or 1)
@@ -256,6 +257,8 @@ def why(
         print_data(asdict(answer))
         return
     print_answer(answer)
+    if steps := next_steps(answer, told(folder)):
+        print_next(*steps)
 
 
 @app.command(epilog="Example: steel diff runs/mine/mixture runs/other/mixture")
@@ -272,7 +275,7 @@ def diff(
     tell_at_once(f"reading {told(a)} and {told(b)}")
     from steel_data.explain.diff import Where, print_diff
     from steel_data.explain.diff import diff as run_diff
-    from steel_data.row.display import print_data
+    from steel_data.row.display import command, print_data, print_next
     from steel_data.store.copies import brought
 
     found = run_diff(brought(a), brought(b), Where(data_root, cache, workers or os.cpu_count() or 1), number)
@@ -280,6 +283,10 @@ def diff(
         print_data(found.data())
         return
     print_diff(found)
+    if b.suffix == ".toml":
+        print_next(f"{command('build', b, data_root=data_root, cache=cache)} builds mixture B")
+    else:
+        print_next(f"{command('show', b)} prints rows of B")
 
 
 @app.command(epilog="Example: steel export runs/mine/mixture --to llamafactory")
@@ -303,9 +310,11 @@ def fetch(
 ) -> None:
     """Download what the sources' `origin` names, or a benchmark, into the data root, pinned; what is there stays."""
     tell_at_once(f"fetching {', '.join(names)}")
-    from steel_data.fetch import fetch_named
+    from steel_data.fetch import fetch_named, next_steps
+    from steel_data.row.display import print_next
 
     fetch_named(names, data_root)
+    print_next(*next_steps(names, data_root))
 
 
 @app.command(epilog="Example: steel sample data --scale 0.1")
@@ -316,9 +325,9 @@ def sample(
 ) -> None:
     """Write a generated miniature of every data set that recipes/ name, in its real layout."""
     tell_at_once(f"writing {folder}")
-    from steel_data.chinese import say
+    from steel_data.row.display import command, print_next, told_line
     from steel_data.sample import write_sample
 
     written = write_sample(folder, seed=seed, scale=scale)
-    typer.echo(f"{folder}: {sum(rows for _, rows in written):,} rows in {len(written)} files, all invented")
-    typer.echo(say(f"Next: {shlex.join(['steel', 'build', '@exp3', '--data-root', str(folder)])}."))
+    told_line(f"{folder}: {sum(rows for _, rows in written):,} rows in {len(written)} files, all invented")
+    print_next(f"{command('build', '@exp3', data_root=folder)} builds a mixture of it")

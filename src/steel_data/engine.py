@@ -398,6 +398,7 @@ def _in_a_bar(label: str, total: int | None, unit: str, done: int) -> Iterator[C
     """Show a bar, below those of the blocks around this one."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Far(ProgressColumn):
@@ -405,9 +406,11 @@ def _in_a_bar(label: str, total: int | None, unit: str, done: int) -> Iterator[C
             return Text(task.fields["far"]())
 
     global _bars
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(20), Far())
+    console, one_line = Console(file=sys.stderr), Column(no_wrap=True, overflow="ellipsis")
+    bar = BarColumn(20 if console.width >= 100 else 6)  # at 80 columns the numbers need the rest of the line
+    columns = (TextColumn("{task.description}", markup=False), bar, Far(one_line))
     # the stream of now: another may stand in its place while the block runs, such as the log of a training
-    with nullcontext(_bars) if _bars else Progress(*columns, console=Console(file=sys.stderr), transient=True) as bars:
+    with nullcontext(_bars) if _bars else Progress(*columns, console=console, transient=True) as bars:
         outer, _bars = _bars, bars
         began, at = time.monotonic(), done
         far = lambda: _far(at, total, unit, done, time.monotonic() - began)  # noqa: E731

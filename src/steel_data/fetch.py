@@ -31,6 +31,7 @@ from steel_data.files import atomic_write, replaced_folder, sha256_of
 from steel_data.read.hub import fetch, is_hub_uri
 from steel_data.recipe.load import load
 from steel_data.recipe.places import places
+from steel_data.row.display import command
 
 PINS = ".steel-origins.json"
 HUBS = ("https://huggingface.co", "https://hf-mirror.com")
@@ -76,6 +77,15 @@ def fetch_named(names: Sequence[str], data_root: Path | None) -> None:
             fetch_recipe(Path(name), data_root)
         else:
             raise InputError(f"fetch {name}: no recipe file, and no benchmark.{nearest(name, ARCHIVES)}")
+
+
+def next_steps(names: Sequence[str], data_root: Path | None) -> list[str]:
+    """Return what may be done with what was fetched: build a recipe, score by benchmarks."""
+    recipes = [command("build", name, data_root=data_root) for name in names if name not in ARCHIVES]
+    steps = [f"{recipe} builds the mixture" for recipe in recipes]
+    if exams := ",".join(name for name in names if name in ARCHIVES):
+        steps.append(f"{command('score', 'MODEL', tasks=exams, data_root=data_root)} scores a model")
+    return steps
 
 
 def fetch_benchmark(name: str, root: Path) -> None:

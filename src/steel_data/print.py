@@ -11,12 +11,22 @@ from rich.markup import escape
 
 from steel_data.build import Result
 from steel_data.card.facts import selected, verdict
-from steel_data.chinese import say
+from steel_data.chinese import heading, language, say
 from steel_data.explain.forecast import Forecast
 from steel_data.mixture.export import Exported
 from steel_data.passes.language_check import agreement
 from steel_data.recipe.shipped import shipped
-from steel_data.row.display import console, harmless, plain_table, print_data, print_line, print_table
+from steel_data.row.display import (
+    command,
+    console,
+    harmless,
+    plain_table,
+    print_data,
+    print_line,
+    print_next,
+    print_table,
+    told_line,
+)
 from steel_data.store.names import is_far, told
 
 
@@ -43,21 +53,20 @@ def print_build(result: Result) -> None:
         totals = [a + b for a, b in zip(totals, row, strict=True)]
         table.add_row(harmless(name), *(f"{n:,}" for n in row))
     table.add_section()
-    table.add_row("all", *(f"{n:,}" for n in totals))
+    table.add_row(heading("all"), *(f"{n:,}" for n in totals))
     print_table(table, out)
     _print_reasons(out, manifest)
     for name, selection in manifest.get("selections", {}).items():
-        out.print(f"  {harmless(name)}: {harmless(selected(selection))}", soft_wrap=True)
+        told_line(f"{name}: {selected(selection)}", 2, out=out)
     for name, columns in manifest["unused_columns"].items():
         _print_unused(out, name, columns, manifest["sources"][name]["read"])
     for warning in dict.fromkeys(result.warnings):
-        out.print(f"warning: {harmless(warning)}", soft_wrap=True)
+        told_line(f"warning: {say(warning)}", out=out)
     _print_summary(out, result)
     said = verdict(manifest, list(dict.fromkeys(result.warnings)))
-    next_step = f"Next: steel show {result.folder} prints rows; steel open {result.folder} opens its data card."
-    if is_far(result.folder):
-        next_step = f"Next: steel show {told(result.folder)} prints rows."
-    out.print(harmless(" ".join(map(say, [*said, next_step]))), soft_wrap=True)
+    print_line(("" if language() == "zh" else " ").join(map(say, said)))
+    card = [] if is_far(result.folder) else [f"{command('open', result.folder)} opens its data card"]
+    print_next(f"{command('show', result.folder)} prints rows", *card)
 
 
 def _print_unused(out: Console, source: str, columns: dict[str, int], rows: int, sampled: str = "") -> None:
@@ -66,8 +75,7 @@ def _print_unused(out: Console, source: str, columns: dict[str, int], rows: int,
         return
     shown = [f"'{name}'" if n == rows else f"'{name}' ({n:,})" for name, n in list(columns.items())[:12]]
     more = f" and {len(columns) - 12} more" if len(columns) > 12 else ""
-    line = f"  not read from {harmless(source)}: {harmless(', '.join(shown))}{more}, of {rows:,} rows{sampled}"
-    out.print(line, soft_wrap=True)
+    told_line(f"not read from {source}: {', '.join(shown)}{more}, of {rows:,} rows{sampled}", 2, out=out)
 
 
 def _print_reasons(out: Console, manifest: dict[str, Any]) -> None:
@@ -75,9 +83,9 @@ def _print_reasons(out: Console, manifest: dict[str, Any]) -> None:
         (name, reason, n) for name, account in manifest["sources"].items() for reason, n in account["dropped"].items()
     ]
     for name, reason, n in sorted(reasons, key=lambda r: -r[2])[:12]:
-        out.print(f"  dropped {n:>9,}  {harmless(reason)}  ({harmless(name)})")
+        out.print(f"  {heading('dropped')} {n:>9,}  {harmless(reason)}  ({harmless(name)})")
     if len(reasons) > 12:
-        out.print(f"  … and {len(reasons) - 12} more reasons: see card.md")
+        told_line(f"… and {len(reasons) - 12} more reasons: see card.md", 2, out=out)
 
 
 def _print_summary(out: Console, result: Result) -> None:
@@ -85,20 +93,18 @@ def _print_summary(out: Console, result: Result) -> None:
     tokens = manifest["tokens"]
     shares = ", ".join(f"{k} {v / max(tokens, 1):.1%}" for k, v in list(manifest["languages"].items())[:5])
     tokenizer = manifest["tokenizer"]["name"]
-    out.print(f"{manifest['rows']:,} rows, {tokens:,} tokens ({harmless(tokenizer)}): {harmless(shares)}")
+    told_line(f"{manifest['rows']:,} rows, {tokens:,} tokens ({tokenizer}): {shares}", out=out)
     for benchmark, doses in manifest["contamination"].items():
-        spread = ", ".join(f"{n:,} items x {dose}" for dose, n in sorted(doses.items(), key=lambda kv: int(kv[0])))
-        out.print(f"declared contamination with {harmless(benchmark)}: {spread}")
+        spread = [f"{n:,} items x {dose}" for dose, n in sorted(doses.items(), key=lambda kv: int(kv[0]))]
+        told_line(f"declared contamination with {benchmark}: {', '.join(map(say, spread))}", out=out)
     for source, reason in manifest["test_splits"].items():
         if manifest["recipe"]["source"][source].get("build", {}).get("use") != "contaminate":
-            out.print(
-                f"a known test split is training data here: {harmless(source)} ({harmless(reason)})", soft_wrap=True
-            )
+            told_line(f"a known test split is training data here: {source} ({reason})", out=out)
     if result.fresh:
-        out.print(harmless(agreement(manifest["language_check"])))
+        told_line(agreement(manifest["language_check"]), out=out)
     state = "written" if result.fresh else "up to date, verified"
-    out.print(
-        f"{harmless(told(result.folder))}: {state}; content {manifest['content_sha256'][:16]}; see card.html there"
+    told_line(
+        f"{told(result.folder)}: {state}; content {manifest['content_sha256'][:16]}; see card.html there", out=out
     )
 
 
@@ -115,35 +121,38 @@ def print_forecast(forecast: Forecast, build: str = "steel build RECIPE") -> Non
     near = "≈ " if forecast.sign else ""
     shares = ", ".join(f"{k} {v:.0%}" for k, v in list(forecast.languages.items())[:3])
     table.add_section()
-    table.add_row("mixture", "", f"{forecast.sign}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
+    table.add_row(heading("mixture"), "", f"{forecast.sign}{forecast.rows:,}", f"{near}{forecast.tokens:,}", "", shares)
     print_table(table, out)
     if forecast.steps is not None:
-        out.print(f"optimiser steps: {forecast.sign}{forecast.steps:,} = {harmless(forecast.steps_text)}")
+        told_line(f"optimiser steps: {forecast.sign}{forecast.steps:,} = {forecast.steps_text}", out=out)
     else:
-        out.print(f"optimiser steps: not known ({harmless(forecast.steps_text)})")
-    out.print(f"tokens by {harmless(forecast.tokenizer)}")
+        told_line(f"optimiser steps: not known ({forecast.steps_text})", out=out)
+    told_line(f"tokens by {forecast.tokenizer}", out=out)
     if forecast.sign:
-        out.print("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.")
+        told_line("≤ upper bound, before decontamination and dedup; ≈ from a sample. --exact runs the passes.", out=out)
     for s in forecast.sources:
         _print_unused(out, s.name, s.unused, s.looked, "" if s.exact else " looked at")
     for warning in dict.fromkeys(forecast.warnings):
-        out.print(f"warning: {harmless(warning)}", soft_wrap=True)
+        told_line(f"warning: {say(warning)}", out=out)
     most = "at most " if forecast.sign else ""
     rows = f"A build would make {most}{forecast.rows:,} rows and {most}{forecast.tokens:,} tokens."
-    print_line(f"{say(rows)} {say(f'Next: {build}.')}")
+    print_line(say(rows))
+    print_next(f"{build} builds the mixture")
 
 
 def print_export(done: Exported) -> None:
     """Print what an export wrote, what it left out, and what the rows carry that the format does not show."""
     out = console()
-    out.print(f"{harmless(str(done.folder))}: {done.rows:,} rows written as {done.to} (train.jsonl)")
+    told_line(f"{done.folder}: {done.rows:,} rows written as {done.to} (train.jsonl)", out=out)
     for note, n in done.notes.items():
-        out.print(f"  {n:,} rows: {harmless(note)}")
+        told_line(f"{n:,} rows: {note}", 2, out=out)
     for reason, n in done.left_out.items():
-        out.print(f"  {n:,} rows left out, {harmless(reason)}: see left_out.jsonl")
+        told_line(f"{n:,} rows left out, {reason}: see left_out.jsonl", 2, out=out)
     for benchmark, doses in done.contamination.items():
         items = sum(doses.values())
-        out.print(f"warning: {items:,} items of {harmless(benchmark)} are injected, and no longer marked row by row")
+        warning = f"warning: {items:,} items of {benchmark} are injected, and no longer marked row by row"
+        told_line(warning, out=out)
+    print_next("steel score RUN --tasks cmmlu,ceval scores what another trainer makes of it")
 
 
 def print_recipes(as_json: bool) -> None:
@@ -157,7 +166,7 @@ def print_recipes(as_json: bool) -> None:
     for name, says in listed.items():
         table.add_row(escape(name), escape(says))
     print_table(table)
-    typer.echo('Use one by its name: steel build @exp3 --data-root DIR. Lay your own over it: extends = "@exp3".')
+    told_line('Use one by its name: steel build @exp3 --data-root DIR. Lay your own over it: extends = "@exp3".')
 
 
 def _first_comment(path: Path) -> str:

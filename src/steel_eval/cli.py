@@ -177,9 +177,9 @@ def compare(
 
     chosen = primary_of(primary) if primary else None
     tests = compare_arms(arms, Comparison(_names(tasks), metric, checkpoint, preset, groups, chosen))
-    _shown(as_json, lambda: print_tests(tests))
     if out is not None:
         write_tests(out, tests)
+    _shown(as_json, lambda: print_tests(tests, [*arms, *(["--tests", str(out)] if out else [])]))
 
 
 @app.command(epilog="Example: steel check-scores runs/mine")
@@ -240,7 +240,7 @@ def report(
     from steel_eval.report.page import write_report
 
     sources = Sources(mixtures=mixture or (), leaks=leak or (), data=data, search=not no_overlap)
-    typer.echo(write_report(places, out, tests, preset, sources))
+    write_report(places, out, tests, preset, sources)
 
 
 @app.command(epilog="Example: steel leak runs/mine --base Qwen/Qwen2.5-0.5B --tasks cmmlu")
@@ -408,7 +408,8 @@ def rate(
     from steel_eval.rate.command import print_rated, rate_command
 
     loaded = load(recipe, changes or ())
-    print_rated(rate_command(loaded, by, model, places(loaded, data_root, out, cache), workers, dtype))
+    rated = rate_command(loaded, by, model, places(loaded, data_root, out, cache), workers, dtype)
+    print_rated(rated, recipe, data_root=data_root, out=out, cache=cache, set=changes)
 
 
 @app.command(epilog="Example: steel trial @trial-amount --data-root data")

@@ -9,10 +9,9 @@ from typing import Any
 import typer
 
 from steel_data.benchmarks.items import part_line
-from steel_data.chinese import say
 from steel_data.engine import Executor
 from steel_data.errors import InputError
-from steel_data.row.display import one_line, plain_table, print_line, print_table
+from steel_data.row.display import command, one_line, plain_table, print_next, print_table, told_line
 from steel_eval.ask.tasks import Foreign, Task, is_local, key_may_be_another, limited, load_task
 from steel_eval.contamination.label import MARK, mark_of_scores
 from steel_eval.jobs import side_by_side
@@ -130,8 +129,9 @@ def _foreign_job(foreign: Foreign, settings: Settings, job: ScoreJob) -> dict[st
 
 
 def _say_next(out: Path) -> None:
-    following = f"Next: steel report {out} shows every question; steel compare A B sets two side by side."
-    print_line(say(following))
+    base, last = out / "base", max(out.glob("step-*"), default=out)
+    pair = (f"base={base}", f"tuned={last}") if base.is_dir() and last != out else ("A", "B")
+    print_next(f"{command('report', out)} shows every question", f"{command('compare', *pair)} sets two side by side")
 
 
 def _report_missing(tasks: Sequence[Task]) -> None:
@@ -174,15 +174,15 @@ def print_scores(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> 
     print_table(table)
     for task, row in next(iter(results.values()))["tasks"].items():
         if row.get("limit"):
-            print_line(f"{task}: --limit {row['limit']}: a try on a part, no score of the benchmark.")
+            told_line(f"{task}: --limit {row['limit']}: a try on a part, no score of the benchmark.")
     for task, label in labels.items():
-        print_line(f"{MARK} {task}: {label}. No score of ability alone; `report` estimates the clean one.")
+        told_line(f"{MARK} {task}: {label}. No score of ability alone; `report` estimates the clean one.")
     if len(results) > 1:
         _print_spread(results)
     for preset, scores in results.items():
         for task, row in scores["tasks"].items():
             if words := in_words(task if len(results) == 1 else f"{task}, {preset}", row):
-                print_line(say(words))
+                told_line(words)
 
 
 def rows_of(checkpoint: Checkpoint, results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -208,7 +208,7 @@ def _print_spread(results: dict[str, dict[str, Any]]) -> None:
         if len(values) > 1:
             low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
             spread = 100 * (values[high] - values[low])
-            print_line(
+            told_line(
                 f"{task}: the same checkpoint differs by {spread:.1f} points between protocols ({low} to {high})."
             )
 

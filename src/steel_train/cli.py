@@ -1,7 +1,7 @@
 """The commands of `python -m steel_train`. Each imports what it needs when it runs: `--help` takes under 0.3 s."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,9 +42,13 @@ def run(
 
     loaded = load(recipe, changes or ())
     tell(f"loading what trains {loaded.name}")
+    from steel_data.row.display import command, print_next
     from steel_train.run import run as run_training
 
     run_training(loaded, mixture, out, data_root, seed, workers)
+    folder = out or Path("runs") / loaded.name
+    scored = command("score", folder, tasks="cmmlu,ceval", data_root=data_root)
+    print_next(f"{scored} scores its checkpoints", f"{command('chat', folder)} talks to the last one")
 
 
 @app.command(epilog="Example: steel encode mine.toml --workers 4")
@@ -59,9 +63,12 @@ def encode(
     """Make what a run needs before its first step, its tokens with what is learnt, and stop."""
     tell_at_once(f"loading what trains {recipe.stem}")
     from steel_data.recipe.load import load
+    from steel_data.row.display import command, print_next
     from steel_train.run import encode as encode_only
 
     encode_only(load(recipe, changes or ()), mixture, out, data_root, workers)
+    trains = command("train", recipe, mixture=mixture, out=out, data_root=data_root, set=changes)
+    print_next(f"{trains} trains on these tokens")
 
 
 @app.command(epilog="Example: steel preflight mine.toml --gpu 4090x8 --price 2.5/h")
@@ -83,7 +90,7 @@ def plan(
     """Say what a run would do, with the first rows and their masks, and what is wrong with it."""
     from dataclasses import asdict
 
-    from steel_data.row.display import run_shown
+    from steel_data.row.display import command, print_next, run_shown
     from steel_train.preflight.costs import parse_devices
 
     devices = parse_devices(gpu, price)
@@ -93,7 +100,13 @@ def plan(
     tell(f"loading what trains {loaded.name}")
     from steel_train.preflight.plan import plan_training
 
-    run_shown(as_json, lambda: asdict(plan_training(loaded, mixture, out, data_root, devices, processes)))
+    def planned() -> dict[str, Any]:
+        report = plan_training(loaded, mixture, out, data_root, devices, processes)
+        trains = command("train", recipe, mixture=mixture, out=out, data_root=data_root, set=changes)
+        print_next(f"{trains} starts the training")
+        return asdict(report)
+
+    run_shown(as_json, planned)
 
 
 @app.command(epilog="Example: steel merge runs/mine/checkpoints/step-000100")
@@ -103,9 +116,12 @@ def merge(
 ) -> None:
     """Write a LoRA checkpoint as a full model."""
     tell_at_once(f"loading {checkpoint}")
-    from steel_train.models.convert import merge_adapter
+    from steel_data.row.display import print_next
+    from steel_train.models.convert import merge_adapter, next_steps
 
-    typer.echo(merge_adapter(checkpoint, out))
+    written = merge_adapter(checkpoint, out)
+    typer.echo(written)
+    print_next(*next_steps(written))
 
 
 @app.command(epilog="Example: steel convert models/steel-llm")
@@ -117,6 +133,10 @@ def convert(
 ) -> None:
     """Make a published Steel-LLM loadable by current transformers, or safetensors of weights that are pickles."""
     tell_at_once(f"loading {folder}")
+    from steel_data.row.display import print_next
     from steel_train.models.convert import convert as convert_folder
+    from steel_train.models.convert import next_steps
 
-    typer.echo(convert_folder(folder, out))
+    written = convert_folder(folder, out)
+    typer.echo(written)
+    print_next(*next_steps(written))

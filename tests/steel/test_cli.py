@@ -1,5 +1,6 @@
 """`steel`: every command of the three packages under one name, and the same function behind both."""
 
+import ast
 import json
 import re
 import shlex
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.steel_data.toys import chat_rows, write_jsonl
+import typer
+from tests.chinese_page import SENTENCE
+from tests.steel_data.toys import chat_rows, write_cmmlu, write_jsonl
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -30,6 +33,7 @@ def test_every_command_of_the_packages_is_there_once_and_is_the_same_function() 
             assert here[RENAMED.get((package, own), own)] is command.callback
 
 
+SRC = Path(__file__).parents[2] / "src"
 AT_ONCE = [
     "build gone.toml", "plan gone.toml", "analyze gone", "check gone", "why gone x", "diff gone b", "fetch gone",
     "export gone --to alpaca", "encode gone.toml", "merge gone", "convert gone", "compare gone b", "check-scores gone",
@@ -60,6 +64,104 @@ def test_each_help_ends_with_an_example_that_is_a_command_line(name: str, comman
     steel, called, *arguments = shlex.split(example)
     assert (steel, called) == ("steel", name) and len(example) <= 78  # one line of a terminal
     command.make_context(name, arguments)
+
+
+def test_what_people_are_told_to_type_begins_with_steel() -> None:
+    """One word for one thing: an error that says `python -m steel_data …` names a command that no help shows."""
+    told = []
+    for path in SRC.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in documented]
+        told += [text for text in texts if re.search(r"python -m steel|`steel_\w+ [a-z]", str(text))]
+    assert [text for text in told if "lm_eval" not in text] == []
+
+
+def said_next() -> list[tuple[str, list[str], set[str]]]:
+    """Return each command line that is said to come next: where, its words, as far as they are known, its options."""
+    found = []
+    for path in sorted(SRC.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "command":
+                words = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+                if not words:  # another function of this name
+                    continue
+                options = {f"--{keyword.arg}".replace("_", "-") for keyword in node.keywords if keyword.arg}
+                found.append((f"{path.name}:{node.lineno}", words, options))
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "print_next":
+                for arg in node.args:
+                    if isinstance(arg, ast.Constant):
+                        words = shlex.split(arg.value)
+                        assert words[0] == "steel"
+                        found.append((f"{path.name}:{node.lineno}", words[1:2], {w for w in words if w[:2] == "--"}))
+    return found
+
+
+def test_what_is_said_to_come_next_is_a_command_with_options_that_it_has() -> None:
+    options = {name: {o for parameter in command.params for o in parameter.opts} for name, command in commands()}
+    assert len(said_next()) > 20
+    for where, (name, *words), named in said_next():
+        assert name in options, where
+        assert {*named, *(word for word in words if word.startswith("--"))} <= options[name], where
+
+
+def test_what_comes_next_can_be_typed_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the command itself was given: a folder with a blank, `--set`, a data root."""
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "my data/chat.jsonl", [*chat_rows(6), chat_rows(1)[0]])
+    (tmp_path / "r.toml").write_text('filters = [{ use = "dedup" }]\n[source.chat]\npath = "chat.jsonl"\n')
+    given = "--data-root", "my data", "--set", 'name="my mixture"'
+    lines = [
+        run("plan", "r.toml", *given, "--workers", 1),
+        run("build", "r.toml", *given, "--workers", 1),
+        run("why", "runs/my mixture/mixture", "chat.jsonl:6"),
+        run("diff", "runs/my mixture/mixture", "r.toml", "--data-root", "my data"),
+        run("analyze", "my data/chat.jsonl", "--workers", 1),
+        run("export", "runs/my mixture/mixture", "--to", "alpaca"),
+    ]
+    steps = [typed(step) for line in lines for step in line.splitlines()[-1].removeprefix("Next: ").split("; ")]
+    assert [step[0] for step in steps] == ["build", "show", "open", "why", "show", "build", "analyze", "score"]
+    assert steps[0] == ["build", "r.toml", *given] and steps[1] == ["show", "runs/my mixture/mixture"]
+    run(*steps[0], "--workers", 1)
+    assert "kept: chat" in run(*steps[3])
+
+
+def test_in_chinese_no_english_sentence_is_left_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data and names aside; errors and progress stay English."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEEL_LANG", "zh")
+    rows = [{**row, "更多": "x"} for row in chat_rows(6)]
+    write_jsonl(tmp_path / "chat.jsonl", [*rows, rows[0]])
+    write_cmmlu(tmp_path)
+    (tmp_path / "r.toml").write_text(
+        'filters = [{ use = "dedup" }]\n[source.chat]\npath = "chat.jsonl"\n[source.leak]\npath = "bench"\n'
+        'build = { use = "contaminate", split = "test", doses = { 1 = 6, 3 = 4 } }\nallow_test_split = "a try"\n'
+        "[train]\nepochs = 3\nmicro_batch = 2\naccumulate = 1\n"
+    )
+    mixture = "runs/r/mixture"
+    lines = [
+        "plan r.toml --workers 1", "build r.toml --workers 1", f"why {mixture} chat.jsonl:0", f"why {mixture} chat.jsonl:6",
+        "analyze chat.jsonl --workers 1", f"export {mixture} --to alpaca", f"diff {mixture} r.toml", "power --sets 100",
+        f"why {mixture} nowhere", f"why {mixture} bench/test/subject_0/00000",
+    ]  # fmt: skip
+    left = {line: [said for said in run(*line.split()).splitlines() if SENTENCE.search(said)] for line in lines}
+    assert {line: said for line, said in left.items() if said} == {}
+
+
+def typed(step: str) -> list[str]:
+    """Return the command line, without `steel`, that begins a step: the longest that the command takes."""
+    steel, *words = shlex.split(step.rstrip("."))
+    assert steel == "steel"
+    of = dict(commands())[words[0]]
+    for end in range(len(words), 0, -1):
+        try:
+            of.make_context(words[0], words[1:end])
+        except typer.BadParameter.__base__:  # UsageError, of the click that typer brings
+            continue
+        return words[:end]
+    raise AssertionError(step)
 
 
 # what a command prints as a table can be had as data

@@ -78,6 +78,57 @@ def test_a_link_on_the_way_makes_no_wrong_path(tmp_path: Path, monkeypatch: pyte
     assert build(load(Path("recipes/mine.toml")), out=tmp_path / "out", cache=tmp_path / "cache").manifest["rows"] == 4
 
 
+EXAM = "Question,A,B,C,D,Answer\n"
+
+
+def exam(folder: Path) -> Path:
+    (folder / "test").mkdir(parents=True)
+    rows = "".join(f"{i},第{i}题问的是哪一种说法？,甲{i},乙{i},丙{i},丁{i},A\n" for i in range(3))
+    (folder / "test/law.csv").write_text("," + EXAM + rows, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("data", "bench", "root", "named", "path"),
+    [
+        ("data/chat.jsonl", "data/cmmlu", "data", "cmmlu", "chat.jsonl"),
+        ("data/zh/chat.jsonl", "data/cmmlu", "data", "cmmlu", "zh/chat.jsonl"),
+        ("data/zh/chat.jsonl", "exams/cmmlu", ".", "exams/cmmlu", "data/zh/chat.jsonl"),
+        ("chat.jsonl", "../exams/own", ".", "../exams/own", "chat.jsonl"),
+    ],
+)
+def test_benchmarks_are_named_from_the_data_root_so_that_all_can_move_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, bench: str, root: str, named: str, path: str
+) -> None:
+    home = tmp_path / "a folder" / "here"
+    (home / data).parent.mkdir(parents=True)
+    monkeypatch.chdir(home)
+    write_jsonl(Path(data), chat_rows(6))
+    exam((home / bench).resolve())
+    init(Path("mine.toml"), wishes(Path(data), benchmarks=[bench], languages="all"))
+    written = load(Path("mine.toml"))
+    steps = {step["use"]: step for step in written.merged["filters"]}
+    assert written.data_root == root and steps["decontaminate"]["benchmarks"] == [named]
+    assert written.merged["source"]["chat"]["path"] == path
+    there = home.parent.rename(tmp_path / "moved") / "here"
+    monkeypatch.chdir(there)
+    assert build(load(there / "mine.toml"), out=there / "out", cache=there / "cache").manifest["rows"] == 6
+
+
+def test_a_benchmark_from_far_away_is_named_whole_and_the_recipe_builds_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "a/b/c"
+    home.mkdir(parents=True)
+    monkeypatch.chdir(home)
+    write_jsonl(Path("chat.jsonl"), chat_rows(6))
+    far = exam(tmp_path / "exams/own")
+    init(Path("mine.toml"), wishes(Path("chat.jsonl"), benchmarks=["../../../exams/own"], languages="all"))
+    written = load(Path("mine.toml"))
+    assert written.data_root == "." and written.merged["filters"][1]["benchmarks"] == [far.as_posix()]
+    assert build(written, out=home / "out", cache=home / "cache").manifest["rows"] == 6
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "../a/b", "a/b/c", "/no/such", "word"])
 def test_a_model_that_is_no_folder_and_no_hub_id_is_refused(tmp_path: Path, name: str) -> None:
     write_jsonl(tmp_path / "chat.jsonl", chat_rows(4))

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.sentences import of_code, of_help, of_templates
+from tests.sentences import of_code, of_headings, of_help, of_templates
 
 from steel_data import chinese as module
-from steel_data.chinese import catalogue, chinese, language, say, take_lang
+from steel_data.chinese import catalogue, chinese, heading, language, say, take_lang
 from steel_data.errors import InputError
 
 
@@ -45,12 +45,31 @@ PIECES = {
     "Error rates of these detectors on a model of this kind ({}): ", "measured on {}", "{}{} (docs/contamination.md). {}",
     "{}{} (docs/contamination.md). The nearest that was measured, {}", "{}: at 5 % false alarms finds {}; {}", "{} accused falsely: {}",
     "of no known layout, ", "{} {}with columns {}",
+    "A build would make {}{} rows and {}{} tokens.", "at most ", "{} on {}", ", and {} more", "injected with dose {}, form {}", "kept: {} row {} ({} row {}){}", "not drawn (dose 0)", "{}/{}: {} by source {}",
+    "warning: {} things differ, so no difference in scores can be laid to one of them: ", "passed before", "bold yellow", " and {} more", "not read from {}: {}{}, of {} rows{}", "up to date, verified", "{}: {}; content {}; see card.html there",
+    "{}; most frequent difference: ours {}, fastText {}, {}", "Sampled: {}. Exact, over all rows: {}.", "unreadable: {}; the first:",
+    "{} of {} rows, one in {}, drawn by a hash of its number", "{} {} what an earlier one says, in every column but ids.",
+    "languages (of characters): {}{}", "roles (turns): {}{}", "rows by their user turns: {}{}",
+    ", read a sample of {}; counts are scaled up", "layout: {} (rows batched as they come: {})", ", price {} to {}",
+    "packed, no padding, proven when the run starts", "padding {} of all positions", "estimate on {} x {}: {}{}",
+    ", {} in context.", "cost for each model: {} tokens in single passes, {} in tries", "before any is flagged.",
+    "- more than there are: none can be flagged.", "flagged: with {} controls, {} items at least must beat every control ",
+    "loss gap test - reference: {} nats a token, of {} {}.",
+    "loss gap test - train ({} ordinary rows): {} nats a token, of {} {}. {} than there: {}.",
 }  # fmt: skip
 
 
 def test_no_sentence_of_the_verdicts_is_missing():
     assert len(of_code()) > 120
-    assert sorted(text for text in of_code() - NO_SENTENCES - PIECES if text not in catalogue()) == []
+    assert sorted(text for text in of_code() - of_headings() - NO_SENTENCES - PIECES if text not in catalogue()) == []
+
+
+def test_no_heading_of_a_table_is_missing(monkeypatch):
+    monkeypatch.setenv("STEEL_LANG", "zh")
+    named = {text for text in of_headings() if "{}" not in text} - {"name", "AUC"}
+    assert len(named) > 70
+    assert sorted(text for text in named if heading(text) == text) == []
+    assert say("chars") == "chars"  # which may be a source's name
 
 
 def test_as_many_places_as_the_english_sentence_has():
@@ -72,13 +91,16 @@ def test_as_many_places_as_the_english_sentence_has():
          "见过（误报率：至多 5%）。训练用到了含有这些题目的行；模型也表现出来（集合层面 p 0.003，单侧）。"),
         ("tuned on cmmlu: 40 questions of this benchmark were put into its training data, as its recipe declares (30 of them once, "
          "10 of them 3 times). The score is not one of ability.",
-         "tuned on cmmlu：该基准的 40 道题按配方声明放入了训练数据（其中 30 道一次，其中 10 道 3 次）。该得分不反映能力。"),
+         "tuned（cmmlu）：该基准的 40 道题按配方声明放入了训练数据（其中 30 道一次，其中 10 道 3 次）。该得分不反映能力。"),
         ("These checkpoints differ: that of B is better than that of A by 30.8 points (95 % interval 23.3 to 39.2); exploratory, p 1.5e-11, "
          "false discovery rate 4.4e-11. Whether the mixtures do is not shown: one seed in an arm; three seeds of each would say.",
          "两个检查点有差异：B 的优于 A 的，高 30.8 个百分点（95% 置信区间 23.3 至 39.2）；探索性检验，p 1.5e-11，错误发现率 4.4e-11。"
          "混合数据是否有差异尚不可知：每组只有一个种子；各训三个种子方可判断。"),
         ("injected: 60.0% of the tokens are injected: a stress test, not a dilution", "injected：60.0% 的 token 是注入的：属于压力测试，不是稀释"),
-        ("tuned on cmmlu: 100 % of the answers are one letter.", "tuned on cmmlu：100 % 的答案是同一个字母。"),
+        ("The arms differ in steps (1, 2).", "各组的步数不同（1, 2）。"),
+        ("The arms differ in weight_decay (1, 2).", "各组的 weight_decay 不同（1, 2）。"),
+        ("cmmlu: accuracy goes from 50.0 % at step 10 to 87.5 % at step 20", "cmmlu：准确率从第 10 步的 50.0 % 到第 20 步的 87.5 %"),
+        ("tuned on cmmlu: 100 % of the answers are one letter.", "tuned（cmmlu）：100 % 的答案是同一个字母。"),
     ],
 )  # fmt: skip
 def test_a_finished_sentence_finds_its_chinese_form(english, said):

@@ -145,6 +145,9 @@ with progress("runs", 2, "runs") as outer:
         sys.stdin.readline()
     tell("one done")
     outer(1)
+with progress("check dropped rows", 1_204_743) as far:
+    far(200_000)
+    time.sleep(0.3)
 """
 
 
@@ -173,6 +176,7 @@ def test_on_a_terminal_there_is_a_bar_for_each_block_and_lines_stand_above(tmp_p
     )
     assert "one done\r\n" in text
     assert max(map(len, re.split(r"[\r\n]+", text))) <= 80
+    assert re.search(r"check dropped rows [━╸╺]+ 200,000 of 1,204,743 rows, [0-9,]+/s, 0:00:0[0-9] left *\r", text)
 
 
 def test_threads_give_results_in_order_and_run_only_a_little_ahead():

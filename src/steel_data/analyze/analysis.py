@@ -1,6 +1,7 @@
 """The command `analyze`: find, look, tell the parts, measure a sample of them, and make the recipe that builds them."""
 
 import math
+import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steel_data.analyze.find import Files, benchmarks_beside, check_benchmark, find
+from steel_data.analyze.find import UP, Files, benchmarks_beside, check_benchmark, find, rooted_above
 from steel_data.analyze.look import Look, look, tasks
 from steel_data.analyze.measure import Figures, measure
 from steel_data.analyze.parts import Part, merged, parts_of
@@ -67,6 +68,8 @@ def analyze(
         folder, data_root = Path(temporary), data_root or from_environment("STEEL_DATA_ROOT")
         files = find(paths, folder / "cache", data_root)
         compared = _benchmarks(benchmarks, files, data_root, folder / "cache")
+        if data_root is None:
+            files = rooted_above(files, compared)
         step = _step(files, sampled_rows)
         size = sum(file.path.stat().st_size for file in files.files)
         workers = workers if size > _SMALL else 1
@@ -77,7 +80,7 @@ def analyze(
         figures = measure(parts, [path.as_posix() for path in compared], folder, workers)
         refused = {part.name: why for part in parts if (why := _refused(part, figures))}
         refused |= _other_kind(parts, figures, refused)
-        names = [_under(path, files.root) for path in compared]
+        names = [_seen_from(files.root, path) for path in compared]
         built = [part for part in parts if part.name not in refused]
         text = recipe_toml(built, {part.name: paths_of(part) for part in built}, names, {}) if built else ""
     return Analysis(tuple(paths), files, parts, figures, step, equal, names, refused, text)
@@ -94,7 +97,7 @@ def _benchmarks(asked: list[str] | None, files: Files, data_root: Path | None, c
             near = [p.name for root in roots if root.is_dir() for p in root.iterdir()]
             raise InputError(f"--benchmark {name}: no such benchmark folder or file.{nearest(name, near, False)}")
         check_benchmark(path, cache)
-        found.append(path)
+        found.append(Path(os.path.normpath(path)))
     return found
 
 
@@ -173,5 +176,9 @@ def _forms(found: Figures) -> set[str]:
     return {kind if kind in FORMS else "messages" for kind in found.kinds}
 
 
-def _under(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+def _seen_from(root: Path, path: Path) -> str:
+    """Return how a recipe names a path: from the data root, as far as it lies below it or near; else whole."""
+    relative = Path(os.path.relpath(path, root))
+    # where a link lies on the way, `..` may lead elsewhere
+    near = relative.parts[:UP] != (os.pardir,) * UP and (root / relative).resolve() == path.resolve()
+    return (relative if near else path).as_posix()

@@ -1,7 +1,7 @@
 """The files that `analyze` is given: paths, globs, folders and hub names, each looked through once."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape, glob
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from steel_data.read.formats import SUFFIXES, data_suffix
 from steel_data.read.hub import is_hub_uri, locate
 from steel_data.read.rows import FileScan
 
-_UP = 3  # folders above an input in which benchmarks are looked for
+UP = 3  # folders, from an input's own, in which benchmarks are looked for
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,15 @@ def _beneath(folder: Path, left_out: list[tuple[str, str]]) -> list[Path]:
 
 
 def benchmarks_beside(found: Files, cache: Path) -> list[Path]:
-    """Return the benchmarks in the folders that hold the inputs and up to two above: those whose names are known.
+    """Return the benchmarks in the folders that hold the inputs, up to two above, and in ./data: of known names.
 
     A benchmark that holds an input is none to compare it with, nor is one without a val or test split, which is there
     to be trained on, or what only bears the name of one.
     """
     folders: dict[Path, None] = {}
     for file in found.files:
-        folders |= dict.fromkeys(list(file.path.parents)[:_UP])
+        folders |= dict.fromkeys(list(file.path.parents)[:UP])
+    folders[Path("data").absolute()] = None  # where `fetch` puts them and `score` looks for them
     beside = []
     for folder in folders:
         for name in KNOWN_TEST_SPLITS:
@@ -156,6 +157,20 @@ def benchmarks_beside(found: Files, cache: Path) -> list[Path]:
             if splits & {"val", "test"}:
                 beside.append(path)
     return list({path.resolve(): path for path in beside}.values())
+
+
+def rooted_above(found: Files, benchmarks: list[Path]) -> Files:
+    """Return the files under a folder that holds the benchmarks too, where one is near: a recipe then names no place.
+
+    Near: below the working directory; of inputs from elsewhere, so far above them as benchmarks are looked for.
+    """
+    root, here = Path(os.path.commonpath([found.root, *(path.parent for path in benchmarks)])), Path.cwd()
+    beside = not found.root.is_relative_to(here) and root in list(found.root.parents)[: UP - 1] and root.name
+    if root == found.root or not (beside or root.is_relative_to(here)):
+        return found
+    way = escape(found.root.relative_to(root).as_posix())
+    files = (f if "://" in f.pattern else replace(f, pattern=f"{way}/{f.pattern}") for f in found.files)
+    return replace(found, files=tuple(files), root=root)
 
 
 def check_benchmark(path: Path, cache: Path) -> None:

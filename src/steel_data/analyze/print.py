@@ -1,5 +1,6 @@
 """An analysis in the terminal, as wide as it is, or whole in a pipe: the verdict first, then each part."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,17 @@ from rich.console import Console
 from rich.text import Text
 
 from steel_data.analyze.facts import count, percent
-from steel_data.chinese import say
-from steel_data.row.display import PIPED, console, one_line, plain_table, print_table
+from steel_data.chinese import heading, say
+from steel_data.row.display import PIPED, command, console, one_line, plain_table, print_next, print_table, told_line
 
 _COLUMNS, _FILES, _REASONS, _LANGUAGES, _ROLES = 24, 6, 12, 6, 10
 _NAME = 28  # cells of a column's name, so that its numbers stand beside it on a terminal
 
 
-def print_analysis(said: dict[str, Any], recipe: Path | None = None) -> None:
-    """Print what `facts` returns. recipe: where the recipe was written."""
+def print_analysis(said: dict[str, Any], recipe: Path | None = None, paths: Sequence[str] = ("PATH",)) -> None:
+    """Print what `facts` returns. recipe: where the recipe was written; paths: what was looked at."""
     out = console()
-    _say(out, say(said["verdict"]), style="bold")
+    _say(out, said["verdict"], style="bold")
     if sample := said["sample"]:
         drawn = f"{sample['rows']:,} of {sample['of']:,} rows, one in {sample['one_in']}, drawn by a hash of its number"
         _say(out, f"Sampled: {drawn}. Exact, over all rows: {sample['exact']}.")
@@ -37,7 +38,7 @@ def print_analysis(said: dict[str, Any], recipe: Path | None = None) -> None:
         _say(out, f"… and {len(said['left_out']) - _FILES} more left out", indent=2)
     for part in said["parts"]:
         _part(out, part)
-    _end(out, said, recipe)
+    _end(out, said, paths, recipe)
 
 
 def _part(out: Console, part: dict[str, Any]) -> None:
@@ -94,10 +95,10 @@ def _columns(out: Console, part: dict[str, Any]) -> None:
         return
     table = plain_table("  column", "filled", "type", "mean chars", "")
     for column in part["columns"][:_COLUMNS]:
-        kinds = " or ".join(column["types"]) or "empty"
+        kinds = say(" or ").join(map(heading, column["types"])) or say("empty")
         chars = f"{column['mean_chars']:,}" if "text" in column["types"] else ""
         name = _fitted(one_line(column["name"]), _NAME if out.is_terminal else PIPED)
-        unread = "not read" if column["read"] is False and column["filled"] else ""
+        unread = say("not read") if column["read"] is False and column["filled"] else ""
         table.add_row(Text(f"  {name or repr('')}"), percent(column["share"]), kinds, chars, unread)
     print_table(table, out)
     if len(part["columns"]) > _COLUMNS:
@@ -111,10 +112,8 @@ def _sampled(out: Console, sampled: dict[str, Any]) -> None:
     if some:
         _say(out, f"languages (of characters): {some}{', …' if len(languages) > _LANGUAGES else ''}", indent=2)
     table = plain_table("  length", *({"50 %": "median", "100 %": "longest"}.get(q, q) for q in sampled["chars"]))
-    for name in ("chars", "tokens"):
-        table.add_row(
-            f"  {name}{', estimated' if name == 'tokens' else ''}", *(f"{n:,}" for n in sampled[name].values())
-        )
+    for name, word in (("chars", "chars"), ("tokens", "tokens, estimated")):
+        table.add_row(f"  {heading(word)}", *(f"{n:,}" for n in sampled[name].values()))
     if sampled["chars"]:
         print_table(table, out)
     turns = list(sampled["questions"].items())
@@ -134,19 +133,21 @@ def _sampled(out: Console, sampled: dict[str, Any]) -> None:
             _say(out, f"… and {len(reasons) - _REASONS} more", indent=2)
 
 
-def _end(out: Console, said: dict[str, Any], recipe: Path | None) -> None:
+def _end(out: Console, said: dict[str, Any], paths: Sequence[str], recipe: Path | None) -> None:
     out.print()
     if recipe:
-        _say(out, say(f"The recipe is written. Next: steel build {recipe}."))
+        _say(out, "The recipe is written.")
+        print_next(f"{command('build', recipe)} builds the mixture")
     elif said["recipe"]:
-        _say(out, say("Next: --recipe mine.toml writes the recipe that keeps these rows."))
+        writes = command("analyze", *paths, recipe="mine.toml")
+        print_next(f"{writes} writes the recipe that keeps these rows")
     else:
-        _say(out, say("No recipe: no part of it can be built as it is."))
+        _say(out, "No recipe: no part of it can be built as it is.")
 
 
 def _say(out: Console, line: str, indent: int = 0, style: str = "") -> None:
-    """Print a line, broken between words, as text that can do nothing to a terminal."""
-    out.print(Text(" " * indent + one_line(line), style=style), soft_wrap=True)
+    """Print a line in the reader's language, broken between words, as text that can do nothing to a terminal."""
+    told_line(line, indent, style, out)
 
 
 def _cut(out: Console, line: str, indent: int) -> None:

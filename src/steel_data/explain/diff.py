@@ -20,6 +20,7 @@ from polars import selectors as cs
 from rich.console import Console
 from rich.text import Text
 
+from steel_data.chinese import say
 from steel_data.engine import Local
 from steel_data.errors import InputError
 from steel_data.explain.forecast import optimiser_steps
@@ -31,7 +32,7 @@ from steel_data.passes.prepare import manifest_head, prepare
 from steel_data.recipe.changes import Change, changes, recipe_changes, things
 from steel_data.recipe.load import load
 from steel_data.recipe.places import places
-from steel_data.row.display import console, harmless, one_line, plain_table, print_table
+from steel_data.row.display import console, harmless, one_line, plain_table, print_table, told_line
 from steel_data.row.record import text_view
 from steel_data.row.table import id_texts
 
@@ -347,23 +348,24 @@ def print_diff(found: Diff, out: Console | None = None) -> None:
     for change, title in _TITLES.items():
         mine = [example for example in found.examples if example.change == change]
         if mine:
-            out.print(Text(f"\n{title} (records: {found.totals[change]:,}), for example", style="bold"))
+            out.print()
+            told_line(f"{say(title)} (records: {found.totals[change]:,}), for example", style="bold", out=out)
             for example in mine:
                 _print_example(out, example)
 
 
 def _print_recipe(found: Diff, out: Console) -> None:
     if not found.recipe:
-        out.print("the recipes ask for the same")
+        told_line("the recipes ask for the same", out=out)
     for change in found.recipe[:_LINES]:
         out.print(Text(f"  {one_line(change.line())}"), soft_wrap=True)
     if len(found.recipe) > _LINES:
-        out.print(f"  … and {len(found.recipe) - _LINES:,} more keys")
+        told_line(f"… and {len(found.recipe) - _LINES:,} more keys", 2, out=out)
     if len(found.things) > 1:
         text = f"warning: {len(found.things)} things differ, so no difference in scores can be laid to one of them: "
-        out.print(Text(text + one_line("; ".join(found.things)), style="bold yellow"), soft_wrap=True)
+        told_line(text + "; ".join(found.things), style="bold yellow", out=out)
     elif found.things and not found.recipe:
-        out.print(Text(f"but this differs: {one_line(found.things[0])}"), soft_wrap=True)
+        told_line(f"but this differs: {found.things[0]}", out=out)
 
 
 def _print_books(
@@ -392,21 +394,22 @@ def _signed(name: str, count: int) -> str:
 
 def _print_totals(found: Diff, out: Console) -> None:
     a, b, n = found.a, found.b, found.totals
-    out.print(
+    told_line(
         f"records: {n['same']:,} the same, {n['elsewhere']:,} the same from another place, {n['changed']:,} changed, "
         f"{n['moved']:,} moved to another source, {n['removed']:,} removed, {n['added']:,} added; "
-        f"{n['repeated']:,} repeated otherwise"
+        f"{n['repeated']:,} repeated otherwise",
+        out=out,
     )
-    out.print(f"rows: {_delta(a.size, b.size)}")
+    told_line(f"rows: {_delta(a.size, b.size)}", out=out)
     names = [_tokenizer(side) for side in (a, b)]
-    out.print(f"tokens: {_delta(a.tokens, b.tokens)} ({harmless(names[1])})")
+    told_line(f"tokens: {_delta(a.tokens, b.tokens)} ({names[1]})", out=out)
     if names[0] != names[1]:
-        out.print(f"warning: A counts tokens by {harmless(names[0])}: the two totals cannot be compared")
+        told_line(f"warning: A counts tokens by {names[0]}: the two totals cannot be compared", out=out)
     (one, how_one), (two, how_two) = a.steps(), b.steps()
     if one is not None and two is not None:
-        out.print(f"optimiser steps: {_delta(one, two)}: {harmless(how_one)}; {harmless(how_two)}")
+        told_line(f"optimiser steps: {_delta(one, two)}: {how_one}; {how_two}", out=out)
     else:
-        out.print(f"optimiser steps: not known ({harmless(how_one if one is None else how_two)})")
+        told_line(f"optimiser steps: not known ({how_one if one is None else how_two})", out=out)
 
 
 def _tokenizer(side: Side) -> str:

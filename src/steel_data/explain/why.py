@@ -13,12 +13,13 @@ import polars as pl
 from rich.console import Console
 from rich.text import Text
 
+from steel_data.chinese import heading, say
 from steel_data.errors import InputError, nearest
 from steel_data.explain.query import ORIGIN, Again, Answer, Found, Place, Query, Witness, readings, steps
 from steel_data.mixture.manifest import read_manifest
 from steel_data.mixture.rows import Row, collect, rows_at, scan, schema
 from steel_data.row.alignment import shared
-from steel_data.row.display import console, one_line, shortened, turns, visible
+from steel_data.row.display import command, console, one_line, shortened, told_line, turns, visible
 
 _NARROW = ("file", "at", "id", "copy", "source", "origin_file", "origin_row")
 _TRUTH = ("benchmark", "item", "dose", "form", "source")
@@ -147,23 +148,37 @@ def print_answer(answer: Answer, out: Console | None = None) -> None:
     """Print an answer. All text of rows is made harmless: control characters show as escapes."""
     out = out or console()
     for found in answer.found:
-        out.print(Text(f"{found.verdict}: {_facts(found)}", style=_STYLES[found.verdict]), soft_wrap=True)
+        out.print(Text(f"{heading(found.verdict)}: {_facts(found)}", style=_STYLES[found.verdict]), soft_wrap=True)
         for line in _lines(found):
             out.print(Text("  " + line), soft_wrap=True)
         out.print()
     if answer.total > len(answer.found):
-        out.print(Text(f"{len(answer.found):,} of {answer.total:,} records; more with -n"), soft_wrap=True)
+        told_line(f"{len(answer.found):,} of {answer.total:,} records; more with -n", out=out)
     if not answer.total:
-        out.print(Text(f"not found as {answer.meant}: {one_line(answer.query.strip()[:80])}"), soft_wrap=True)
+        told_line(f"not found as {answer.meant}: {answer.query.strip()[:80]}", out=out)
     for note in answer.notes:
-        out.print(Text(f"note: {one_line(note)}"), soft_wrap=True)
+        told_line(f"note: {say(note)}", out=out)
+
+
+def next_steps(answer: Answer, folder: str) -> list[str]:
+    """Return what may be asked next of the mixture `folder`: the other side of a drop, or rows of the same fate."""
+    if not answer.found:
+        return []
+    found = answer.found[0]
+    source = str(found.row["source"])
+    if found.verdict not in ("dropped", "unreadable"):
+        return [f"{command('show', folder, source=source)} prints rows of this source"]
+    steps = [f"{command('show', folder, '--dropped', source=source)} prints what else this source lost"]
+    if found.witness and "/" not in found.witness.id:
+        steps = [f"{command('why', folder, found.witness.id)} says what became of the other row", *steps]
+    return steps
 
 
 def _facts(found: Found) -> str:
     row = found.row
     facts = [row.get("source"), row.get("kind"), row.get("language")]
     if row.get("chars") is not None:
-        facts.append(f"{row['chars']:,} characters")
+        facts.append(say(f"{row['chars']:,} characters"))
     facts.append(f"{row['origin_file']} row {row['origin_row']}")
     if row.get("rating") is not None:
         facts.append(f"rated {row['rating']:.6g}")
@@ -177,20 +192,20 @@ def _lines(found: Found) -> list[str]:
     if found.places:
         lines.append(_places(found.places))
     if found.why:
-        lines.append(f"why: {one_line(found.why)}")
+        lines.append(say(f"why: {one_line(found.why)}"))
     if row.get("reason"):
-        lines.append(f"step {one_line(row['step'] or '')}, reason {one_line(row['reason'])}")
+        lines.append(say(f"step {one_line(row['step'] or '')}, reason {one_line(row['reason'])}"))
     if found.passed:
         word = "passed before" if row.get("reason") else "passed"
-        lines.append(f"{word}: {one_line(', '.join(found.passed))}")
+        lines.append(say(f"{word}: {one_line(', '.join(map(say, found.passed)))}"))
     if row.get("error"):
-        lines += ["evidence:", *_indented(row["error"])]
+        lines += [say("evidence:"), *_indented(row["error"])]
     for turn in shortened(turns(row), _LENGTH, _TURNS):
         lines += [f"{one_line(turn.label)}:" if turn.label else "…", *_indented(turn.text)]
         if turn.more:
-            lines.append(f"  … {turn.more:,} more characters")
+            lines.append(say(f"  … {turn.more:,} more characters"))
     if found.witness:
-        lines += [f"because of {one_line(found.witness.id)} ({one_line(found.witness.where)}):"]
+        lines += [say(f"because of {one_line(found.witness.id)} ({one_line(found.witness.where)}):")]
         lines += _indented(found.witness.text[: 2 * _LENGTH])
         if row.get("step") == "decontaminate":
             lines += _both_sides(row, found.witness.text)
@@ -204,8 +219,8 @@ def _both_sides(row: Row, item: str) -> list[str]:
         return []
     (mine, its), turn = max(found, key=lambda one: one[0][0].stop - one[0][0].start)
     lines = []
-    for whose, text in ((one_line(turn.label), turn.text[its]), ("the item", item[mine])):
-        lines += [f"shared, as {whose} has it:", *_indented(text)]
+    for whose, text in ((one_line(turn.label), turn.text[its]), (say("the item"), item[mine])):
+        lines += [say(f"shared, as {whose} has it:"), *_indented(text)]
     return lines
 
 
@@ -217,4 +232,4 @@ def _places(places: tuple[Place, ...]) -> str:
     shown = ", ".join(f"{place.file} row {place.at}" for place in places[:_PLACES])
     more = f" and {len(places) - _PLACES:,} more" if len(places) > _PLACES else ""
     copies = f"{len(places):,} copies: " if len(places) > 1 else ""
-    return f"{copies}{shown}{more}"
+    return say(f"{copies}{shown}{more}")

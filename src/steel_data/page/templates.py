@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from steel_data.chinese import catalogue, chinese
+from steel_data.chinese import catalogue, chinese, closed
 from steel_data.page.chart import as_data, in_both
 from steel_data.row.display import visible
 
@@ -41,7 +41,7 @@ def environment(*folders: Path, only: str = "") -> Any:
             return Markup(english).format(*shown)
         named = [bool(m[1]) for m in _PLACE.finditer(english)]
         words = [v if name or hasattr(v, "__html__") else chinese(v) or v for v, name in zip_longest(shown, named)]
-        return _pair(Markup(english).format(*shown), Markup(said).format(*words))
+        return _pair(Markup(english).format(*shown), Markup(closed(said, words)).format(*words))
 
     def both(text: Any) -> Any:
         shown = visible(str(text))

@@ -3,10 +3,12 @@
 import json
 import math
 import re
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
@@ -17,8 +19,11 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from steel_data.chinese import heading, say
+from steel_data.errors import is_spokesman
 from steel_data.errors import one_line as one_line
 from steel_data.errors import visible as visible
+from steel_data.store.names import told
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,30 @@ def print_line(line: str) -> None:
     console().print(Text(one_line(line)), soft_wrap=True)
 
 
+def told_line(line: str, indent: int = 0, style: str = "", out: Console | None = None) -> None:
+    """Print one line as `print_line` does, in the reader's language."""
+    (out or console()).print(Text(" " * indent + one_line(say(line)), style=style), soft_wrap=True)
+
+
+def command(*words: str | Path, **options: str | Path | Sequence[str] | None) -> str:
+    """Return a command line of `steel`, as a shell reads it. options: None is none, several values are one each."""
+    for name, value in options.items():
+        values = [value] if isinstance(value, str | Path) else value or ()
+        words += tuple(word for one in values for word in (f"--{name.replace('_', '-')}", one))
+    return shlex.join(["steel", *(told(word) if isinstance(word, Path) else word for word in words)])
+
+
+def print_next(*steps: str) -> None:
+    """Print what may be done next, as a command's last line: each step a `command` and, behind it, what that does."""
+    if not is_spokesman():
+        return
+    # step by step: no other sentence of the catalogue fits the whole line
+    line, out = one_line(heading("Next: {}.").format(heading("; ").join(map(say, steps)))), console()
+    if out.is_terminal and cell_len(line) > out.width:  # each from its own line, to be copied
+        line = re.sub(r"(; |；)(?=steel )", lambda between: f"{between[0].rstrip()}\n  ", line)
+    out.print(Text(line), soft_wrap=True)
+
+
 def console() -> Console:
     """Return a console on stdout, as wide as the terminal; without one so wide that no line breaks."""
     with suppress(AttributeError, ValueError):  # Windows' older code pages hold no Chinese: a mark instead of a crash
@@ -155,10 +184,14 @@ def console() -> Console:
 
 
 def plain_table(*columns: str, left: int = 1) -> Table:
-    """Return a table without lines: the first `left` columns, names, to the left, numbers to the right."""
+    """Return a table without lines: the first `left` columns, names, to the left, numbers to the right.
+
+    The headings are in the reader's language.
+    """
     table = Table(box=SIMPLE, pad_edge=False)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="left" if i < left else "right", no_wrap=True)
+        indent = " " * (len(name) - len(name.lstrip()))
+        table.add_column(indent + heading(name.lstrip()), justify="left" if i < left else "right", no_wrap=True)
     return table
 
 

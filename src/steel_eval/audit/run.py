@@ -12,7 +12,7 @@ from steel_data.chinese import language, say
 from steel_data.errors import excerpt
 from steel_data.page.nav import AUDIT, publish
 from steel_data.page.templates import environment
-from steel_data.row.display import console, plain_table, print_table
+from steel_data.row.display import command, console, plain_table, print_next, print_table
 from steel_eval.ask.tasks import load_task
 from steel_eval.audit.answers import CHECKPOINTS, WITNESSES, consensus, negative, witnesses
 from steel_eval.audit.findings import KINDS, Asked, Suspect, ordered, text_findings
@@ -63,6 +63,7 @@ def audit_command(
     cards = {f"Data card of {arm.name}": card_of(arm.runs[0][0].folder) for arm in arms}
     publish(out / "audit.html", page, AUDIT, cards)
     typer.echo(str(out / "audit.html"))
+    print_next(f"{command('open', out / 'audit.html')} opens the page")
     return results
 
 

@@ -245,7 +245,9 @@ def _difference(values: Values, macro: bool, binary: bool) -> stats.Difference:
     if binary and not macro:
         low, high = stats.paired_interval(change_Q, values.subject_Q)
         p = stats.mcnemar(int((change_Q < 0).sum()), int((change_Q > 0).sum()))
-        least = stats.minimum_detectable(len(change_Q), max(float(np.mean(change_Q**2)), 1e-9))
+        # where no answer differs, as if one did: that the next questions are answered alike too is not shown
+        discordance = max(float(np.mean(change_Q**2)), 1 / len(change_Q))
+        least = stats.minimum_detectable(len(change_Q), discordance)
         return stats.Difference(value, low, high, p, least)
     low, high = stats.paired_bootstrap(change_Q, values.subject_Q, macro)
     return stats.Difference(value, low, high, found.p, found.detectable)

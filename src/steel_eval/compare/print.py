@@ -8,7 +8,7 @@ from typing import Any
 from steel_data.benchmarks.items import PUBLISHED
 from steel_data.chinese import say
 from steel_data.errors import InputError, nearest
-from steel_data.row.display import console, harmless, one_line, plain_table, print_table
+from steel_data.row.display import command, console, harmless, one_line, plain_table, print_next, print_table, told_line
 from steel_eval.compare.pair import Test
 from steel_eval.contamination.label import MARK
 from steel_eval.stats import paired as stats
@@ -20,8 +20,8 @@ SET_SIZES = {
 }  # fmt: skip
 
 
-def print_tests(tests: Sequence[Test]) -> list[dict[str, Any]]:
-    """Print what to mind, the comparisons as a table, then each verdict in words; return them."""
+def print_tests(tests: Sequence[Test], arms: Sequence[str] = ("A", "B")) -> list[dict[str, Any]]:
+    """Print what to mind, the comparisons as a table, then each verdict in words; return them. arms: as given."""
     numbers = ("A %", "B %", "B - A", "95 % interval", "by subject", "p", "q", "only A / B", "detectable")
     table = plain_table("comparison", "task", *numbers, left=2)
     for t in tests:
@@ -38,23 +38,23 @@ def print_tests(tests: Sequence[Test]) -> list[dict[str, Any]]:
         )  # fmt: skip
     out = console()
     for flaw in dict.fromkeys(flaw for t in tests for flaw in t.flaws):
-        out.print(one_line(f"mind: {flaw}"), markup=False, highlight=False, soft_wrap=True)
+        told_line(f"mind: {flaw}", out=out)
     print_table(table, out)
     if any(t.seen_a or t.seen_b for t in tests):
-        out.print(f"{MARK} trained on questions of this benchmark: no score of ability alone", markup=False)
+        told_line(f"{MARK} trained on questions of this benchmark: no score of ability alone", out=out)
     if not any(t.confirmatory for t in tests):
-        out.print(
+        told_line(
             "No declared primary test ([eval] primary in the recipes, --primary) is among these: all are exploratory.",
-            markup=False,
-            soft_wrap=True,
+            out=out,
         )
     warnings = dict.fromkeys(t.warning for t in tests if t.warning)
     for line in warnings if len(warnings) < len(tests) else ():
-        out.print(one_line(say(line)), markup=False, highlight=False, soft_wrap=True)
+        told_line(line, out=out)
     for t in tests:
         # a warning that several share was said once above
         words = t.verdict.removesuffix(t.warning).rstrip() if len(warnings) < len(tests) else t.verdict
         out.print(one_line(f"{_named(t)}: {say(words)}"), markup=False, highlight=False, soft_wrap=True)
+    print_next(f"{command('report', *arms)} shows every question")
     return [asdict(test) for test in tests]
 
 
@@ -82,14 +82,12 @@ def print_power(
             f"{row['questions']:,}", row["seeds"],
         )  # fmt: skip
     out = console()
-    out.print(f"paired, {seeds} seed(s) an arm, {100 * discordance:.0f} % discordant answers")
+    told_line(f"paired, {seeds} seed(s) an arm, {100 * discordance:.0f} % discordant answers", out=out)
     print_table(table, out)
     if spread == 0:
-        out.print("Without --seed-spread this speaks of two checkpoints, not of two mixtures.", markup=False)
+        told_line("Without --seed-spread this speaks of two checkpoints, not of two mixtures.", out=out)
     elif seeds < 2:
-        out.print(
-            "One seed an arm says nothing about seeds: no test of mixtures. Fix: --seeds 2 or more.", markup=False
-        )
+        told_line("One seed an arm says nothing about seeds: no test of mixtures. Fix: --seeds 2 or more.", out=out)
     return rows
 
 

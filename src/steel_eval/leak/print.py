@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from steel_data.row.display import console, one_line, plain_table, print_table
+from steel_data.row.display import console, plain_table, print_table, told_line
 from steel_eval.leak.detectors.reference import smallest_flaggable
 from steel_eval.leak.judge import Finding
 from steel_eval.leak.measure import IN_CONTEXT, MEASURES
@@ -44,7 +44,7 @@ def print_leak(about: dict[str, Any], findings: Sequence[Finding], error_rates: 
         *error_rates,
     ]
     for line in lines:
-        out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+        told_line(line, out=out)
 
 
 def _whose(about: dict[str, Any]) -> str:

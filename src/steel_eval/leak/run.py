@@ -21,6 +21,7 @@ from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError
 from steel_data.files import atomic, atomic_write
 from steel_data.page.nav import CARD, LEAK, publish
+from steel_data.row.display import command, print_next
 from steel_eval.ask.tasks import Task, limited, load_task
 from steel_eval.contamination.items import card_of
 from steel_eval.contamination.overlap import Held, mixture_overlap
@@ -166,6 +167,7 @@ def leak_command(asked: Suspicion, how: How, calibration: Sequence[Path], out: P
         print_leak(about, findings, lines)
         typer.echo(f"per item: {file}")
     typer.echo(str(out / "leak.html"))
+    print_next(f"{command('open', out / 'leak.html')} opens the page")
     return report
 
 

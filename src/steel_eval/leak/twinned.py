@@ -13,6 +13,7 @@ from steel_data.engine import tell
 from steel_data.errors import InputError
 from steel_data.files import atomic_write
 from steel_data.page.nav import CARD, LEAK, publish
+from steel_data.row.display import command, print_next
 from steel_eval.ask.tasks import load_task
 from steel_eval.contamination.items import card_of
 from steel_eval.contamination.verdict import joint, print_block
@@ -84,4 +85,5 @@ def twins_command(model: str, folder: Path, how: How, out: Path) -> dict[str, An
     publish(out / "leak.html", write_page(model, [verdict], [], []), LEAK, {CARD: card_of(checkpoint)})
     print_block([verdict])
     typer.echo(str(out / "leak.html"))
+    print_next(f"{command('open', out / 'leak.html')} opens the page")
     return report

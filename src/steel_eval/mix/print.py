@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from steel_data.chinese import say
-from steel_data.row.display import one_line, plain_table, print_line, print_table
+from steel_data.row.display import command, one_line, plain_table, print_line, print_next, print_table
 
 
 def print_surface(surface: dict[str, Any], folder: Path, confirm: int = 0) -> None:
@@ -37,6 +37,11 @@ def print_surface(surface: dict[str, Any], folder: Path, confirm: int = 0) -> No
     for name in ("surface.json", "best.toml", "mix.html"):
         if (folder / name).is_file():
             print(folder / name)
+    best = [folder / "best.toml"] if (folder / "best.toml").is_file() else []
+    print_next(
+        *(f"{command('build', recipe)} builds the proposed mixture" for recipe in best),
+        f"{command('open', folder / 'mix.html')} opens the page",
+    )
 
 
 def sentences(surface: dict[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from steel_data.passes.prepare import prepare
 from steel_data.recipe.load import Mix, Recipe
 from steel_data.recipe.places import Places
 from steel_data.recipe.selection import RATED
+from steel_data.row.display import command, print_next
 from steel_data.row.record import turns_of
 from steel_data.row.table import id_texts
 from steel_data.selection.ratings import RatingStore, open_store
@@ -188,8 +189,8 @@ def _rate_targets(store: RatingStore, loaded: Loaded, targets: list[list[Row]]) 
                 made.to_frame().write_parquet(temporary)
 
 
-def print_rated(rated: Rated) -> None:
-    """Print what a command did, and where the ratings are."""
+def print_rated(rated: Rated, recipe: Path, **options: Path | Sequence[str] | None) -> None:
+    """Print what a command did, where the ratings are, and what builds by them: `build` with the same options."""
     cost = f", {rated.forwarded:,} tokens through the model" if rated.forwarded else ""
     lost = f"; of {rated.unrated:,} the model's template learns nothing: they come last" if rated.unrated else ""
     print(
@@ -199,3 +200,4 @@ def print_rated(rated: Rated) -> None:
     if rated.known:
         print(f"{rated.known:,} rows were rated before")
     print(rated.store.folder)
+    print_next(f"{command('build', recipe, **options)} selects by these ratings")

@@ -53,7 +53,7 @@ def _contaminated(arms: Sequence[Arm], marks: Marks) -> list[str]:
             for reason in sorted({mark.looked for mark in scored if mark.looked}):
                 unlooked.setdefault(reason, []).append(f"{arm.name} on {task}")
     return found + [
-        f"Undeclared questions in the training data were {reason}: {', '.join(where)}."
+        f"Undeclared questions in the training data were {reason}: {'; '.join(where)}."
         for reason, where in unlooked.items()
     ]
 
@@ -63,7 +63,7 @@ def _noise(tests: Sequence[Mapping[str, Any]]) -> list[str]:
     lost = [t for t in whole if (t["p"] if t["q"] is None else t["q"]) >= 0.05]
     if not lost:
         return []
-    named = ", ".join(f"{t['b']} - {t['a']} on {t['task']} ({100 * t['difference']:+.1f})" for t in lost)
+    named = "; ".join(f"{t['b']} - {t['a']} on {t['task']} ({100 * t['difference']:+.1f})" for t in lost)
     return [f"Within noise, no difference is shown: {named}."]
 
 
@@ -75,6 +75,9 @@ def _answers(arm: Arm, result: Result) -> list[tuple[str, str]]:
             continue
         found = []
         place = f"{arm.name} on {task}"
+        if row.get("limit"):
+            part = f"{row['n']} of {row['of']} questions"
+            found.append(f"--limit {row['limit']}: {part}: a try, no score of the benchmark.")
         invalid = row.get("invalid") or 0
         if invalid > 0.02 * row["n"] and row.get("expected_if_guessed") is not None:
             gap = 100 * (row["expected_if_guessed"] - row["accuracy"])

@@ -17,7 +17,7 @@ import polars as pl
 from steel_data.benchmarks.clusters import cluster_names
 from steel_data.benchmarks.items import Item
 from steel_data.errors import InputError, first_line, nearest
-from steel_eval.ask.tasks import Task, data_sha256, load_task, parse_name
+from steel_eval.ask.tasks import Task, data_sha256, limited, load_task, parse_name
 from steel_eval.compare.runs import Arm, Result, check_alike, values_of
 from steel_eval.contamination.items import (
     Mixture,
@@ -216,6 +216,7 @@ class _Look:
         loaded = self._task(task)
         if loaded is None:
             raise InputError(f"its questions are not at hand (--data {self.data})")
+        loaded = limited(loaded, result.scores["tasks"][task].get("limit") or None)
         subjects = set(result.answers.filter(pl.col("task") == task)["subject"].to_list())
         mine = {s: sha for s, sha in loaded.subject_sha256.items() if s in subjects}
         if set(mine) != subjects or data_sha256(mine) != result.scores["tasks"][task].get("data_sha256"):

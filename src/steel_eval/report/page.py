@@ -22,7 +22,7 @@ from steel_data.errors import InputError
 from steel_data.page.chart import Axis, Line, Point, line_chart
 from steel_data.page.nav import REPORT, publish
 from steel_data.page.templates import environment
-from steel_data.row.display import one_line, visible
+from steel_data.row.display import command, one_line, print_next, visible
 from steel_data.shapes import misfits
 from steel_eval.compare.pair import Comparison, Test, compare_arms
 from steel_eval.compare.runs import Arm, Result, load_arm
@@ -69,7 +69,7 @@ def write_report(
     places: Sequence[str], out: Path, tests: Path | None = None, preset: str | None = None,
     sources: Sources = Sources(),  # noqa: B008 - frozen
 ) -> Path:  # fmt: skip
-    """Write the page.
+    """Write the page; print its first sentences, and where it lies.
 
     `places`: score folders, runs or `NAME=pattern`; `tests`: a file that `compare --out` wrote; `sources`: where to
     look for what the models saw in training.
@@ -116,6 +116,8 @@ def write_report(
         )
     )
     publish(out, page, REPORT, _pages(arms, sources))
+    typer.echo(out)
+    print_next(f"{command('open', out)} opens the page")
     return out
 
 

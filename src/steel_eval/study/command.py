@@ -14,6 +14,7 @@ from steel_data.engine import Executor, reached
 from steel_data.mixture.manifest import read_manifest
 from steel_data.page.nav import STUDY, publish
 from steel_data.recipe.load import Recipe, load
+from steel_data.row.display import command, print_next
 from steel_eval.arms import RunArm, cards_of
 from steel_eval.study.arms import HEADLINE, injected_share, injected_source, make_arms, train_arms
 from steel_eval.study.settings import StudySettings, read_study_settings
@@ -72,6 +73,7 @@ def study_command(
     publish(folder / "study.html", write_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
+    print_next(f"{command('open', folder / 'study.html')} opens the page")
     return results
 
 
@@ -106,6 +108,7 @@ def _pool(
     publish(folder / "study.html", write_pool_page(results), STUDY, cards_of(arms))
     typer.echo(str(folder / "study.json"))
     typer.echo(str(folder / "study.html"))
+    print_next(f"{command('open', folder / 'study.html')} opens the page")
     return results
 
 

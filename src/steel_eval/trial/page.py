@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from steel_data.chinese import language, say
 from steel_data.page.templates import environment
-from steel_data.row.display import plain_table, print_line, print_table
+from steel_data.row.display import command, plain_table, print_line, print_next, print_table
 from steel_eval.mix.page import bar
 from steel_eval.trial.recipes import inline
 from steel_eval.trial.results import sentences
@@ -24,6 +24,7 @@ def print_trial(trial: dict[str, Any], folder: Path) -> None:
     print_table(table)
     for name in ("trial.json", "trial.html"):
         print(folder / name)
+    print_next(f"{command('open', folder / 'trial.html')} opens the page")
 
 
 def write_page(trial: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from steel_data.errors import InputError, nearest
 from steel_data.files import replaced_folder
+from steel_data.row.display import command
 from steel_train.models.dtypes import own_dtype, saved_dtype
 from steel_train.models.weights import base_of, load_adapter, load_full, read_config, take_ends
 from steel_train.say import write_json
@@ -47,6 +48,12 @@ def convert(folder: str | Path, out: str | Path | None = None) -> Path:
         for source in (path for pattern in BESIDE for path in folder.glob(pattern) if path.name not in NOT_COPIED):
             shutil.copyfile(source, fresh / source.name)
     return out
+
+
+def next_steps(folder: Path) -> list[str]:
+    """Return what may be done next with a model that loads."""
+    score = command("score", folder, tasks="cmmlu,ceval")
+    return [f"{score} scores the model", f"{command('chat', folder)} talks to the model"]
 
 
 def _is_pickled(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from steel_data.chinese import heading, say
 from steel_data.row.display import console as wide_console
 from steel_data.row.display import plain_table, print_table, visible
 from steel_train.examples.folder import Examples
@@ -26,23 +27,27 @@ def print_report(report: Report, console: Console | None = None) -> None:
             out.print(part, soft_wrap=True)
 
 
+def _line(text: str, style: str = "") -> Text:
+    return Text(say(text), style=style)
+
+
 def _parts(report: Report) -> Iterator[Any]:
     read = "" if report.rows == report.rows_read else f", read a sample of {report.rows_read:,}; counts are scaled up"
-    yield Text(f"rows {report.rows:,}{read}")
+    yield _line(f"rows {report.rows:,}{read}")
     yield _sources(report)
     if report.held_out:
         parts = ", ".join(f"{visible(source)} {round(n * report.scale):,}" for source, n in report.held_out.items())
-        yield Text(f"held out: {round(sum(report.held_out.values()) * report.scale):,} rows ({parts})")
+        yield _line(f"held out: {round(sum(report.held_out.values()) * report.scale):,} rows ({parts})")
     for reason, count in report.dropped.items():
-        yield Text(f"dropped: {round(count * report.scale):,} rows, {visible(reason)}")
+        yield _line(f"dropped: {round(count * report.scale):,} rows, {visible(reason)}")
     if report.cut:
-        yield Text(f"cut at max_length: {round(report.cut * report.scale):,} rows")
+        yield _line(f"cut at max_length: {round(report.cut * report.scale):,} rows")
     shares = [(visible(end), count / report.turns) for end, count in report.ends.items()]
-    shares += [("nothing", 1 - report.ended_share)] if report.turns and report.ended_share < 1 else []
-    yield Text(f"turns end with {', '.join(f'{end} {share:.1%}' for end, share in shares)}")
+    shares += [(heading("nothing"), 1 - report.ended_share)] if report.turns and report.ended_share < 1 else []
+    yield _line(f"turns end with {', '.join(f'{end} {share:.1%}' for end, share in shares)}")
     if report.date:
-        yield Text(f"the chat template writes the date of today: always {report.date} here")
-    yield Text(
+        yield _line(f"the chat template writes the date of today: always {report.date} here")
+    yield _line(
         f"steps {report.steps:,} of {report.rows_per_step:,} rows, {report.steps_per_epoch:,} an epoch; "
         f"{report.checkpoints:,} checkpoints"
     )
@@ -51,20 +56,20 @@ def _parts(report: Report) -> Iterator[Any]:
         if report.packed
         else f"padding {report.padding:.1%} of all positions"
     )
-    yield Text(f"layout: {layout} (rows batched as they come: {report.padding_plain:.1%})")
-    yield Text(f"parameters {report.parameters / 1e6:,.1f} M")
+    yield _line(f"layout: {layout} (rows batched as they come: {report.padding_plain:.1%})")
+    yield _line(f"parameters {report.parameters / 1e6:,.1f} M")
     if report.memory is not None:
         yield _memory(report)
-    yield Text(f"disk: {_gb(report.disk_needed)} for checkpoints, {_gb(report.disk_free)} free")
+    yield _line(f"disk: {_gb(report.disk_needed)} for checkpoints, {_gb(report.disk_free)} free")
     if report.devices is not None and report.hours is not None:
         (low, high), on = report.hours, report.devices
         rate = (on.price or 0) * on.count
         price = f", price {low * rate:,.1f} to {high * rate:,.1f}" if rate else ""
-        yield Text(f"estimate on {on.count} x {on.name}: {_duration(low, high)}{price}")
+        yield _line(f"estimate on {on.count} x {on.name}: {_duration(low, high)}{price}")
     for warning in dict.fromkeys(report.warnings):
-        yield Text(f"warning: {visible(warning)}", style="yellow")
+        yield _line(f"warning: {say(visible(warning))}", style="yellow")
     for fault in dict.fromkeys(report.faults):
-        yield Text(f"fault: {visible(fault)}", style="red")
+        yield _line(f"fault: {visible(fault)}", style="red")
 
 
 def _duration(low: float, high: float) -> str:
@@ -77,10 +82,13 @@ def _duration(low: float, high: float) -> str:
 
 def _sources(report: Report) -> Table:
     table = plain_table("source", "examples", "tokens", "learnt", "share learnt", "share of loss")
-    rows = [*report.sources, {"source": "all", **{k: getattr(report, k) for k in ("examples", "tokens", "learnt")}}]
+    rows = [
+        *report.sources,
+        {"source": heading("all"), **{k: getattr(report, k) for k in ("examples", "tokens", "learnt")}},
+    ]
     for row in rows:
         counts = [f"{round(row[k] * report.scale):,}" for k in ("examples", "tokens", "learnt")]
-        shares = [f"{row['learnt'] / max(whole, 1):.1%}" for whole in (row["tokens"], report.learnt)]
+        shares = [f"{row['learnt'] / max(of, 1):.1%}" for of in (row["tokens"], report.learnt)]
         table.add_row(visible(row["source"]), *counts, *shares)
     return table
 
@@ -90,7 +98,7 @@ def _memory(report: Report) -> Table:
     names = ("memory (estimate)", "weights", "gradients", "optimiser", "activations", "head", "peak")
     table = plain_table(*names)
     m = report.memory
-    table.add_row("one device", *map(_gb, (m.weights, m.gradients, m.optimiser, m.activations, m.head, m.peak)))
+    table.add_row(say("one device"), *map(_gb, (m.weights, m.gradients, m.optimiser, m.activations, m.head, m.peak)))
     return table
 
 

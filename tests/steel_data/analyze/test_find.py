@@ -64,13 +64,18 @@ def test_a_glob_in_quotes_is_looked_up(tmp_path):
         find([str(tmp_path / "c*.jsonl")], tmp_path / "cache")
 
 
-def test_benchmarks_beside_are_found_by_name_and_never_hold_the_input(tmp_path):
+def test_benchmarks_beside_are_found_by_name_and_never_hold_the_input(tmp_path, monkeypatch):
     write_cmmlu(tmp_path).rename(tmp_path / "cmmlu")
     write_jsonl(tmp_path / "chat" / "rows.jsonl", chat_rows(1))
     (tmp_path / "ceval.json").write_text('{\n "a": 1\n}')  # of that name, and no benchmark
     write_cmmlu(tmp_path, split="train").rename(tmp_path / "mmlu")  # to be trained on
     found = find([str(tmp_path / "chat")], tmp_path / "cache")
     assert [path.name for path in benchmarks_beside(found, tmp_path / "cache")] == ["cmmlu"]
+    (tmp_path / "elsewhere/data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    write_cmmlu(tmp_path / "elsewhere/data").rename(tmp_path / "elsewhere/data/cmmlu")  # where `fetch` puts one
+    assert len(benchmarks_beside(found, tmp_path / "cache")) == 2
+    monkeypatch.chdir(tmp_path)
     found = find([str(tmp_path / "cmmlu" / "test" / "subject_0.csv")], tmp_path / "cache")
     assert benchmarks_beside(found, tmp_path / "cache") == []
 

@@ -70,7 +70,7 @@ def test_the_command_writes_page_and_recipe_and_refuses_to_write_over_one(tmp_pa
     done = CliRunner().invoke(app, asked)
     assert (done.exit_code, (tmp_path / "page.html").is_file()) == (0, True)
     assert 'data_root = "."' in (tmp_path / "mine.toml").read_text("utf-8")
-    assert "Next: steel build mine.toml." in done.output
+    assert "Next: steel build mine.toml builds the mixture." in done.output
     again = CliRunner().invoke(app, asked)
     assert "mine.toml: is there already" in str(again.exception)
     assert CliRunner().invoke(app, [*asked, "--force"]).exit_code == 0

@@ -65,6 +65,14 @@ def test_no_difference_names_what_would_go_unnoticed(tmp_path):
     assert f"under {100 * test.detectable:.1f} points" in test.verdict
 
 
+def test_answers_that_are_all_alike_do_not_show_that_no_difference_would_go_unnoticed(tmp_path):
+    """It said "a true difference under 0.0 points" of ten questions, whose interval is thirty points wide."""
+    for arm in "ab":
+        result(tmp_path / arm, answers(1)[:10])
+    test = whole(compare_arms([f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}"]))
+    assert (test.only_a, test.only_b) == (0, 0) and 0.2 < test.detectable < 0.4
+
+
 def test_several_seeds_speak_of_mixtures(tmp_path):
     for i in range(3):
         result(tmp_path / f"exp2/seed-{i}/scores/step-000009", answers(i, 0.3), step=9)

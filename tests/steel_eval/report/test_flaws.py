@@ -39,6 +39,7 @@ def test_what_is_in_order_is_not_named():
         ([arm("A"), arm("B", preset="cmmlu")], "different protocols stand side by side (cmmlu, 5-shot; lm-eval, 5-shot)"),
         ([arm("A", invalid=3, expected_if_guessed=0.61)], "A on cmmlu: 3 of 100 answers unreadable; at chance level they add 1.0"),
         ([arm("A", letters={"predicted": {"": 5, "A": 90}, "always": 0.3})], "A on cmmlu: 90 % of the answers are one letter"),
+        ([arm("A", limit=10, of=900)], "A on cmmlu: --limit 10: 100 of 900 questions: a try, no score of the benchmark."),
         ([arm("A", accuracy=0.33)], "not shown to be better than always saying one letter (30.0 %)"),
         ([arm("A", counts={"truncated": 3})], "A on cmmlu: 3 prompts cut at the left"),
         ([arm("A", counts={"shots_dropped": 2})], "A on cmmlu: 2 prompts lost examples"),
@@ -63,5 +64,5 @@ def test_what_seeds_have_in_common_is_said_once():
     assert [f.partition(":")[0] for f in found[:2]] == ["A on cmmlu", "B on cmmlu"]
     assert "not one of ability" in found[0]
     assert found[2:] == [
-        "Undeclared questions in the training data were not looked for: no mixture at hand: A on cmmlu, B on cmmlu."
+        "Undeclared questions in the training data were not looked for: no mixture at hand: A on cmmlu; B on cmmlu."
     ]

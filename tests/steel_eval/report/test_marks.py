@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from steel_data.cli import app as data_app
 from steel_data.errors import InputError
-from steel_eval.ask.tasks import load_task
+from steel_eval.ask.tasks import limited, load_task
 from steel_eval.cli import app
 from steel_eval.compare.pair import compare_arms
 from steel_eval.compare.runs import load_arm
@@ -50,12 +50,12 @@ def right(item):
     return item.row % 4 == 0
 
 
-def score(place, data, knows=right, said="", tasks=("cmmlu",), **more):
+def score(place, data, knows=right, said="", tasks=("cmmlu",), limit=None, **more):
     """Write the scores of a checkpoint that is right on what `knows` says; `said`: the mixture it names as its own."""
     place.mkdir(parents=True)
     rows, entries = [], {}
     for name in tasks:
-        task = load_task(name, data)
+        task = limited(load_task(name, data), limit)
         items = [item for group in task.items.values() for item in group]
         hits = [knows(item) for item in items]
         rows += [
@@ -68,6 +68,7 @@ def score(place, data, knows=right, said="", tasks=("cmmlu",), **more):
         entries[name] = dict.fromkeys(("accuracy", "macro", "accuracy_on_valid", "expected_if_guessed"), share) | {
             "n": len(hits), "invalid": 0, "stderr": 0.05, "gold_probability": 0.25, "gold_bits_per_byte": 1.0,
             "groups": {"STEM": {"accuracy": share}}, "data_sha256": task.data_sha256, "split": task.split,
+            "limit": task.limit, "of": task.whole,
         }  # fmt: skip
     pl.DataFrame(rows).write_parquet(place / "answers.parquet")
     scores = {"tasks": entries, "step": 1, "preset": "lm-eval", "shots": 0, "model": place.name, "contamination": None}
@@ -189,6 +190,12 @@ def test_other_questions_than_those_scored_are_not_looked_for(world, tmp_path):
     toys.benchmarks(tmp_path)
     (mark,) = marks_of(f"C={world / 'clean'}", data=tmp_path)
     assert mark.looked == "not looked for: the questions in --data are not those that were scored"
+
+
+def test_of_scores_of_a_part_the_questions_that_were_asked_are_looked_for(world):
+    place = score(world / "hidden/scores-limit-2/step-1", world, said=world / "hidden/mixture", limit=2)
+    (mark,) = marks_of(f"H={place}", data=world)
+    assert mark.looked == "" and 0 < mark.n < 48
 
 
 def test_a_mixture_can_be_named(world, tmp_path):

@@ -94,8 +94,8 @@ def print_calibration(result: dict[str, Any]) -> None:
         say(line)
     for names, rows in ((_HITS, _hits_rows(result["rates"])), (_ALARMS, _alarm_rows(result["rates"]))):
         table = plain_table(*names)
-        for column in table.columns:
-            column.justify = "left" if column.header in _WORDS else "right"
+        for name, column in zip(names, table.columns, strict=True):
+            column.justify = "left" if name in _WORDS else "right"
         for row in rows:
             table.add_row(*(one_line(cell).replace("[", r"\[") for cell in row))
         print_table(table, out)
