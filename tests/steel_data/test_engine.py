@@ -137,7 +137,7 @@ def test_lines_go_where_they_went_when_it_began_whatever_stands_for_stderr_meanw
 
 
 BARS = """
-import sys
+import sys, time
 from steel_data.engine import progress, tell
 with progress("runs", 2, "runs") as outer:
     with progress("[b]step[/b]", 100, "questions") as inner:
