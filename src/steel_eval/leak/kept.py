@@ -82,7 +82,7 @@ def measured(checkpoint: Path, texts: Texts, how: How) -> Measured:
         tell(f"measuring {checkpoint}: {len(texts.items):,} items, {len(texts.permuted):,} of them permuted")
         loaded = load(checkpoint, how.device or default_device(), how.dtype, how.opening)
         check_tokenizer(checkpoint, loaded.tokenizer, texts)
-        with _heard(loaded.model, checkpoint.name):
+        with heard(loaded.model, checkpoint.name):
             return measure(loaded, texts)
 
     if how.cache is None:
@@ -91,7 +91,7 @@ def measured(checkpoint: Path, texts: Texts, how: How) -> Measured:
 
 
 @contextmanager
-def _heard(model: Any, name: str) -> Iterator[None]:
+def heard(model: Any, name: str) -> Iterator[None]:
     """Show how many tokens a model has read; how many there will be, each measure alone knows."""
     with progress(name, None, "tokens") as advance:
 

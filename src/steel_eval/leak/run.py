@@ -29,7 +29,7 @@ from steel_eval.contamination.verdict import joint, print_block
 from steel_eval.leak.detectors.loss_gap import LossGap, Messages, loss_gap, ordinary_rows, row_logprobs
 from steel_eval.leak.detectors.permutation import has_free_order
 from steel_eval.leak.judge import COMBINED, as_items, judge, levelled
-from steel_eval.leak.kept import How, check_tokenizer
+from steel_eval.leak.kept import How, check_tokenizer, heard
 from steel_eval.leak.measure import Measured, Texts, choose_permuted, measure
 from steel_eval.leak.page import write_page
 from steel_eval.leak.print import print_leak
@@ -301,17 +301,18 @@ def _both(
         ) for s, asked in zip(sets, forms, strict=True)
     ]  # fmt: skip
 
-    def side() -> Side:
-        return Side([measure(loaded, t) for t in texts], row_logprobs(loaded, rows, form, tokenizer))
+    def side(name: str) -> Side:
+        with heard(loaded.model, name):
+            return Side([measure(loaded, t) for t in texts], row_logprobs(loaded, rows, form, tokenizer))
 
-    after = side()
+    after = side(places[0].name)
     before = []
     for place in places[1:]:
         del loaded
         loaded = load(place, device, how.dtype, opened[1])
         for t in texts:
             check_tokenizer(place, loaded.tokenizer, t)
-        before.append(side())
+        before.append(side(place.name))
     sets_of = [mean_of([b.sets[k] for b in before], s.saw) for k, s in enumerate(sets)]
     return sets, after, Side(sets_of, np.mean([b.train_R for b in before], axis=0)), forms
 

@@ -17,7 +17,7 @@ from steel_data.row.display import command, print_next
 from steel_eval.ask.tasks import load_task
 from steel_eval.contamination.items import card_of
 from steel_eval.contamination.verdict import joint, print_block
-from steel_eval.leak.kept import How
+from steel_eval.leak.kept import How, heard
 from steel_eval.leak.measure import Texts, measure
 from steel_eval.leak.page import write_page
 from steel_eval.leak.texts import choose_form, fitting, measurable
@@ -72,7 +72,8 @@ def twins_command(model: str, folder: Path, how: How, out: Path) -> dict[str, An
         raise InputError(f"{name}: no item fits into {loaded.max_length} tokens. Fix: more --max-length.")
     items = [variant for t in twins for variant in t.variants]
     texts = Texts(items, [], form, loaded.tokenizer)
-    found = measure(loaded, texts)
+    with heard(loaded.model, checkpoint.name):
+        found = measure(loaded, texts)
     score_N = found.scores["loss gap: item"] + found.scores["reference difference: answer"]
     ends = np.cumsum([len(t.variants) for t in twins])[:-1]
     score_IK, right_IK = np.split(score_N, ends), np.split(found.right_I, ends)
