@@ -85,9 +85,8 @@ def test_manners_that_no_answer_can_have_are_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_ctrl_c_cuts_an_answer_off_and_the_talk_goes_on(tmp_path) -> None:
+def test_ctrl_c_cuts_an_answer_off_and_the_talk_goes_on(model, monkeypatch, capsys) -> None:
     """Longer than a command has to end in after Ctrl-C, as elsewhere it must."""
-    model = toys.save(tmp_path / "step-10", max_position_embeddings=100_000)  # room for an answer of minutes
     code = (
         "import steel_data.errors, sys; steel_data.errors.PATIENCE = 0.5\n"
         "from steel.chat import chat, Manner\n"
