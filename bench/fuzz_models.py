@@ -57,6 +57,7 @@ TRAINED = {
 LINES = b"".join(
     b'{"step": %d, "loss": %d.5, "loss_by_source": {"a": 2.0}, "eval_loss": 3}\n' % (i, 9 - i) for i in range(9)
 )
+LONGEST = 1_000_000  # bytes of an answer: a model writes at most some ten thousand tokens
 SAID = (
     "答案是C。", "我认为选A，因为B错误。", "The answer is D", "<think>maybe A</think>\nB", "**C**", "A. 甲\nB. 乙\n故选：B", "\\boxed{A}",
     "不选A，不选B，如果选C就错了，所以选D", "无法回答", "首先，(1)正确，(2)错误，因此选择 A、C",
@@ -79,7 +80,7 @@ def long(text: bytes, rng: random.Random) -> bytes:
     """Return an answer that says a part again and again, with damaged bytes now and then."""
     held = damaged(text, rng)
     at, to = sorted(rng.sample(range(len(held) + 2), 2))
-    return held[:at] + held[at:to] * rng.choice((1, 2, 50, 2000)) + held[to:]
+    return (held[:at] + held[at:to] * rng.choice((1, 2, 50, 2000)) + held[to:])[:LONGEST]
 
 
 def good_models(folder: Path) -> dict[str, Kind]:
@@ -176,7 +177,7 @@ def good_models(folder: Path) -> dict[str, Kind]:
         place.write_bytes(data)
         damage = json_values if name.endswith("json") else damaged
         trained[f"other trainers' {name}"] = Kind(
-            place, lambda p: (trained_as(p.parent), planned_steps(p.parent)), damage
+            place, lambda p: (orjson.dumps(trained_as(p.parent)), planned_steps(p.parent)), damage
         )
 
     model_files = {name: damaged if name.endswith("s") else json_values for name in names(model)}

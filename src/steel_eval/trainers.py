@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 # our key -> what trainers call it
 _SETTINGS = {
     "learning_rate": ("learning_rate",), "epochs": ("num_train_epochs",),
@@ -95,9 +97,12 @@ def _said(folder: Path) -> dict[str, Any]:
 def _files(place: Path) -> Iterator[Mapping[str, Any]]:
     yield _json(place / "adapter_config.json")
     yield _json(place / "args.json")
-    yield _yaml(place / "training_args.yaml")
-    yield _pickled(place / "training_args.bin")
-    yield _card(place / "README.md")
+    for told in (
+        _yaml(place / "training_args.yaml"),
+        _pickled(place / "training_args.bin"),
+        _card(place / "README.md"),
+    ):
+        yield _writable(told)
 
 
 def _first(said: Mapping[str, Any], names: tuple[str, ...]) -> Any:
@@ -114,7 +119,20 @@ def _json(file: Path) -> dict[str, Any]:
         told = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}  # what is damaged says nothing; the weights are checked elsewhere
-    return told if isinstance(told, dict) else {}
+    return _writable(told) if isinstance(told, dict) else {}
+
+
+def _writable(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what scores.json can hold: no number beyond 64 bits, which is no float either, and no half of an emoji."""
+    return {name: value for name, value in told.items() if _is_writable({name: value})}
+
+
+def _is_writable(value: dict[str, Any]) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _yaml(file: Path) -> dict[str, Any]:
@@ -127,7 +145,7 @@ def _yaml(file: Path) -> dict[str, Any]:
     for name, value in re.findall(r"^(\w+):[ \t]+(\S.*)$", text, re.MULTILINE):
         try:
             told[name] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             told[name] = value.rstrip(" \t").strip("'\"")
     return told
 

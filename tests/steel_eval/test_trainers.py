@@ -6,6 +6,7 @@ import pickle
 import shutil
 import zipfile
 
+import orjson
 import pytest
 import torch
 from tests.steel_eval import toys
@@ -13,7 +14,7 @@ from transformers import TrainingArguments
 
 from steel_data.errors import InputError
 from steel_eval.models import find_checkpoints, training_of, with_base
-from steel_eval.trainers import step_of, trained_as
+from steel_eval.trainers import planned_steps, step_of, trained_as
 
 CARD = """---
 library_name: peft
@@ -115,6 +116,20 @@ def test_damaged_files_say_nothing(tmp_path, text):
         (tmp_path / name).write_text(text)
     assert "step" not in (trained_as(tmp_path) or {})
     assert step_of(tmp_path) is None
+
+
+def test_what_scores_json_cannot_hold_is_not_said(tmp_path):
+    """Found by bench/fuzz.py: a number of 400 digits is no float, and no number of JSON's that orjson writes."""
+    huge = "1" + "0" * 400
+    write(
+        tmp_path,
+        trainer_state__json=f'{{"global_step": {huge}, "max_steps": {huge}, "epoch": {huge}}}',
+        args__json=f'{{"learning_rate": {huge}, "seed": {huge}, "model": "\\ud800", "num_train_epochs": 2}}',
+        training_args__yaml="dataset: " + "[" * 100_000 + f"\nper_device_train_batch_size: {huge}\n",
+    )
+    found = trained_as(tmp_path)
+    assert found["train"] == {"epochs": 2} and not {"step", "epoch", "seed", "base"} & found.keys()
+    assert planned_steps(tmp_path) is None and orjson.dumps(found)
 
 
 def run_of(tmp_path, steps=(5, 10), root=None, state=None):

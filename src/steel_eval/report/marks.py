@@ -227,10 +227,16 @@ class _Look:
 def _of_leak(file: Path, result: Result, task: str) -> tuple[dict[str, Held], int]:
     """Return the questions that a `leak` output found in the mixture, and how many of the scored ones it looked for."""
     scored = result.answers.filter(pl.col("task") == task).select("item")
+    names = ("item", "rows_in_mixture", "training_rows")
     try:
-        frame = pl.read_parquet(file, columns=["item", "rows_in_mixture", "training_rows"])
-    except (pl.exceptions.PolarsError, OSError) as error:
+        frame = pl.read_parquet(file, columns=list(names), glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(f"{file}: not what `leak` writes: {first_line(error)}. Fix: leak again.") from error
+    item, rows, places = (frame.schema[name] for name in names)
+    fits = (item == pl.String, rows.is_integer() or rows == pl.Null, places in (pl.List(pl.String), pl.List(pl.Null)))
+    if not all(fits) or frame["item"].null_count():
+        name = names[fits.index(False)] if not all(fits) else "item"
+        raise InputError(f"{file}: not what `leak` writes: column {name} holds {frame.schema[name]}. Fix: leak again.")
     looked: Any = frame.drop_nulls("rows_in_mixture").join(scored, on="item", how="semi")
     rows = looked.filter(pl.col("rows_in_mixture") > 0).iter_rows()
     return {item: Held(0, n, list(places or []), []) for item, n, places in rows}, len(looked)

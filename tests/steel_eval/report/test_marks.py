@@ -271,6 +271,12 @@ def test_a_leak_output_stands_for_the_search(world, tmp_path):
     assert mark.looked == "looked for among 40 of 48 only"
     with pytest.raises(InputError, match=r"items\.parquet"):
         marks_of(f"C={world / 'clean'}", leaks=[str(world)])
+    whole = pl.read_parquet(tmp_path / "leak/cmmlu/items.parquet")
+    for column, values in (("item", 1.5), ("rows_in_mixture", "2"), ("training_rows", 7), ("item", None)):
+        odd = pl.lit(values, pl.String if values is None else None).alias(column)
+        whole.with_columns(odd).write_parquet(tmp_path / "leak/cmmlu/items.parquet")
+        with pytest.raises(InputError, match=rf"items\.parquet: not what `leak` writes: column {column} holds"):
+            marks_of(f"C={world / 'clean'}", data=world, leaks=[str(tmp_path / "leak")])
 
 
 def test_another_benchmark_is_marked_by_what_is_found_only(world):
