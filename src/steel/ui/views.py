@@ -18,7 +18,7 @@ from steel_data.page.templates import environment
 from steel_data.row.display import shortened, turns
 from steel_data.row.record import KINDS
 from steel_eval.compare.pair import Comparison, compare_arms
-from steel_eval.report.page import heading
+from steel_eval.report.page import ACCURACY, heading
 
 _CHARS, _TURNS = 600, 6  # of a row in a list
 _WHOLE = 200_000  # characters of a turn in a row's own page
@@ -29,7 +29,7 @@ _NONE = dict.fromkeys(
      "meta", "step", "reason", "witness_id", "witness_text", "error")
 )  # fmt: skip
 METRICS = ("accuracy", "macro", "gold_probability")
-_STEP, _ACCURACY = Axis(label="step", least=1), Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}")
+_STEP = Axis(label="step", least=1)
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def _task_curves(steps: list[dict[str, Any]]) -> str:
                     Point(entry["step"], float(value), words=f"{100 * value:.1f} %")
                 )
     lines = [Line(name, _thinned(points)) for name, points in list(series.items())[:9]]
-    return line_chart(lines, _STEP, _ACCURACY) if lines else ""
+    return line_chart(lines, _STEP, ACCURACY) if lines else ""
 
 
 def _thinned(points: list[Point]) -> list[Point]:
@@ -298,7 +298,7 @@ def _score_lines(shown: list[Column], task: str) -> list[Line]:
 
 def _score_curve(lines: list[Line]) -> str:
     """Return the SVG of an accuracy over steps; "" where no line has two points."""
-    return line_chart(lines, _STEP, _ACCURACY) if max((len(line.points) for line in lines), default=0) > 1 else ""
+    return line_chart(lines, _STEP, ACCURACY) if max((len(line.points) for line in lines), default=0) > 1 else ""
 
 
 # questions

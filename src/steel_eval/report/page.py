@@ -7,7 +7,7 @@ text), never markup. Questions are drawn fifty at a time, so thousands do not fr
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,10 +231,12 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [text.replace("\0", ", ".join(names)) for text, names in alike.items()]
 
 
+ACCURACY = Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}", low=0.0, high=1.0)  # bands end where it ends
+
+
 def curve(lines: Sequence[Line], always: float) -> str:
     """Return the SVG of accuracies over steps; `always`: the accuracy of always saying the most frequent letter."""
-    accuracy = Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}", rules={always: "always one letter"})
-    return line_chart(lines, Axis(label="step", least=1), accuracy)
+    return line_chart(lines, Axis(label="step", least=1), replace(ACCURACY, rules={always: "always one letter"}))
 
 
 def _point(step: int, row: Mapping[str, Any]) -> Point:

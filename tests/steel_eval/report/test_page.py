@@ -106,6 +106,13 @@ def test_curves_have_bands_and_name_the_bias_of_the_best(two, tmp_path):
     assert "&lt;b&gt;" in curve([Line("<b>", [Point(0, 0.3), Point(5, 0.4)])], 0.25)
 
 
+def test_bands_end_where_accuracy_does():
+    """Of two right out of two an interval of a standard error each way reached 120 %."""
+    svg = curve([Line("a", [Point(0, 0.02, -0.2, 0.1), Point(5, 0.9, 0.7, 1.2)])], 0.25)
+    ticks = [int(tick) for tick in re.findall(r">(-?\d+)</text>", svg)]
+    assert {0, 100} <= {*ticks} and min(ticks) == 0 and max(ticks) == 100
+
+
 def test_fixed_prompts_are_shown(two, tmp_path):
     row = {"kind": "identity", "prompt": "你是谁？", "answer": f"我是{EVIL}", "finished": False, "chat": True}
     (tmp_path / "a/step-3/showcase.json").write_text(json.dumps([row]))
