@@ -18,7 +18,7 @@ from steel_data.page.templates import environment
 from steel_data.row.display import shortened, turns
 from steel_data.row.record import KINDS
 from steel_eval.compare.pair import Comparison, compare_arms
-from steel_eval.report.page import ACCURACY, heading
+from steel_eval.report.page import ACCURACY, heading, with_band
 
 _CHARS, _TURNS = 600, 6  # of a row in a list
 _WHOLE = 200_000  # characters of a turn in a row's own page
@@ -289,10 +289,8 @@ def _score_lines(shown: list[Column], task: str) -> list[Line]:
         if value is not None and step >= 0:
             name = column.name.rpartition("/")[0] or "accuracy"
             error = column.result.scores["tasks"][task].get("stderr")
-            half = 1.96 * error if _is_number(error) else 0.0
-            lines.setdefault(name, []).append(
-                Point(step, value, value - half, value + half, f"{column.name}: {100 * value:.1f} %")
-            )
+            words = f"{column.name}: {100 * value:.1f} %"
+            lines.setdefault(name, []).append(with_band(step, value, error if _is_number(error) else 0.0, words))
     return [Line(name, points) for name, points in lines.items()]
 
 

@@ -231,7 +231,7 @@ def _notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [text.replace("\0", ", ".join(names)) for text, names in alike.items()]
 
 
-ACCURACY = Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}", low=0.0, high=1.0)  # bands end where it ends
+ACCURACY = Axis(label="accuracy, %", words=lambda v: f"{100 * v:g}")
 
 
 def curve(lines: Sequence[Line], always: float) -> str:
@@ -240,8 +240,13 @@ def curve(lines: Sequence[Line], always: float) -> str:
 
 
 def _point(step: int, row: Mapping[str, Any]) -> Point:
-    accuracy, half = row["accuracy"], 1.96 * (row.get("stderr") or 0)
-    return Point(step, accuracy, accuracy - half, accuracy + half, f"step {step}: {100 * accuracy:.2f} %")
+    accuracy = row["accuracy"]
+    return with_band(step, accuracy, row.get("stderr") or 0, f"step {step}: {100 * accuracy:.2f} %")
+
+
+def with_band(step: int, accuracy: float, error: float, words: str) -> Point:
+    """Return a point with a band of 1.96 standard errors each way, as far as accuracies go."""
+    return Point(step, accuracy, max(accuracy - 1.96 * error, 0.0), min(accuracy + 1.96 * error, 1.0), words)
 
 
 def _by_label(marked: Sequence[tuple[str, str]]) -> dict[str, str]:
