@@ -13,7 +13,7 @@ import polars as pl
 from steel_data.builders.unused import idle
 from steel_data.engine import Executor, Local, held, progress, reached, threads
 from steel_data.errors import InputError
-from steel_data.files import locked, refuse_foreign_folder, replaced_folder, settle, sha256_of
+from steel_data.files import locked, put_right, refuse_foreign_folder, replaced_folder, sha256_of
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.passes.attributes import index_of
 from steel_data.passes.gather import Gathered, gather
@@ -72,7 +72,7 @@ def build(
     where = reached_by(executor, places(recipe, data_root, out, cache))
     with locked(where.out), scratch(where.data_root, where.out, where.cache):
         forget()
-        settle(where.out)
+        put_right(where.out)
         refuse_foreign_folder(where.out)
         with held(executor):
             prepared = prepare(recipe, where, executor, verify)

@@ -70,7 +70,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         return
     folder = linked_to(folder)
     fresh, old = _beside(folder)
-    settle(folder)
+    put_right(folder)
     try:
         fresh.mkdir(parents=True)
         yield fresh
@@ -82,10 +82,10 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
             f"{folder}: cannot be written: {error.strerror or error}. Fix: a writable disk with room."
         ) from error
     finally:
-        settle(folder)
+        put_right(folder)
 
 
-def settle(folder: Path) -> None:
+def put_right(folder: Path) -> None:
     """Put right what a `replaced_folder` left that was ended in its midst; who writes the folder must hold its lock.
 
     What stood there before stands there again where nothing took its place, and goes where something did.

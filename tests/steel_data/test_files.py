@@ -13,9 +13,9 @@ from steel_data.files import (
     atomic_write,
     kept,
     linked_to,
+    put_right,
     read_sealed,
     replaced_folder,
-    settle,
     source_sha256,
     write_sealed,
 )
@@ -109,7 +109,7 @@ def test_ended_before_any_change_a_folder_is_the_old_or_the_new_one_and_nothing_
         folder.mkdir(parents=True)
         (folder / "a").write_text("old")
         ended = subprocess.run([sys.executable, "-c", REPLACED, str(folder), str(number)]).returncode == 9
-        settle(folder)
+        put_right(folder)
         assert [p.name for p in folder.parent.iterdir()] == ["mixture"]
         found.append((folder / "a").read_text())
     assert found == ["old"] * 3 + ["new"] * (number - 3) and number > 5  # mkdir and two renames

@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from steel_data.engine import progress, run
-from steel_data.files import address, locked, replaced_folder, settle, source_sha256
+from steel_data.files import address, locked, put_right, replaced_folder, source_sha256
 from steel_data.mixture.rows import Row, Slice, collect, count, files, rows_at, rows_of, scan, schema, slices
 from steel_train.examples.encode import Encoder
 from steel_train.examples.tokenizer import tokenizer_sha256
@@ -133,7 +133,7 @@ def make_examples(mixture: Path, encoder: Encoder, folder: Path, content_sha256:
     """
     key = examples_key(content_sha256, encoder)
     with locked(folder, wait=True):  # seeds that are trained side by side ask for the same examples at once
-        settle(folder)
+        put_right(folder)
         try:
             return open_examples(folder, key)
         except Exception:  # missing, of another key, or damaged in whatever way: it is ours and can be made again

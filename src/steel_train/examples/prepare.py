@@ -9,7 +9,7 @@ from typing import Any
 from steel_data.build import build
 from steel_data.engine import progress
 from steel_data.errors import InputError
-from steel_data.files import address, replaced_folder, source_sha256
+from steel_data.files import address, locked, put_right, replaced_folder, source_sha256
 from steel_data.mixture.manifest import damaged, read_manifest
 from steel_data.recipe.load import Recipe
 from steel_data.recipe.places import places
@@ -181,10 +181,12 @@ def trained_tokenizer(size: int, folder: Path, mixture: Path, manifest: dict[str
 
     target, key = folder / "tokenizer", trained_tokenizer_key(size, manifest["content_sha256"])
     note = target / "steel-tokenizer.json"
-    if not _says(note, key):
-        with replaced_folder(target) as fresh, progress("tokenizer", None):
-            train_tokenizer(map(text_view, rows(mixture, files(mixture))), size, fresh)
-            write_json(fresh / note.name, {"key": key})
+    with locked(target, wait=True):  # seeds that are trained side by side ask for the same one at once
+        put_right(target)
+        if not _says(note, key):
+            with replaced_folder(target) as fresh, progress("tokenizer", None):
+                train_tokenizer(map(text_view, rows(mixture, files(mixture))), size, fresh)
+                write_json(fresh / note.name, {"key": key})
     return target
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -48,3 +50,25 @@ def test_a_trained_tokenizer_is_kept_until_its_size_changes(tmp_path, shared_mix
     (tmp_path / "tokenizer/steel-tokenizer.json").write_text("{")  # damaged: it is trained again
     trained_tokenizer(330, tmp_path, shared_mixture, manifest)
     assert len(json.loads(file.read_text(encoding="utf-8"))["model"]["vocab"]) == 330
+
+
+def test_of_two_that_ask_for_one_tokenizer_at_once_one_trains_it(tmp_path, shared_mixture, monkeypatch):
+    """Each removed what the other was writing."""
+    manifest, train, trained = read_manifest(shared_mixture), prepare.train_tokenizer, []
+
+    def slowly(texts, size, folder):
+        trained.append(size)
+        time.sleep(0.5)  # the other asks meanwhile
+        train(texts, size, folder)
+
+    monkeypatch.setattr(prepare, "train_tokenizer", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(trained_tokenizer, 320, tmp_path, shared_mixture, manifest) for _ in range(2)]
+    assert [one.result() for one in both] == [tmp_path / "tokenizer"] * 2 and trained == [320]
+
+
+def test_what_a_killed_replacement_left_of_a_tokenizer_goes(tmp_path, shared_mixture):
+    manifest = read_manifest(shared_mixture)
+    shutil.copytree(trained_tokenizer(320, tmp_path, shared_mixture, manifest), tmp_path / ".tokenizer.old")
+    trained_tokenizer(320, tmp_path, shared_mixture, manifest)
+    assert not (tmp_path / ".tokenizer.old").exists()
