@@ -18,7 +18,7 @@ def test_a_plan_shows_rows_steps_and_price_and_leaves_no_examples(tmp_path, shar
     assert "»" in said and "rows 80" in said
     assert "steps 10 of 16 rows" in said, "two devices are two processes"
     assert "estimate on 2 x 4090" in said and "price" in said
-    assert sorted(p.name for p in out.iterdir()) == ["tokenizer"]
+    assert {p.name for p in out.iterdir()} - {".tokenizer.lock"} == {"tokenizer"}
 
 
 def test_a_plan_that_cannot_run_ends_in_the_fault(tmp_path, shared_mixture, capsys):
