@@ -69,6 +69,13 @@ def test_a_frozen_base_keeps_its_type_where_bf16_is_computed(train, tmp_path, mo
     assert held == {False: {torch.float32}, True: {torch.float32}}
     folder = train("wide", **LORA, dtype='"float32"', max_steps="5")
     assert types(merge_adapter(last(folder)) / "model.safetensors") == {"F32"}
+    made, other = last(folder), tmp_path / "other"
+    said = json.loads((made / "steel.json").read_text())
+    for damaged in ({**said["train"], "dtype": "float64"}, {**said["train"], "dtype": []}, []):
+        (made / "steel.json").write_text(json.dumps({**said, "train": damaged}))
+        with pytest.raises(InputError, match=r"steel\.json: train\.dtype is .*no type of weights\. Fix: copy"):
+            merge_adapter(made, other)
+        assert not other.exists(), "it was merged in the base's type, without a word"
 
 
 def test_checkpoints_have_the_type_of_the_base_and_training_goes_on_from_float32(train, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from steel_data.errors import InputError, nearest
+from steel_data.errors import InputError, excerpt, nearest
 from steel_data.files import replaced_folder
 from steel_data.row.display import command
 from steel_train.models.dtypes import own_dtype, saved_dtype
@@ -133,9 +133,14 @@ def _merged_dtype(checkpoint: Path, base: str) -> Any:
         AutoConfig.from_pretrained(base, trust_remote_code=False), Path(base) if Path(base).is_dir() else None
     )
     said = read_config(checkpoint / "steel.json") if (checkpoint / "steel.json").is_file() else {}
-    train = said.get("train")
-    chosen = train.get("dtype") if isinstance(train, dict) else None
-    return saved_dtype(chosen if chosen in ("float32", "bfloat16") else "auto", own)
+    train = said.get("train", {})
+    chosen = train.get("dtype", "auto") if isinstance(train, dict) else train
+    if chosen not in ("auto", "float32", "bfloat16"):
+        raise InputError(
+            f"{checkpoint / 'steel.json'}: train.dtype is {excerpt(str(chosen), 40)}, no type of weights. "
+            "Fix: copy the checkpoint again."
+        )
+    return saved_dtype(chosen, own)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
